@@ -1,0 +1,1 @@
+"""Measurements: pure functions of tensors and of two small protocols, and figures."""

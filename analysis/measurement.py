@@ -1,0 +1,48 @@
+"""What an analysis receives (a Subject), what it returns (a Measurement), and where it is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from latentbench.analysis.metric import Metric, MetricDefinition
+from latentbench.analysis.subject import Subject
+from latentbench.data.registry import Registry
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The metrics of one analysis, and small arrays that the pictures are drawn from."""
+
+    metrics: tuple[Metric, ...]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A named set of measurements: `measure(subject)` gives every metric in `metrics`, in order."""
+
+    name: str
+    metrics: tuple[MetricDefinition, ...]
+    measure: Callable[[Subject], Measurement]
+
+    def all_missing(self, reason: str) -> Measurement:
+        """Every metric as null for one reason."""
+        return Measurement(tuple(metric.missing(reason) for metric in self.metrics))
+
+
+ANALYSES: Registry[Analysis] = Registry("analysis")
+
+
+def analysis(
+    name: str, metrics: Sequence[MetricDefinition]
+) -> Callable[[Callable[[Subject], Measurement]], Callable[[Subject], Measurement]]:
+    """Register the decorated function as the analysis `name`, which measures `metrics`."""
+
+    def decorator(measure: Callable[[Subject], Measurement]) -> Callable[[Subject], Measurement]:
+        ANALYSES.register(name)(Analysis(name, tuple(metrics), measure))
+        return measure
+
+    return decorator

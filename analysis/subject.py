@@ -1,0 +1,169 @@
+"""The subject of an analysis: one trained model on one data set, its codes and images computed once.
+
+Every property is computed at first use and kept, so no analysis encodes the same images twice and
+none trains a zoo model. A model without `encode`/`decode` says so through `can_decode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Generator, Tensor
+
+from latentbench.analysis.judge import Judge, JudgedImages
+from latentbench.data.images import ImageData
+from latentbench.models.protocols import Autoencoder, ImageTextModel, Posterior
+from latentbench.models.seeds import generator
+
+BATCH = 1000
+SAMPLERS = ("prior", "moment")
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images 0–255 to float32 in [0, 1]."""
+    return images.float() / 255
+
+
+@dataclass(eq=False)
+class DataContext:
+    """What every model on one data set shares: the data, its judge, and the judged originals."""
+
+    data: ImageData
+    judge: Judge
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @cached_property
+    def test(self) -> JudgedImages:
+        """The judge's view of the test images."""
+        return self.judge.view(to_float(self.data.test.images), device=self.device)
+
+    @cached_property
+    def train(self) -> JudgedImages:
+        """The judge's view of as many train images as there are test images: the floor of a set distance."""
+        count = len(self.data.test)
+        return self.judge.view(to_float(self.data.train.images[:count]), device=self.device)
+
+
+@dataclass(eq=False)
+class Subject:
+    """A model to be measured. `seed` drives every draw made while measuring."""
+
+    model: Autoencoder | ImageTextModel
+    context: DataContext
+    seed: int
+    train_step: Callable[[Tensor], None] | None = None
+    """One optimiser step on a batch of float images, for throughput; None where there is none."""
+
+    @property
+    def data(self) -> ImageData:
+        """The data set."""
+        return self.context.data
+
+    @property
+    def can_decode(self) -> bool:
+        """Whether codes can be turned back into images."""
+        return isinstance(self.model, Autoencoder)
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether q(z | x) has a spread: only then is there a rate, and N(0, I) a prior."""
+        return self.test_codes.log_var is not None
+
+    def generator(self, purpose: str) -> Generator:
+        """A CPU generator of this subject's seed for one purpose; equal for every model, so draws are shared."""
+        return generator(self.seed, "measure", purpose)
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Posterior:
+        """uint8 images `[N, C, H, W]` to q(z | x), on the CPU, in batches."""
+        posteriors = [
+            self._encode(to_float(batch).to(self.context.device)) for batch in images.split(BATCH)
+        ]
+        mean = torch.cat([posterior.mean.float().cpu() for posterior in posteriors])
+        log_vars = [p.log_var.float().cpu() for p in posteriors if p.log_var is not None]
+        return Posterior(mean, torch.cat(log_vars) if log_vars else None)
+
+    def _encode(self, x: Tensor) -> Posterior:
+        if isinstance(self.model, Autoencoder):
+            return self.model.encode(x)
+        return Posterior(self.model.encode_image(x))
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes `[N, D]` to float images in [0, 1] `[N, C, H, W]`, on the CPU, in batches."""
+        if not isinstance(self.model, Autoencoder):
+            raise TypeError(f"{type(self.model).__name__} has no decode")
+        batches = [self.model.decode(z.to(self.context.device)) for z in codes.split(BATCH)]
+        return torch.cat([batch.float().cpu() for batch in batches])
+
+    @cached_property
+    def train_codes(self) -> Posterior:
+        """q(z | x) of all train images."""
+        return self.encode(self.data.train.images)
+
+    @cached_property
+    def test_codes(self) -> Posterior:
+        """q(z | x) of all test images."""
+        return self.encode(self.data.test.images)
+
+    @cached_property
+    def reconstructions(self) -> Tensor:
+        """decode(E[z | x]) of all test images: float32 in [0, 1], `[N, C, H, W]`."""
+        return self.decode(self.test_codes.mean)
+
+    @cached_property
+    def judged_reconstructions(self) -> JudgedImages:
+        """The judge's view of the reconstructions."""
+        return self.context.judge.view(self.reconstructions, device=self.context.device)
+
+    @cached_property
+    def code_samples(self) -> Tensor:
+        """One posterior draw z ~ q(z | x) per train image, `[N, D]`; the code itself for a point posterior."""
+        return self.train_codes.rsample(generator=self.generator("codes"))
+
+    def sample_codes(self, sampler: str, count: int) -> Tensor:
+        """`count` codes from a named sampler, `[count, D]`: `prior` is N(0, I), `moment` the Gaussian
+        with the mean and covariance of `code_samples`."""
+        noise = torch.randn(count, self.code_samples.shape[1], generator=self.generator(f"sample {sampler}"))
+        if sampler == "prior":
+            return noise
+        if sampler == "moment":
+            return moment_matched(self.code_samples, noise)
+        raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
+
+    def samples(self, sampler: str) -> Tensor:
+        """As many decoded samples as there are test images, float32 in [0, 1]; kept after the first call."""
+        if sampler not in self._samples:
+            self._samples[sampler] = self.decode(self.sample_codes(sampler, len(self.data.test)))
+        return self._samples[sampler]
+
+    def judged_samples(self, sampler: str) -> JudgedImages:
+        """The judge's view of `samples(sampler)`; kept after the first call."""
+        if sampler not in self._judged_samples:
+            view = self.context.judge.view(self.samples(sampler), device=self.context.device)
+            self._judged_samples[sampler] = view
+        return self._judged_samples[sampler]
+
+    @cached_property
+    def _samples(self) -> dict[str, Tensor]:
+        return {}
+
+    @cached_property
+    def _judged_samples(self) -> dict[str, JudgedImages]:
+        return {}
+
+
+def moment_matched(codes: Tensor, noise: Tensor) -> Tensor:
+    """Turn standard normal `noise` `[M, D]` into draws of N(mean(codes), cov(codes)); codes are `[N, D]`.
+
+    The covariance's symmetric square root is used, so a dimension without variance stays constant.
+    """
+    double = codes.double()
+    mean = double.mean(0)
+    covariance = (double - mean).T @ (double - mean) / max(len(double) - 1, 1)
+    values, vectors = torch.linalg.eigh(covariance)
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    return (mean + noise.double() @ root).to(codes.dtype)

@@ -1,0 +1,1 @@
+"""Suites, the runner, the results store, tables, comparison, report, the command line."""

@@ -1,0 +1,91 @@
+"""Images and labels as every other room sees them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor, uint8
+
+from latentbench.data.errors import DataError
+
+SMALLEST_SIDE, LARGEST_SIDE = 8, 128
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split: `images` uint8 `[N, C, H, W]`, `labels` int64 `[N]`, or None where there are none."""
+
+    images: Tensor
+    labels: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A data set held in memory.
+
+    `images` are uint8 in 0–255, square, 8 to 128 pixels a side, with 1 or 3 channels; `classes`
+    name the labels in order.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for role, split in (("train", self.train), ("test", self.test)):
+            _check_split(f"{self.name} ({role})", split, len(self.classes))
+        if self.train.images.shape[1:] != self.test.images.shape[1:]:
+            raise DataError(
+                f"{self.name}: train images are {list(self.train.images.shape[1:])}, "
+                f"test images {list(self.test.images.shape[1:])}; both splits must agree"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(channels, height, width)`."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of shapes, pixels, labels and class names: the same content, the same value."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.test):
+            for tensor in (split.images, split.labels):
+                if tensor is None:
+                    digest.update(b"none")
+                else:
+                    digest.update(str(list(tensor.shape)).encode())
+                    digest.update(tensor.contiguous().numpy())
+        digest.update("\0".join(self.classes).encode())
+        return digest.hexdigest()
+
+
+def _check_split(where: str, split: Split, classes: int) -> None:
+    images, labels = split.images, split.labels
+    if images.dtype != uint8 or images.ndim != 4:
+        raise DataError(f"{where}: images must be uint8 [N, C, H, W], got {images.dtype} {list(images.shape)}")
+    if len(images) == 0:
+        raise DataError(f"{where}: no images")
+    _, channels, height, width = images.shape
+    if channels not in (1, 3):
+        raise DataError(f"{where}: images must have 1 or 3 channels, got {channels}")
+    if height != width or not SMALLEST_SIDE <= height <= LARGEST_SIDE:
+        raise DataError(
+            f"{where}: images must be square, {SMALLEST_SIDE} to {LARGEST_SIDE} px, got {height}x{width}"
+        )
+    if labels is None:
+        return
+    if labels.shape != (len(images),):
+        raise DataError(f"{where}: {len(images)} images but {labels.numel()} labels")
+    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise DataError(
+            f"{where}: labels run from {int(labels.min())} to {int(labels.max())}, "
+            f"but there are {classes} classes (allowed: 0 to {classes - 1})"
+        )

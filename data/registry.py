@@ -1,0 +1,63 @@
+"""One registry for everything that is looked up by name: data sets, families, metrics, figures."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from latentbench.data.errors import LatentbenchError
+
+T = TypeVar("T")
+
+
+def unknown(kind: str, name: object, allowed: list[str]) -> LatentbenchError:
+    """The error for a name nobody registered, with the nearest known name first."""
+    close = difflib.get_close_matches(str(name), allowed, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return LatentbenchError(f"unknown {kind} {name!r}{hint} Known: {', '.join(allowed) or 'none'}")
+
+
+class Registry(Generic[T]):
+    """Names mapped to objects, filled by a decorator, read in order of registration.
+
+    >>> colours = Registry[str]("colour")
+    >>> colours.register("red")("#f00")
+    '#f00'
+    >>> colours["red"]
+    '#f00'
+    >>> colours["rad"]
+    Traceback (most recent call last):
+    ...
+    latentbench.data.errors.LatentbenchError: unknown colour 'rad'; did you mean 'red'? Known: red
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Register the decorated object under `name`; a name is taken once."""
+
+        def decorator(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            self._entries[name] = entry
+            return entry
+
+        return decorator
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._entries:
+            raise unknown(self.kind, name, list(self))
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def items(self) -> list[tuple[str, T]]:
+        """Name and entry, in order of registration."""
+        return list(self._entries.items())

@@ -1,0 +1,1 @@
+"""The zoo: specs, families, backbones, objectives, the training engine, checkpoints."""

@@ -1,0 +1,63 @@
+"""What a model must offer to be measured: two small protocols, met by the zoo and by any user's module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+from latentbench.models.objectives import kl_standard_normal
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """q(z | x) for a batch: a diagonal Gaussian, or a point where `log_var` is None.
+
+    `mean` and `log_var` are `[B, D]`.
+    """
+
+    mean: Tensor
+    log_var: Tensor | None = None
+
+    def rsample(self, *, generator: Generator | None = None) -> Tensor:
+        """Draw z `[B, D]` by the reparametrisation trick (Kingma & Welling 2014, arXiv:1312.6114).
+
+        A point posterior returns its mean.
+        """
+        if self.log_var is None:
+            return self.mean
+        noise = torch.randn(
+            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
+        )
+        return self.mean + noise * (0.5 * self.log_var).exp()
+
+    def kl(self) -> Tensor | None:
+        """KL(q(z | x) ‖ N(0, I)) per dimension, nats, `[B, D]`; None for a point posterior, which has none."""
+        if self.log_var is None:
+            return None
+        return kl_standard_normal(self.mean, self.log_var)
+
+
+@runtime_checkable
+class Autoencoder(Protocol):
+    """Images in [0, 1] `[B, C, H, W]` to codes and back."""
+
+    def encode(self, x: Tensor) -> Posterior:
+        """q(z | x), each tensor `[B, D]`."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Codes `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
+
+
+@runtime_checkable
+class ImageTextModel(Protocol):
+    """Images and captions to one space; both outputs L2-normalised `[B, D]`."""
+
+    def encode_image(self, x: Tensor) -> Tensor:
+        """Images in [0, 1] `[B, C, H, W]` to unit vectors `[B, D]`."""
+
+    def encode_text(self, captions: Sequence[str]) -> Tensor:
+        """Captions to unit vectors `[B, D]`."""
