@@ -55,7 +55,7 @@ class Subject:
     context: DataContext
     seed: int
     train_step: Callable[[Tensor], None] | None = None
-    """One optimiser step on a batch of float images, for throughput; None where there is none."""
+    """One step of training on a batch of uint8 images, for throughput; None where there is none."""
 
     @property
     def data(self) -> ImageData:

@@ -1,0 +1,128 @@
+"""Checkpoints: weights in safetensors, and a JSON file beside them that says what they are.
+
+Nothing here reads a pickle. Both files are written under a temporary name and renamed, the JSON last,
+so a checkpoint that has its JSON is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from torch import nn
+
+from latentbench.data.errors import LatentbenchError
+from latentbench.models.family import FAMILIES, Family
+from latentbench.models.history import History
+from latentbench.models.recipe import Recipe
+from latentbench.models.spec import ModelSpec
+
+WEIGHTS, HISTORY, CARD = "weights.safetensors", "history.safetensors", "model.json"
+
+
+class Card(BaseModel):
+    """What a checkpoint is: enough to build the model and to train it again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: ModelSpec
+    image_shape: tuple[int, int, int]
+    data: str
+    data_fingerprint: str
+    recipe: Recipe
+    seed: int
+    train_seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A trained model with its card and its history."""
+
+    model: Family
+    card: Card
+    history: History
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint into `folder`, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.model.state_dict().items()
+    }
+    write_atomically(folder / WEIGHTS, safetensors.torch.save(state))
+    write_atomically(folder / HISTORY, safetensors.numpy.save(checkpoint.history.terms))
+    write_atomically(folder / CARD, checkpoint.card.model_dump_json(indent=2).encode())
+
+
+def load(folder: Path) -> Checkpoint:
+    """Read a checkpoint; raises LatentbenchError naming the file that is missing, truncated or foreign."""
+    card = _read_card(folder / CARD)
+    model = FAMILIES[card.spec.family].build(card.spec, card.image_shape)
+    _load_weights(model, folder / WEIGHTS)
+    model.eval()
+    return Checkpoint(model, card, History(_read_arrays(folder / HISTORY)))
+
+
+def exists(folder: Path) -> bool:
+    """Whether a whole checkpoint lies in `folder`."""
+    return (folder / CARD).is_file()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or none, even after a crash."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise LatentbenchError(
+            f"{path}: no such checkpoint; a checkpoint folder holds {CARD} and {WEIGHTS}"
+        ) from None
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise LatentbenchError(f"{path}: not a latentbench checkpoint card: {_first_line(error)}") from None
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    expected = model.state_dict()
+    try:
+        state = safetensors.torch.load_file(path)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise LatentbenchError(
+            f"{path}: unreadable weights ({_first_line(error)}); delete the folder to train again"
+        ) from None
+    wrong = sorted(set(expected) ^ set(state)) + [
+        name for name in expected if name in state and expected[name].shape != state[name].shape
+    ]
+    if wrong:
+        raise LatentbenchError(
+            f"{path}: weights of another model: {wrong[0]!r} does not fit its {CARD}; delete the folder to train again"
+        )
+    model.load_state_dict(state)
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise LatentbenchError(f"{path}: unreadable history ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
