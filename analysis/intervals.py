@@ -1,0 +1,73 @@
+"""How far a measured number may be from the true one: standard errors and confidence intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+
+def standard_error(values: ArrayLike) -> float | None:
+    """Standard error of the mean of independent values, s / √n with s over n − 1; None below two values.
+
+    >>> standard_error([1.0, 2.0, 3.0, 4.0, 5.0]) == 0.5**0.5
+    True
+    """
+    array = np.asarray(values, dtype=np.float64).ravel()
+    if array.size < 2:
+        return None
+    return float(array.std(ddof=1)) / math.sqrt(array.size)
+
+
+def binomial_se(hits: int, n: int) -> float | None:
+    """Standard error of the share hits / n of independent trials, √(p (1 − p) / n).
+
+    None where all or none hit: the formula's 0 would claim certainty there. `wilson_interval` has an
+    honest answer for those.
+
+    >>> binomial_se(20, 100)
+    0.04
+    """
+    _check_counts(hits, n)
+    if hits in (0, n):
+        return None
+    share = hits / n
+    return math.sqrt(share * (1 - share) / n)
+
+
+def wilson_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of a share, within [0, 1] (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+
+    It stays honest for few trials and for shares near 0 and 1, where hits / n ± 2 se does not.
+    """
+    _check_counts(hits, n)
+    _check_confidence(confidence)
+    interval = stats.binomtest(hits, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of the mean of a few independent, roughly normal values, such as seeds.
+
+    Raises ValueError below two values: one seed says nothing about the spread over seeds.
+    """
+    _check_confidence(confidence)
+    error = standard_error(values)
+    if error is None:
+        raise ValueError(f"an interval needs at least 2 values, got {len(values)}")
+    reach = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * error
+    mean = float(np.mean(values))
+    return mean - reach, mean + reach
+
+
+def _check_counts(hits: int, n: int) -> None:
+    if n < 1 or not 0 <= hits <= n:
+        raise ValueError(f"hits must be within 0 and n, and n at least 1; got hits={hits}, n={n}")
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
