@@ -13,13 +13,16 @@ from functools import cached_property
 import torch
 from torch import Generator, Tensor
 
-from latentbench.analysis.judge import Judge, JudgedImages
+from latentbench.analysis.judge import NO_JUDGE, Judge, JudgedImages
+from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models.protocols import Autoencoder, ImageTextModel, Posterior
 from latentbench.models.seeds import generator
 
 BATCH = 1000
 SAMPLERS = ("prior", "moment")
+NO_DECODER = "no decoder"
+"""The reason a metric of decoded images gives for a model that cannot decode."""
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -27,24 +30,36 @@ def to_float(images: Tensor) -> Tensor:
     return images.float() / 255
 
 
+def to_uint8(images: Tensor) -> Tensor:
+    """Float images in [0, 1] to the nearest uint8 0–255."""
+    return (images * 255).round().clamp(0, 255).to(torch.uint8)
+
+
 @dataclass(eq=False)
 class DataContext:
     """What every model on one data set shares: the data, its judge, and the judged originals."""
 
     data: ImageData
-    judge: Judge
+    judge: Judge | None
+    """None where the data have no labels to train one on; what a judge sees is then not to be had."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def view(self, images: Tensor) -> JudgedImages:
+        """The judge's view of float images in [0, 1]. Raises LatentbenchError where there is no judge."""
+        if self.judge is None:
+            raise LatentbenchError(NO_JUDGE)
+        return self.judge.view(images, device=self.device)
 
     @cached_property
     def test(self) -> JudgedImages:
         """The judge's view of the test images."""
-        return self.judge.view(to_float(self.data.test.images), device=self.device)
+        return self.view(to_float(self.data.test.images))
 
     @cached_property
     def train(self) -> JudgedImages:
         """The judge's view of as many train images as there are test images: the floor of a set distance."""
         count = len(self.data.test)
-        return self.judge.view(to_float(self.data.train.images[:count]), device=self.device)
+        return self.view(to_float(self.data.train.images[:count]))
 
 
 @dataclass(eq=False)
@@ -79,9 +94,7 @@ class Subject:
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Posterior:
         """uint8 images `[N, C, H, W]` to q(z | x), on the CPU, in batches."""
-        posteriors = [
-            self._encode(to_float(batch).to(self.context.device)) for batch in images.split(BATCH)
-        ]
+        posteriors = [self._encode(to_float(batch).to(self.context.device)) for batch in images.split(BATCH)]
         mean = torch.cat([posterior.mean.float().cpu() for posterior in posteriors])
         log_vars = [p.log_var.float().cpu() for p in posteriors if p.log_var is not None]
         return Posterior(mean, torch.cat(log_vars) if log_vars else None)
@@ -117,7 +130,7 @@ class Subject:
     @cached_property
     def judged_reconstructions(self) -> JudgedImages:
         """The judge's view of the reconstructions."""
-        return self.context.judge.view(self.reconstructions, device=self.context.device)
+        return self.context.view(self.reconstructions)
 
     @cached_property
     def code_samples(self) -> Tensor:
@@ -143,8 +156,7 @@ class Subject:
     def judged_samples(self, sampler: str) -> JudgedImages:
         """The judge's view of `samples(sampler)`; kept after the first call."""
         if sampler not in self._judged_samples:
-            view = self.context.judge.view(self.samples(sampler), device=self.context.device)
-            self._judged_samples[sampler] = view
+            self._judged_samples[sampler] = self.context.view(self.samples(sampler))
         return self._judged_samples[sampler]
 
     @cached_property
