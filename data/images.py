@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-from torch import Tensor, uint8
+from torch import Tensor, int64, uint8
 
 from latentbench.data.errors import DataError
 
@@ -29,7 +29,8 @@ class ImageData:
     """A data set held in memory.
 
     `images` are uint8 in 0–255, square, 8 to 128 pixels a side, with 1 or 3 channels; `classes`
-    name the labels in order.
+    name the labels in order, and are empty where neither split has labels. Raises `DataError` for
+    anything else.
     """
 
     name: str
@@ -38,8 +39,12 @@ class ImageData:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes):
+            raise DataError(f"{self.name}: a class name is used twice; names must differ: {self.classes}")
         for role, split in (("train", self.train), ("test", self.test)):
             _check_split(f"{self.name} ({role})", split, len(self.classes))
+        if (self.train.labels is None) != (self.test.labels is None):
+            raise DataError(f"{self.name}: one split has labels and the other none; label both or neither")
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
             raise DataError(
                 f"{self.name}: train images are {list(self.train.images.shape[1:])}, "
@@ -62,7 +67,7 @@ class ImageData:
                     digest.update(b"none")
                 else:
                     digest.update(str(list(tensor.shape)).encode())
-                    digest.update(tensor.contiguous().numpy())
+                    digest.update(tensor.contiguous().numpy().data)
         digest.update("\0".join(self.classes).encode())
         return digest.hexdigest()
 
@@ -70,7 +75,9 @@ class ImageData:
 def _check_split(where: str, split: Split, classes: int) -> None:
     images, labels = split.images, split.labels
     if images.dtype != uint8 or images.ndim != 4:
-        raise DataError(f"{where}: images must be uint8 [N, C, H, W], got {images.dtype} {list(images.shape)}")
+        raise DataError(
+            f"{where}: images must be uint8 [N, C, H, W], got {images.dtype} {list(images.shape)}"
+        )
     if len(images) == 0:
         raise DataError(f"{where}: no images")
     _, channels, height, width = images.shape
@@ -81,9 +88,17 @@ def _check_split(where: str, split: Split, classes: int) -> None:
             f"{where}: images must be square, {SMALLEST_SIDE} to {LARGEST_SIDE} px, got {height}x{width}"
         )
     if labels is None:
+        if classes:
+            raise DataError(f"{where}: {classes} classes but no labels; give both or neither")
         return
-    if labels.shape != (len(images),):
-        raise DataError(f"{where}: {len(images)} images but {labels.numel()} labels")
+    _check_labels(where, labels, len(images), classes)
+
+
+def _check_labels(where: str, labels: Tensor, images: int, classes: int) -> None:
+    if labels.dtype != int64:
+        raise DataError(f"{where}: labels must be int64, got {labels.dtype}")
+    if labels.shape != (images,):
+        raise DataError(f"{where}: {images} images but {labels.numel()} labels")
     if int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise DataError(
             f"{where}: labels run from {int(labels.min())} to {int(labels.max())}, "
