@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -70,7 +71,7 @@ def conv_encoder(image_shape: ImageShape, hidden: int) -> tuple[nn.Module, int]:
     sides = _sides(side)
     widths = [channels, *_widths(len(sides) - 1, hidden)]
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*layers, nn.Flatten()), widths[-1] * sides[-1] ** 2
 
@@ -88,7 +89,7 @@ class ConvDecoder(nn.Module):
             nn.ReLU(),
             nn.Unflatten(1, (widths[0], sides[0], sides[0])),
         ]
-        for block, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for block, (before, after) in enumerate(pairwise(widths)):
             # An even target is one more than twice the map's side less one.
             odd = sides[block + 1] % 2
             layers.append(nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1 - odd))

@@ -112,7 +112,8 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     ]
     if wrong:
         raise LatentbenchError(
-            f"{path}: weights of another model: {wrong[0]!r} does not fit its {CARD}; delete the folder to train again"
+            f"{path}: weights of another model: {wrong[0]!r} does not fit its {CARD}; "
+            "delete the folder to train again"
         )
     model.load_state_dict(state)
 

@@ -22,7 +22,8 @@ from latentbench.models.seeds import generator
 class Objective(Protocol):
     """A batch to the terms of the loss, each a scalar; the term `loss` is what is minimised."""
 
-    def __call__(self, batch: tuple[Tensor, ...], noise: Generator) -> dict[str, Tensor]: ...
+    def __call__(self, batch: tuple[Tensor, ...], noise: Generator) -> dict[str, Tensor]:
+        """Rows of the training tensors; random draws come from `noise`."""
 
 
 def train(

@@ -46,6 +46,7 @@ class Family(nn.Module):
 
     def train_step(self, recipe: Recipe) -> Callable[[Tensor], None] | None:
         """One step of training on a batch of uint8 images, for timing; None for a closed form."""
+        del recipe
         return None
 
 

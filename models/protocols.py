@@ -35,7 +35,7 @@ class Posterior:
         return self.mean + noise * (0.5 * self.log_var).exp()
 
     def kl(self) -> Tensor | None:
-        """KL(q(z | x) ‖ N(0, I)) per dimension, nats, `[B, D]`; None for a point posterior, which has none."""
+        """KL(q(z | x) ‖ N(0, I)) per dimension, nats, `[B, D]`; None for a point posterior: it has none."""
         if self.log_var is None:
             return None
         return kl_standard_normal(self.mean, self.log_var)
@@ -61,3 +61,14 @@ class ImageTextModel(Protocol):
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Captions to unit vectors `[B, D]`."""
+
+
+@runtime_checkable
+class LikelihoodModel(Autoencoder, Protocol):
+    """An autoencoder with a stochastic encoder and a likelihood, which bounds ln p(x)."""
+
+    likelihood: str
+    """`gaussian`, of grey images, or `bernoulli`, of images drawn black and white from the grey ones."""
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """ln p(x | z), nats, `[B]`, of images `[B, C, H, W]` under their codes `[B, D]`."""

@@ -34,6 +34,10 @@ BYTES_PER_PARAMETER = 16
 """Weight, gradient and two moments of Adam, float32."""
 
 
+def _ignore(done: int, total: int) -> None:
+    """The progress of nobody who watches."""
+
+
 def cache_root() -> Path:
     """Where checkpoints are kept: `$LATENTBENCH_CACHE`, or the user's cache folder."""
     override = os.environ.get("LATENTBENCH_CACHE")
@@ -80,7 +84,7 @@ def train_or_load(
     *,
     seed: int,
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = _ignore,
     use_cache: bool = True,
 ) -> Checkpoint:
     """The trained model of a spec, on `device`, from the cache if it is there.

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from latentbench.data.captions import CAPTIONS, SPLIT, captioned_digits
+from latentbench.data.captions import captioned_digits
+from latentbench.data.cells import CAPTIONS, committed_split
 from latentbench.data.images import ImageData
 from latentbench.models.backbones import ImageShape
 from latentbench.models.family import FAMILIES, GradientFamily
@@ -18,12 +19,11 @@ from latentbench.models.spec import ModelSpec
 from latentbench.models.tokenizer import Tokenizer
 
 CONTEXT = 12
-VOCABULARY_SIZE = 96
 WIDTH, HEADS = 64, 2
 LARGEST_LOGIT_SCALE = math.log(100)
 
 
-def clip_config(embed_dim: int, side: int) -> dict[str, Any]:
+def clip_config(embed_dim: int, side: int, vocabulary: int) -> dict[str, Any]:
     """open_clip's configuration of a three-layer ViT with patches of a quarter of the image, or less."""
     return {
         "embed_dim": embed_dim,
@@ -36,7 +36,7 @@ def clip_config(embed_dim: int, side: int) -> dict[str, Any]:
         },
         "text_cfg": {
             "context_length": CONTEXT,
-            "vocab_size": VOCABULARY_SIZE,
+            "vocab_size": vocabulary,
             "width": WIDTH,
             "heads": HEADS,
             "layers": 2,
@@ -61,9 +61,10 @@ class CLIP(GradientFamily):
         from open_clip.model import CLIP as OpenClip
 
         super().__init__()
-        self.tokenizer = Tokenizer(CAPTIONS, context=CONTEXT, size=VOCABULARY_SIZE)
-        self.towers = OpenClip(**clip_config(embed_dim, image_shape[1]))
-        seen = self.tokenizer.encode([CAPTIONS[caption] for caption in SPLIT.seen])
+        self.tokenizer = Tokenizer(CAPTIONS, context=CONTEXT)
+        self.towers = OpenClip(**clip_config(embed_dim, image_shape[1], self.tokenizer.size))
+        self.seen = committed_split().seen
+        seen = self.tokenizer.encode([CAPTIONS[caption] for caption in self.seen])
         self.register_buffer("seen_tokens", seen, persistent=False)
 
     @classmethod
@@ -89,12 +90,12 @@ class CLIP(GradientFamily):
         """Digits rendered from `data` in the seen cells, and the row of each one's caption."""
         train = captioned_digits(data).train
         row_of_caption = torch.full((len(CAPTIONS),), -1)
-        row_of_caption[list(SPLIT.seen)] = torch.arange(len(SPLIT.seen))
+        row_of_caption[list(self.seen)] = torch.arange(len(self.seen))
         return train.images, row_of_caption[train.captions]
 
     def timing_batch(self, images: Tensor) -> tuple[Tensor, ...]:
         """The images, with the seen captions in turn."""
-        return images, torch.arange(len(images), device=images.device) % len(SPLIT.seen)
+        return images, torch.arange(len(images), device=images.device) % len(self.seen)
 
     def objective(self, batch: tuple[Tensor, ...], noise: Generator) -> dict[str, Tensor]:
         """The symmetric contrastive loss, nats, with every distinct caption once.

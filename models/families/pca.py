@@ -27,7 +27,7 @@ ITERATIONS = 12
 
 @FAMILIES.register("pca")
 class PCA(Family):
-    """Projection on the leading eigenvectors of the pixel covariance; decoded pixels are clipped to [0, 1]."""
+    """Projection on the leading eigenvectors of the pixel covariance; decoding clips to [0, 1]."""
 
     paper: ClassVar[str] = "Pearson 1901, doi:10.1080/14786440109462720"
 

@@ -1,0 +1,50 @@
+"""A case: one model, on one data set, by one recipe, from one seed. Its id is a hash of just that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from latentbench.bench.suite import Suite
+from latentbench.models.recipe import Recipe
+from latentbench.models.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained and measured as one line of the results."""
+
+    spec: ModelSpec
+    data: str
+    data_fingerprint: str
+    recipe: Recipe
+    seed: int
+    analyses: tuple[str, ...]
+    """What is measured; not part of the id, for it does not change what is trained."""
+
+    @property
+    def id(self) -> str:
+        """The first 16 hex digits of the sha256 of the canonical JSON: the same on every machine."""
+        content = {
+            "spec": self.spec.model_dump(exclude_none=True),
+            "data": self.data,
+            "fingerprint": self.data_fingerprint,
+            "recipe": self.recipe.model_dump(),
+            "seed": self.seed,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """The model's label and the seed."""
+        return f"{self.spec.label} (seed {self.seed})"
+
+
+def cases(suite: Suite, data: str, data_fingerprint: str, seeds: int) -> list[Case]:
+    """Every model of a suite at seeds 0 … seeds−1, seed by seed: an interrupted run has whole seeds."""
+    return [
+        Case(entry.spec, data, data_fingerprint, entry.recipe, seed, suite.analyses)
+        for seed in range(seeds)
+        for entry in suite.entries
+    ]

@@ -1,0 +1,241 @@
+"""The command line. Every command imports what it needs when it is called: `--help` never waits for torch."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from latentbench.data.errors import LatentbenchError
+
+if TYPE_CHECKING:
+    from latentbench.bench.store import Run, Store
+
+EXIT_FAILED, EXIT_USAGE, EXIT_REGRESSION, EXIT_NOTHING, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+
+app = typer.Typer(
+    help="Benchmark and analysis toolkit for learned compression: what a bottleneck costs, and what it buys.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console()
+err = Console(stderr=True)
+
+
+class Format(StrEnum):
+    """How data are printed."""
+
+    rich = "rich"
+    csv = "csv"
+    md = "md"
+    json = "json"
+
+
+class Listed(StrEnum):
+    """What `list` can list."""
+
+    suites = "suites"
+    models = "models"
+    data = "data"
+    metrics = "metrics"
+
+
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="The results folder.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="[RUN]", help="A path, a suite, a run id (or its start), latest, latest~N.")
+]
+RESULTS = Path("results")
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="A suite's name, or the path of a YAML file.")] = "mnist",
+    results: Results = RESULTS,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many seeds; the suite's own if not given.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is done already.")] = False,
+    cache: Annotated[bool, typer.Option(help="Take trained models from the cache.")] = True,
+    pictures: Annotated[bool, typer.Option(help="Draw the pictures and the report.")] = True,
+    output: FormatOption = Format.rich,
+) -> None:
+    """Train and measure a suite; write its results, tables, pictures and report."""
+    from latentbench.bench.progress import watcher
+    from latentbench.bench.runner import Options, run_suite
+    from latentbench.bench.store import Store
+    from latentbench.bench.suite import load
+
+    options = Options(seeds=seeds, device=device, fresh=fresh, use_cache=cache)
+    store = Store(results)
+    with watcher(err) as watch:
+        done = run_suite(load(suite), store, options, watch)
+    _print_table(done, output)
+    _write_outputs(done, store, pictures=pictures)
+    if any(record.status != "ok" for record in done.last_records):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Listed, typer.Argument(help="What to list.")],
+    output: FormatOption = Format.rich,
+) -> None:
+    """List the suites, models, data sets or metrics there are."""
+    from latentbench.bench.listing import LISTINGS, render
+
+    _emit(render(LISTINGS[what.value](), output.value))
+
+
+@app.command()
+def table(
+    run: RunArgument = "latest",
+    results: Results = RESULTS,
+    output: FormatOption = Format.rich,
+) -> None:
+    """Print the table of a run."""
+    _print_table(_find(run, results), output)
+
+
+@app.command()
+def plot(run: RunArgument = "latest", results: Results = RESULTS) -> None:
+    """Draw the pictures of a run."""
+    from latentbench.bench.pictures import draw_all
+    from latentbench.bench.store import Store
+
+    for path in draw_all(_find(run, results), Store(results)).values():
+        out.print(str(path), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def report(run: RunArgument = "latest", results: Results = RESULTS) -> None:
+    """Write one self-contained HTML page with the table and the pictures of a run."""
+    from latentbench.bench.report import write_report
+    from latentbench.bench.store import Store
+
+    out.print(str(write_report(_find(run, results), Store(results))), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="The run to hold against: as for `table`.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The run in question.")],
+    results: Results = RESULTS,
+    output: FormatOption = Format.rich,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Relative tolerance for every metric, in place of its own.")
+    ] = None,
+    across_environments: Annotated[
+        bool, typer.Option("--across-environments", help="Compare runs of different machines all the same.")
+    ] = False,
+) -> None:
+    """Hold run B against run A, metric by metric. Exit 3 if anything is worse, 4 if nothing compares."""
+    from latentbench.bench.compare import compare as compare_runs
+    from latentbench.bench.comparison_view import render
+
+    comparison = compare_runs(
+        _find(a, results), _find(b, results), tolerance=tolerance, across_environments=across_environments
+    )
+    _emit(render(comparison, output.value))
+    if comparison.compared == 0:
+        raise typer.Exit(EXIT_NOTHING)
+    if comparison.regressed:
+        raise typer.Exit(EXIT_REGRESSION)
+
+
+@app.command()
+def doctor(results: Results = RESULTS) -> None:
+    """Check that everything latentbench needs is here and works."""
+    from latentbench.bench.doctor import examine, render
+
+    findings = examine(results)
+    _emit(render(findings))
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _find(reference: str, results: Path) -> Run:
+    from latentbench.bench.store import Store, read
+
+    found = read(Store(results).find(reference))
+    for warning in found.warnings:
+        err.print(f"[yellow]warning:[/] {warning}", highlight=False)
+    return found
+
+
+def _print_table(run: Run, output: Format) -> None:
+    from latentbench.bench import tables
+
+    rows = tables.rows(run.records)
+    if not rows:
+        raise LatentbenchError(f"{run.path}: no records in this run")
+    match output:
+        case Format.rich:
+            _emit(tables.as_rich(rows, title=tables.title(run.suite, rows)))
+            out.print(tables.footnote(rows), style="dim", highlight=False)
+        case Format.csv:
+            sys.stdout.write(tables.as_csv(rows))
+        case Format.md:
+            sys.stdout.write(tables.as_markdown(rows))
+        case Format.json:
+            sys.stdout.write(tables.as_json(rows))
+    for row in rows:
+        for problem in row.problems:
+            err.print(f"[red]{problem}[/]", highlight=False)
+
+
+def _write_outputs(run: Run, store: Store, *, pictures: bool) -> None:
+    """The files that are regenerated from a run, and where they are."""
+    from latentbench.bench import tables
+
+    rows = tables.rows(run.records)
+    written = {
+        "records": run.path,
+        "table": store.write(f"tables/{run.suite}.csv", tables.as_csv(rows)),
+        "": store.write(f"tables/{run.suite}.md", tables.as_markdown(rows)),
+    }
+    if pictures:
+        from latentbench.bench.pictures import draw_all
+        from latentbench.bench.report import write_report
+
+        with err.status("drawing the pictures"):
+            drawn = draw_all(run, store)
+            written["pictures"] = next(iter(drawn.values())).parent
+            written["report"] = write_report(run, store)
+    for name, path in written.items():
+        err.print(f"[dim]{name:>9}[/]  {path}", highlight=False, soft_wrap=True)
+
+
+def _emit(renderable: object) -> None:
+    """Text as it is, everything else through rich; wide tables are not folded when piped."""
+    if isinstance(renderable, str):
+        sys.stdout.write(renderable)
+    else:
+        out.print(renderable)
+
+
+def main() -> None:
+    """Entry point: a person's mistake is one line and exit 2; an interrupt says how to go on."""
+    try:
+        app()
+    except LatentbenchError as error:
+        err.print(f"[red]error:[/] {' '.join(str(error).split())}", highlight=False, soft_wrap=True)
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        again = " ".join(["latentbench", *sys.argv[1:]])
+        err.print(
+            f"\ninterrupted; finished cases are on disk. Go on with: [bold]{again}[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(EXIT_FAILED)

@@ -1,0 +1,112 @@
+"""`latentbench doctor`: is everything here that a run needs, and does it work?"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from rich.table import Table
+
+from latentbench import data
+from latentbench.analysis.judge import load_judge
+from latentbench.bench import suite
+from latentbench.bench.environment import code, environment
+from latentbench.bench.store import Store
+from latentbench.data.errors import LatentbenchError
+from latentbench.models.zoo import cache_root
+
+ENOUGH_MEMORY, ENOUGH_DISK = 3e9, 1e9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was looked at, whether it is fine, and what was seen or what to do."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def examine(results: Path) -> list[Finding]:
+    """Every check, in order; a check that fails does not stop the others."""
+    checks: dict[str, Callable[[], str]] = {
+        "latentbench": _latentbench,
+        "packages": _packages,
+        "device": _device,
+        "memory": _memory,
+        "MNIST": lambda: (
+            f"{len(data.load('mnist').train):,} + {len(data.load('mnist').test):,} images, checksums right"
+        ),
+        "judge": _judge,
+        "suites": lambda: ", ".join(suite.load(name).name for name in suite.names()),
+        "results": lambda: _writable(results),
+        "cache": _cache,
+    }
+    return [_finding(name, check) for name, check in checks.items()]
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except Exception as error:
+        return Finding(name, False, " ".join(str(error).split()))
+
+
+def _latentbench() -> str:
+    running = code()
+    commit = running.commit[:8] if running.commit else "no checkout"
+    return f"{running.version}, {commit}{' with local changes' if running.dirty else ''}, source {running.source}"
+
+
+def _packages() -> str:
+    from torchvision.ops import nms
+
+    nms(torch.zeros(0, 4), torch.zeros(0), 0.5)  # fails where torch and torchvision are not a pair
+    packages = environment(torch.device("cpu"))["packages"]
+    return ", ".join(f"{name} {version}" for name, version in packages.items())
+
+
+def _device() -> str:
+    here = environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return f"{here['gpu'] or 'no GPU'}; {here['cpu']}, {here['cpu_cores']} cores, {here['threads']} threads"
+
+
+def _memory() -> str:
+    available = psutil.virtual_memory().available
+    if available < ENOUGH_MEMORY:
+        raise LatentbenchError(
+            f"{available / 1e9:.1f} GB free; suite mnist needs about {ENOUGH_MEMORY / 1e9:.0f} GB"
+        )
+    return f"{available / 1e9:.1f} GB free"
+
+
+def _judge() -> str:
+    judge = load_judge(data.load("mnist"))
+    return f"MNIST judge {judge.hash[:12]}, test accuracy {judge.accuracy:.2%}"
+
+
+def _writable(results: Path) -> str:
+    Store(results).prepare()
+    free = shutil.disk_usage(results).free
+    if free < ENOUGH_DISK:
+        raise LatentbenchError(
+            f"{results} has {free / 1e9:.1f} GB free; make room or choose another with --results"
+        )
+    return f"{results} can be written, {free / 1e9:.0f} GB free"
+
+
+def _cache() -> str:
+    folder = cache_root() / "checkpoints"
+    return f"{len(list(folder.glob('*/model.json')))} trained models in {folder}"
+
+
+def render(findings: list[Finding]) -> Table:
+    """A line a check."""
+    table = Table(show_header=False, box=None)
+    for finding in findings:
+        table.add_row("[green]✓[/]" if finding.ok else "[red]✗[/]", finding.check, finding.detail)
+    return table

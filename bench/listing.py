@@ -1,0 +1,95 @@
+"""What `latentbench list` shows: suites, models, data sets and metrics, from their registries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+from rich.table import Table
+
+Rows = list[dict[str, str]]
+
+
+def suites() -> Rows:
+    """The shipped suites."""
+    from latentbench.bench import suite
+
+    loaded = [suite.load(name) for name in suite.names()]
+    return [
+        {
+            "suite": s.name,
+            "data": s.data,
+            "models": str(len(s.entries)),
+            "seeds": str(s.seeds),
+            "description": s.description,
+        }
+        for s in loaded
+    ]
+
+
+def models() -> Rows:
+    """The families, with the settings each one takes."""
+    from latentbench.models.zoo import FAMILIES
+
+    return [
+        {
+            "family": name,
+            "settings": ", ".join(["latent_dim", *family.settings]),
+            "description": (family.__doc__ or "").strip().splitlines()[0],
+            "paper": family.paper,
+        }
+        for name, family in FAMILIES.items()
+    ]
+
+
+def data() -> Rows:
+    """The data sets that are known by name."""
+    from latentbench.data.loading import DATASETS
+
+    return [{"data": name, "description": entry.description} for name, entry in DATASETS.items()]
+
+
+def metrics() -> Rows:
+    """Every metric, in the order of the tables."""
+    from latentbench.analysis.catalogue import ANALYSES
+
+    return [
+        {
+            "metric": metric.name,
+            "analysis": analysis.name,
+            "version": str(metric.version),
+            "unit": metric.unit,
+            "better": metric.better,
+            "description": metric.title,
+        }
+        for _, analysis in ANALYSES.items()
+        for metric in analysis.metrics
+    ]
+
+
+LISTINGS: dict[str, Callable[[], Rows]] = {
+    "suites": suites,
+    "models": models,
+    "data": data,
+    "metrics": metrics,
+}
+
+
+def render(rows: Sequence[dict[str, str]], output: str) -> Table | str:
+    """The rows in one of the formats of the command line."""
+    if output == "json":
+        return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    if output == "csv":
+        return pd.DataFrame(rows).to_csv(index=False)
+    header = list(rows[0])
+    if output == "md":
+        lines = ["| " + " | ".join(header) + " |", "| " + " | ".join("---" for _ in header) + " |"]
+        lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
+        return "\n".join(lines) + "\n"
+    table = Table(header_style="bold")
+    for name in header:
+        table.add_column(name, no_wrap=name == header[0])
+    for row in rows:
+        table.add_row(*row.values())
+    return table

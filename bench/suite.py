@@ -1,0 +1,152 @@
+"""Suites: YAML files that say what to train, on what, how, and what to measure.
+
+In `models`, a list stands for one model each: `latent_dim: [2, 16]` with `beta: [1, 4]` is four models.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from latentbench.analysis.catalogue import ANALYSES
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.registry import unknown
+from latentbench.models.family import complete
+from latentbench.models.recipe import Recipe
+from latentbench.models.spec import ModelSpec
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of a suite with the recipe it is trained by, and where the file says so."""
+
+    spec: ModelSpec
+    recipe: Recipe
+    where: str
+
+
+class SuiteFile(BaseModel):
+    """A suite file as written; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str
+    data: str = "mnist"
+    recipe: dict[str, Any] = {}
+    seeds: Annotated[int, Field(ge=1, strict=True)] = 1
+    analyses: list[str] | None = None
+    models: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A validated suite: every model complete, every analysis known."""
+
+    name: str
+    description: str
+    data: str
+    seeds: int
+    analyses: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+
+def names() -> list[str]:
+    """The suites that latentbench ships."""
+    folder = resources.files("latentbench.bench") / "suites"
+    return sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def load(name: str) -> Suite:
+    """A shipped suite by name, or any suite by the path of its YAML file.
+
+    Raises LatentbenchError naming the file, the key and what is allowed there.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise LatentbenchError(f"no suite file {name}")
+        return parse(path.read_text(encoding="utf-8"), name=path.stem, where=path.name)
+    if name not in names():
+        error = unknown("suite", name, names())
+        raise LatentbenchError(f"{error} (or the path of a .yaml file)")
+    file = resources.files("latentbench.bench") / "suites" / f"{name}.yaml"
+    return parse(file.read_text(encoding="utf-8"), name=name, where=f"{name}.yaml")
+
+
+def parse(text: str, *, name: str, where: str) -> Suite:
+    """A suite from its YAML text; `where` is the file's name in messages."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise LatentbenchError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise LatentbenchError(
+            f"{where}: a suite is a mapping with the key 'models', got {type(content).__name__}"
+        )
+    file = _validate(SuiteFile, content, where)
+    analyses = tuple(file.analyses if file.analyses is not None else ANALYSES)
+    for index, analysis in enumerate(analyses):
+        if analysis not in ANALYSES:
+            raise LatentbenchError(
+                f"{where}, analyses[{index}]: {unknown('analysis', analysis, list(ANALYSES))}"
+            )
+    entries = [
+        entry
+        for index, grid in enumerate(file.models)
+        for entry in _entries(grid, file.recipe, f"{where}, models[{index}]")
+    ]
+    _refuse_duplicates(entries)
+    return Suite(name, file.description, file.data, file.seeds, analyses, tuple(entries))
+
+
+def _entries(grid: dict[str, Any], recipe: dict[str, Any], where: str) -> Iterator[Entry]:
+    """One entry for each combination of the grid's lists; a grid may override parts of the recipe."""
+    own = grid.get("recipe", {})
+    if not isinstance(own, dict):
+        raise LatentbenchError(f"{where}: recipe must be a mapping, got {own!r}")
+    merged = _validate(Recipe, {**recipe, **own}, f"{where}, recipe")
+    keys = [key for key in grid if key != "recipe"]
+    axes = [grid[key] if isinstance(grid[key], list) else [grid[key]] for key in keys]
+    for values in itertools.product(*axes):
+        spec = _validate(ModelSpec, dict(zip(keys, values, strict=True)), where)
+        try:
+            yield Entry(complete(spec), merged, where)
+        except LatentbenchError as error:
+            raise LatentbenchError(f"{where}: {error}") from None
+
+
+def _refuse_duplicates(entries: list[Entry]) -> None:
+    seen: dict[tuple[ModelSpec, Recipe], str] = {}
+    for entry in entries:
+        key = (entry.spec, entry.recipe)
+        if key in seen:
+            raise LatentbenchError(f"{entry.where}: {entry.spec.label} is already in {seen[key]}")
+        seen[key] = entry.where
+
+
+def _validate(model: type[Model], content: dict[str, Any], where: str) -> Model:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise LatentbenchError(f"{where}: {_explain(error, model)}") from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first problem in one clause: the key, what is allowed, what was given."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return str(unknown("key", key, list(model.model_fields)))
+    if first["type"] == "missing":
+        return f"the key {key!r} is missing"
+    message = first["msg"].replace("Input should be", "must be").replace("Value error, ", "")
+    return f"{key} {message}, got {first['input']!r}"

@@ -1,0 +1,123 @@
+"""Checkpoints: what is saved comes back; what is damaged or foreign is refused by name."""
+
+import pickle
+
+import pytest
+import torch
+
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.images import ImageData, Split
+from latentbench.models import checkpoint, zoo
+from latentbench.models.recipe import Recipe
+from latentbench.models.spec import ModelSpec
+
+RECIPE = Recipe(epochs=2, batch_size=32)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def data():
+    images = torch.randint(
+        0, 256, (128, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    return ImageData("noise", Split(images, None), Split(images[:8], None), ())
+
+
+def train(data, *, progress=lambda *_: None, seed=0, **spec):
+    return zoo.train_or_load(
+        ModelSpec(**{"family": "vae", "latent_dim": 2, "hidden": 8, **spec}),
+        data,
+        RECIPE,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def only_folder():
+    (folder,) = (zoo.cache_root() / "checkpoints").iterdir()
+    return folder
+
+
+def test_a_checkpoint_comes_back_whole(data):
+    trained = train(data)
+    loaded = checkpoint.load(only_folder())
+    assert loaded.card == trained.card
+    x = torch.rand(3, 1, 8, 8)
+    assert torch.equal(loaded.model.encode(x).mean, trained.model.encode(x).mean)
+    assert loaded.history.terms["kl"].tolist() == trained.history.terms["kl"].tolist()
+
+
+def test_the_second_time_nothing_is_trained(data):
+    steps = []
+    first = train(data, progress=lambda done, total: steps.append(done))
+    assert steps == list(range(1, 9))
+    second = train(data, progress=lambda done, total: steps.append(done))
+    assert len(steps) == 8
+    assert torch.equal(first.model.to_code.weight, second.model.to_code.weight)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"beta": 2.0}, {"latent_dim": 3}])
+def test_another_seed_or_spec_is_another_training(data, change):
+    train(data)
+    train(data, **change)
+    assert len(list((zoo.cache_root() / "checkpoints").iterdir())) == 2
+
+
+def test_retraining_gives_the_same_weights_to_the_last_bit(data):
+    first = train(data)
+    again = zoo.train_or_load(first.card.spec, data, RECIPE, seed=0, use_cache=False)
+    for name, tensor in first.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name])
+
+
+def test_a_damaged_cache_entry_is_trained_again(data):
+    trained = train(data)
+    weights = only_folder() / checkpoint.WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:100])
+    again = train(data)
+    assert torch.equal(trained.model.to_code.weight, again.model.to_code.weight)
+    assert checkpoint.load(only_folder()).card.spec == trained.card.spec
+
+
+def test_truncated_weights_are_refused_by_name(data):
+    train(data)
+    weights = only_folder() / checkpoint.WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(LatentbenchError, match=r"weights\.safetensors: unreadable weights"):
+        checkpoint.load(only_folder())
+
+
+def test_a_pickle_is_never_read(data, tmp_path):
+    train(data)
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "exploded"), "w"))
+
+    (only_folder() / checkpoint.WEIGHTS).write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(LatentbenchError, match="unreadable weights"):
+        checkpoint.load(only_folder())
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_weights_of_another_model_are_refused(data):
+    train(data)
+    card = only_folder() / checkpoint.CARD
+    card.write_text(card.read_text().replace('"latent_dim": 2', '"latent_dim": 5'))
+    with pytest.raises(LatentbenchError, match="weights of another model"):
+        checkpoint.load(only_folder())
+
+
+def test_a_folder_without_a_checkpoint_says_what_one_holds(tmp_path):
+    with pytest.raises(LatentbenchError, match=r"holds model\.json and weights\.safetensors"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_model_wider_than_memory_is_refused_before_it_is_built():
+    spec = ModelSpec(family="ae", latent_dim=2, hidden=10**9)
+    with pytest.raises(LatentbenchError, match=r"my\.yaml, models\[0\].*GB to train"):
+        zoo.check_fits(zoo.complete(spec), (1, 28, 28), "my.yaml, models[0]")
