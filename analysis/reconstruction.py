@@ -1,0 +1,220 @@
+"""What survives the bottleneck: pixel errors, structural similarity, and whether a judge still sees it.
+
+Images are floats in [0, 1], `[N, C, H, W]`; every formula gives one value per image, `[N]`, so that a
+mean carries its standard error and two models can be compared image by image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from latentbench.analysis.intervals import binomial_se, standard_error
+from latentbench.analysis.judge import NO_JUDGE, JudgedImages
+from latentbench.analysis.measurement import Measurement, analysis
+from latentbench.analysis.metric import Metric, MetricDefinition, define
+from latentbench.analysis.subject import NO_DECODER, Subject, to_float, to_uint8
+
+SSIM_TAPS = 11
+SSIM_SIGMA = 1.5
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
+SSIM_BATCH = 500
+PICTURED = 10
+"""Images kept for pictures."""
+
+MSE = define(
+    MetricDefinition(
+        "mse",
+        unit="",
+        better="lower",
+        title="Mean squared error per pixel of decode(E[z | x]) against the test images, pixels in [0, 1].",
+        heading="MSE",
+        headline=True,
+        decimals=4,
+    )
+)
+PSNR = define(
+    MetricDefinition(
+        "psnr",
+        unit="dB",
+        better="higher",
+        title="Peak signal-to-noise ratio of an image's reconstruction, averaged over test images.",
+        heading="PSNR",
+        decimals=2,
+    )
+)
+SSIM = define(
+    MetricDefinition(
+        "ssim",
+        unit="",
+        better="higher",
+        title="Structural similarity of reconstructions: 11-tap Gaussian window, σ = 1.5, valid region.",
+        heading="SSIM",
+    )
+)
+RECOGNISABLE = define(
+    MetricDefinition(
+        "recognisable",
+        unit="fraction",
+        better="higher",
+        title="Share of reconstructed test images that the judge puts in the right class.",
+        heading="recognisable",
+        headline=True,
+    )
+)
+RECOGNISABLE_ORIGINALS = define(
+    MetricDefinition(
+        "recognisable_originals",
+        unit="fraction",
+        better="neither",
+        title="Share of original test images that the judge puts in the right class; recognisable's ceiling.",
+        heading="originals",
+    )
+)
+
+
+def mse(x: Tensor, y: Tensor) -> Tensor:
+    """Mean over pixels of (x − y)², `[N]`, range [0, 1]. Raises ValueError as `check_images` does."""
+    check_images(x, y)
+    return (x - y).square().flatten(1).mean(1)
+
+
+def psnr(x: Tensor, y: Tensor) -> Tensor:
+    """−10 log₁₀ of each image's mean squared error, dB, `[N]`: data range 1, averaged by the caller.
+
+    An image equal to its reconstruction has infinite PSNR, and so has any mean it enters.
+    Raises ValueError as `check_images` does.
+    """
+    return -10 * mse(x, y).log10()
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004, doi:10.1109/TIP.2003.819861), `[N]`, range [−1, 1].
+
+    11-tap Gaussian window with σ = 1.5, population covariances, data range 1, averaged over channels
+    and the valid region only: what scikit-image gives with `gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False`, and pytorch-msssim. A padded border would change the value of a small
+    image grossly. Raises ValueError for images below 11 px, and as `check_images` does.
+    """
+    check_images(x, y)
+    if min(x.shape[2:]) < SSIM_TAPS:
+        raise ValueError(f"SSIM needs images of {SSIM_TAPS} px and more a side, got {list(x.shape[2:])}")
+    batches = zip(x.split(SSIM_BATCH), y.split(SSIM_BATCH), strict=True)
+    return torch.cat([_ssim(a.double(), b.double()) for a, b in batches]).to(x.dtype)
+
+
+def _ssim(x: Tensor, y: Tensor) -> Tensor:
+    rows, columns = (_gaussian_band(size).to(x) for size in x.shape[2:])
+
+    def local_mean(image: Tensor) -> Tensor:
+        return rows @ image @ columns.T
+
+    mean_x, mean_y = local_mean(x), local_mean(y)
+    # Differences of moments lose digits; float64 keeps them well above the constants.
+    variance_x = local_mean(x * x) - mean_x**2
+    variance_y = local_mean(y * y) - mean_y**2
+    covariance = local_mean(x * y) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + SSIM_C1) / (mean_x**2 + mean_y**2 + SSIM_C1)
+    structure = (2 * covariance + SSIM_C2) / (variance_x + variance_y + SSIM_C2)
+    return (luminance * structure).flatten(1).mean(1)
+
+
+def _gaussian_band(size: int) -> Tensor:
+    """The window's weighted means along one axis, valid region only, as a matrix `[size − 10, size]`."""
+    offsets = torch.arange(SSIM_TAPS, dtype=torch.float64) - SSIM_TAPS // 2
+    window = (-(offsets**2) / (2 * SSIM_SIGMA**2)).exp()
+    band = torch.zeros(size - SSIM_TAPS + 1, size, dtype=torch.float64)
+    for row in range(len(band)):
+        band[row, row : row + SSIM_TAPS] = window / window.sum()
+    return band
+
+
+def check_images(x: Tensor, y: Tensor) -> None:
+    """Raise ValueError unless both are finite float images in [0, 1] of one shape `[N, C, H, W]`, N ≥ 1."""
+    if x.shape != y.shape or x.ndim != 4 or len(x) == 0:
+        raise ValueError(f"images must share one shape [N, C, H, W], got {list(x.shape)} and {list(y.shape)}")
+    for image in (x, y):
+        if not image.is_floating_point():
+            raise ValueError(f"images must be float in [0, 1], got {image.dtype}")
+        low, high = (float(bound) for bound in image.aminmax())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError("images hold values that are not finite")
+        if low < 0 or high > 1:
+            raise ValueError(f"images must be in [0, 1], got values from {low:g} to {high:g}")
+
+
+OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, RECOGNISABLE)
+
+
+@analysis("reconstruction", [*OF_RECONSTRUCTIONS, RECOGNISABLE_ORIGINALS])
+def reconstruction(subject: Subject) -> Measurement:
+    """Errors of the reconstructed test images, and what the judge makes of them beside the originals."""
+    labels = subject.data.test.labels
+    ceiling = _accuracy(RECOGNISABLE_ORIGINALS, subject, lambda: subject.context.test)
+    originals = to_float(subject.data.test.images)
+    problem = _why_unusable(subject, originals)
+    if problem is not None:
+        return Measurement((*(metric.missing(problem) for metric in OF_RECONSTRUCTIONS), ceiling))
+    metrics = (
+        _mean(MSE, mse(originals, subject.reconstructions)),
+        _mean_psnr(psnr(originals, subject.reconstructions)),
+        _mean_ssim(originals, subject.reconstructions),
+        _accuracy(RECOGNISABLE, subject, lambda: subject.judged_reconstructions),
+        ceiling,
+    )
+    chosen = pictured(labels, len(originals))
+    arrays = {
+        "originals": subject.data.test.images[chosen].numpy(),
+        "reconstructions": to_uint8(subject.reconstructions[chosen]).numpy(),
+    }
+    return Measurement(metrics, arrays)
+
+
+def _why_unusable(subject: Subject, originals: Tensor) -> str | None:
+    if not subject.can_decode:
+        return NO_DECODER
+    try:
+        check_images(originals, subject.reconstructions)
+    except ValueError as error:
+        return f"reconstructions: {error}"
+    return None
+
+
+def _mean(metric: MetricDefinition, values: Tensor) -> Metric:
+    return metric.measured(values.double().mean().item(), se=standard_error(values), n=len(values))
+
+
+def _mean_psnr(values: Tensor) -> Metric:
+    exact = int(values.isinf().sum())
+    if exact:
+        return PSNR.missing(
+            f"infinite: {exact} of {len(values)} images are reconstructed exactly", n=len(values)
+        )
+    return _mean(PSNR, values)
+
+
+def _mean_ssim(originals: Tensor, reconstructions: Tensor) -> Metric:
+    if min(originals.shape[2:]) < SSIM_TAPS:
+        return SSIM.missing(f"images are smaller than the window of {SSIM_TAPS} px", n=len(originals))
+    return _mean(SSIM, ssim(originals, reconstructions))
+
+
+def _accuracy(metric: MetricDefinition, subject: Subject, view: Callable[[], JudgedImages]) -> Metric:
+    labels = subject.data.test.labels
+    if subject.context.judge is None:
+        return metric.missing(NO_JUDGE)
+    if labels is None:
+        return metric.missing("the test images have no labels")
+    hits, n = int((view().predictions == labels).sum()), len(labels)
+    return metric.measured(hits / n, se=binomial_se(hits, n), n=n)
+
+
+def pictured(labels: Tensor | None, count: int) -> list[int]:
+    """Which of `count` images stand for all in a picture: the first of each class, or the first ten."""
+    if labels is None:
+        return list(range(min(PICTURED, count)))
+    classes = labels.unique().tolist()[:PICTURED]
+    return [int((labels == label).nonzero()[0]) for label in classes]

@@ -1,0 +1,67 @@
+"""One small world for every analysis: real digits, a real judge, real models of the zoo."""
+
+import pytest
+import torch
+
+import latentbench.data
+from latentbench.analysis.judge import train_judge
+from latentbench.analysis.subject import DataContext, Subject
+from latentbench.data.images import ImageData, Split
+from latentbench.models.recipe import Recipe
+from latentbench.models.spec import ModelSpec
+from latentbench.models.zoo import train_or_load
+
+TRAIN, TEST = 3000, 500
+
+
+def _first(split, count):
+    return Split(split.images[:count], split.labels[:count])
+
+
+@pytest.fixture(scope="session")
+def mnist_small():
+    whole = latentbench.data.load("mnist")
+    return ImageData("mnist-small", _first(whole.train, TRAIN), _first(whole.test, TEST), whole.classes)
+
+
+@pytest.fixture(scope="session")
+def context(mnist_small):
+    return DataContext(mnist_small, train_judge(mnist_small, epochs=6))
+
+
+@pytest.fixture(scope="session")
+def subject_of(context, tmp_path_factory):
+    """Train a member of the zoo on the small data, once a session."""
+    subjects = {}
+
+    def make(family, latent_dim, *, epochs=4, **settings):
+        key = (family, latent_dim, epochs, *sorted(settings.items()))
+        if key not in subjects:
+            spec = ModelSpec(family=family, latent_dim=latent_dim, **settings)
+            trained = train_or_load(spec, context.data, Recipe(epochs=epochs), seed=0)
+            subjects[key] = Subject(trained.model, context, seed=0)
+        return subjects[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LATENTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield make
+
+
+@pytest.fixture(scope="session")
+def pca(subject_of):
+    return subject_of("pca", 8)
+
+
+@pytest.fixture(scope="session")
+def ae(subject_of):
+    return subject_of("ae", 2, hidden=64)
+
+
+@pytest.fixture(scope="session")
+def vae(subject_of):
+    return subject_of("vae", 4, hidden=64)
+
+
+@pytest.fixture
+def draws():
+    return torch.Generator().manual_seed(0)
