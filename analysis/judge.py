@@ -15,7 +15,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -90,18 +90,34 @@ class JudgeNetwork(nn.Module):
         return features, self.classifier(F.relu(features))
 
 
+@dataclass(frozen=True)
+class JudgeRecipe:
+    """How a judge is trained: AdamW on a one-cycle schedule over randomly shifted images."""
+
+    epochs: int = 8
+    smallest_steps: int = 1000
+    """Small data are repeated for at least this many steps."""
+    batch_size: int = 256
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.05
+    shift: int = 2
+    """Largest shift of a batch, pixels, in either direction; the image wraps around."""
+
+
 @dataclass(frozen=True, eq=False)
 class Judge:
     """A trained, frozen classifier.
 
     `hash` is the sha256 of its weights, `accuracy` its share of right answers on the test images,
-    `data` the fingerprint of the data it was trained on.
+    `data` the fingerprint of the data it was trained on, `recipe` how.
     """
 
     network: JudgeNetwork
     hash: str
     accuracy: float
     data: str
+    recipe: JudgeRecipe = JudgeRecipe()
 
     @torch.inference_mode()
     def view(self, images: Tensor, *, device: torch.device | str = "cpu") -> JudgedImages:
@@ -129,45 +145,29 @@ def weights_hash(network: nn.Module) -> str:
 # Training
 
 
-@dataclass(frozen=True)
-class JudgeRecipe:
-    """How a judge is trained: AdamW on a one-cycle schedule over randomly shifted images."""
-
-    epochs: int = 8
-    smallest_steps: int = 1000
-    """Small data are repeated for at least this many steps."""
-    batch_size: int = 256
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.01
-    label_smoothing: float = 0.05
-    shift: int = 2
-    """Largest shift of a batch, pixels, in either direction; the image wraps around."""
-
-
 def train_judge(
     data: ImageData,
     *,
-    epochs: int | None = None,
+    recipe: JudgeRecipe | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Judge:
     """Train a judge on the train split and measure it on the test split.
 
-    `epochs` replaces the recipe's number. Raises LatentbenchError where the data have no labels or
-    fewer than two classes.
+    Raises LatentbenchError where the data have no labels or fewer than two classes.
     """
     if not can_be_judged(data):
         raise LatentbenchError(f"{data.name}: a judge needs labels of at least two classes")
-    recipe = JudgeRecipe() if epochs is None else JudgeRecipe(epochs=epochs, smallest_steps=1)
+    recipe = recipe or JudgeRecipe()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "judge"))
         network = JudgeNetwork(data.image_shape[0], len(data.classes))
     network = network.to(device, memory_format=torch.channels_last)
     _fit(network, data.train, recipe, generator(seed, "judge order"), progress)
     network.eval().requires_grad_(False)
-    unmeasured = Judge(network, weights_hash(network), math.nan, data.fingerprint)
-    return Judge(network, unmeasured.hash, accuracy(unmeasured, data.test, device), data.fingerprint)
+    judge = Judge(network, weights_hash(network), math.nan, data.fingerprint, recipe)
+    return replace(judge, accuracy=accuracy(judge, data.test, device))
 
 
 def can_be_judged(data: ImageData) -> bool:
@@ -269,7 +269,7 @@ def write_judge(judge: Judge, folder: Path, name: str, *, n: int) -> Path:
         "data": judge.data,
         "accuracy": judge.accuracy,
         "n": n,
-        "recipe": asdict(JudgeRecipe()),
+        "recipe": asdict(judge.recipe),
         "torch": torch.__version__,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -283,21 +283,25 @@ def write_judge(judge: Judge, folder: Path, name: str, *, n: int) -> Path:
 def read_judge(card: Path) -> Judge:
     """Read the judge that a JSON file describes, and verify the hash of its weights."""
     content = _read_card(card)
-    path = card.parent / content["weights"]
-    network = JudgeNetwork(content["channels"], content["classes"])
+    path = card.parent / Path(content["weights"]).name
+    try:
+        network = JudgeNetwork(content["channels"], content["classes"])
+        recipe = JudgeRecipe(**content["recipe"])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise _unusable(card, f"not a judge's card: {error}") from error
     try:
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise _unusable(path, f"not a judge's weights ({type(error).__name__})") from error
-    network = network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        raise _unusable(path, f"not this judge's weights ({type(error).__name__})") from error
     if weights_hash(network) != content["hash"]:
         raise _unusable(path, f"its weights do not have the hash that {card.name} states")
-    return Judge(network, content["hash"], content["accuracy"], content["data"])
+    network = network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return Judge(network, content["hash"], content["accuracy"], content["data"], recipe)
 
 
 def _read_card(card: Path) -> dict[str, Any]:
     needed = {"architecture": str, "weights": str, "hash": str, "channels": int, "classes": int}
-    needed |= {"data": str, "accuracy": float}
+    needed |= {"data": str, "accuracy": float, "recipe": dict}
     try:
         content = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
