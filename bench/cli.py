@@ -173,7 +173,7 @@ def _find(reference: str, results: Path) -> Run:
 def _print_table(run: Run, output: Format) -> None:
     from latentbench.bench import tables
 
-    rows = tables.rows(run.records)
+    rows = tables.rows(run.last_records)
     if not rows:
         raise LatentbenchError(f"{run.path}: no records in this run")
     match output:
@@ -195,7 +195,7 @@ def _write_outputs(run: Run, store: Store, *, pictures: bool) -> None:
     """The files that are regenerated from a run, and where they are."""
     from latentbench.bench import tables
 
-    rows = tables.rows(run.records)
+    rows = tables.rows(run.last_records)
     written = {
         "records": run.path,
         "table": store.write(f"tables/{run.suite}.csv", tables.as_csv(rows)),

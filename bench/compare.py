@@ -84,7 +84,7 @@ def compare(
 
 
 def _by_case(run: Run) -> dict[str, Record]:
-    return {record.case: record for record in run.records}
+    return {record.case: record for record in run.last_records}
 
 
 def _differences(a: Record, b: Record, tolerance: float | None) -> list[Difference]:

@@ -38,9 +38,7 @@ def examine(results: Path) -> list[Finding]:
         "packages": _packages,
         "device": _device,
         "memory": _memory,
-        "MNIST": lambda: (
-            f"{len(data.load('mnist').train):,} + {len(data.load('mnist').test):,} images, checksums right"
-        ),
+        "MNIST": _mnist,
         "judge": _judge,
         "suites": lambda: ", ".join(suite.load(name).name for name in suite.names()),
         "results": lambda: _writable(results),
@@ -59,7 +57,8 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
 def _latentbench() -> str:
     running = code()
     commit = running.commit[:8] if running.commit else "no checkout"
-    return f"{running.version}, {commit}{' with local changes' if running.dirty else ''}, source {running.source}"
+    changed = " with local changes" if running.dirty else ""
+    return f"{running.version}, {commit}{changed}, source {running.source}"
 
 
 def _packages() -> str:
@@ -82,6 +81,11 @@ def _memory() -> str:
             f"{available / 1e9:.1f} GB free; suite mnist needs about {ENOUGH_MEMORY / 1e9:.0f} GB"
         )
     return f"{available / 1e9:.1f} GB free"
+
+
+def _mnist() -> str:
+    mnist = data.load("mnist")
+    return f"{len(mnist.train):,} train and {len(mnist.test):,} test images, checksums right"
 
 
 def _judge() -> str:

@@ -62,6 +62,11 @@ class Run:
         """Whether every case asked for is in."""
         return not self.path.name.endswith(PARTIAL)
 
+    @property
+    def last_records(self) -> tuple[Record, ...]:
+        """One record a case: its last, where a failed case was tried again."""
+        return tuple({record.case: record for record in self.records}.values())
+
     def arrays(self, record: Record) -> dict[str, np.ndarray]:
         """The arrays kept for a record of this run; empty where there are none or they were not kept."""
         return _read_arrays(arrays_path(self.path, record.case)) if record.arrays else {}

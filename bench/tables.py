@@ -52,10 +52,9 @@ class Row:
 
 
 def rows(records: Sequence[Record]) -> list[Row]:
-    """One row a model, in order of appearance; a case measured twice counts once, by its last record."""
-    last = {record.case: record for record in records}
+    """One row a model, in order of appearance, from one record a case."""
     groups: dict[str, list[Record]] = {}
-    for record in last.values():
+    for record in records:
         groups.setdefault(_group(record), []).append(record)
     return [_row(group) for group in groups.values()]
 
@@ -103,6 +102,27 @@ def format_cell(cell: Cell | None, definition: MetricDefinition) -> str:
 
 def _number(value: float, decimals: int) -> str:
     return f"{value:,.{decimals}f}" if abs(value) < 1e5 else f"{value:,.3g}"
+
+
+def title(suite: str, table: Sequence[Row]) -> str:
+    """What the table shows: suite, data, number of images and seeds."""
+    record = table[0].records[0]
+    seeds = max(len(row.records) for row in table)
+    return (
+        f"{suite}: {record.data.name}, {record.data.train:,} train and {record.data.test:,} test images, "
+        f"{seeds} seed{'s' if seeds > 1 else ''}"
+    )
+
+
+def footnote(table: Sequence[Row]) -> str:
+    """How to read the numbers, and what they were measured by."""
+    record = table[0].records[0]
+    commit = f"commit {record.code.commit[:8]}" if record.code.commit else f"source {record.code.source}"
+    spread = "± is the 95 % interval over seeds" if any(len(row.records) > 1 for row in table) else "one seed"
+    return (
+        f"{spread}; – is null, with its reason in --format json; all metrics and intervals in --format csv\n"
+        f"latentbench {record.code.version}, {commit}, environment {record.environment}"
+    )
 
 
 def heading(definition: MetricDefinition) -> str:

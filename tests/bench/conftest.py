@@ -1,0 +1,41 @@
+"""Records and runs made by hand, for what is done with them after measuring."""
+
+import pytest
+
+from latentbench.analysis.catalogue import METRICS
+from latentbench.bench.environment import Code
+from latentbench.bench.record import DataReference, Record, Seconds
+from latentbench.models.recipe import Recipe
+from latentbench.models.spec import ModelSpec
+
+CODE = Code(version="0.1.0", commit="0" * 40, dirty=False, source="abc")
+
+
+@pytest.fixture
+def make_record():
+    """`make_record(mse=0.01, latent_dim=2, seed=0)`: a record with the metrics given by name."""
+
+    def make(*, latent_dim=2, seed=0, status="ok", environment="env", reason=None, **values):
+        metrics = [
+            METRICS[name].missing("not to be had") if value is None else METRICS[name].measured(value, n=10)
+            for name, value in values.items()
+        ]
+        return Record(
+            suite="my",
+            run="abc123",
+            case=f"case-{latent_dim}-{seed}",
+            model=ModelSpec(family="ae", latent_dim=latent_dim),
+            data=DataReference(name="mnist", fingerprint="f", train=60_000, test=10_000),
+            recipe=Recipe(),
+            seed=seed,
+            analyses=("reconstruction",),
+            status=status,
+            reason=reason,
+            metrics=tuple(metrics),
+            environment=environment,
+            code=CODE,
+            started="2026-01-01T00:00:00+00:00",
+            seconds=Seconds(train=1.0, evaluate=2.0),
+        )
+
+    return make

@@ -1,0 +1,125 @@
+"""Suites: what is shipped is right, and every mistake in a file is one line that names the place."""
+
+import pytest
+
+from latentbench.bench import suite
+from latentbench.data.errors import LatentbenchError
+
+GOOD = """
+description: two widths, two betas
+models:
+  - {family: vae, latent_dim: [2, 8], beta: [0.5, 1]}
+  - {family: pca, latent_dim: 4}
+"""
+
+
+def parse(text):
+    return suite.parse(text, name="my", where="my.yaml")
+
+
+def test_a_list_means_one_model_each():
+    labels = [entry.spec.label for entry in parse(GOOD).entries]
+    assert labels == ["vae-2 β=0.5", "vae-2 β=1", "vae-8 β=0.5", "vae-8 β=1", "pca-4"]
+
+
+def test_a_model_may_override_the_recipe():
+    parsed = parse(
+        "description: x\nrecipe: {epochs: 2, batch_size: 64}\n"
+        "models: [{family: ae, latent_dim: 2}, {family: ae, latent_dim: 3, recipe: {epochs: 9}}]"
+    )
+    assert [(entry.recipe.epochs, entry.recipe.batch_size) for entry in parsed.entries] == [(2, 64), (9, 64)]
+
+
+@pytest.mark.parametrize("name", suite.names())
+def test_every_shipped_suite_is_valid(name):
+    assert suite.load(name).entries
+
+
+def test_the_main_job_has_the_grid_it_promises():
+    specs = [entry.spec for entry in suite.load("mnist").entries]
+    widths = {
+        family: {spec.latent_dim for spec in specs if spec.family == family}
+        for family in ("pca", "ae", "vae")
+    }
+    assert all(widths[family] >= {2, 8, 16, 32} for family in widths)
+    full = [
+        width
+        for width in widths["vae"]
+        if {spec.beta for spec in specs if spec.family == "vae" and spec.latent_dim == width}
+        >= {0.25, 1.0, 4.0}
+    ]
+    assert len(full) >= 2
+    assert len({spec.latent_dim for spec in specs if spec.family == "clip"}) >= 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models: [", r"my\.yaml: not YAML"),
+        ("- a", r"my\.yaml: a suite is a mapping .* got list"),
+        ("models: [{family: ae, latent_dim: 2}]", r"my\.yaml: the key 'description' is missing"),
+        ("description: x", r"my\.yaml: the key 'models' is missing"),
+        ("description: x\nmodels: []", r"my\.yaml: models"),
+        ("description: x\nmodel: []", r"my\.yaml: .*'model'.* did you mean 'models'|key 'models' is missing"),
+        (GOOD + "sede: 3", r"my\.yaml: unknown key 'sede'; did you mean 'seeds'\?"),
+        (GOOD + "seeds: 0", r"my\.yaml: seeds must be greater than or equal to 1, got 0"),
+        (
+            GOOD + "analyses: [samplin]",
+            r"my\.yaml, analyses\[0\]: unknown analysis 'samplin'; did you mean 'sampling'",
+        ),
+        (
+            GOOD + "recipe: {epoch: 1}",
+            r"my\.yaml, models\[0\], recipe: unknown key 'epoch'; did you mean 'epochs'",
+        ),
+        (GOOD + "recipe: {learning_rate: -1}", r"learning_rate must be greater than 0, got -1"),
+        (GOOD + "recipe: {precision: fp8}", r"precision must be 'fp32' or 'bf16', got 'fp8'"),
+        (
+            GOOD + "  - {family: vea, latent_dim: 2}",
+            r"my\.yaml, models\[2\]: unknown family 'vea'; did you mean 'vae'",
+        ),
+        (
+            GOOD + "  - {family: ae, latent_dim: 0}",
+            r"models\[2\]: latent_dim must be greater than or equal to 1, got 0",
+        ),
+        (
+            GOOD + "  - {family: ae, latent_dim: [2, -1]}",
+            r"latent_dim must be greater than or equal to 1, got -1",
+        ),
+        (
+            GOOD + "  - {family: vae, latent_dim: 2, beta: -1}",
+            r"beta must be greater than or equal to 0, got -1",
+        ),
+        (GOOD + "  - {family: vae, latent_dim: 2, beta: .nan}", r"models\[2\]: beta must be .*, got nan"),
+        (
+            GOOD + "  - {family: ae, latent_dim: 2, beta: 1}",
+            r"models\[2\]: family 'ae' has no setting 'beta'",
+        ),
+        (
+            GOOD + "  - {family: ae, latent_dim: 2, betta: 1}",
+            r"models\[2\]: unknown key 'betta'; did you mean 'beta'",
+        ),
+        (
+            GOOD + "  - {family: pca, latent_dim: 4}",
+            r"models\[2\]: pca-4 is already in my\.yaml, models\[1\]",
+        ),
+        (GOOD + "  - {latent_dim: 4}", r"models\[2\]: the key 'family' is missing"),
+        (
+            GOOD + "  - {family: ae, latent_dim: 2, recipe: fast}",
+            r"models\[2\]: recipe must be a mapping, got 'fast'",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_place(text, message):
+    with pytest.raises(LatentbenchError, match=message) as caught:
+        parse(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_suite_names_the_known_ones():
+    with pytest.raises(LatentbenchError, match=r"unknown suite 'mnits'; did you mean 'mnist'\?.*smoke"):
+        suite.load("mnits")
+
+
+def test_a_missing_suite_file_is_named():
+    with pytest.raises(LatentbenchError, match=r"no suite file nowhere\.yaml"):
+        suite.load("nowhere.yaml")
