@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-CHUNK = 500
+CHUNK = 250
 SPARE = 2
 """Candidates beyond k kept in float32, so that two near-equal distances cannot swap across rank k."""
 

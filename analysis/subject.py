@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from latentbench.analysis.judge import NO_JUDGE, Judge, JudgedImages
+from latentbench.analysis.neighbours import nearest
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models.protocols import Autoencoder, ImageTextModel, Posterior
@@ -21,6 +22,7 @@ from latentbench.models.seeds import generator
 
 BATCH = 1000
 SAMPLERS = ("prior", "moment")
+NEIGHBOURS = 5
 NO_DECODER = "no decoder"
 """The reason a metric of decoded images gives for a model that cannot decode."""
 
@@ -61,6 +63,12 @@ class DataContext:
         count = len(self.data.test)
         return self.view(to_float(self.data.train.images[:count]))
 
+    @cached_property
+    def test_distances(self) -> Tensor:
+        """Distances of every test image to its five nearest others in judge features, float64 `[N, 5]`."""
+        features = self.test.features.double()
+        return nearest(features, features, NEIGHBOURS, exclude_self=True)[0]
+
 
 @dataclass(eq=False)
 class Subject:
@@ -88,7 +96,7 @@ class Subject:
         return self.test_codes.log_var is not None
 
     def generator(self, purpose: str) -> Generator:
-        """A CPU generator of this subject's seed for one purpose; equal for every model, so draws are shared."""
+        """CPU generator of this subject's seed for one purpose; the same for every model."""
         return generator(self.seed, "measure", purpose)
 
     @torch.inference_mode()
@@ -134,7 +142,7 @@ class Subject:
 
     @cached_property
     def code_samples(self) -> Tensor:
-        """One posterior draw z ~ q(z | x) per train image, `[N, D]`; the code itself for a point posterior."""
+        """One draw z ~ q(z | x) per train image, `[N, D]`; the code itself for a point posterior."""
         return self.train_codes.rsample(generator=self.generator("codes"))
 
     def sample_codes(self, sampler: str, count: int) -> Tensor:

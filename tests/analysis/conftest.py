@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import latentbench.data
-from latentbench.analysis.judge import train_judge
+from latentbench.analysis.judge import load_judge
 from latentbench.analysis.subject import DataContext, Subject
 from latentbench.data.images import ImageData, Split
 from latentbench.models.recipe import Recipe
@@ -19,14 +19,18 @@ def _first(split, count):
 
 
 @pytest.fixture(scope="session")
-def mnist_small():
-    whole = latentbench.data.load("mnist")
-    return ImageData("mnist-small", _first(whole.train, TRAIN), _first(whole.test, TEST), whole.classes)
+def mnist():
+    return latentbench.data.load("mnist")
 
 
 @pytest.fixture(scope="session")
-def context(mnist_small):
-    return DataContext(mnist_small, train_judge(mnist_small, epochs=6))
+def mnist_small(mnist):
+    return ImageData("mnist-small", _first(mnist.train, TRAIN), _first(mnist.test, TEST), mnist.classes)
+
+
+@pytest.fixture(scope="session")
+def context(mnist, mnist_small):
+    return DataContext(mnist_small, load_judge(mnist))
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +38,7 @@ def subject_of(context, tmp_path_factory):
     """Train a member of the zoo on the small data, once a session."""
     subjects = {}
 
-    def make(family, latent_dim, *, epochs=4, **settings):
+    def make(family, latent_dim, *, epochs=12, **settings):
         key = (family, latent_dim, epochs, *sorted(settings.items()))
         if key not in subjects:
             spec = ModelSpec(family=family, latent_dim=latent_dim, **settings)
