@@ -283,10 +283,6 @@ def test_analysis_of_pca(pca, context):
     assert found["frechet_floor"].value < found["frechet_moment"].value < found["frechet_prior"].value
 
 
-def test_samples_of_a_trained_vae_beat_the_prior_samples_of_an_autoencoder(vae, ae):
-    assert by_name(sampling(vae))["frechet_prior"].value < by_name(sampling(ae))["frechet_prior"].value
-
-
 class Encoder:
     """A model without a decoder."""
 
