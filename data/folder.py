@@ -84,7 +84,7 @@ def _split_items(root: Path) -> tuple[list[_Item], list[_Item]]:
         (test if in_test(item.file.relative_to(root).as_posix()) else train).append(item)
     if not (train and test):
         raise DataError(
-            f"{root}: {len(items)} images are too few to split by hash (about 1 in {TEST_SHARE} to test); "
+            f"{root}: only {len(items)} images, too few to split by hash (about 1 in {TEST_SHARE} to test); "
             f"add images, or sort them into train/ and test/"
         )
     return train, test

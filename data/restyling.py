@@ -81,8 +81,9 @@ def _restroked(images: Tensor, width: Tensor) -> Tensor:
     """Thin or thicken uint8 `[N, 1, H, H]` to `width` `[N]` pixels; returns float.
 
     A first dilation moves the outline out by one pixel, so the ink it adds is the outline's length,
-    twice the stroke's own. Stroke length times width is the ink wanted, and that amount is found
-    between two neighbouring steps.
+    twice the stroke's own (the ends of a stroke, counted too, make short thick strokes come out a
+    little wider). Stroke length times width is the ink wanted, and that amount is found between two
+    neighbouring steps.
     """
     steps = _steps(images)
     ink = steps.flatten(2).sum(2, dtype=torch.int32)

@@ -13,5 +13,6 @@ def in_test(key: str) -> bool:
     A hash of the key alone decides, so an item stays in its split whatever else is added, removed
     or listed in another order, on every machine and with every version.
     """
-    digest = hashlib.sha256(key.encode()).digest()
+    # File names that are not valid text arrive as lone surrogates.
+    digest = hashlib.sha256(key.encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % TEST_SHARE == 0

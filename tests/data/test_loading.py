@@ -1,0 +1,71 @@
+import subprocess
+import sys
+
+import pytest
+
+from latentbench.data import DataError, LatentbenchError, load
+from latentbench.data.loading import DATASETS, Source, parse
+
+
+def test_every_data_set_has_a_one_line_description():
+    assert next(iter(DATASETS)) == "mnist"
+    assert {"fashion-mnist", "kmnist", "emnist-letters", "cifar10", "svhn", "digits"} < set(DATASETS)
+    for name, entry in DATASETS.items():
+        assert entry.name == name
+        assert 20 < len(entry.description) < 100
+        assert "\n" not in entry.description
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_one():
+    with pytest.raises(
+        LatentbenchError, match=r"'mnits'; did you mean 'mnist'\? Known: mnist, .*folder:PATH"
+    ):
+        load("mnits")
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("mnist", Source("mnist", None, None)),
+        ("digits?size=28", Source("digits", None, 28)),
+        ("folder:pets", Source("folder", "pets", None)),
+        ("folder:/a b/c?size=32", Source("folder", "/a b/c", 32)),
+        ("folder:/what?/pets", Source("folder", "/what?/pets", None)),
+        ("folder:/what?/pets?size=64", Source("folder", "/what?/pets", 64)),
+    ],
+)
+def test_data_strings(text, source):
+    assert parse(text) == source
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("folder:", "no path after"),
+        ("mnist?size=", "'size=' is not understood; allowed: .size=PIXELS"),
+        ("mnist?size=-3", "not understood"),
+        ("mnist?sise=28", "not understood"),
+        ("mnist?size=7", "size must be 8 to 128 px, got 7"),
+        ("folder:/a?size=129", "size must be 8 to 128 px, got 129"),
+    ],
+)
+def test_data_strings_that_are_refused(text, message):
+    with pytest.raises(DataError, match=message):
+        parse(text)
+
+
+def test_size_given_in_either_way_is_the_same_data():
+    by_option, by_argument = load("digits?size=16"), load("digits", size=16)
+    assert by_option.image_shape == (1, 16, 16)
+    assert by_option.name == by_argument.name == "digits?size=16"
+    assert by_option.fingerprint == by_argument.fingerprint
+    assert load("digits?size=16", size=16).fingerprint == by_option.fingerprint
+    with pytest.raises(DataError, match="size given twice, as 16 and as 12"):
+        load("digits?size=16", size=12)
+    with pytest.raises(DataError, match="8 to 128 px, got 0"):
+        load("digits", size=0)
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, latentbench.data; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
