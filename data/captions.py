@@ -26,7 +26,8 @@ SLANT_SHEARS = (0.4, 0.0, -0.4)
 TRAIN_COUNT = 30_000
 TUNING_COUNT = 2_000
 SEEN_TEST_COUNT = 5_000
-CACHED = 2
+CACHED = 4
+"""Draws kept in memory, about 33 MB each: a few seeds, shared by every model."""
 
 
 @dataclass(frozen=True, eq=False)
