@@ -101,7 +101,7 @@ class JudgeRecipe:
     learning_rate: float = 4e-3
     weight_decay: float = 0.01
     label_smoothing: float = 0.05
-    shift: int = 2
+    shift: int = 1
     """Largest shift of a batch, pixels, in either direction; the image wraps around."""
 
 
