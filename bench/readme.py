@@ -59,8 +59,8 @@ def statements(rows: Sequence[Row]) -> str:
             for label in betas
         )
         + f". The plain AE's prior samples are at {show('ae-16', 'frechet_prior')}.",
-        f"- **A plain latent space has more gaps.** Dead-zone mass {show('ae-2', 'dead_zone_moment')} for the "
-        f"AE at 2 dimensions, {show('vae-2 β=1', 'dead_zone_moment')} for the VAE.",
+        f"- **A plain latent space has more gaps.** Dead-zone mass {show('ae-2', 'dead_zone_moment')} "
+        f"for the AE at 2 dimensions, {show('vae-2 β=1', 'dead_zone_moment')} for the VAE.",
         f"- **Codes carry what words name.** Zero-shot accuracy on caption combinations never trained on, "
         f"among all 90 (chance 0.011): {show('ae-16', 'zero_shot_top1')} from frozen AE-16 codes, "
         f"{show('ae-2', 'zero_shot_top1')} from AE-2.",

@@ -7,16 +7,20 @@ written to one tensor, and the loss is looked at once an epoch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from latentbench.models.history import Diverged, History
 from latentbench.models.recipe import Recipe
 from latentbench.models.seeds import generator
+
+WARM_UP = 0.1
 
 
 class Objective(Protocol):
@@ -48,7 +52,7 @@ def train(
     order = generator(seed, "order")
     optimiser = make_optimiser(model, recipe)
     one_step = stepper(objective, optimiser, recipe, generator(seed, "noise", device=device))
-    schedule = _schedule(optimiser, recipe, steps)
+    schedule = LambdaLR(optimiser, lambda step: schedule_factor(recipe, step, steps))
 
     model.train()
     names: list[str] = []
@@ -73,7 +77,11 @@ def train(
 def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Fused AdamW over all parameters."""
     return torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        model.parameters(),
+        lr=recipe.learning_rate,
+        betas=recipe.adam_betas,
+        weight_decay=recipe.weight_decay,
+        fused=True,
     )
 
 
@@ -99,12 +107,18 @@ def _precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[o
     return nullcontext()
 
 
-def _schedule(
-    optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if recipe.schedule == "one_cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=steps + 1)
-    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda _: 1.0)
+def schedule_factor(recipe: Recipe, step: int, steps: int) -> float:
+    """What the learning rate is multiplied by at `step` of `steps`, 0 to 1.
+
+    >>> [round(schedule_factor(Recipe(), step, 100), 2) for step in (0, 4, 9, 54, 99)]
+    [0.1, 0.5, 1.0, 0.5, 0.0]
+    """
+    if recipe.schedule == "constant":
+        return 1.0
+    warm_up = max(round(WARM_UP * steps), 1)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up + 1) / max(steps - warm_up, 1)))
 
 
 def _history(terms: Tensor, names: list[str]) -> History:
