@@ -1,0 +1,92 @@
+"""How the KL term moves while a VAE learns: low, a spike, then it settles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from latentbench.analysis.figures import style
+from latentbench.analysis.figures.registry import Pictured, figure
+from latentbench.analysis.figures.seeds import by_model
+
+KL = "history/kl"
+WINDOW = 0.05
+"""Steps averaged into a smooth one, as a share of the steps up to there: even on a logarithmic axis."""
+SPIKE = 1.1
+"""A peak counts as a spike where it stands this many times above where the curve settles."""
+SETTLED = 0.1
+"""Share of the steps, at the end, over which the curve is taken to have settled."""
+
+Curve = NDArray[np.float64]
+
+
+@figure(
+    "kl_curves",
+    title="KL over training",
+    caption="KL to the prior at every training step (light) and smoothed (strong), a panel for each width; "
+    "steps are on a logarithmic axis. The code is empty at first, fills up in a spike while the decoder "
+    "learns to use it, then settles as the price of the KL is felt. Circles mark spikes.",
+)
+def draw(models: Sequence[Pictured]) -> Figure | None:
+    """A panel a width, a curve a model: its mean over seeds."""
+    groups = by_model([model for model in models if len(model.arrays.get(KL, ())) > 1])
+    if not groups:
+        return None
+    widths = sorted({group[0].spec.latent_dim for group in groups})
+    picture, grid = style.panels(len(widths), columns=2, width=5.0, height=3.4)
+    for axes, width in zip(grid, widths, strict=True):
+        for group in groups:
+            if group[0].spec.latent_dim == width:
+                _curve(axes, group)
+        _finish(axes, width)
+    return picture
+
+
+def _curve(axes: Axes, seeds: Sequence[Pictured]) -> None:
+    raw = mean_over_seeds([model.arrays[KL] for model in seeds])
+    smooth = smoothed(raw)
+    steps = np.arange(1, len(raw) + 1)
+    colour = style.colour(seeds[0].spec)
+    axes.plot(steps, raw, color=colour, linewidth=0.6, alpha=0.3)
+    peak = spike(smooth)
+    label = style.series(seeds[0].spec)
+    if peak is not None:
+        label += f" (spike at step {peak + 1:,})"
+        axes.plot(peak + 1, smooth[peak], "o", color=colour, markersize=9, markerfacecolor="white", zorder=4)
+    axes.plot(steps, smooth, color=colour, label=label)
+
+
+def _finish(axes: Axes, width: int) -> None:
+    axes.set_xscale("log")
+    style.plain_numbers(axes.xaxis)
+    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
+    axes.set(xlabel="training step", ylabel="KL (nats per image)")
+    axes.set_title(f"{width} dimensions")
+    # Early on every curve is near 0: there is room above.
+    axes.legend(loc="upper left")
+
+
+def mean_over_seeds(curves: Sequence[NDArray[np.floating]]) -> Curve:
+    """The mean of curves, over the steps that all of them have; a curve ends where it stops being finite."""
+    shortest = min(int(np.isfinite(curve).cumprod().sum()) for curve in curves)
+    return np.mean([curve[:shortest] for curve in curves], axis=0, dtype=np.float64)
+
+
+def smoothed(curve: Curve) -> Curve:
+    """Each step's mean with the steps before and after it, as many as `WINDOW` of its number either side."""
+    steps = np.arange(len(curve))
+    reach = np.ceil(WINDOW * steps).astype(int)
+    first, last = np.maximum(steps - reach, 0), np.minimum(steps + reach, len(curve) - 1)
+    total = np.concatenate([[0.0], np.cumsum(curve)])
+    return np.asarray((total[last + 1] - total[first]) / (last - first + 1))
+
+
+def spike(curve: Curve) -> int | None:
+    """The step, from 0, of the highest point; None unless it stands out above where the curve settles."""
+    peak = int(np.argmax(curve))
+    settled = float(curve[-max(1, round(SETTLED * len(curve))) :].mean())
+    return peak if curve[peak] > SPIKE * settled else None

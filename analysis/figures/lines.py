@@ -1,0 +1,46 @@
+"""Models that differ in width alone, as one line of points with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from latentbench.analysis.figures import style
+from latentbench.analysis.figures.registry import Pictured
+from latentbench.analysis.figures.seeds import Estimate, by_model, estimate
+from latentbench.models.spec import ModelSpec
+
+Point = tuple[ModelSpec, Estimate, Estimate]
+"""A model, and its estimates along x and y."""
+
+
+def by_series(models: Sequence[Pictured]) -> dict[str, list[list[Pictured]]]:
+    """Models (each the list of its seeds) under what they have in common beside their width, narrow first."""
+    series: dict[str, list[list[Pictured]]] = {}
+    for seeds in by_model(models):
+        series.setdefault(style.series(seeds[0].spec), []).append(seeds)
+    return {name: sorted(group, key=lambda seeds: seeds[0].spec.latent_dim) for name, group in series.items()}
+
+
+def points(group: Sequence[Sequence[Pictured]], x: str, y: str) -> list[Point]:
+    """The models that have both metrics."""
+    estimates = [(seeds[0].spec, estimate(seeds, x), estimate(seeds, y)) for seeds in group]
+    return [(spec, a, b) for spec, a, b in estimates if a is not None and b is not None]
+
+
+def draw_line(axes: Axes, line: Sequence[Point], *, label: str, colour: str | None = None) -> None:
+    """Points with their intervals, joined in order, in the look of their family."""
+    colour = colour or style.colour(line[0][0])
+    x, y = [x.value for _, x, _ in line], [y.value for _, _, y in line]
+    axes.plot(
+        x,
+        y,
+        color=colour,
+        marker=style.marker(line[0][0]),
+        markeredgecolor="white",
+        markersize=8,
+        label=label,
+    )
+    reaches = {"xerr": [x.half_width for _, x, _ in line], "yerr": [y.half_width for _, _, y in line]}
+    axes.errorbar(x, y, **reaches, fmt="none", ecolor=colour, elinewidth=1.4, capsize=3, zorder=3)

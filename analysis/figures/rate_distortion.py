@@ -1,0 +1,67 @@
+"""What a nat buys: reconstruction error against rate, along β."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from latentbench.analysis.figures import style
+from latentbench.analysis.figures.lines import Point, draw_line, points
+from latentbench.analysis.figures.naming import name_points
+from latentbench.analysis.figures.registry import Pictured, figure
+from latentbench.analysis.figures.seeds import by_model
+from latentbench.models.spec import ModelSpec
+
+
+@figure(
+    "rate_distortion",
+    title="Rate and distortion",
+    caption="Reconstruction error against rate, a curve for each width, each point named by its β. Down and "
+    "to the left is better: less error for fewer nats. A panel for each likelihood, since rates under "
+    "different likelihoods do not compare; deterministic codes have no rate and are not here.",
+)
+def draw(models: Sequence[Pictured]) -> Figure | None:
+    """A panel for each likelihood."""
+    likelihoods: dict[str, list[Point]] = {}
+    for point in points(by_model(models), "kl", "mse"):
+        likelihoods.setdefault(_likelihood(point[0]), []).append(point)
+    if not likelihoods:
+        return None
+    picture, grid = style.panels(len(likelihoods), columns=2, width=6.2, height=4.4)
+    for axes, (name, panel) in zip(grid, likelihoods.items(), strict=True):
+        _panel(axes, panel)
+        axes.set_title(name)
+    # Once every panel has its final size: naming looks for room.
+    for axes, panel in zip(grid, likelihoods.values(), strict=True):
+        name_points(
+            axes,
+            [(rate.value, error.value) for _, rate, error in panel],
+            [f"β={spec.beta:g}" for spec, _, _ in panel],
+            [style.INK] * len(panel),
+        )
+    return picture
+
+
+def _likelihood(spec: ModelSpec) -> str:
+    if spec.likelihood == "gaussian" and spec.sigma is not None:
+        return f"Gaussian likelihood, σ² = {spec.sigma**2:.3g}"
+    return f"{(spec.likelihood or 'unstated').capitalize()} likelihood"
+
+
+def _panel(axes: Axes, panel: Sequence[Point]) -> None:
+    curves: dict[str, list[Point]] = {}
+    for point in sorted(panel, key=lambda point: (point[0].latent_dim, point[0].beta or 0)):
+        curves.setdefault(point[0].model_copy(update={"beta": None}).label, []).append(point)
+    # Wider is darker, in steps for however many widths there are.
+    shades = sns.light_palette(style.FAMILY_COLOURS["vae"], n_colors=len(curves) + 2)[2:]
+    for (name, curve), shade in zip(curves.items(), shades, strict=True):
+        draw_line(axes, curve, label=name, colour=to_hex(shade))
+    axes.set(xlabel="rate: KL (nats per image)", ylabel="distortion: MSE (pixels in [0, 1])")
+    axes.margins(0.12)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    style.legend_beside(axes)

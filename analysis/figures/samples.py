@@ -1,0 +1,51 @@
+"""What models make up: decoded draws of the prior and of the Gaussian fitted to their codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from latentbench.analysis.figures import style
+from latentbench.analysis.figures.registry import Pictured, figure
+from latentbench.analysis.figures.seeds import by_model
+from latentbench.analysis.figures.tiles import show, tile
+from latentbench.analysis.subject import SAMPLERS
+
+SIDE = 5
+"""Images along each side of a tile."""
+
+
+@figure(
+    "samples",
+    title="Samples",
+    caption="Images decoded from random codes: from the prior N(0, I), and moment-matched, that is from the "
+    "Gaussian with the mean and covariance of the model's own codes. The Fréchet distance to the test images, "
+    "in the judge's features, is lower where samples look more like data.",
+)
+def draw(models: Sequence[Pictured]) -> Figure | None:
+    """Two tiles a model, one for each sampler."""
+    shown = [
+        (group[0], sampler)
+        for group in by_model(models)
+        for sampler in SAMPLERS
+        if _array(sampler) in group[0].arrays
+    ]
+    if not shown:
+        return None
+    picture, grid = style.panels(len(shown), columns=3 * len(SAMPLERS), width=1.65, height=2.05)
+    for axes, (model, sampler) in zip(grid, shown, strict=True):
+        _tile(axes, model, sampler)
+    return picture
+
+
+def _tile(axes: Axes, model: Pictured, sampler: str) -> None:
+    show(axes, tile(model.arrays[_array(sampler)][: SIDE**2], columns=SIDE))
+    frechet = model.value(f"frechet_{sampler}")
+    quality = "" if frechet is None else f": Fréchet {frechet:.1f}"
+    axes.set_title(f"{model.label}\n{sampler}{quality}", fontsize=style.SMALL)
+
+
+def _array(sampler: str) -> str:
+    return f"sampling/samples_{sampler}"

@@ -1,0 +1,131 @@
+"""The one look of every picture: colours, markers, fonts, and panels in a tidy grid.
+
+A family has one colour and one marker wherever it appears, from the colour-blind-safe palette of Okabe &
+Ito; among VAEs a heavier β is a darker shade. Figures are made without pyplot, so none outlives its use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from latentbench.models.spec import ModelSpec
+
+FAMILY_COLOURS = {"pca": "#5f6368", "ae": "#d55e00", "vae": "#0072b2", "clip": "#009e73"}
+FAMILY_MARKERS = {"pca": "s", "ae": "o", "vae": "D", "clip": "^"}
+OTHER_COLOUR, OTHER_MARKER = "#cc79a7", "P"
+"""A family that somebody brought along."""
+INK, FAINT = "#1f2328", "#6e7681"
+SMALL, NORMAL, LARGE = 9, 10, 11
+"""Font sizes in points; nothing is smaller."""
+DEEPEST = 4
+"""The β, in powers of 4 from 1, beyond which a shade gets no darker or lighter."""
+
+THEME = {
+    **sns.axes_style("whitegrid"),
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": NORMAL,
+    "axes.titlesize": LARGE,
+    "axes.titlelocation": "left",
+    "axes.labelsize": NORMAL,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.title_fontsize": SMALL,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": "#8c959f",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e4e7eb",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6,
+}
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """The theme, for as long as something is drawn and saved; the caller's own settings come back."""
+    with matplotlib.rc_context(THEME):
+        yield
+
+
+def colour(spec: ModelSpec) -> str:
+    """The family's colour, lighter for β below 1 and darker above."""
+    return shade(FAMILY_COLOURS.get(spec.family, OTHER_COLOUR), spec.beta)
+
+
+def shade(base: str, beta: float | None) -> str:
+    """`base` at β = 1 or no β; towards white below, towards black above, by the logarithm of β."""
+    if beta is None or beta == 1:
+        return base
+    depth = max(-1.0, min(1.0, math.log(max(beta, 1e-9), 4) / DEEPEST))
+    # A first step that can be seen, then further ones.
+    amount = 0.3 + 0.4 * abs(depth)
+    return to_hex(
+        sns.blend_palette([base, "white" if depth < 0 else "black"], n_colors=101)[round(100 * amount)]
+    )
+
+
+def marker(spec: ModelSpec) -> str:
+    """The family's marker."""
+    return FAMILY_MARKERS.get(spec.family, OTHER_MARKER)
+
+
+def series(spec: ModelSpec) -> str:
+    """The label without the width: what models have in common that differ in width alone."""
+    return spec.label.replace(f"{spec.family}-{spec.latent_dim}", spec.family, 1)
+
+
+def class_colours(count: int) -> list[str]:
+    """A colour for each class, told apart by colour-blind readers as far as ten go."""
+    palette = sns.color_palette("colorblind", 10) if count <= 10 else sns.husl_palette(count, l=0.55)
+    return [to_hex(each) for each in palette[:count]]
+
+
+def panels(count: int, *, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels of `width` × `height` inches, row by row, in at most `columns` columns."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    picture = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    grid = picture.subplots(rows, columns, squeeze=False).ravel()
+    for unused in grid[count:]:
+        unused.remove()
+    return picture, list(grid[:count])
+
+
+def width_axis(axes: Axes, widths: list[int]) -> None:
+    """Bottleneck widths on a log₂ axis, one tick a width."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sorted(set(widths)), [str(width) for width in sorted(set(widths))])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("bottleneck width (dimensions)")
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Name 1, 2 and 5 of every decade of a logarithmic axis in plain numbers; more would crowd it."""
+    axis.set_major_formatter(_one_two_five)
+    axis.set_minor_formatter(_one_two_five)
+
+
+def _one_two_five(value: float, _: object) -> str:
+    return f"{value:,g}" if f"{value:e}"[0] in "125" else ""
+
+
+def legend_beside(axes: Axes) -> None:
+    """The legend to the right of the axes, where it covers nothing."""
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -1,0 +1,52 @@
+"""What the bottleneck costs in meaning: zero-shot accuracy against the width of the code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from latentbench.analysis.figures import style
+from latentbench.analysis.figures.lines import by_series, draw_line
+from latentbench.analysis.figures.registry import Pictured, figure
+from latentbench.analysis.figures.seeds import Estimate, estimate
+from latentbench.data.cells import CAPTIONS
+
+METRIC = "zero_shot_top1"
+
+
+@figure(
+    "zero_shot_bottleneck",
+    title="Zero-shot accuracy against the bottleneck",
+    caption="Share of digits whose caption is found among all 90, for captions never trained on, against the "
+    "width of the code, with 95 % intervals. Every model's codes are frozen and matched to words in the same "
+    "way, so families share one axis. The dashed line is chance, 1 in 90.",
+)
+def draw(models: Sequence[Pictured]) -> Figure | None:
+    """A line for each family and β."""
+    measured = [model for model in models if model.value(METRIC) is not None]
+    if not measured:
+        return None
+    picture = Figure(figsize=(8.4, 4.6), layout="constrained")
+    axes = picture.subplots()
+    for name, group in by_series(measured).items():
+        line = [
+            (seeds[0].spec, Estimate(seeds[0].spec.latent_dim, 0), accuracy)
+            for seeds in group
+            if (accuracy := estimate(seeds, METRIC)) is not None
+        ]
+        draw_line(axes, line, label=name)
+    _finish(axes, [model.spec.latent_dim for model in measured])
+    return picture
+
+
+def _finish(axes: Axes, widths: list[int]) -> None:
+    chance = 1 / len(CAPTIONS)
+    axes.axhline(chance, color=style.FAINT, linestyle="--", linewidth=1.2, label=f"chance ({chance:.1%})")
+    axes.margins(y=0.1)
+    style.width_axis(axes, widths)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.set_ylabel("zero-shot top-1 accuracy")
+    style.legend_beside(axes)
