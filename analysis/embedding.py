@@ -9,6 +9,8 @@ with those in the codes; a picture of a good model may have a poor stamp, and th
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -30,16 +32,17 @@ def umap_embedding(codes: Tensor, *, seed: int) -> Tensor:
 
     At least `NEIGHBOURS` + 1 codes, else ValueError.
     """
-    # Imported here: it compiles for seconds, and most analyses do without it.
-    import umap
-
     if len(codes) <= NEIGHBOURS:
         raise ValueError(f"UMAP needs more than {NEIGHBOURS} codes, got {len(codes)}")
     distances, indices = nearest(codes, codes, NEIGHBOURS - 1, exclude_self=True)
     # UMAP expects every point first among its own neighbours.
     distances = torch.cat([torch.zeros(len(codes), 1), distances], dim=1)
     indices = torch.cat([torch.arange(len(codes))[:, None], indices], dim=1)
-    with warnings.catch_warnings():
+    threads = torch.get_num_threads()
+    with _torch_threads_kept(), warnings.catch_warnings():
+        # Imported here: it takes seconds, and most analyses do without it.
+        import umap
+
         warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
         warnings.filterwarnings("ignore", "n_jobs value", UserWarning)
         reducer = umap.UMAP(
@@ -47,9 +50,10 @@ def umap_embedding(codes: Tensor, *, seed: int) -> Tensor:
             precomputed_knn=(indices.numpy(), distances.numpy()),
             init="pca",
             n_epochs=EPOCHS,
-            random_state=seed,
+            random_state=seed % 2**32,  # all that numpy takes
         )
-        return torch.from_numpy(reducer.fit_transform(_wide(codes).numpy()).astype(np.float32))
+        picture = reducer.fit_transform(_wide(codes).numpy())
+    return torch.from_numpy(picture.astype(np.float32))
 
 
 def trustworthiness(codes: Tensor, picture: Tensor, k: int = NEIGHBOURS) -> float:
@@ -77,6 +81,16 @@ def neighbour_overlap(codes: Tensor, picture: Tensor, k: int = NEIGHBOURS) -> Te
     _, near = nearest(codes.double(), codes.double(), k, exclude_self=True)
     _, shown = nearest(picture.double(), picture.double(), k, exclude_self=True)
     return (near[:, :, None] == shown[:, None, :]).any(2).double().mean(1)
+
+
+@contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """Keep torch's number of threads: UMAP's compiler shares the pool, and would leave it at all cores."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _ranks(distances: Tensor, chosen: Tensor) -> Tensor:

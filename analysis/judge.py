@@ -163,7 +163,7 @@ def train_judge(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "judge"))
         network = JudgeNetwork(data.image_shape[0], len(data.classes))
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     _fit(network, data.train, recipe, generator(seed, "judge order"), progress)
     network.eval().requires_grad_(False)
     judge = Judge(network, weights_hash(network), math.nan, data.fingerprint, recipe)

@@ -57,19 +57,24 @@ def fit_linear_probe(codes: Tensor, labels: Tensor, classes: int, *, penalty: fl
     """
     count, dimensions = codes.shape
     codes = torch.cat([codes.float(), torch.ones(count, 1)], dim=1)
-    parameters = torch.zeros(dimensions + 1, classes, requires_grad=True)
+    parameters = torch.zeros(dimensions + 1, classes, dtype=codes.dtype, requires_grad=True)
     optimiser = torch.optim.LBFGS(
-        [parameters], max_iter=STEPS, tolerance_grad=1e-5, line_search_fn="strong_wolfe", history_size=20
+        [parameters],
+        max_iter=STEPS,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-7,
+        line_search_fn="strong_wolfe",
+        history_size=20,
     )
 
     def loss() -> Tensor:
         optimiser.zero_grad()
         value = F.cross_entropy(codes @ parameters, labels)
         value = value + penalty / (2 * count) * parameters[:-1].square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimiser.step(loss)
     return LinearProbe(parameters[:-1].detach(), parameters[-1].detach())
 
 
