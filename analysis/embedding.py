@@ -38,7 +38,6 @@ def umap_embedding(codes: Tensor, *, seed: int) -> Tensor:
     # UMAP expects every point first among its own neighbours.
     distances = torch.cat([torch.zeros(len(codes), 1), distances], dim=1)
     indices = torch.cat([torch.arange(len(codes))[:, None], indices], dim=1)
-    threads = torch.get_num_threads()
     with _torch_threads_kept(), warnings.catch_warnings():
         # Imported here: it takes seconds, and most analyses do without it.
         import umap

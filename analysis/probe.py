@@ -57,7 +57,7 @@ def fit_linear_probe(codes: Tensor, labels: Tensor, classes: int, *, penalty: fl
     """
     count, dimensions = codes.shape
     codes = torch.cat([codes.float(), torch.ones(count, 1)], dim=1)
-    parameters = torch.zeros(dimensions + 1, classes, dtype=codes.dtype, requires_grad=True)
+    parameters = torch.zeros(dimensions + 1, classes, requires_grad=True)
     optimiser = torch.optim.LBFGS(
         [parameters],
         max_iter=STEPS,
