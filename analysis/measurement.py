@@ -27,6 +27,8 @@ class Analysis:
     name: str
     metrics: tuple[MetricDefinition, ...]
     measure: Callable[[Subject], Measurement]
+    exclusive: bool = False
+    """Whether it needs the machine to itself, as a timing does."""
 
     def all_missing(self, reason: str) -> Measurement:
         """Every metric as null for one reason."""
@@ -37,12 +39,12 @@ ANALYSES: Registry[Analysis] = Registry("analysis")
 
 
 def analysis(
-    name: str, metrics: Sequence[MetricDefinition]
+    name: str, metrics: Sequence[MetricDefinition], *, exclusive: bool = False
 ) -> Callable[[Callable[[Subject], Measurement]], Callable[[Subject], Measurement]]:
     """Register the decorated function as the analysis `name`, which measures `metrics`."""
 
     def decorator(measure: Callable[[Subject], Measurement]) -> Callable[[Subject], Measurement]:
-        ANALYSES.register(name)(Analysis(name, tuple(metrics), measure))
+        ANALYSES.register(name)(Analysis(name, tuple(metrics), measure, exclusive))
         return measure
 
     return decorator

@@ -6,7 +6,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from latentbench.bench.record import DataReference
 from latentbench.bench.suite import Suite
+from latentbench.data.images import ImageData
 from latentbench.models.recipe import Recipe
 from latentbench.models.spec import ModelSpec
 
@@ -16,8 +18,7 @@ class Case:
     """What is trained and measured as one line of the results."""
 
     spec: ModelSpec
-    data: str
-    data_fingerprint: str
+    data: DataReference
     recipe: Recipe
     seed: int
     analyses: tuple[str, ...]
@@ -28,8 +29,7 @@ class Case:
         """The first 16 hex digits of the sha256 of the canonical JSON: the same on every machine."""
         content = {
             "spec": self.spec.model_dump(exclude_none=True),
-            "data": self.data,
-            "fingerprint": self.data_fingerprint,
+            "data": self.data.fingerprint,
             "recipe": self.recipe.model_dump(),
             "seed": self.seed,
         }
@@ -41,10 +41,13 @@ class Case:
         return f"{self.spec.label} (seed {self.seed})"
 
 
-def cases(suite: Suite, data: str, data_fingerprint: str, seeds: int) -> list[Case]:
+def cases(suite: Suite, data: ImageData, seeds: int) -> list[Case]:
     """Every model of a suite at seeds 0 … seeds−1, seed by seed: an interrupted run has whole seeds."""
+    reference = DataReference(
+        name=data.name, fingerprint=data.fingerprint, train=len(data.train), test=len(data.test)
+    )
     return [
-        Case(entry.spec, data, data_fingerprint, entry.recipe, seed, suite.analyses)
+        Case(entry.spec, reference, entry.recipe, seed, suite.analyses)
         for seed in range(seeds)
         for entry in suite.entries
     ]

@@ -62,6 +62,9 @@ def run(
         int | None, typer.Option(min=1, help="How many seeds; the suite's own if not given.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Cases at once; as many as there are cores if not given.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is done already.")] = False,
     cache: Annotated[bool, typer.Option(help="Take trained models from the cache.")] = True,
     pictures: Annotated[bool, typer.Option(help="Draw the pictures and the report.")] = True,
@@ -73,7 +76,7 @@ def run(
     from latentbench.bench.store import Store
     from latentbench.bench.suite import load
 
-    options = Options(seeds=seeds, device=device, fresh=fresh, use_cache=cache)
+    options = Options(seeds=seeds, device=device, jobs=jobs, fresh=fresh, use_cache=cache)
     store = Store(results)
     with watcher(err) as watch:
         done = run_suite(load(suite), store, options, watch)
@@ -178,7 +181,7 @@ def _print_table(run: Run, output: Format) -> None:
         raise LatentbenchError(f"{run.path}: no records in this run")
     match output:
         case Format.rich:
-            _emit(tables.as_rich(rows, title=tables.title(run.suite, rows)))
+            _emit(tables.as_rich(rows, title=tables.title(run.suite, rows), width=out.width))
             out.print(tables.footnote(rows), style="dim", highlight=False)
         case Format.csv:
             sys.stdout.write(tables.as_csv(rows))

@@ -15,6 +15,7 @@ from latentbench import data
 from latentbench.analysis.judge import load_judge
 from latentbench.bench import suite
 from latentbench.bench.environment import code, environment
+from latentbench.bench.runner import resolve_device
 from latentbench.bench.store import Store
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.zoo import cache_root
@@ -65,12 +66,12 @@ def _packages() -> str:
     from torchvision.ops import nms
 
     nms(torch.zeros(0, 4), torch.zeros(0), 0.5)  # fails where torch and torchvision are not a pair
-    packages = environment(torch.device("cpu"))["packages"]
+    packages = environment(torch.device("cpu"), threads=torch.get_num_threads())["packages"]
     return ", ".join(f"{name} {version}" for name, version in packages.items())
 
 
 def _device() -> str:
-    here = environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    here = environment(resolve_device("auto"), threads=torch.get_num_threads())
     return f"{here['gpu'] or 'no GPU'}; {here['cpu']}, {here['cpu_cores']} cores, {here['threads']} threads"
 
 

@@ -31,8 +31,11 @@ class Code(BaseModel):
     source: str
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Everything about this machine that can move a number, as JSON-ready values."""
+def environment(device: torch.device, *, threads: int) -> dict[str, Any]:
+    """Everything about this machine that can move a number, as JSON-ready values.
+
+    `threads` are those that a model is trained and measured with.
+    """
     gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
     return {
         "cpu": _cpu_name(),
@@ -46,7 +49,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "packages": {package: metadata.version(package) for package in PACKAGES},
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "tf32": torch.backends.cuda.matmul.allow_tf32,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }

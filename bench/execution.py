@@ -1,4 +1,8 @@
-"""One case, from spec to record: train or load, measure, and turn whatever goes wrong into a status."""
+"""One case in three steps: train it, time it, measure it; and what goes wrong becomes a status.
+
+Training and measuring may happen in worker processes, many cases at once. Timing needs the machine to
+itself, so the analyses that say so (`exclusive`) run alone, between the two.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,21 @@ import time
 import traceback
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from functools import lru_cache
 
 import numpy as np
 import torch
 
-from latentbench.analysis.catalogue import ANALYSES
+from latentbench import data as datasets
+from latentbench.analysis.catalogue import ANALYSES, METRICS
 from latentbench.analysis.judge import load_judge
 from latentbench.analysis.measurement import Measurement
 from latentbench.analysis.metric import Metric
 from latentbench.analysis.subject import DataContext, Subject
 from latentbench.bench.case import Case
 from latentbench.bench.environment import code
-from latentbench.bench.record import DataReference, Record, Seconds, Status
+from latentbench.bench.record import Record, Seconds, Status
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.images import ImageData
 from latentbench.models.checkpoint import Checkpoint
 from latentbench.models.history import Diverged, History
 from latentbench.models.seeds import derive
@@ -30,136 +34,147 @@ from latentbench.models.zoo import train_or_load
 Arrays = dict[str, np.ndarray]
 
 
-class Watcher(Protocol):
-    """Is told how a case goes."""
-
-    def training(self, done: int, total: int) -> None:
-        """Steps of training done."""
-
-    def measuring(self, analysis: str) -> None:
-        """An analysis begins."""
-
-    def problem(self, message: str, details: str) -> None:
-        """Something failed; `details` is the traceback."""
-
-
 @dataclass(frozen=True)
 class Place:
-    """Where the cases of a run are trained and measured."""
+    """Where cases are trained and measured; what a worker process is told."""
 
     suite: str
     run: str
-    context: DataContext
+    data: str
+    device: str
     environment: str
     use_cache: bool
 
-    @property
-    def data(self) -> ImageData:
-        """The data set."""
-        return self.context.data
-
-    @property
-    def device(self) -> torch.device:
-        """The device everything runs on."""
-        return self.context.device
-
-
-def data_context(data: ImageData, device: torch.device) -> DataContext:
-    """The data with its judge, which is trained first where none is shipped or cached."""
-    return DataContext(data, load_judge(data), device)
-
 
 @dataclass
-class Outcome:
-    """What has come of a case so far."""
+class Progress:
+    """What has come of a case so far. It travels between the processes."""
 
+    case: Case
     status: Status = "ok"
     reason: str | None = None
+    details: str | None = None
+    """The traceback of an unexpected failure."""
     metrics: list[Metric] = field(default_factory=list)
     arrays: Arrays = field(default_factory=dict)
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     train_seconds: float | None = None
-    evaluate_seconds: float | None = None
+    evaluate_seconds: float = 0.0
 
-    def fail(self, status: Status, reason: str) -> None:
+    def fail(self, status: Status, reason: str, details: str | None = None) -> None:
         """Note the first thing that went wrong."""
         if self.status == "ok":
-            self.status, self.reason = status, reason
+            self.status, self.reason, self.details = status, reason, details
 
     def add(self, measurement: Measurement, analysis: str) -> None:
         """Keep the metrics, and the arrays under the analysis's name."""
         self.metrics += measurement.metrics
         self.arrays.update({f"{analysis}/{name}": array for name, array in measurement.arrays.items()})
 
-
-def execute(case: Case, place: Place, watcher: Watcher) -> tuple[Record, Arrays]:
-    """Train or load the model of a case and measure it. Raises nothing but KeyboardInterrupt."""
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    outcome = Outcome()
-    trained = _train(case, place, watcher, outcome)
-    if trained is None:
-        for name in case.analyses:
-            outcome.add(ANALYSES[name].all_missing(f"not measured: {outcome.reason}"), name)
-    else:
-        _measure(trained, case, place, watcher, outcome)
-    return _record(case, place, outcome, started), outcome.arrays
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is a model to measure."""
+        return self.train_seconds is not None
 
 
-def _train(case: Case, place: Place, watcher: Watcher, outcome: Outcome) -> Checkpoint | None:
-    """The trained model, or None with the reason in `outcome`."""
+@lru_cache(maxsize=1)
+def data_context(data: str, device: str) -> DataContext:
+    """The data with its judge, which is trained first where none is shipped or cached; once a process."""
+    images = datasets.load(data)
+    return DataContext(images, load_judge(images), torch.device(device))
+
+
+def train(case: Case, place: Place) -> Progress:
+    """Train the model of a case, or find it in the cache. Raises nothing but KeyboardInterrupt."""
+    progress = Progress(case)
     try:
-        trained = train_or_load(
-            case.spec,
-            place.data,
-            case.recipe,
-            seed=case.seed,
-            device=place.device,
-            progress=watcher.training,
-            use_cache=place.use_cache,
-        )
+        checkpoint = _checkpoint(case, place, use_cache=place.use_cache)
+        progress.train_seconds = checkpoint.card.train_seconds
+        _keep_history(checkpoint.history, progress)
     except Diverged as diverged:
-        outcome.fail("diverged", str(diverged))
-        _keep_history(diverged.history, outcome)
-        return None
+        progress.fail("diverged", str(diverged))
+        _keep_history(diverged.history, progress)
     except LatentbenchError as error:
-        outcome.fail("skipped", str(error))
-        return None
+        progress.fail("skipped", str(error))
     except Exception as error:
-        _report(error, "training", watcher, outcome)
-        return None
-    outcome.train_seconds = trained.card.train_seconds
-    _keep_history(trained.history, outcome)
-    return trained
+        _fail(progress, "training", error)
+    return progress
 
 
-def _measure(trained: Checkpoint, case: Case, place: Place, watcher: Watcher, outcome: Outcome) -> None:
-    """Every analysis in turn; one that fails leaves its metrics null and the others alone."""
-    subject = Subject(
-        trained.model,
-        place.context,
-        seed=derive(case.seed, "measure"),
-        # A copy, since steps change the weights.
-        train_step=copy.deepcopy(trained.model).train_step(case.recipe),
-    )
+def measure(progress: Progress, place: Place, *, exclusive: bool) -> Progress:
+    """Add what the exclusive analyses, or all the others, measure of a trained case.
+
+    An analysis that fails leaves its metrics null and the others alone.
+    """
+    names = [name for name in progress.case.analyses if ANALYSES[name].exclusive == exclusive]
+    if not progress.is_trained:
+        for name in names:
+            progress.add(ANALYSES[name].all_missing(f"not measured: {progress.reason}"), name)
+        return progress
+    if not names:
+        return progress
     began = time.perf_counter()
-    for name in case.analyses:
-        watcher.measuring(name)
+    subject = _subject(progress.case, place)
+    for name in names:
         try:
-            outcome.add(ANALYSES[name].measure(subject), name)
+            progress.add(ANALYSES[name].measure(subject), name)
         except Exception as error:
-            _report(error, name, watcher, outcome)
-            outcome.add(ANALYSES[name].all_missing(f"failed: {_one_line(error)}"), name)
-    outcome.evaluate_seconds = time.perf_counter() - began
+            progress.add(ANALYSES[name].all_missing(f"failed: {_one_line(error)}"), name)
+            _fail(progress, name, error)
+    progress.evaluate_seconds += time.perf_counter() - began
+    return progress
 
 
-def _keep_history(history: History, outcome: Outcome) -> None:
-    outcome.arrays.update({f"history/{name}": values for name, values in history.terms.items()})
+def record(progress: Progress, place: Place) -> Record:
+    """The line that a case becomes, its metrics in the order of the tables."""
+    case = progress.case
+    order = list(METRICS)
+    return Record(
+        suite=place.suite,
+        run=place.run,
+        case=case.id,
+        model=case.spec,
+        data=case.data,
+        recipe=case.recipe,
+        seed=case.seed,
+        analyses=case.analyses,
+        status=progress.status,
+        reason=progress.reason,
+        metrics=tuple(sorted(progress.metrics, key=lambda metric: order.index(metric.name))),
+        environment=place.environment,
+        code=code(),
+        started=progress.started,
+        seconds=Seconds(train=progress.train_seconds, evaluate=progress.evaluate_seconds),
+    )
 
 
-def _report(error: Exception, during: str, watcher: Watcher, outcome: Outcome) -> None:
+def _checkpoint(case: Case, place: Place, *, use_cache: bool) -> Checkpoint:
+    data = data_context(place.data, place.device).data
+    return train_or_load(
+        case.spec, data, case.recipe, seed=case.seed, device=place.device, use_cache=use_cache
+    )
+
+
+def _subject(case: Case, place: Place) -> Subject:
+    """The trained model, which `train` has left in the cache, ready to be measured."""
+    checkpoint = _checkpoint(case, place, use_cache=True)
+    return Subject(
+        checkpoint.model,
+        data_context(place.data, place.device),
+        seed=derive(case.seed, "measure"),
+        # Steps change the weights, so they are taken on a copy.
+        train_step=copy.deepcopy(checkpoint.model).train_step(case.recipe),
+    )
+
+
+def _keep_history(history: History, progress: Progress) -> None:
+    progress.arrays.update({f"history/{name}": values for name, values in history.terms.items()})
+
+
+def _fail(progress: Progress, during: str, error: Exception) -> None:
     status: Status = "out_of_memory" if _is_out_of_memory(error) else "failed"
-    reason = f"{during}: {_one_line(error)}"
-    outcome.fail(status, reason)
-    watcher.problem(reason, "".join(traceback.format_exception(error)))
+    details = "".join(traceback.format_exception(error))
+    progress.fail(status, f"{during}: {_one_line(error)}", details)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -169,28 +184,3 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _record(case: Case, place: Place, outcome: Outcome, started: str) -> Record:
-    return Record(
-        suite=place.suite,
-        run=place.run,
-        case=case.id,
-        model=case.spec,
-        data=DataReference(
-            name=place.data.name,
-            fingerprint=place.data.fingerprint,
-            train=len(place.data.train),
-            test=len(place.data.test),
-        ),
-        recipe=case.recipe,
-        seed=case.seed,
-        analyses=case.analyses,
-        status=outcome.status,
-        reason=outcome.reason,
-        metrics=tuple(outcome.metrics),
-        environment=place.environment,
-        code=code(),
-        started=started,
-        seconds=Seconds(train=outcome.train_seconds, evaluate=outcome.evaluate_seconds),
-    )

@@ -57,10 +57,11 @@ def drawn(run: Run, store: Store) -> dict[str, Path]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict) or {**manifest, **_stamp(run)} != manifest:
         return _draw(run, store)
     files = {name: folder / f"{name}.png" for name in manifest["pictures"]}
-    current = {**_stamp(run), "pictures": manifest["pictures"]} == manifest
-    return files if current and all(file.is_file() for file in files.values()) else _draw(run, store)
+    return files if all(file.is_file() for file in files.values()) else _draw(run, store)
 
 
 def _draw(run: Run, store: Store) -> dict[str, Path]:

@@ -49,16 +49,14 @@ class Lines:
         already = f", {done} of them done already" if done else ""
         self.note(f"{total} cases{already} → {path}")
 
-    def case_started(self, case: Case) -> None:
+    def stage_started(self, name: str, total: int) -> None:
+        """Name the stage."""
+        self.note(f"[dim]{name} {total} models[/]")
+
+    def stage_advanced(self, case: Case) -> None:
         """Nothing: the finished case says it all."""
 
-    def training(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def measuring(self, analysis: str) -> None:
-        """Nothing."""
-
-    def case_finished(self, record: Record) -> None:
+    def case_finished(self, record: Record, details: str | None) -> None:
         """The case, its status, and where its time went."""
         self.done += 1
         colour = COLOURS.get(record.status, "red")
@@ -68,11 +66,8 @@ class Lines:
             f"  [dim]trained in {_seconds(record.seconds.train)},"
             f" measured in {_seconds(record.seconds.evaluate)}[/]"
         )
-
-    def problem(self, message: str, details: str) -> None:
-        """The traceback of a failure, for whoever has to mend it."""
-        self.console.print(details, style="dim", markup=False, highlight=False)
-        self.note(f"[red]{escape(message)}[/]")
+        if details:
+            self.console.print(details, style="dim", markup=False, highlight=False)
 
     def note(self, message: str) -> None:
         """A line."""
@@ -80,23 +75,22 @@ class Lines:
 
 
 class Bars(Lines):
-    """Two bars under the lines: the cases of the run, and the work in hand."""
+    """A bar under the lines: the cases through the stage in hand."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self.bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:<40}"),
+            TextColumn("{task.description:<10}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[last]:<24}"),
             console=console,
             transient=True,
             expand=True,
         )
-        self.cases: TaskID | None = None
-        self.work: TaskID | None = None
-        self.label = ""
+        self.stage: TaskID | None = None
 
     def __enter__(self) -> Bars:
         self.bars.start()
@@ -105,36 +99,16 @@ class Bars(Lines):
     def __exit__(self, *_: object) -> None:
         self.bars.stop()
 
-    def run_started(self, path: Path, total: int, done: int) -> None:
-        """Draw the bars."""
-        super().run_started(path, total, done)
-        self.cases = self.bars.add_task("cases", total=total, completed=done)
-        self.work = self.bars.add_task("", total=None)
+    def stage_started(self, name: str, total: int) -> None:
+        """A new bar in place of the last stage's."""
+        if self.stage is not None:
+            self.bars.remove_task(self.stage)
+        self.stage = self.bars.add_task(name, total=total, last="")
 
-    def case_started(self, case: Case) -> None:
-        """Name the case."""
-        self.label = case.label
-        self._show("preparing")
-
-    def training(self, done: int, total: int) -> None:
-        """Move the bar, some hundred times in all."""
-        if done == total or done % max(total // 100, 1) == 0:
-            self._show("training", completed=done, total=total)
-
-    def measuring(self, analysis: str) -> None:
-        """Name the analysis."""
-        self._show(analysis)
-
-    def case_finished(self, record: Record) -> None:
-        """Move the bar of the cases."""
-        super().case_finished(record)
-        if self.cases is not None:
-            self.bars.advance(self.cases)
-
-    def _show(self, activity: str, *, completed: int = 0, total: int | None = None) -> None:
-        if self.work is not None:
-            description = escape(f"{self.label}: {activity}")
-            self.bars.update(self.work, description=description, completed=completed, total=total)
+    def stage_advanced(self, case: Case) -> None:
+        """Move the bar."""
+        if self.stage is not None:
+            self.bars.update(self.stage, advance=1, last=escape(case.label))
 
 
 def _seconds(value: float | None) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
@@ -13,25 +15,29 @@ from latentbench import data as datasets
 from latentbench.bench import execution
 from latentbench.bench.case import Case, cases
 from latentbench.bench.environment import code, environment, environment_hash
-from latentbench.bench.execution import Place
+from latentbench.bench.execution import Place, Progress
 from latentbench.bench.record import Record
 from latentbench.bench.store import Run, Store, Writer, read
 from latentbench.bench.suite import Suite
+from latentbench.bench.workers import Workers, default_jobs, threads_of, workers
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.zoo import check_fits
+from latentbench.models.zoo import check_fits, prepare_cache
 
 
-class Watcher(execution.Watcher, Protocol):
+class Watcher(Protocol):
     """Is told how a run goes; draws the progress."""
 
     def run_started(self, path: Path, total: int, done: int) -> None:
         """`done` of `total` cases are in the run already."""
 
-    def case_started(self, case: Case) -> None:
-        """A case begins."""
+    def stage_started(self, name: str, total: int) -> None:
+        """A stage of `total` cases begins, such as `training`."""
 
-    def case_finished(self, record: Record) -> None:
-        """A case is on disk."""
+    def stage_advanced(self, case: Case) -> None:
+        """A case is through the stage."""
+
+    def case_finished(self, record: Record, details: str | None) -> None:
+        """A case is on disk; `details` is the traceback of one that failed unexpectedly."""
 
     def note(self, message: str) -> None:
         """Something worth knowing."""
@@ -43,6 +49,7 @@ class Options:
 
     seeds: int | None = None
     device: str = "auto"
+    jobs: int | None = None
     fresh: bool = False
     use_cache: bool = True
 
@@ -86,15 +93,17 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
 
     A case that is `ok` in an earlier run by the same code, in the same environment and with the same
     analyses is taken over, not measured again, unless `options.fresh`. Whatever stops the run leaves it
-    resumable: the same call goes on from there.
+    resumable: the same call goes on from there, with the models that were trained.
     """
     store.prepare()
+    prepare_cache()
     device = resolve_device(options.device)
+    jobs = options.jobs or default_jobs(device)
     data = datasets.load(suite.data)
     for entry in suite.entries:
         check_fits(entry.spec, data.image_shape, entry.where)
-    wanted = cases(suite, data.name, data.fingerprint, options.seeds or suite.seeds)
-    here = environment(device)
+    wanted = cases(suite, data, options.seeds or suite.seeds)
+    here = environment(device, threads=threads_of(jobs))
     origin = Origin(environment_hash(here), code().source)
     store.remember_environment(origin.environment, here)
 
@@ -105,14 +114,43 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     with store.writer(suite.name, code().commit, _unfinished(earlier, store, origin)) as writer:
         todo = _take_over(earlier, wanted, origin, writer)
         watcher.run_started(writer.path, len(wanted), len(wanted) - len(todo))
+        place = Place(
+            suite.name, writer.run_id, suite.data, str(device), origin.environment, options.use_cache
+        )
         if todo:
-            context = execution.data_context(data, device)
-            place = Place(suite.name, writer.run_id, context, origin.environment, options.use_cache)
-        for case in todo:
-            watcher.case_started(case)
-            record, arrays = execution.execute(case, place, watcher)
-            watcher.case_finished(writer.append(record, arrays))
+            with workers(min(jobs, len(todo)), threads_of(jobs)) as crew:
+                for _, group in groupby(todo, key=lambda case: case.seed):
+                    _run_cases(list(group), place, crew, writer, watcher)
         return read(writer.finish())
+
+
+def _run_cases(todo: list[Case], place: Place, crew: Workers, writer: Writer, watcher: Watcher) -> None:
+    """The cases of one seed through the three steps; a record is written as soon as it is complete."""
+    train = partial(execution.train, place=place)
+    trained = _stage("training", crew.map(train, todo), len(todo), watcher)
+    alone = partial(execution.measure, place=place, exclusive=True)
+    timed = _stage("timing", map(alone, _in_order(trained, todo)), len(todo), watcher)
+    measure = partial(execution.measure, place=place, exclusive=False)
+    watcher.stage_started("measuring", len(todo))
+    for progress in crew.map(measure, timed):
+        record = writer.append(execution.record(progress, place), progress.arrays)
+        watcher.stage_advanced(progress.case)
+        watcher.case_finished(record, progress.details)
+
+
+def _stage(name: str, results: Iterable[Progress], total: int, watcher: Watcher) -> list[Progress]:
+    watcher.stage_started(name, total)
+    done = []
+    for progress in results:
+        watcher.stage_advanced(progress.case)
+        done.append(progress)
+    return done
+
+
+def _in_order(progresses: list[Progress], todo: list[Case]) -> list[Progress]:
+    """Workers finish in any order; the suite's own is kept."""
+    position = {case.id: index for index, case in enumerate(todo)}
+    return sorted(progresses, key=lambda progress: position[progress.case.id])
 
 
 def _vouched(records: Sequence[Record], case: Case, origin: Origin) -> Record | None:
@@ -130,11 +168,8 @@ def _complete_run(earlier: list[Run], wanted: list[Case], origin: Origin) -> Run
 def _unfinished(earlier: list[Run], store: Store, origin: Origin) -> Path | None:
     """The latest interrupted run that this code, in this environment, can go on with."""
     for run in reversed(earlier):
-        ours = all(
-            (record.environment, record.code.source) == (origin.environment, origin.source)
-            for record in run.records
-        )
-        if not run.finished and ours and not store.is_written_now(run.path):
+        origins = {Origin(record.environment, record.code.source) for record in run.records}
+        if not run.finished and origins <= {origin} and not store.is_written_now(run.path):
             return run.path
     return None
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -16,6 +18,7 @@ from latentbench.analysis.intervals import mean_interval
 from latentbench.analysis.metric import MetricDefinition
 from latentbench.bench.record import Record
 
+PADDING = 3
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 
 
@@ -130,27 +133,52 @@ def heading(definition: MetricDefinition) -> str:
     return f"{definition.heading or definition.name} {ARROWS[definition.better]}".strip()
 
 
-def as_rich(table: Sequence[Row], *, title: str) -> RichTable:
-    """The headline table for a terminal; the best value of each column stands out."""
+def as_rich(table: Sequence[Row], *, title: str, width: int) -> Group:
+    """The headline table for a terminal of `width` characters; the best value of each column stands out.
+
+    What does not fit side by side goes into a further table below.
+    """
     shown = columns(table, headline=True)
-    rich = RichTable(
-        title=title,
-        header_style="bold",
-        title_style="bold",
-        row_styles=["", "dim"] if len(table) > 40 else None,
-    )
-    rich.add_column("model", no_wrap=True)
+    labels = max(len(row.label) for row in table)
+    parts: list[RenderableType] = [Text(title, style="bold")]
+    parts += [_part(table, some) for some in _fitting(shown, table, width - labels - PADDING)]
+    return Group(*parts)
+
+
+def _fitting(
+    shown: Sequence[MetricDefinition], table: Sequence[Row], width: int
+) -> list[list[MetricDefinition]]:
+    """The columns, parted so that each part fits the width; a part has at least one."""
+    parts: list[list[MetricDefinition]] = []
+    left = 0
     for definition in shown:
-        rich.add_column(heading(definition), justify="right")
+        cells = [_short(row.cells.get(definition.name), definition) for row in table]
+        words = heading(definition).split()
+        needed = max(len(text) for text in (*cells, *words)) + PADDING
+        if not parts or needed > left:
+            parts.append([])
+            left = width
+        parts[-1].append(definition)
+        left -= needed
+    return parts
+
+
+def _part(table: Sequence[Row], shown: Sequence[MetricDefinition]) -> RichTable:
+    rich = RichTable(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    rich.add_column("model", no_wrap=True, vertical="bottom")
+    for definition in shown:
+        words = heading(definition).replace(" ", "\n")
+        rich.add_column(words, justify="right", no_wrap=True, vertical="bottom")
     best = {definition.name: _best(table, definition) for definition in shown}
     for row in table:
-        cells = []
-        for definition in shown:
-            cell = row.cells.get(definition.name)
-            is_best = cell is not None and cell.value is not None and cell.value == best[definition.name]
-            cells.append(Text(_short(cell, definition), style="bold green" if is_best else ""))
-        rich.add_row(row.label, *cells)
+        rich.add_row(row.label, *(_text(row, definition, best[definition.name]) for definition in shown))
     return rich
+
+
+def _text(row: Row, definition: MetricDefinition, best: float | None) -> Text:
+    cell = row.cells.get(definition.name)
+    is_best = cell is not None and cell.value is not None and cell.value == best
+    return Text(_short(cell, definition), style="bold green" if is_best else "")
 
 
 def _short(cell: Cell | None, definition: MetricDefinition) -> str:

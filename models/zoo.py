@@ -44,6 +44,18 @@ def cache_root() -> Path:
     return Path(override) if override else user_cache_path("latentbench")
 
 
+def prepare_cache() -> None:
+    """Make sure that checkpoints can be written, before anything is trained."""
+    try:
+        (cache_root() / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (cache_root() / "checkpoints" / ".writable").touch()
+    except OSError as error:
+        raise LatentbenchError(
+            f"cache {cache_root()}: cannot be written: {error.strerror}; "
+            "name another folder in the environment variable LATENTBENCH_CACHE"
+        ) from None
+
+
 def address(spec: ModelSpec, data: ImageData, recipe: Recipe, seed: int, device: torch.device) -> str:
     """The content address of a training: the same inputs, device type and torch give the same hash."""
     content = {

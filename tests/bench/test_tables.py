@@ -57,7 +57,7 @@ def test_the_best_value_stands_out_on_the_terminal_and_a_null_is_a_dash(make_rec
         [make_record(mse=0.1), make_record(mse=0.2, latent_dim=8), make_record(mse=None, latent_dim=9)]
     )
     console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system="standard")
-    console.print(tables.as_rich(table, title="t"))
+    console.print(tables.as_rich(table, title="t", width=100))
     output = console.file.getvalue()
     bold_green = "\x1b[1;32m"
     assert f"{bold_green}0.1" in output

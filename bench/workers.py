@@ -1,0 +1,97 @@
+"""Worker processes: the same function over many tasks, as many at once as there are workers.
+
+Small models keep one core busy and no more, so a machine with many cores trains many of them at once,
+a thread or a few each. With one worker everything happens in this process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import TypeVar
+
+import psutil
+import torch
+
+from latentbench.data.errors import LatentbenchError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+BYTES_PER_WORKER = 3e9
+
+
+def default_jobs(device: torch.device) -> int:
+    """One worker a core as far as memory goes; one for a GPU, which is not shared."""
+    if device.type != "cpu":
+        return 1
+    by_memory = int(psutil.virtual_memory().total / BYTES_PER_WORKER)
+    return max(1, min(os.cpu_count() or 1, by_memory))
+
+
+def threads_of(jobs: int) -> int:
+    """Threads for each of `jobs` workers, so that together they fill the cores."""
+    return max(1, (os.cpu_count() or 1) // jobs)
+
+
+class Workers:
+    """Runs tasks; `jobs` at once."""
+
+    def __init__(self, jobs: int, executor: Executor | None) -> None:
+        self.jobs = jobs
+        self._executor = executor
+
+    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """`function` of every task, each result as soon as it is there: in order for one worker only.
+
+        Raises LatentbenchError if a worker was killed, as the kernel does when memory runs out.
+        """
+        if self._executor is None:
+            yield from map(function, tasks)
+            return
+        futures = [self._executor.submit(function, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenExecutor:
+            raise LatentbenchError(
+                f"a worker process was killed, perhaps for want of memory; what is finished is safe, and "
+                f"the same command goes on from there (fewer at once than {self.jobs}: --jobs)"
+            ) from None
+
+
+@contextmanager
+def workers(jobs: int, threads: int) -> Iterator[Workers]:
+    """`jobs` workers of `threads` threads each.
+
+    Whatever ends the block early, an interrupt too, ends them at once.
+    """
+    if jobs == 1:
+        torch.set_num_threads(threads)
+        yield Workers(1, None)
+        return
+    executor = ProcessPoolExecutor(
+        jobs,
+        # A forked child inherits locks of threads that it does not have; a spawned one starts clean.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=(threads,),
+    )
+    try:
+        yield Workers(jobs, executor)
+    except BaseException:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        executor.shutdown(wait=False, cancel_futures=True)
+        raise
+    executor.shutdown()
+
+
+def _start(threads: int) -> None:
+    """A worker leaves the interrupt key to the process that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
