@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.figures.catalogue import FIGURES
@@ -55,7 +54,7 @@ def render(run: Run, store: Store, rows: Sequence[Row]) -> str:
     )
 
 
-def _template() -> Any:
+def _template() -> Template:
     text = (resources.files("latentbench.bench") / "templates" / "report.html.j2").read_text(encoding="utf-8")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -41,7 +41,7 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
 
 def _panel(axes: Axes, model: Pictured) -> None:
     extent = tuple(model.arrays[EXTENT])
-    canvas = np.moveaxis(model.arrays[IMAGES], 0, -1) / 255
+    canvas: NDArray[np.floating] = np.moveaxis(model.arrays[IMAGES], 0, -1) / 255
     if CLASSES in model.arrays:
         canvas = coloured(canvas, model.arrays[CLASSES])
     elif canvas.shape[2] == 1:

@@ -39,7 +39,7 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
     widths = sorted({group[0].spec.latent_dim for group in groups})
     picture, grid = style.panels(len(widths), columns=2, width=5.0, height=3.4)
     for axes, width in zip(grid, widths, strict=True):
-        for group in groups:
+        for group in sorted(groups, key=lambda group: group[0].spec.beta or 0):
             if group[0].spec.latent_dim == width:
                 _curve(axes, group)
         _finish(axes, width)
@@ -73,7 +73,7 @@ def _finish(axes: Axes, width: int) -> None:
 def mean_over_seeds(curves: Sequence[NDArray[np.floating]]) -> Curve:
     """The mean of curves, over the steps that all of them have; a curve ends where it stops being finite."""
     shortest = min(int(np.isfinite(curve).cumprod().sum()) for curve in curves)
-    return np.mean([curve[:shortest] for curve in curves], axis=0, dtype=np.float64)
+    return np.asarray(np.mean([curve[:shortest] for curve in curves], axis=0, dtype=np.float64))
 
 
 def smoothed(curve: Curve) -> Curve:

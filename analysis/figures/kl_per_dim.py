@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from latentbench.analysis.figures import style
 from latentbench.analysis.figures.registry import Pictured, figure
@@ -53,5 +54,5 @@ def _panel(axes: Axes, model: Pictured) -> None:
     axes.set_title(f"{model.label}\n{kl.sum():.1f} nats, {active.sum()} of {len(kl)} active")
     axes.set_xlabel("dimension, by KL")
     axes.grid(False, axis="x")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_xlim(0.3, len(kl) + 0.7)

@@ -42,5 +42,14 @@ def draw_line(axes: Axes, line: Sequence[Point], *, label: str, colour: str | No
         markersize=8,
         label=label,
     )
-    reaches = {"xerr": [x.half_width for _, x, _ in line], "yerr": [y.half_width for _, _, y in line]}
-    axes.errorbar(x, y, **reaches, fmt="none", ecolor=colour, elinewidth=1.4, capsize=3, zorder=3)
+    axes.errorbar(
+        x,
+        y,
+        xerr=[x.half_width for _, x, _ in line],
+        yerr=[y.half_width for _, _, y in line],
+        fmt="none",
+        ecolor=colour,
+        elinewidth=1.4,
+        capsize=3,
+        zorder=3,
+    )

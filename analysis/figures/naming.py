@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import matplotlib.patheffects
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
@@ -34,14 +34,13 @@ def name_points(
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
-    renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()
     pixels = figure.dpi / 72
     markers = axes.transData.transform(np.array(points, dtype=np.float64).reshape(-1, 2))
     taken = np.concatenate([_squares(markers, POINT * pixels), _squares(_on_lines(axes), LINE * pixels)])
     for point, name, colour in zip(points, names, colours, strict=True):
         text = _write(axes, name, point, colour)
-        box = text.get_window_extent(renderer)
+        box = text.get_window_extent()
         places = _places(box.width / pixels)
         boxes = np.array([_box(box, place, pixels) for place in places])
         place = int(np.argmin([_overlaps(each, taken) for each in boxes]))
@@ -85,7 +84,7 @@ def _on_lines(axes: Axes) -> NDArray[np.float64]:
         corners = line.get_transform().transform(np.asarray(line.get_xydata(), dtype=np.float64))
         if line.get_linestyle() == "None" or len(corners) < 2:
             continue
-        parts += [np.linspace(a, b, 60) for a, b in zip(corners, corners[1:], strict=False)]
+        parts += [np.linspace(a, b, 60) for a, b in pairwise(corners)]
     return np.concatenate(parts)
 
 

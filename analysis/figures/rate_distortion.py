@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from latentbench.analysis.figures import style
@@ -56,10 +54,10 @@ def _panel(axes: Axes, panel: Sequence[Point]) -> None:
     curves: dict[str, list[Point]] = {}
     for point in sorted(panel, key=lambda point: (point[0].latent_dim, point[0].beta or 0)):
         curves.setdefault(point[0].model_copy(update={"beta": None}).label, []).append(point)
-    # Wider is darker, in steps for however many widths there are.
-    shades = sns.light_palette(style.FAMILY_COLOURS["vae"], n_colors=len(curves) + 2)[2:]
-    for (name, curve), shade in zip(curves.items(), shades, strict=True):
-        draw_line(axes, curve, label=name, colour=to_hex(shade))
+    for (name, curve), colour in zip(
+        curves.items(), style.width_colours(panel[0][0], len(curves)), strict=True
+    ):
+        draw_line(axes, curve, label=name, colour=colour)
     axes.set(xlabel="rate: KL (nats per image)", ylabel="distortion: MSE (pixels in [0, 1])")
     axes.margins(0.12)
     axes.set_xlim(left=0)

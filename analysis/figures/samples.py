@@ -21,8 +21,8 @@ SIDE = 5
     "samples",
     title="Samples",
     caption="Images decoded from random codes: from the prior N(0, I), and moment-matched, that is from the "
-    "Gaussian with the mean and covariance of the model's own codes. The Fréchet distance to the test images, "
-    "in the judge's features, is lower where samples look more like data.",
+    "Gaussian with the mean and covariance of the model's own codes. The Fréchet distance to the test "
+    "images, in the judge's features, is lower where samples look more like data.",
 )
 def draw(models: Sequence[Pictured]) -> Figure | None:
     """Two tiles a model, one for each sampler."""

@@ -22,7 +22,7 @@ def scatter_classes(axes: Axes, points: Points, labels: NDArray[np.integer]) -> 
     """`points` `[N, 2]` coloured by `labels` `[N]`, classes numbered from 0. The limits become final."""
     # One call in the order of the data: classes drawn one by one would hide each other.
     colours = np.array(style.class_colours(int(labels.max()) + 1))
-    axes.scatter(*points.T, c=colours[labels], s=4, alpha=0.6, linewidths=0)
+    axes.scatter(points[:, 0], points[:, 1], c=colours[labels], s=4, alpha=0.6, linewidths=0)
     axes.grid(False)
     name_classes(axes, points, labels)
 
@@ -32,8 +32,9 @@ def name_classes(axes: Axes, points: Points, labels: NDArray[np.integer]) -> Non
     classes = np.unique(labels)
     if not 1 < len(classes) <= NAMED:
         return
-    to_share = axes.transLimits
-    middles = to_share.transform([np.median(points[labels == each], axis=0) for each in classes])
+    # Limits that follow the data are only set once somebody asks for them.
+    axes.autoscale_view()
+    middles = axes.transLimits.transform([np.median(points[labels == each], axis=0) for each in classes])
     colours = style.class_colours(int(classes.max()) + 1)
     halo = [matplotlib.patheffects.withStroke(linewidth=3, foreground="white")]
     for each, (x, y) in zip(classes, spread(middles), strict=True):

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from latentbench.models.spec import ModelSpec
 
@@ -49,6 +50,12 @@ THEME = {
     "axes.edgecolor": "#8c959f",
     "axes.spines.top": False,
     "axes.spines.right": False,
+    **{
+        f"{axis}tick.{kind}.{what}": size
+        for axis in "xy"
+        for kind in ("major", "minor")
+        for what, size in (("size", 0), ("pad", 5))
+    },
     "grid.color": "#e4e7eb",
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
@@ -91,6 +98,13 @@ def series(spec: ModelSpec) -> str:
     return spec.label.replace(f"{spec.family}-{spec.latent_dim}", spec.family, 1)
 
 
+def width_colours(spec: ModelSpec, count: int) -> list[str]:
+    """`count` shades of the family's colour from light to dark, for widths from narrow to wide."""
+    base = FAMILY_COLOURS.get(spec.family, OTHER_COLOUR)
+    ends = [shade(base, 0), base, to_hex(sns.dark_palette(base, n_colors=4)[1])]
+    return [to_hex(each) for each in sns.blend_palette(ends, n_colors=count)]
+
+
 def class_colours(count: int) -> list[str]:
     """A colour for each class, told apart by colour-blind readers as far as ten go."""
     palette = sns.color_palette("colorblind", 10) if count <= 10 else sns.husl_palette(count, l=0.55)
@@ -101,7 +115,9 @@ def panels(count: int, *, columns: int, width: float, height: float) -> tuple[Fi
     """A figure of `count` panels of `width` × `height` inches, row by row, in at most `columns` columns."""
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    picture = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    # Room enough that a title is never taken for the label of the panel above.
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.08)
+    picture = Figure(figsize=(columns * width, rows * height), layout=layout)
     grid = picture.subplots(rows, columns, squeeze=False).ravel()
     for unused in grid[count:]:
         unused.remove()
@@ -117,13 +133,13 @@ def width_axis(axes: Axes, widths: list[int]) -> None:
 
 
 def plain_numbers(axis: Axis) -> None:
-    """Name 1, 2 and 5 of every decade of a logarithmic axis in plain numbers; more would crowd it."""
-    axis.set_major_formatter(_one_two_five)
-    axis.set_minor_formatter(_one_two_five)
+    """Name 1, 2, 3 and 5 of every decade of a logarithmic axis in plain numbers; more would crowd it."""
+    axis.set_major_formatter(_one_two_three_five)
+    axis.set_minor_formatter(_one_two_three_five)
 
 
-def _one_two_five(value: float, _: object) -> str:
-    return f"{value:,g}" if f"{value:e}"[0] in "125" else ""
+def _one_two_three_five(value: float, _: object) -> str:
+    return f"{value:,g}" if f"{value:e}"[0] in "1235" else ""
 
 
 def legend_beside(axes: Axes) -> None:

@@ -21,8 +21,8 @@ TITLES = {"prior": "samples of the prior N(0, I)", "moment": "moment-matched sam
     "trade_off",
     title="Reconstruction against sampling",
     caption="Error of reconstructions against the Fréchet distance of samples, a line for each family and β, "
-    "each point named by its width. Down and to the left is better; both axes are logarithmic. The dashed "
-    "line is the floor: what real images that the models never saw score.",
+    "each point named by its width. Down and to the left is better; both axes are logarithmic. The floor is "
+    "what real images score against other real images.",
 )
 def draw(models: Sequence[Pictured]) -> Figure | None:
     """A panel for each sampler, with one legend."""
@@ -48,11 +48,10 @@ def _panel(axes: Axes, models: Sequence[Pictured], sampler: str) -> None:
     for name, group in by_series(models).items():
         if line := points(group, "mse", f"frechet_{sampler}"):
             draw_line(axes, line, label=name)
-    if floor := estimate(models, "frechet_floor"):
-        axes.axhline(floor.value, color=style.FAINT, linestyle="--", linewidth=1.2, label="floor")
     axes.set(xscale="log", yscale="log")
     axes.margins(0.12)
     style.plain_numbers(axes.xaxis)
     style.plain_numbers(axes.yaxis)
     axes.set(xlabel="MSE (pixels in [0, 1])", ylabel="Fréchet distance, judge's features")
-    axes.set_title(TITLES[sampler])
+    floor = estimate(models, "frechet_floor")
+    axes.set_title(TITLES[sampler] + ("" if floor is None else f" (floor {floor.value:.1f})"))

@@ -1,0 +1,309 @@
+"""Every picture is drawn from a small zoo made up here, and read back from matplotlib's own objects."""
+
+import math
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.colors import to_hex
+
+from latentbench.analysis.figures import (
+    kl_curves,
+    kl_per_dim,
+    latent_maps,
+    naming,
+    reconstructions,
+    samples,
+    scatter,
+    style,
+    zero_shot_bottleneck,
+)
+from latentbench.analysis.figures.catalogue import FIGURES
+from latentbench.analysis.figures.registry import Pictured
+from latentbench.analysis.figures.seeds import estimate, lowest_seeds
+from latentbench.analysis.figures.tiles import GAP, tile
+from latentbench.analysis.metric import Metric
+from latentbench.models.spec import ModelSpec
+
+
+def metric(name, value, se=None):
+    return Metric(name, 1, value, se, 100, "", "neither", None if value is not None else "why not")
+
+
+def model(family, latent_dim, seed=0, *, metrics=None, arrays=None, **settings):
+    spec = ModelSpec(family=family, latent_dim=latent_dim, **settings)
+    values = {name: metric(name, value) for name, value in (metrics or {}).items()}
+    return Pictured(spec.label, spec, seed, values, arrays or {})
+
+
+def whole(family, latent_dim, seed=0, **settings):
+    """A model with everything that an analysis may leave to draw from."""
+    rng = np.random.default_rng(latent_dim + seed)
+    images = lambda count: rng.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)  # noqa: E731
+    arrays = {
+        "reconstruction/originals": images(10),
+        "reconstruction/reconstructions": images(10),
+        "sampling/samples_prior": images(64),
+        "sampling/samples_moment": images(64),
+        "embedding/embedding": rng.normal(size=(200, 2)).astype(np.float32),
+        "embedding/labels": rng.integers(0, 10, 200).astype(np.uint16),
+    }
+    metrics = {
+        "mse": 0.1 / latent_dim,
+        "frechet_prior": 900.0 / latent_dim,
+        "frechet_moment": 300.0 / latent_dim,
+        "frechet_floor": 1.5,
+        "zero_shot_top1": 0.1 * math.log2(latent_dim),
+        "umap_trustworthiness": 0.975,
+        "umap_knn_overlap": 0.425,
+        "dead_zone_moment": 0.123,
+    }
+    if family == "vae":
+        metrics["kl"] = 2.0 * latent_dim / settings.get("beta", 1)
+        steps = np.arange(1, 401)
+        arrays["history/kl"] = 5 + 20 * np.exp(-(np.log(steps / 60) ** 2) * 8) + rng.normal(0, 0.3, 400)
+        arrays["likelihood/kl_per_dim"] = rng.exponential(size=latent_dim)
+        arrays["likelihood/active"] = np.arange(latent_dim) > 0
+    if latent_dim == 2:
+        arrays["coverage/codes"] = rng.normal(size=(300, 2)).astype(np.float32)
+        arrays["coverage/labels"] = rng.integers(0, 10, 300)
+        arrays["coverage/plane_extent"] = np.array([-3.0, 3.0, -3.0, 3.0])
+        arrays["coverage/plane_dead"] = np.hypot(*np.mgrid[-3:3:100j, -3:3:100j]) > 2.5
+        arrays["coverage/plane_images"] = rng.integers(0, 256, (1, 160, 160), dtype=np.uint8)
+        arrays["coverage/plane_class"] = (
+            np.repeat(np.arange(100) // 10, 100).reshape(100, 100).astype(np.int16)
+        )
+        arrays["coverage/class_area"] = np.linspace(0.02, 0.18, 10)
+    return model(family, latent_dim, seed, metrics=metrics, arrays=arrays, **settings)
+
+
+@pytest.fixture(scope="module")
+def zoo():
+    plain = [whole(family, width) for family in ("pca", "ae") for width in (2, 8, 16)]
+    vaes = [
+        whole("vae", width, seed, beta=beta, likelihood="gaussian", sigma=0.5**0.5)
+        for width in (2, 16)
+        for beta in (0.25, 1.0, 4.0)
+        for seed in (0, 1)
+    ]
+    return plain + vaes
+
+
+@pytest.fixture(autouse=True)
+def themed():
+    with style.theme():
+        yield
+
+
+def words(picture):
+    return [text.get_text() for text in picture.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_every_picture_is_drawn_within_its_frame_and_legibly(name, zoo):
+    picture = FIGURES[name].draw(zoo)
+    picture.draw_without_rendering()
+    texts = [t for t in picture.findobj(matplotlib.text.Text) if t.get_text() and t.get_visible()]
+    assert min(text.get_fontsize() for text in texts) >= 9
+    width, height = picture.get_size_inches() * picture.dpi
+    box = picture.get_tightbbox()
+    assert box.x0 > -0.2
+    assert box.y0 > -0.2
+    assert box.x1 < width / picture.dpi + 0.2
+    assert box.y1 < height / picture.dpi + 0.2
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_a_picture_with_nothing_to_draw_is_none(name):
+    bare = [model("clip", 8), model("ae", 2, metrics={"mse": None, "zero_shot_top1": None, "kl": None})]
+    assert FIGURES[name].draw([]) is None
+    assert FIGURES[name].draw(bare) is None
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_one_model_without_the_arrays_is_left_out_and_the_others_drawn(name, zoo):
+    assert FIGURES[name].draw([model("clip", 8), *zoo]) is not None
+
+
+def test_every_picture_says_what_it_shows():
+    assert all(len(figure.caption) > 60 and figure.title for _, figure in FIGURES.items())
+
+
+def test_the_callers_settings_and_pyplot_are_left_alone(zoo):
+    before = dict(matplotlib.rcParams)
+    for _, figure in FIGURES.items():
+        figure.draw(zoo[:2])
+    assert pyplot.get_fignums() == []
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_reconstructions_are_labelled_with_their_error_and_show_the_lowest_seed():
+    grey, white = np.zeros((2, 1, 4, 4), np.uint8), np.full((2, 1, 4, 4), 255, np.uint8)
+    arrays = lambda image: {reconstructions.ORIGINALS: grey, reconstructions.RECONSTRUCTIONS: image}  # noqa: E731
+    seeds = [
+        model("ae", 8, seed, metrics={"mse": mse}, arrays=arrays(image))
+        for seed, mse, image in ((1, 0.5, grey), (0, 0.0123, white))
+    ]
+    picture = reconstructions.draw(seeds)
+    labels = [label.get_text() for label in picture.axes[0].get_yticklabels()]
+    assert labels == ["originals", "ae-8\nMSE 0.0123"]
+    canvas = np.asarray(picture.axes[0].images[0].get_array())
+    assert (canvas[-(4 + GAP) :] == 255).all()
+
+
+def test_samples_name_their_sampler_and_distance(zoo):
+    titles = [axes.get_title(loc="left") for axes in samples.draw(zoo[:1]).axes]
+    assert titles == ["pca-2\nprior: Fréchet 450.0", "pca-2\nmoment: Fréchet 150.0"]
+
+
+def test_tiles_run_row_by_row_with_gaps():
+    images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1).repeat(2, 2).repeat(2, 3)
+    canvas = tile(images, columns=2)
+    step = 2 + GAP
+    assert canvas.shape == (2 * step + GAP, 2 * step + GAP, 3)
+    assert canvas[GAP, GAP].tolist() == [0, 0, 0]
+    assert canvas[GAP, GAP + step].tolist() == [1, 1, 1]
+    assert canvas[GAP + step, GAP].tolist() == [2, 2, 2]
+    assert canvas[GAP + step, GAP + step].tolist() == [255, 255, 255]
+
+
+def test_colour_tiles_keep_their_colours():
+    red = np.zeros((1, 3, 1, 1), np.uint8)
+    red[0, 0] = 200
+    assert tile(red, 1)[GAP, GAP].tolist() == [200, 0, 0]
+
+
+def test_kl_per_dim_is_sorted_and_inactive_dimensions_are_pale():
+    arrays = {kl_per_dim.KL_PER_DIM: np.array([0.0, 3.0, 1.0]), kl_per_dim.ACTIVE: np.array([0, 1, 1], bool)}
+    picture = kl_per_dim.draw([model("vae", 3, beta=1.0, arrays=arrays)])
+    bars = picture.axes[0].patches
+    assert [bar.get_height() for bar in bars] == [3.0, 1.0, 0.0]
+    assert [to_hex(bar.get_facecolor()) == style.FAMILY_COLOURS["vae"] for bar in bars] == [True, True, False]
+    assert picture.axes[0].get_title(loc="left") == "vae-3 β=1\n4.0 nats, 2 of 3 active"
+
+
+def test_a_spike_is_marked_where_the_curve_peaks_and_a_rising_curve_has_none():
+    steps = np.arange(400)
+    assert kl_curves.spike(5 + 20 * np.exp(-((steps - 60) ** 2) / 50)) == 60
+    assert kl_curves.spike(np.linspace(0, 20, 400)) is None
+    assert kl_curves.spike(np.full(400, 5.0)) is None
+
+
+def test_smoothing_keeps_a_constant_and_a_line_and_removes_noise():
+    rng = np.random.default_rng(0)
+    steps = np.arange(1000.0)
+    inner = slice(0, 900)
+    assert kl_curves.smoothed(np.full(1000, 3.0)) == pytest.approx(np.full(1000, 3.0))
+    assert kl_curves.smoothed(steps)[inner] == pytest.approx(steps[inner])
+    noise = kl_curves.smoothed(rng.normal(size=1000))
+    assert noise[500:].std() < 0.3
+
+
+def test_curves_of_seeds_are_averaged_up_to_the_first_that_diverged():
+    curves = [np.array([1.0, 2.0, 3.0]), np.array([3.0, 4.0, np.nan])]
+    assert kl_curves.mean_over_seeds(curves).tolist() == [2.0, 3.0]
+
+
+def test_kl_curves_name_the_step_of_the_spike(zoo):
+    picture = kl_curves.draw(zoo)
+    assert [axes.get_title(loc="left") for axes in picture.axes] == ["2 dimensions", "16 dimensions"]
+    entries = [text.get_text() for text in picture.axes[0].get_legend().get_texts()]
+    assert [entry.split(" (")[0] for entry in entries] == ["vae β=0.25", "vae β=1", "vae β=4"]
+    step = int(entries[0].removesuffix(")").rsplit(" ", 1)[1])
+    assert abs(step - 60) < 6
+
+
+def test_rate_and_distortion_have_a_panel_for_each_likelihood(zoo):
+    bernoulli = model("vae", 8, metrics={"kl": 9.0, "mse": 0.1}, beta=1.0, likelihood="bernoulli")
+    picture = FIGURES["rate_distortion"].draw([*zoo, bernoulli])
+    titles = [axes.get_title(loc="left") for axes in picture.axes]
+    assert titles == ["Gaussian likelihood, σ² = 0.5", "Bernoulli likelihood"]
+    first = picture.axes[0].lines[0]
+    assert list(first.get_xdata()) == [16.0, 4.0, 1.0]
+    assert {"β=0.25", "β=1", "β=4"} <= set(words(picture))
+
+
+def test_zero_shot_shows_chance_and_every_family_on_one_axis(zoo):
+    axes = zero_shot_bottleneck.draw(zoo).axes[0]
+    lines = {line.get_label(): line for line in axes.lines}
+    assert lines["chance (1.1%)"].get_ydata()[0] == pytest.approx(1 / 90)
+    assert list(lines["ae"].get_xdata()) == [2, 8, 16]
+    assert lines["ae"].get_ydata() == pytest.approx([0.1, 0.3, 0.4])
+    assert {"pca", "ae", "vae β=0.25", "vae β=1", "vae β=4"} < set(lines)
+
+
+def test_trade_off_names_the_floor_and_the_widths(zoo):
+    shown = words(FIGURES["trade_off"].draw(zoo))
+    assert "moment-matched samples (floor 1.5)" in shown
+    assert {"2", "8", "16"} <= set(shown)
+
+
+def test_umap_pictures_are_stamped(zoo):
+    assert "trust 0.97, k-NN overlap 0.42" in words(FIGURES["umap"].draw(zoo[:1]))
+
+
+def test_latent_maps_state_the_dead_zone_mass_and_shade_it(zoo):
+    axes = latent_maps.draw(zoo[:1]).axes[0]
+    assert axes.get_title(loc="left") == "pca-2: dead-zone mass 0.123"
+    shaded = np.asarray(axes.images[0].get_array()) < 1
+    assert (shaded == zoo[0].arrays["coverage/plane_dead"]).all()
+
+
+def test_the_ellipse_holds_95_percent_of_a_gaussian():
+    mixing = np.array([[2.0, 0.5], [0.0, 0.3]])
+    codes = np.random.default_rng(0).normal(size=(20_000, 2)) @ mixing + 7
+    inside = matplotlib.path.Path(latent_maps.ellipse(codes)).contains_points(codes).mean()
+    assert inside == pytest.approx(0.95, abs=0.006)
+
+
+def test_decoded_planes_name_the_largest_and_the_smallest_class(zoo):
+    assert "ae-2\nlargest: 9 (18%), smallest: 0 (2.0%)" in words(FIGURES["decoded_planes"].draw(zoo))
+
+
+def test_an_estimate_over_seeds_is_students_interval_and_over_one_that_of_its_error():
+    seeds = [model("ae", 2, seed, metrics={"mse": value}) for seed, value in enumerate((1.0, 2.0, 3.0))]
+    found = estimate(seeds, "mse")
+    assert found.value == 2.0
+    assert found.half_width == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
+    alone = Pictured("a", seeds[0].spec, 0, {"mse": metric("mse", 1.0, se=0.5)}, {})
+    assert estimate([alone], "mse").half_width == pytest.approx(0.98)
+    assert estimate(seeds, "kl") is None
+
+
+def test_the_lowest_seed_that_has_the_arrays_is_shown():
+    seeds = [
+        model("ae", 2, 0),
+        model("ae", 2, 2, arrays={"a": np.zeros(1)}),
+        model("ae", 2, 1, arrays={"a": np.zeros(1)}),
+    ]
+    assert [shown.seed for shown in lowest_seeds(seeds, "a")] == [1]
+
+
+def test_heavier_beta_is_darker_and_a_family_keeps_its_colour():
+    lightness = lambda spec: sum(int(style.colour(spec)[i : i + 2], 16) for i in (1, 3, 5))  # noqa: E731
+    betas = [ModelSpec(family="vae", latent_dim=2, beta=beta) for beta in (0, 0.1, 0.25, 1, 4, 16)]
+    shades = [lightness(spec) for spec in betas]
+    assert shades == sorted(shades, reverse=True)
+    assert len(set(shades)) == len(shades)
+    assert style.colour(ModelSpec(family="vae", latent_dim=2, beta=1)) == style.FAMILY_COLOURS["vae"]
+    assert style.colour(ModelSpec(family="mine", latent_dim=2)) == style.OTHER_COLOUR
+
+
+def test_names_beside_a_crowd_of_points_do_not_cover_each_other():
+    picture, (axes,) = style.panels(1, columns=1, width=5, height=4)
+    rng = np.random.default_rng(0)
+    points = [tuple(point) for point in rng.uniform(0.3, 0.7, size=(18, 2))]
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    naming.name_points(axes, points, [str(2**i) for i in range(18)], ["black"] * 18)
+    picture.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_names_of_classes_at_one_place_are_pushed_apart():
+    middles = np.array([[0.5, 0.5], [0.505, 0.5], [0.5, 0.51], [0.1, 0.1]])
+    moved = scatter.spread(middles)
+    gaps = np.linalg.norm(moved[:, None] - moved[None], axis=2)[np.triu_indices(4, 1)]
+    assert gaps.min() > 0.9 * scatter.APART
+    assert moved[3].tolist() == [0.1, 0.1]
