@@ -25,15 +25,19 @@ from latentbench.analysis.subject import Subject
 POINTS = 5000
 NEIGHBOURS = 15
 EPOCHS = 200
+COLLAPSED = "the codes are all the same"
 
 
 def umap_embedding(codes: Tensor, *, seed: int) -> Tensor:
     """Codes `[N, D]` to points of the plane, float32 `[N, 2]`; the same codes and seed, the same points.
 
-    At least `NEIGHBOURS` + 1 codes, else ValueError.
+    Raises ValueError for codes that are all the same, which have no directions to draw, and for fewer
+    than `NEIGHBOURS` + 1.
     """
     if len(codes) <= NEIGHBOURS:
         raise ValueError(f"UMAP needs more than {NEIGHBOURS} codes, got {len(codes)}")
+    if is_collapsed(codes):
+        raise ValueError(COLLAPSED)
     distances, indices = nearest(codes, codes, NEIGHBOURS - 1, exclude_self=True)
     # UMAP expects every point first among its own neighbours.
     distances = torch.cat([torch.zeros(len(codes), 1), distances], dim=1)
@@ -53,6 +57,11 @@ def umap_embedding(codes: Tensor, *, seed: int) -> Tensor:
         )
         picture = reducer.fit_transform(_wide(codes).numpy())
     return torch.from_numpy(picture.astype(np.float32))
+
+
+def is_collapsed(codes: Tensor) -> bool:
+    """Whether all codes `[N, D]` are the same: every image's code is the first one's."""
+    return bool((codes == codes[:1]).all())
 
 
 def trustworthiness(codes: Tensor, picture: Tensor, k: int = NEIGHBOURS) -> float:
@@ -134,8 +143,9 @@ def embedding(subject: Subject) -> Measurement:
     """The picture of the first 5,000 test codes, as arrays `embedding` `[N, 2]` and `labels` `[N]`."""
     codes = subject.test_codes.mean[:POINTS]
     if len(codes) <= 2 * NEIGHBOURS:
-        reason = f"needs more than {2 * NEIGHBOURS} test images, got {len(codes)}"
-        return Measurement((UMAP_TRUSTWORTHINESS.missing(reason), UMAP_KNN_OVERLAP.missing(reason)))
+        return _missing(f"needs more than {2 * NEIGHBOURS} test images, got {len(codes)}")
+    if is_collapsed(codes):
+        return _missing(COLLAPSED)
     picture = umap_embedding(codes, seed=subject.seed)
     overlap = neighbour_overlap(codes, picture)
     metrics = (
@@ -143,6 +153,10 @@ def embedding(subject: Subject) -> Measurement:
         UMAP_KNN_OVERLAP.measured(overlap.mean().item(), n=len(codes)),
     )
     return Measurement(metrics, _arrays(picture, subject.data.test.labels))
+
+
+def _missing(reason: str) -> Measurement:
+    return Measurement((UMAP_TRUSTWORTHINESS.missing(reason), UMAP_KNN_OVERLAP.missing(reason)))
 
 
 def _arrays(picture: Tensor, labels: Tensor | None) -> dict[str, NDArray[np.generic]]:

@@ -158,7 +158,7 @@ def train_judge(
     Raises LatentbenchError where the data have no labels or fewer than two classes.
     """
     if not can_be_judged(data):
-        raise LatentbenchError(f"{data.name}: a judge needs labels of at least two classes")
+        raise LatentbenchError(f"{data.name}: a judge needs two labelled train images and two classes")
     recipe = recipe or JudgeRecipe()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "judge"))
@@ -171,8 +171,9 @@ def train_judge(
 
 
 def can_be_judged(data: ImageData) -> bool:
-    """Whether a judge can be trained and tested: both splits labelled, two classes or more."""
-    return data.train.labels is not None and data.test.labels is not None and len(data.classes) >= 2
+    """Whether a judge can be trained and tested: both splits labelled, two classes or more, two images."""
+    labelled = data.train.labels is not None and data.test.labels is not None
+    return labelled and len(data.classes) >= 2 and len(data.train) >= 2
 
 
 def accuracy(judge: Judge, split: Split, device: torch.device | str = "cpu") -> float:
