@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -59,7 +60,8 @@ def median_se(values: list[float]) -> float | None:
     """Standard error of a median without a distribution assumed; None below five values.
 
     Half the distance between the order statistics √n / 2 ranks below and above the middle: the number
-    of values below the true median is binomial with that standard deviation.
+    of values below the true median is binomial with that standard deviation. Ranks between two values
+    are interpolated.
 
     >>> median_se([float(value) for value in range(1, 17)])
     2.0
@@ -67,10 +69,9 @@ def median_se(values: list[float]) -> float | None:
     count = len(values)
     if count < 5:
         return None
-    ordered, reach = sorted(values), math.sqrt(count) / 2
-    middle = (count - 1) / 2
-    low, high = round(middle - reach), round(middle + reach)
-    return (ordered[min(high, count - 1)] - ordered[max(low, 0)]) / 2
+    middle, reach = (count - 1) / 2, math.sqrt(count) / 2
+    low, high = np.interp([middle - reach, middle + reach], range(count), sorted(values))
+    return float(high - low) / 2
 
 
 def held_values(model: nn.Module) -> int:
