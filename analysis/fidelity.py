@@ -169,8 +169,8 @@ def frechet_between(a: Moments, b: Moments) -> float:
     values, vectors = torch.linalg.eigh(a.covariance)
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
     cross = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp_min(0).sqrt().sum()
-    distance = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * cross
-    return max(distance.item(), 0.0)
+    spread = a.covariance.trace() + b.covariance.trace() - 2 * cross
+    return max(float((a.mean - b.mean).square().sum() + spread), 0.0)
 
 
 def frechet_standard_error(real: Moments, fake: Tensor) -> float | None:
