@@ -25,8 +25,8 @@ SLIVER = 0.01
     "decoded_planes",
     title="Two-dimensional latent spaces, decoded",
     caption="The plane of each two-dimensional code, decoded point by point and coloured by the class that "
-    "the judge sees. Some classes take large regions and others hardly any: the title gives the largest "
-    "and the smallest share of the plane, weighed by the Gaussian with the codes' mean and covariance.",
+    "the judge sees. The title gives the largest and the smallest share that a class takes of the plane, "
+    "weighed by the Gaussian with the codes' mean and covariance: so often do samples show it.",
 )
 def draw(models: Sequence[Pictured]) -> Figure | None:
     """A panel a model with a two-dimensional code and a decoder."""

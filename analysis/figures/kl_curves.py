@@ -28,8 +28,8 @@ Curve = NDArray[np.float64]
     "kl_curves",
     title="KL over training",
     caption="KL to the prior at every training step (light) and smoothed (strong), a panel for each width; "
-    "steps are on a logarithmic axis. The code is empty at first, fills up in a spike while the decoder "
-    "learns to use it, then settles as the price of the KL is felt. Circles mark spikes.",
+    "steps are on a logarithmic axis. Typically the code is empty at first, fills up in a spike while the "
+    "decoder learns to use it, then settles as the price of the KL is felt. Circles mark spikes.",
 )
 def draw(models: Sequence[Pictured]) -> Figure | None:
     """A panel a width, a curve a model: its mean over seeds."""

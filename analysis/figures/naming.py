@@ -38,12 +38,13 @@ def name_points(
     pixels = figure.dpi / 72
     markers = axes.transData.transform(np.array(points, dtype=np.float64).reshape(-1, 2))
     taken = np.concatenate([_squares(markers, POINT * pixels), _squares(_on_lines(axes), LINE * pixels)])
+    frame = np.array(axes.get_window_extent().extents)
     for point, name, colour in zip(points, names, colours, strict=True):
         text = _write(axes, name, point, colour)
         box = text.get_window_extent()
         places = _places(box.width / pixels)
         boxes = np.array([_box(box, place, pixels) for place in places])
-        place = int(np.argmin([_overlaps(each, taken) for each in boxes]))
+        place = int(np.argmin([_overlaps(each, taken) or _leaves(each, frame) for each in boxes]))
         text.set_position(places[place])
         taken = np.concatenate([taken, boxes[place : place + 1]])
 
@@ -92,3 +93,7 @@ def _overlaps(box: Boxes, taken: Boxes) -> bool:
     left, bottom, right, top = box
     apart = (taken[:, 0] > right) | (taken[:, 2] < left) | (taken[:, 1] > top) | (taken[:, 3] < bottom)
     return not bool(apart.all())
+
+
+def _leaves(box: Boxes, frame: Boxes) -> bool:
+    return bool((box[:2] < frame[:2]).any() or (box[2:] > frame[2:]).any())

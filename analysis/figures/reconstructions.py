@@ -20,7 +20,7 @@ ROW_INCHES = 0.62
     "reconstructions",
     title="Reconstructions",
     caption="Test images in the top row, and what each model makes of them after its bottleneck. "
-    "Read down a column: a narrow bottleneck blurs first, then shows another digit. "
+    "Read down a column: what a bottleneck cannot hold is blurred, or becomes something else. "
     "MSE is the mean squared error over the whole test set, pixels in [0, 1].",
 )
 def draw(models: Sequence[Pictured]) -> Figure | None:

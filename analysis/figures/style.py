@@ -133,13 +133,15 @@ def width_axis(axes: Axes, widths: list[int]) -> None:
 
 
 def plain_numbers(axis: Axis) -> None:
-    """Name 1, 2, 3 and 5 of every decade of a logarithmic axis in plain numbers; more would crowd it."""
-    axis.set_major_formatter(_one_two_three_five)
-    axis.set_minor_formatter(_one_two_three_five)
+    """Plain numbers on a logarithmic axis: 1, 2, 3 and 5 of every decade, and more where it is short."""
 
+    def name(value: float, _: object) -> str:
+        low, high = axis.get_view_interval()
+        shown = "1235" if high > 4 * low else "123456789"
+        return f"{value:,g}" if f"{value:e}"[0] in shown else ""
 
-def _one_two_three_five(value: float, _: object) -> str:
-    return f"{value:,g}" if f"{value:e}"[0] in "1235" else ""
+    axis.set_major_formatter(name)
+    axis.set_minor_formatter(name)
 
 
 def legend_beside(axes: Axes) -> None:
