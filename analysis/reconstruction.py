@@ -61,7 +61,7 @@ RECOGNISABLE = define(
         unit="fraction",
         better="higher",
         title="Share of reconstructed test images that the judge puts in the right class.",
-        heading="recognisable",
+        heading="judge acc",
         headline=True,
     )
 )

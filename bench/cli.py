@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -78,8 +79,13 @@ def run(
 
     options = Options(seeds=seeds, device=device, jobs=jobs, fresh=fresh, use_cache=cache)
     store = Store(results)
-    with watcher(err) as watch:
-        done = run_suite(load(suite), store, options, watch)
+    loaded = load(suite)
+    try:
+        with watcher(err) as watch:
+            done = run_suite(loaded, store, options, watch)
+    except KeyboardInterrupt:
+        _say_how_to_go_on()
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     _print_table(done, output)
     _write_outputs(done, store, pictures=pictures)
     if any(record.status != "ok" for record in done.last_records):
@@ -205,15 +211,25 @@ def _write_outputs(run: Run, store: Store, *, pictures: bool) -> None:
         "": store.write(f"tables/{run.suite}.md", tables.as_markdown(rows)),
     }
     if pictures:
-        from latentbench.bench.pictures import draw_all
+        from latentbench.bench.pictures import drawn
         from latentbench.bench.report import write_report
 
         with err.status("drawing the pictures"):
-            drawn = draw_all(run, store)
-            written["pictures"] = next(iter(drawn.values())).parent
+            if paths := drawn(run, store):
+                written["pictures"] = next(iter(paths.values())).parent
             written["report"] = write_report(run, store)
     for name, path in written.items():
         err.print(f"[dim]{name:>9}[/]  {path}", highlight=False, soft_wrap=True)
+
+
+def _say_how_to_go_on() -> None:
+    again = shlex.join(["latentbench", *sys.argv[1:]])
+    err.print(
+        f"\ninterrupted; finished cases and trained models are kept. Go on with: {again}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _emit(renderable: object) -> None:
@@ -225,20 +241,12 @@ def _emit(renderable: object) -> None:
 
 
 def main() -> None:
-    """Entry point: a person's mistake is one line and exit 2; an interrupt says how to go on."""
+    """Entry point: a person's mistake is one line and exit 2."""
     try:
         app()
     except LatentbenchError as error:
         err.print(f"[red]error:[/] {' '.join(str(error).split())}", highlight=False, soft_wrap=True)
         sys.exit(EXIT_USAGE)
-    except KeyboardInterrupt:
-        again = " ".join(["latentbench", *sys.argv[1:]])
-        err.print(
-            f"\ninterrupted; finished cases are on disk. Go on with: [bold]{again}[/]",
-            highlight=False,
-            soft_wrap=True,
-        )
-        sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(EXIT_FAILED)

@@ -118,6 +118,8 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
             suite.name, writer.run_id, suite.data, str(device), origin.environment, options.use_cache
         )
         if todo:
+            # Here, before there are workers: a judge that has to be trained is trained once.
+            execution.data_context(suite.data, str(device))
             with workers(min(jobs, len(todo)), threads_of(jobs)) as crew:
                 for _, group in groupby(todo, key=lambda case: case.seed):
                     _run_cases(list(group), place, crew, writer, watcher)

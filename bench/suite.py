@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
-from latentbench.models.family import complete
 from latentbench.models.recipe import Recipe
 from latentbench.models.spec import ModelSpec
+from latentbench.models.zoo import complete
 
 Model = TypeVar("Model", bound=BaseModel)
 

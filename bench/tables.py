@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
@@ -17,6 +18,7 @@ from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.intervals import mean_interval
 from latentbench.analysis.metric import MetricDefinition
 from latentbench.bench.record import Record
+from latentbench.models.zoo import FAMILIES
 
 PADDING = 3
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
@@ -55,11 +57,25 @@ class Row:
 
 
 def rows(records: Sequence[Record]) -> list[Row]:
-    """One row a model, in order of appearance, from one record a case."""
+    """One row a model: by family, backbone, width and beta, whatever order the cases were finished in.
+
+    Models that differ in nothing their label shows are told apart by a number.
+    """
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(_group(record), []).append(record)
-    return [_row(group) for group in groups.values()]
+    table = sorted((_row(group) for group in groups.values()), key=_position)
+    shown: Counter[str] = Counter()
+    for index, row in enumerate(table):
+        shown[row.label] += 1
+        if shown[row.label] > 1:
+            table[index] = replace(row, label=f"{row.label} ({shown[row.label]})")
+    return table
+
+
+def _position(row: Row) -> tuple[int, str, int, float]:
+    model = row.records[0].model
+    return list(FAMILIES).index(model.family), model.backbone or "", model.latent_dim, model.beta or 0.0
 
 
 def _group(record: Record) -> str:

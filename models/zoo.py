@@ -13,10 +13,14 @@ import psutil
 import torch
 from platformdirs import user_cache_path
 
-import latentbench.models.families.ae
-import latentbench.models.families.clip
+# Imported for what they register, in the order of the tables.
+# isort: off
 import latentbench.models.families.pca
-import latentbench.models.families.vae  # noqa: F401  (each import registers a family)
+import latentbench.models.families.ae
+import latentbench.models.families.vae
+import latentbench.models.families.clip  # noqa: F401
+
+# isort: on
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models import checkpoint
