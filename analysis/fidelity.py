@@ -102,7 +102,7 @@ FRECHET_FLOOR = define(
         better="neither",
         title="Fréchet distance of as many train images to the test images: the best to be hoped for.",
         heading="Fréchet floor",
-        decimals=1,
+        decimals=2,
     )
 )
 OF_SAMPLES = {

@@ -177,7 +177,11 @@ def observed(model: LikelihoodModel, images: Tensor, *, generator: Generator | N
 
 @analysis("likelihood", [KL, ACTIVE_UNITS, *BOUNDS])
 def likelihood(subject: Subject) -> Measurement:
-    """Rate, active units and the evidence lower bound on the test images."""
+    """Rate, active units and the evidence lower bound on the test images.
+
+    Rate and active units are those of the grey images, as every model encodes them for use; the ELBO of
+    a Bernoulli model is that of binary images, its own rate included.
+    """
     posterior = subject.test_codes
     kl = posterior.kl()
     if kl is None:
