@@ -186,4 +186,5 @@ def moment_matched(codes: Tensor, noise: Tensor) -> Tensor:
     covariance = (double - mean).T @ (double - mean) / max(len(double) - 1, 1)
     values, vectors = torch.linalg.eigh(covariance)
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    return (mean + noise.double() @ root).to(codes.dtype)
+    draws: Tensor = mean + noise.double() @ root
+    return draws.to(codes.dtype)

@@ -1,6 +1,6 @@
 """How fast a model is: images per second in batches, the wait for a single image, and its size.
 
-Every quantity is warmed up, then repeated for a quarter of a second, and given as the median: a
+Every quantity is warmed up, then repeated for at least 0.15 s, and given as the median: a
 repetition that another process interrupts does not move it. The standard error is that of the median
 over the repetitions of this one run. It knows nothing of what differs between runs (clock speed,
 temperature, neighbours on the machine), so two runs of one model may differ by much more; the metrics
@@ -29,7 +29,7 @@ from latentbench.models.protocols import Autoencoder
 BATCH = 256
 WARM_UP = 2
 LEAST_REPETITIONS = 7
-LEAST_SECONDS = 0.25
+LEAST_SECONDS = 0.15
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Timing:
 
 
 def timed(call: Callable[[], object], device: torch.device) -> Timing:
-    """Time `call`: two warm-up calls, then at least 7 repetitions and 0.25 s.
+    """Time `call`: two warm-up calls, then at least 7 repetitions and 0.15 s.
 
     On CUDA the time is that between two events around the call, waited for every time; elsewhere that
     of the host's monotonic clock.

@@ -91,6 +91,7 @@ def _mnist() -> str:
 
 def _judge() -> str:
     judge = load_judge(data.load("mnist"))
+    assert judge is not None  # MNIST has labels
     return f"MNIST judge {judge.hash[:12]}, test accuracy {judge.accuracy:.2%}"
 
 

@@ -12,6 +12,7 @@ import traceback
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,8 +27,9 @@ from latentbench.bench.case import Case
 from latentbench.bench.environment import code
 from latentbench.bench.record import Record, Seconds, Status
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.checkpoint import Checkpoint
+from latentbench.models import checkpoint as checkpoints
 from latentbench.models.history import Diverged, History
+from latentbench.models.protocols import Autoencoder, ImageTextModel
 from latentbench.models.seeds import derive
 from latentbench.models.zoo import train_or_load
 
@@ -58,6 +60,8 @@ class Progress:
     metrics: list[Metric] = field(default_factory=list)
     arrays: Arrays = field(default_factory=dict)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    checkpoint: Path | None = None
+    """Where the trained model lies."""
     train_seconds: float | None = None
     evaluate_seconds: float = 0.0
 
@@ -71,11 +75,6 @@ class Progress:
         self.metrics += measurement.metrics
         self.arrays.update({f"{analysis}/{name}": array for name, array in measurement.arrays.items()})
 
-    @property
-    def is_trained(self) -> bool:
-        """Whether there is a model to measure."""
-        return self.train_seconds is not None
-
 
 @lru_cache(maxsize=1)
 def data_context(data: str, device: str) -> DataContext:
@@ -88,9 +87,16 @@ def train(case: Case, place: Place) -> Progress:
     """Train the model of a case, or find it in the cache. Raises nothing but KeyboardInterrupt."""
     progress = Progress(case)
     try:
-        checkpoint = _checkpoint(case, place, use_cache=place.use_cache)
-        progress.train_seconds = checkpoint.card.train_seconds
-        _keep_history(checkpoint.history, progress)
+        trained = train_or_load(
+            case.spec,
+            data_context(place.data, place.device).data,
+            case.recipe,
+            seed=case.seed,
+            device=place.device,
+            use_cache=place.use_cache,
+        )
+        progress.checkpoint, progress.train_seconds = trained.folder, trained.card.train_seconds
+        _keep_history(trained.history, progress)
     except Diverged as diverged:
         progress.fail("diverged", str(diverged))
         _keep_history(diverged.history, progress)
@@ -107,14 +113,14 @@ def measure(progress: Progress, place: Place, *, exclusive: bool) -> Progress:
     An analysis that fails leaves its metrics null and the others alone.
     """
     names = [name for name in progress.case.analyses if ANALYSES[name].exclusive == exclusive]
-    if not progress.is_trained:
+    if progress.checkpoint is None:
         for name in names:
             progress.add(ANALYSES[name].all_missing(f"not measured: {progress.reason}"), name)
         return progress
     if not names:
         return progress
     began = time.perf_counter()
-    subject = _subject(progress.case, place)
+    subject = _subject(progress.case, progress.checkpoint, place)
     for name in names:
         try:
             progress.add(ANALYSES[name].measure(subject), name)
@@ -148,22 +154,17 @@ def record(progress: Progress, place: Place) -> Record:
     )
 
 
-def _checkpoint(case: Case, place: Place, *, use_cache: bool) -> Checkpoint:
-    data = data_context(place.data, place.device).data
-    return train_or_load(
-        case.spec, data, case.recipe, seed=case.seed, device=place.device, use_cache=use_cache
-    )
-
-
-def _subject(case: Case, place: Place) -> Subject:
-    """The trained model, which `train` has left in the cache, ready to be measured."""
-    checkpoint = _checkpoint(case, place, use_cache=True)
+def _subject(case: Case, folder: Path, place: Place) -> Subject:
+    """The trained model, ready to be measured."""
+    model = checkpoints.load(folder).model.to(place.device)
+    if not isinstance(model, Autoencoder | ImageTextModel):
+        raise TypeError(f"{type(model).__name__} has neither encode/decode nor encode_image/encode_text")
     return Subject(
-        checkpoint.model,
+        model,
         data_context(place.data, place.device),
         seed=derive(case.seed, "measure"),
         # Steps change the weights, so they are taken on a copy.
-        train_step=copy.deepcopy(checkpoint.model).train_step(case.recipe),
+        train_step=copy.deepcopy(model).train_step(case.recipe),
     )
 
 

@@ -7,7 +7,6 @@ the file is left as it is.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +23,12 @@ SUITE = "mnist"
 def update(text: str, blocks: dict[str, str]) -> str:
     """The text with every block replaced; raises LatentbenchError for a block the text has no place for."""
     for name, content in blocks.items():
-        place = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        if not place.search(text):
-            raise LatentbenchError(f"README.md has no place for the block {name!r}")
-        text = place.sub(lambda match, content=content: f"{match[1]}{content.strip()}\n{match[2]}", text)
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            raise LatentbenchError(f"README.md has no place for the block {name!r}: {begin.strip()} … {end}")
+        text = f"{before}{begin}{content.strip()}\n{end}{after}"
     return text
 
 

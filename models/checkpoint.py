@@ -43,11 +43,12 @@ class Card(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A trained model with its card and its history."""
+    """A trained model with its card and its history, and the folder it is kept in, if any."""
 
     model: Family
     card: Card
     history: History
+    folder: Path | None = None
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
@@ -67,7 +68,7 @@ def load(folder: Path) -> Checkpoint:
     model = FAMILIES[card.spec.family].build(card.spec, card.image_shape)
     _load_weights(model, folder / WEIGHTS)
     model.eval()
-    return Checkpoint(model, card, History(_read_arrays(folder / HISTORY)))
+    return Checkpoint(model, card, History(_read_arrays(folder / HISTORY)), folder)
 
 
 def exists(folder: Path) -> bool:

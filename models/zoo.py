@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,8 @@ from latentbench.models.family import FAMILIES, complete
 from latentbench.models.recipe import Recipe
 from latentbench.models.seeds import derive
 from latentbench.models.spec import ModelSpec
+
+__all__ = ["FAMILIES", "cache_root", "check_fits", "complete", "parameters", "prepare_cache", "train_or_load"]
 
 TRAINING_VERSION = 1
 """Part of a checkpoint's address: raise it when a change to training changes the weights."""
@@ -119,7 +122,7 @@ def train_or_load(
             pass
     trained = _train(spec, data, recipe, seed, device, progress)
     checkpoint.save(folder, trained)
-    return trained
+    return replace(trained, folder=folder)
 
 
 def _train(

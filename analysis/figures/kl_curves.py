@@ -63,7 +63,7 @@ def _curve(axes: Axes, seeds: Sequence[Pictured]) -> None:
 def _finish(axes: Axes, width: int) -> None:
     axes.set_xscale("log")
     style.plain_numbers(axes.xaxis)
-    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
+    axes.set_ylim(0, (1.1 + 0.1 * len(axes.get_lines()) / 2) * axes.get_ylim()[1])
     axes.set(xlabel="training step", ylabel="KL (nats per image)")
     axes.set_title(f"{width} dimensions")
     # Early on every curve is near 0: there is room above.

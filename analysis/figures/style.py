@@ -133,11 +133,11 @@ def width_axis(axes: Axes, widths: list[int]) -> None:
 
 
 def plain_numbers(axis: Axis) -> None:
-    """Plain numbers on a logarithmic axis: 1, 2, 3 and 5 of every decade, and more where it is short."""
+    """Plain numbers on a logarithmic axis: 1, 2, 3 and 5 of a decade, fewer where there are many decades."""
 
     def name(value: float, _: object) -> str:
         low, high = axis.get_view_interval()
-        shown = "1235" if high > 4 * low else "123456789"
+        shown = "1" if high > 300 * low else "1235" if high > 4 * low else "123456789"
         return f"{value:,g}" if f"{value:e}"[0] in shown else ""
 
     axis.set_major_formatter(name)

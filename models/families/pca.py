@@ -87,7 +87,8 @@ class PCA(Family):
 
     def decode(self, z: Tensor) -> Tensor:
         """Scores `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
-        return (z @ self.components + self.mean).clamp(0, 1).unflatten(1, self.image_shape)
+        pixels: Tensor = (z @ self.components + self.mean).clamp(0, 1)
+        return pixels.reshape(-1, *self.image_shape)
 
 
 def sum_over(chunks: Sequence[Tensor], device: torch.device, term: Callable[[Tensor], Tensor]) -> Tensor:
@@ -105,7 +106,8 @@ def _subspace_iteration(multiply: Callable[[Tensor], Tensor], *, start: Tensor, 
         basis = torch.linalg.qr(multiply(basis))[0]
         progress(iteration + 1, ITERATIONS)
     rotation = torch.linalg.eigh(basis.T @ multiply(basis))[1].flip(1)
-    return basis @ rotation
+    vectors: Tensor = basis @ rotation
+    return vectors
 
 
 def _with_fixed_signs(components: Tensor) -> Tensor:

@@ -287,3 +287,44 @@ def test_doctor_finds_this_machine_fit(home):
     done = latentbench(home, "doctor")
     assert done.returncode == 0, done.stdout
     assert "checksums right" in done.stdout
+
+
+WHOLE = """
+description: the whole path, two models
+data: mnist
+recipe: {epochs: 1, batch_size: 256, learning_rate: 0.008, adam_betas: [0.9, 0.95], precision: bf16}
+models:
+  - {family: pca, latent_dim: 2}
+  - {family: vae, latent_dim: 8}
+"""
+
+
+def test_the_whole_path_on_real_mnist(home):
+    (home / "whole.yaml").write_text(WHOLE)
+    done = latentbench(home, "run", "whole.yaml")
+    assert done.returncode == 0, done.stderr
+    results = home / "results"
+    records = {record.model.family: record for record in read(Store(results).find("whole")).records}
+    assert all(record.status == "ok" for record in records.values())
+
+    pca, vae = records["pca"], records["vae"]
+    # Exact: scikit-learn's PCA of the 60,000 train images, on the 10,000 test images, clipped to [0, 1].
+    assert pca.metric("mse").value == pytest.approx(0.05546, abs=2e-5)
+    assert pca.metric("mse").n == 10_000
+    assert pca.metric("kl").value is None
+    assert pca.metric("kl").reason
+    assert vae.metric("mse").value < 0.045
+    assert 3 < vae.metric("kl").value < 40
+    assert vae.metric("recognisable_originals").value > 0.99
+    assert vae.metric("frechet_prior").value < pca.metric("frechet_prior").value
+    assert vae.metric("zero_shot_top1").value > 10 / 90
+    assert vae.metric("probe_linear").value > pca.metric("probe_linear").value
+    assert vae.metric("encode_images_per_second").value > 1000
+    assert all(metric.value is not None or metric.reason for r in records.values() for metric in r.metrics)
+
+    figures = {path.stem for path in (results / "figures" / "whole").glob("*.png")}
+    assert {"reconstructions", "samples", "umap", "kl_curves", "latent_maps"} <= figures
+    page = (results / "reports" / "whole.html").read_text()
+    assert "vae-8" in page
+    assert "data:image/png;base64," in page
+    assert (results / "tables" / "whole.md").read_text().startswith("| model | MSE")
