@@ -21,6 +21,9 @@ from latentbench.models.protocols import Autoencoder, ImageTextModel, Posterior
 from latentbench.models.seeds import generator
 
 BATCH = 1000
+TRAIN_CODES = 30_000
+"""Train images whose codes describe the latent space: as many as any analysis looks at, and no more."""
+
 SAMPLERS = ("prior", "moment")
 NEIGHBOURS = 5
 NO_DECODER = "no decoder"
@@ -122,8 +125,8 @@ class Subject:
 
     @cached_property
     def train_codes(self) -> Posterior:
-        """q(z | x) of all train images."""
-        return self.encode(self.data.train.images)
+        """q(z | x) of the first 30,000 train images, or of all where there are fewer."""
+        return self.encode(self.data.train.images[:TRAIN_CODES])
 
     @cached_property
     def test_codes(self) -> Posterior:

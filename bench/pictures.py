@@ -7,7 +7,6 @@ results/figures/<suite>/pictures.json    whose pictures these are, written when 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from io import BytesIO
 from pathlib import Path
 
@@ -31,16 +30,18 @@ MANIFEST = "pictures.json"
 
 
 def pictured(run: Run) -> list[Pictured]:
-    """What there is to draw of every case of a run, model by model; equal labels only for equal models."""
-    uses: Counter[str] = Counter()
-    models = []
-    for row in rows(run.last_records):
-        uses[row.label] += 1
-        label = row.label if uses[row.label] == 1 else f"{row.label} ({uses[row.label]})"
-        for record in row.records:
-            metrics = {metric.name: metric for metric in record.metrics}
-            models.append(Pictured(label, record.model, record.seed, metrics, run.arrays(record)))
-    return models
+    """What there is to draw of every case of a run, model by model."""
+    return [
+        Pictured(
+            row.label,
+            record.model,
+            record.seed,
+            {metric.name: metric for metric in record.metrics},
+            run.arrays(record),
+        )
+        for row in rows(run.last_records)
+        for record in row.records
+    ]
 
 
 def draw_all(run: Run, store: Store) -> dict[str, Path]:

@@ -20,7 +20,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,7 +149,8 @@ class Writer:
             self.file.flush()
             os.fsync(self.file.fileno())
         except OSError:
-            self.file.truncate(end)
+            with suppress(OSError):
+                self.file.truncate(end)
             raise
 
     def finish(self) -> Path:

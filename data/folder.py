@@ -7,11 +7,12 @@
 | `CLASS/*.png` | by a hash of each file's path, about 1 in 6 to test | the class folders |
 | `*.png` | by a hash of each file's name, about 1 in 6 to test | none |
 
-Classes are the names of the class folders in alphabetical order, images come in order of class and
-then file name. Hidden entries, files that are not images by their suffix, and sub-folders that stand
-beside `train` and `test` are not read. Each image is turned upright by its EXIF tag, has
-transparency laid over white, is scaled so that its shorter side is `size`, and cropped about its
-centre. Where every image is grey the data has 1 channel, otherwise 3.
+Classes are the names of the class folders in alphabetical order. Images come in the order of a hash of
+their path, so that the first thousand of a split stand for all of it and not for its first class.
+Hidden entries, files that are not images by their suffix, and sub-folders that stand beside `train` and
+`test` are not read. Each image is turned upright by its EXIF tag, has transparency laid over white, is
+scaled so that its shorter side is `size`, and cropped about its centre. Where every image is grey the
+data has 1 channel, otherwise 3.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from latentbench.data.errors import DataError
 from latentbench.data.images import ImageData, Split
-from latentbench.data.splitting import TEST_SHARE, in_test
+from latentbench.data.splitting import TEST_SHARE, hash_of, in_test
 
 # MNIST's size, so that every recipe made for the reference run fits a folder as it is.
 DEFAULT_SIZE = 28
@@ -56,7 +57,7 @@ def read_folder(path: str | Path, *, size: int = DEFAULT_SIZE, name: str | None 
     if not root.is_dir():
         found = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"{root}: {found}; give a folder that holds {LAYOUTS}")
-    train, test = _split_items(root)
+    train, test = (_mixed(items, root) for items in _split_items(root))
     classes = _classes(train, test)
     train_pixels, test_pixels = _pixels(train, size), _pixels(test, size)
     channels = 1 if _is_grey(train_pixels) and _is_grey(test_pixels) else 3
@@ -88,6 +89,10 @@ def _split_items(root: Path) -> tuple[list[_Item], list[_Item]]:
             f"add images, or sort them into train/ and test/"
         )
     return train, test
+
+
+def _mixed(items: list[_Item], root: Path) -> list[_Item]:
+    return sorted(items, key=lambda item: hash_of(item.file.relative_to(root).as_posix()))
 
 
 def _items(folder: Path) -> list[_Item]:

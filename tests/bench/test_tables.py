@@ -27,9 +27,15 @@ def test_a_seed_without_a_value_does_not_count(make_record):
     assert (row.cells["mse"].value, row.cells["mse"].n_seeds) == (0.01, 1)
 
 
-def test_models_are_rows_in_order_of_appearance(make_record):
-    table = tables.rows([make_record(mse=0.1, latent_dim=d, seed=s) for s in (0, 1) for d in (8, 2)])
-    assert [row.label for row in table] == ["ae-8", "ae-2"]
+def test_models_are_rows_by_width_in_whatever_order_they_were_finished(make_record):
+    table = tables.rows([make_record(mse=0.1, latent_dim=d, seed=s) for s in (0, 1) for d in (16, 2, 8)])
+    assert [row.label for row in table] == ["ae-2", "ae-8", "ae-16"]
+
+
+def test_models_that_share_a_label_are_told_apart(make_record):
+    wide = make_record(mse=0.1)
+    narrow = wide.model_copy(update={"model": wide.model.model_copy(update={"hidden": 8})})
+    assert [row.label for row in tables.rows([wide, narrow])] == ["ae-2", "ae-2 (2)"]
 
 
 def test_columns_keep_the_order_of_the_definitions_whatever_the_records_say(make_record):

@@ -10,10 +10,10 @@ from PIL import Image
 
 from latentbench.data import DataError, ImageData, load
 from latentbench.data.folder import read_folder
-from latentbench.data.splitting import in_test
+from latentbench.data.splitting import hash_of, in_test
 
 
-def test_train_and_test_folders_are_read_in_order(write_image, tmp_path):
+def test_train_and_test_folders_are_read_in_the_order_of_a_hash(write_image, tmp_path):
     for name, shade in [
         ("train/b/1.png", 10),
         ("train/a/2.png", 20),
@@ -25,8 +25,10 @@ def test_train_and_test_folders_are_read_in_order(write_image, tmp_path):
     (tmp_path / "train" / ".cache").mkdir()
     data = read_folder(tmp_path, size=12)
     assert data.classes == ("a", "b")
-    assert data.train.labels.tolist() == [0, 0, 1]
-    assert data.train.images[:, 0, 0, 0].tolist() == [30, 20, 10]  # "1.PNG" before "2.png", a before b
+    files = {"train/b/1.png": (1, 10), "train/a/2.png": (0, 20), "train/a/1.PNG": (0, 30)}
+    expected = [files[path] for path in sorted(files, key=hash_of)]
+    assert data.train.labels.tolist() == [label for label, _ in expected]
+    assert data.train.images[:, 0, 0, 0].tolist() == [shade for _, shade in expected]
     assert data.test.labels.tolist() == [1]
     assert data.image_shape == (1, 12, 12)
 
@@ -44,7 +46,7 @@ def test_class_folders_are_split_by_a_hash_of_each_path(write_image, tmp_path):
     for shade, name in enumerate(names):
         write_image(name, shade)
     data = read_folder(tmp_path, size=12)
-    expected = [shade for shade, name in enumerate(names) if in_test(name)]
+    expected = [names.index(name) for name in sorted(names, key=hash_of) if in_test(name)]
     assert data.test.images[:, 0, 5, 5].tolist() == expected
     assert data.test.labels.tolist() == [int(shade >= 30) for shade in expected]
     assert len(data.train) + len(data.test) == 60
@@ -144,7 +146,9 @@ def test_transparency_16_bits_and_exif_orientation(write_image, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # stored upside down
     turned.save(tmp_path / "train" / "a" / "4.png", exif=exif)
-    images = read_folder(tmp_path, size=12).train.images
+    mixed = read_folder(tmp_path, size=12).train.images
+    names = [f"train/a/{number}.png" for number in (1, 2, 3, 4)]
+    images = mixed[[sorted(names, key=hash_of).index(name) for name in names]]
     assert images[0, :, 5, 5].tolist() == [255, 255, 255]
     assert images[1, :, 5, 5].tolist() == pytest.approx([255, 127, 127], abs=1)
     assert images[2, :, 5, 5].tolist() == [100, 100, 100]

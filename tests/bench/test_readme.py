@@ -1,0 +1,28 @@
+"""What the README claims is what the committed records say."""
+
+from pathlib import Path
+
+import pytest
+
+from latentbench.bench import readme
+from latentbench.bench.store import Store, read
+from latentbench.data.errors import LatentbenchError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_readme_is_what_the_committed_records_make_of_it():
+    store = Store(ROOT / "results")
+    run = read(store.find(readme.SUITE))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.update(text, readme.blocks(run, store)) == text
+
+
+def test_a_block_is_replaced_and_the_rest_is_left_alone():
+    text = "before\n<!-- begin a -->\nold\n<!-- end a -->\nafter\n"
+    assert readme.update(text, {"a": "new"}) == "before\n<!-- begin a -->\nnew\n<!-- end a -->\nafter\n"
+
+
+def test_a_block_without_a_place_is_an_error():
+    with pytest.raises(LatentbenchError, match="no place for the block 'b'"):
+        readme.update("nothing here", {"b": "new"})
