@@ -22,7 +22,7 @@ from latentbench.analysis.metric import MetricDefinition, define
 from latentbench.analysis.neighbours import nearest, squared_distances
 from latentbench.analysis.subject import Subject
 
-POINTS = 5000
+POINTS = 4000
 NEIGHBOURS = 15
 EPOCHS = 200
 COLLAPSED = "the codes are all the same"
@@ -140,7 +140,7 @@ UMAP_KNN_OVERLAP = define(
 
 @analysis("embedding", [UMAP_TRUSTWORTHINESS, UMAP_KNN_OVERLAP])
 def embedding(subject: Subject) -> Measurement:
-    """The picture of the first 5,000 test codes, as arrays `embedding` `[N, 2]` and `labels` `[N]`."""
+    """The picture of the first 4,000 test codes, as arrays `embedding` `[N, 2]` and `labels` `[N]`."""
     codes = subject.test_codes.mean[:POINTS]
     if len(codes) <= 2 * NEIGHBOURS:
         return _missing(f"needs more than {2 * NEIGHBOURS} test images, got {len(codes)}")
