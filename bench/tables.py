@@ -120,7 +120,8 @@ def format_cell(cell: Cell | None, definition: MetricDefinition) -> str:
 
 
 def _number(value: float, decimals: int) -> str:
-    return f"{value:,.{decimals}f}" if abs(value) < 1e5 else f"{value:,.3g}"
+    """In full; of a large number three digits that count."""
+    return f"{value:,.{decimals}f}" if abs(value) < 1e5 else f"{float(f'{value:.3g}'):,.0f}"
 
 
 def title(suite: str, table: Sequence[Row]) -> str:
@@ -282,9 +283,9 @@ def as_markdown(table: Sequence[Row], *, headline: bool = False) -> str:
 
 
 def legend(definitions: Sequence[MetricDefinition]) -> list[str]:
-    """One line a metric: heading, what it is, its unit."""
+    """One line a metric: heading, name and unit, what it is."""
     return [
         f"- **{definition.heading or definition.name}** "
-        f"(`{definition.name}`, {definition.unit}): {definition.title}"
+        f"(`{definition.name}`{', ' * bool(definition.unit)}{definition.unit}): {definition.title}"
         for definition in definitions
     ]
