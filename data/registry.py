@@ -14,8 +14,8 @@ T = TypeVar("T")
 def unknown(kind: str, name: object, allowed: list[str]) -> LatentbenchError:
     """The error for a name nobody registered, with the nearest known name first."""
     close = difflib.get_close_matches(str(name), allowed, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return LatentbenchError(f"unknown {kind} {name!r}{hint} Known: {', '.join(allowed) or 'none'}")
+    hint = f"did you mean {close[0]!r}? Known" if close else "known"
+    return LatentbenchError(f"unknown {kind} {name!r}; {hint}: {', '.join(allowed) or 'none'}")
 
 
 class Registry(Generic[T]):
