@@ -1,17 +1,24 @@
-"""Every analysis and metric there is, in the order of the tables: importing this registers them all."""
+"""Every analysis and metric there is: importing this registers them all, in the order of the tables."""
 
 from __future__ import annotations
 
-# ruff: isort: off
-import latentbench.analysis.reconstruction
-import latentbench.analysis.likelihood
-import latentbench.analysis.fidelity
-import latentbench.analysis.coverage
-import latentbench.analysis.probe
-import latentbench.analysis.zero_shot
-import latentbench.analysis.embedding
-import latentbench.analysis.throughput  # noqa: F401
+from latentbench.analysis import (  # noqa: F401  (each registers an analysis and its metrics)
+    coverage,
+    embedding,
+    fidelity,
+    likelihood,
+    probe,
+    reconstruction,
+    throughput,
+    zero_shot,
+)
 from latentbench.analysis.measurement import ANALYSES
 from latentbench.analysis.metric import METRICS
 
 __all__ = ["ANALYSES", "METRICS"]
+
+# Another module may have imported one of them before: the order of a table must not depend on that.
+ANALYSES.arrange(
+    ["reconstruction", "likelihood", "sampling", "coverage", "probe", "zero_shot", "embedding", "throughput"]
+)
+METRICS.arrange(metric.name for _, analysis in ANALYSES.items() for metric in analysis.metrics)

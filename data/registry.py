@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from latentbench.data.errors import LatentbenchError
@@ -19,7 +19,7 @@ def unknown(kind: str, name: object, allowed: list[str]) -> LatentbenchError:
 
 
 class Registry(Generic[T]):
-    """Names mapped to objects, filled by a decorator, read in order of registration.
+    """Names mapped to objects, filled by a decorator, read in order of registration or as arranged.
 
     >>> colours = Registry[str]("colour")
     >>> colours.register("red")("#f00")
@@ -46,6 +46,18 @@ class Registry(Generic[T]):
             return entry
 
         return decorator
+
+    def arrange(self, names: Iterable[str]) -> None:
+        """Put these names first, in this order, whatever order they were registered in; others follow.
+
+        >>> colours = Registry[str]("colour")
+        >>> _ = colours.register("red")("#f00"), colours.register("blue")("#00f")
+        >>> colours.arrange(["blue"])
+        >>> list(colours)
+        ['blue', 'red']
+        """
+        first = {name: self[name] for name in names}
+        self._entries = first | {name: entry for name, entry in self._entries.items() if name not in first}
 
     def __getitem__(self, name: str) -> T:
         if name not in self._entries:

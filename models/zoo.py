@@ -14,25 +14,20 @@ import psutil
 import torch
 from platformdirs import user_cache_path
 
-# Imported for what they register, in the order of the tables.
-# isort: off
-import latentbench.models.families.pca
-import latentbench.models.families.ae
-import latentbench.models.families.vae
-import latentbench.models.families.clip  # noqa: F401
-
-# isort: on
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models import checkpoint
 from latentbench.models.backbones import ImageShape
 from latentbench.models.checkpoint import Card, Checkpoint
+from latentbench.models.families import ae, clip, pca, vae  # noqa: F401  (each registers a family)
 from latentbench.models.family import FAMILIES, complete
 from latentbench.models.recipe import Recipe
 from latentbench.models.seeds import derive
 from latentbench.models.spec import ModelSpec
 
 __all__ = ["FAMILIES", "cache_root", "check_fits", "complete", "parameters", "prepare_cache", "train_or_load"]
+
+FAMILIES.arrange(["pca", "ae", "vae", "clip"])
 
 TRAINING_VERSION = 1
 """Part of a checkpoint's address: raise it when a change to training changes the weights."""
