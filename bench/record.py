@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -74,8 +73,3 @@ class Record(BaseModel):
     def reused_in(self, run: str) -> Record:
         """The same result as a line of another run."""
         return self.model_copy(update={"run": run, "reused_from": self.reused_from or self.run})
-
-
-def metric_row(metric: Metric) -> dict[str, Any]:
-    """A metric as a flat mapping."""
-    return dataclasses.asdict(metric)

@@ -31,7 +31,6 @@ class Family(nn.Module):
 
     settings: ClassVar[dict[str, object]] = {}
     paper: ClassVar[str] = ""
-    needs_captions: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

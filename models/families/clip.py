@@ -52,7 +52,6 @@ class CLIP(GradientFamily):
     """
 
     paper: ClassVar[str] = "Radford et al. 2021, arXiv:2103.00020"
-    needs_captions: ClassVar[bool] = True
 
     seen_tokens: Tensor
 
