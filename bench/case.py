@@ -11,6 +11,7 @@ from latentbench.bench.suite import Suite
 from latentbench.data.images import ImageData
 from latentbench.models.recipe import Recipe
 from latentbench.models.spec import ModelSpec
+from latentbench.models.zoo import Training
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Case:
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def training(self) -> Training:
+        """How the model comes about, but for the data."""
+        return Training(self.spec, self.recipe, self.seed)
 
     @property
     def label(self) -> str:

@@ -68,6 +68,12 @@ def run(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is done already.")] = False,
     cache: Annotated[bool, typer.Option(help="Take trained models from the cache.")] = True,
+    stack: Annotated[
+        bool | None,
+        typer.Option(
+            help="Train models that share a shape as one; on a GPU if not given.", show_default=False
+        ),
+    ] = None,
     pictures: Annotated[bool, typer.Option(help="Draw the pictures and the report.")] = True,
     output: FormatOption = Format.rich,
 ) -> None:
@@ -77,7 +83,7 @@ def run(
     from latentbench.bench.store import Store
     from latentbench.bench.suite import load
 
-    options = Options(seeds=seeds, device=device, jobs=jobs, fresh=fresh, use_cache=cache)
+    options = Options(seeds=seeds, device=device, jobs=jobs, fresh=fresh, use_cache=cache, stack=stack)
     store = Store(results)
     loaded = load(suite)
     try:

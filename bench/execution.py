@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -28,10 +29,11 @@ from latentbench.bench.environment import code
 from latentbench.bench.record import Record, Seconds, Status
 from latentbench.data.errors import LatentbenchError
 from latentbench.models import checkpoint as checkpoints
-from latentbench.models.history import Diverged, History
+from latentbench.models.checkpoint import Checkpoint
+from latentbench.models.history import Diverged
 from latentbench.models.protocols import Autoencoder, ImageTextModel
 from latentbench.models.seeds import derive
-from latentbench.models.zoo import train_or_load
+from latentbench.models.zoo import can_stack, train_or_load, train_or_load_stack
 
 Arrays = dict[str, np.ndarray]
 
@@ -46,6 +48,8 @@ class Place:
     device: str
     environment: str
     use_cache: bool
+    stacked: bool
+    """Whether models that share a shape are trained as one."""
 
 
 @dataclass
@@ -83,28 +87,43 @@ def data_context(data: str, device: str) -> DataContext:
     return DataContext(images, load_judge(images), torch.device(device))
 
 
-def train(case: Case, place: Place) -> Progress:
-    """Train the model of a case, or find it in the cache. Raises nothing but KeyboardInterrupt."""
-    progress = Progress(case)
+def train(cases: Sequence[Case], place: Place) -> list[Progress]:
+    """Train the models of cases, or find them in the cache; many are trained as one stack where they can be.
+
+    Raises nothing but KeyboardInterrupt.
+    """
+    progresses = [Progress(case) for case in cases]
     try:
-        trained = train_or_load(
-            case.spec,
-            data_context(place.data, place.device).data,
-            case.recipe,
-            seed=case.seed,
-            device=place.device,
-            use_cache=place.use_cache,
-        )
-        progress.checkpoint, progress.train_seconds = trained.folder, trained.card.train_seconds
-        _keep_history(trained.history, progress)
-    except Diverged as diverged:
-        progress.fail("diverged", str(diverged))
-        _keep_history(diverged.history, progress)
+        for progress, outcome in zip(progresses, _trained(cases, place), strict=True):
+            _note(progress, outcome)
     except LatentbenchError as error:
-        progress.fail("skipped", str(error))
+        for progress in progresses:
+            progress.fail("skipped", str(error))
     except Exception as error:
-        _fail(progress, "training", error)
-    return progress
+        for progress in progresses:
+            _fail(progress, "training", error)
+    return progresses
+
+
+def _trained(cases: Sequence[Case], place: Place) -> list[Checkpoint | Diverged]:
+    data = data_context(place.data, place.device).data
+    trainings = [case.training for case in cases]
+    if place.stacked and can_stack(trainings[0].spec):
+        return train_or_load_stack(trainings, data, device=place.device, use_cache=place.use_cache)
+    try:
+        (training,) = trainings
+        return [train_or_load(training, data, device=place.device, use_cache=place.use_cache)]
+    except Diverged as diverged:
+        return [diverged]
+
+
+def _note(progress: Progress, outcome: Checkpoint | Diverged) -> None:
+    """What became of a training."""
+    if isinstance(outcome, Diverged):
+        progress.fail("diverged", str(outcome))
+    else:
+        progress.checkpoint, progress.train_seconds = outcome.folder, outcome.card.train_seconds
+    progress.arrays.update({f"history/{name}": array for name, array in outcome.history.arrays().items()})
 
 
 def measure(progress: Progress, place: Place, *, exclusive: bool) -> Progress:
@@ -166,10 +185,6 @@ def _subject(case: Case, folder: Path, place: Place) -> Subject:
         # Steps change the weights, so they are taken on a copy.
         train_step=copy.deepcopy(model).train_step(case.recipe),
     )
-
-
-def _keep_history(history: History, progress: Progress) -> None:
-    progress.arrays.update({f"history/{name}": values for name, values in history.terms.items()})
 
 
 def _fail(progress: Progress, during: str, error: Exception) -> None:

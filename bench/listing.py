@@ -35,7 +35,7 @@ def models() -> Rows:
     return [
         {
             "family": name,
-            "settings": ", ".join(["latent_dim", *family.settings]),
+            "settings": ", ".join(name for name in family.Spec.model_fields if name != "family"),
             "description": (family.__doc__ or "").strip().splitlines()[0],
             "paper": family.paper,
         }

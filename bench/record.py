@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from latentbench.analysis.metric import Metric
 from latentbench.bench.environment import Code
 from latentbench.models.recipe import Recipe
-from latentbench.models.spec import ModelSpec
+from latentbench.models.zoo import AnySpec
 
 SCHEMA = 1
 
@@ -45,7 +45,7 @@ class Record(BaseModel):
     suite: str
     run: str
     case: str
-    model: ModelSpec
+    model: AnySpec
     data: DataReference
     recipe: Recipe
     seed: int

@@ -10,19 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
+from latentbench.data.validation import validated
 from latentbench.models.recipe import Recipe
 from latentbench.models.spec import ModelSpec
-from latentbench.models.zoo import complete
-
-Model = TypeVar("Model", bound=BaseModel)
+from latentbench.models.zoo import model_spec
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def parse(text: str, *, name: str, where: str) -> Suite:
         raise LatentbenchError(
             f"{where}: a suite is a mapping with the key 'models', got {type(content).__name__}"
         )
-    file = _validate(SuiteFile, content, where)
+    file = validated(SuiteFile, content, where)
     analyses = tuple(file.analyses if file.analyses is not None else ANALYSES)
     for index, analysis in enumerate(analyses):
         if analysis not in ANALYSES:
@@ -113,13 +112,12 @@ def _entries(grid: dict[str, Any], recipe: dict[str, Any], where: str) -> Iterat
     own = grid.get("recipe", {})
     if not isinstance(own, dict):
         raise LatentbenchError(f"{where}: recipe must be a mapping, got {own!r}")
-    merged = _validate(Recipe, {**recipe, **own}, f"{where}, recipe")
+    merged = validated(Recipe, {**recipe, **own}, f"{where}, recipe")
     keys = [key for key in grid if key != "recipe"]
     axes = [grid[key] if isinstance(grid[key], list) else [grid[key]] for key in keys]
     for values in itertools.product(*axes):
-        spec = _validate(ModelSpec, dict(zip(keys, values, strict=True)), where)
         try:
-            yield Entry(complete(spec), merged, where)
+            yield Entry(model_spec(**dict(zip(keys, values, strict=True))), merged, where)
         except LatentbenchError as error:
             raise LatentbenchError(f"{where}: {error}") from None
 
@@ -131,22 +129,3 @@ def _refuse_duplicates(entries: list[Entry]) -> None:
         if key in seen:
             raise LatentbenchError(f"{entry.where}: {entry.spec.label} is already in {seen[key]}")
         seen[key] = entry.where
-
-
-def _validate(model: type[Model], content: dict[str, Any], where: str) -> Model:
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise LatentbenchError(f"{where}: {_explain(error, model)}") from None
-
-
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem in one clause: the key, what is allowed, what was given."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return str(unknown("key", key, list(model.model_fields)))
-    if first["type"] == "missing":
-        return f"the key {key!r} is missing"
-    message = first["msg"].replace("Input should be", "must be").replace("Value error, ", "")
-    return f"{key} {message}, got {first['input']!r}"

@@ -75,7 +75,9 @@ def rows(records: Sequence[Record]) -> list[Row]:
 
 def _position(row: Row) -> tuple[int, str, int, float]:
     model = row.records[0].model
-    return list(FAMILIES).index(model.family), model.backbone or "", model.latent_dim, model.beta or 0.0
+    known = list(FAMILIES)
+    family = known.index(model.family) if model.family in known else len(known)
+    return family, model.setting("backbone") or "", model.latent_dim, model.setting("beta") or 0.0
 
 
 def _group(record: Record) -> str:
@@ -226,9 +228,9 @@ def _flat(row: Row, definitions: Sequence[MetricDefinition]) -> dict[str, object
     flat: dict[str, object] = {
         "model": row.label,
         "family": model.family,
-        "backbone": model.backbone,
+        "backbone": model.setting("backbone"),
         "latent_dim": model.latent_dim,
-        "beta": model.beta,
+        "beta": model.setting("beta"),
         "data": row.records[0].data.name,
         "seeds": len(row.records),
         "status": " ".join(sorted({record.status for record in row.records})),

@@ -1,4 +1,4 @@
-"""Backbones: the networks on either side of the bottleneck, for images of 8 to 128 pixels.
+"""Backbones: the networks on either side of the bottleneck.
 
 An encoder maps images `[B, C, H, W]` to features `[B, F]`; a decoder maps codes `[B, D]` to pixel
 logits `[B, C, H, W]`. What happens between the two is the family's business.
@@ -7,12 +7,13 @@ logits `[B, C, H, W]`. What happens between the two is the family's business.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from torch import Tensor, nn
 
+from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import Registry
 
 ImageShape = tuple[int, int, int]
@@ -20,32 +21,49 @@ ImageShape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Backbone:
-    """How to build both sides. `hidden` is the default width."""
+    """How to build both sides. `settings` are the keywords that both functions take, with defaults."""
 
     description: str
-    hidden: int
-    encoder: Callable[[ImageShape, int], tuple[nn.Module, int]]
-    """`(image_shape, hidden)` to the module and its number of features F."""
-    decoder: Callable[[ImageShape, int, int], nn.Module]
-    """`(image_shape, hidden, latent_dim)` to the module."""
+    encoder: Callable[..., tuple[nn.Module, int]]
+    """`(image_shape, **settings)` to the module and its number of features F."""
+    decoder: Callable[..., nn.Module]
+    """`(image_shape, latent_dim, **settings)` to the module."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    stackable: bool = False
+    """Whether many models train well as one: a stack of convolutions is a grouped one, which is slow."""
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone")
+ACTIVATIONS: Registry[type[nn.Module]] = Registry("activation")
+ACTIVATIONS.register("relu")(nn.ReLU)
+ACTIVATIONS.register("tanh")(nn.Tanh)
+ACTIVATIONS.register("gelu")(nn.GELU)
 
 
-def mlp_encoder(image_shape: ImageShape, hidden: int) -> tuple[nn.Module, int]:
-    """One hidden layer on the flattened pixels."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(image_shape), hidden), nn.ReLU()), hidden
+def mlp_encoder(
+    image_shape: ImageShape, *, hidden: int, depth: int, activation: str
+) -> tuple[nn.Module, int]:
+    """`depth` hidden layers of `hidden` units on the flattened pixels."""
+    widths = [math.prod(image_shape)] + depth * [hidden]
+    return nn.Sequential(nn.Flatten(), *_hidden_layers(widths, activation)), hidden
 
 
-def mlp_decoder(image_shape: ImageShape, hidden: int, latent_dim: int) -> nn.Module:
+def mlp_decoder(
+    image_shape: ImageShape, latent_dim: int, *, hidden: int, depth: int, activation: str
+) -> nn.Module:
     """The mirror image of `mlp_encoder`."""
     return nn.Sequential(
-        nn.Linear(latent_dim, hidden),
-        nn.ReLU(),
+        *_hidden_layers([latent_dim] + depth * [hidden], activation),
         nn.Linear(hidden, math.prod(image_shape)),
         nn.Unflatten(1, image_shape),
     )
+
+
+def _hidden_layers(widths: list[int], activation: str) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
+    return layers
 
 
 def _sides(side: int) -> list[int]:
@@ -65,8 +83,8 @@ def _widths(blocks: int, hidden: int) -> list[int]:
     return [hidden * min(2**block, 4) for block in range(blocks)]
 
 
-def conv_encoder(image_shape: ImageShape, hidden: int) -> tuple[nn.Module, int]:
-    """3×3 stride-2 blocks with ReLU down to at most 7×7."""
+def conv_encoder(image_shape: ImageShape, *, hidden: int) -> tuple[nn.Module, int]:
+    """3×3 stride-2 blocks with ReLU down to at most 7×7; `hidden` channels in the first."""
     channels, side, _ = image_shape
     sides = _sides(side)
     widths = [channels, *_widths(len(sides) - 1, hidden)]
@@ -79,7 +97,7 @@ def conv_encoder(image_shape: ImageShape, hidden: int) -> tuple[nn.Module, int]:
 class ConvDecoder(nn.Module):
     """A linear layer to the smallest map, then 3×3 stride-2 transposed convolutions back to the image."""
 
-    def __init__(self, image_shape: ImageShape, hidden: int, latent_dim: int) -> None:
+    def __init__(self, image_shape: ImageShape, latent_dim: int, *, hidden: int) -> None:
         super().__init__()
         channels, side, _ = image_shape
         sides = _sides(side)[::-1]
@@ -102,5 +120,51 @@ class ConvDecoder(nn.Module):
         return logits
 
 
-BACKBONES.register("mlp")(Backbone("one hidden layer each way", 512, mlp_encoder, mlp_decoder))
-BACKBONES.register("conv")(Backbone("3×3 stride-2 blocks each way", 32, conv_encoder, ConvDecoder))
+BOOK_SIDE = 28
+BOOK_CHANNELS = (128, 256, 512, 1024)
+
+
+def book_encoder(image_shape: ImageShape) -> tuple[nn.Module, int]:
+    """Four 4×4 stride-2 convolutions with batch norm and ReLU: 28 → 14 → 7 → 3 → 1 pixels."""
+    if image_shape[1:] != (BOOK_SIDE, BOOK_SIDE):
+        raise LatentbenchError(
+            f"backbone 'book' is for images of 28 by 28 pixels, got {image_shape[1]} by {image_shape[2]}; "
+            "backbone 'conv' takes any size"
+        )
+    layers: list[nn.Module] = []
+    for before, after in pairwise([image_shape[0], *BOOK_CHANNELS]):
+        layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten()), BOOK_CHANNELS[-1]
+
+
+def book_decoder(image_shape: ImageShape, latent_dim: int) -> nn.Module:
+    """A linear layer to 4×4 maps, then three 3×3 stride-2 transposed convolutions: 4 → 7 → 14 → 28."""
+    widest, wide, narrow = BOOK_CHANNELS[:0:-1]
+    return nn.Sequential(
+        nn.Linear(latent_dim, widest * 4 * 4),
+        nn.Unflatten(1, (widest, 4, 4)),
+        nn.ConvTranspose2d(widest, wide, 3, stride=2, padding=1),
+        nn.BatchNorm2d(wide),
+        nn.ReLU(),
+        nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1),
+        nn.BatchNorm2d(narrow),
+        nn.ReLU(),
+        nn.ConvTranspose2d(narrow, image_shape[0], 3, stride=2, padding=1, output_padding=1),
+    )
+
+
+BACKBONES.register("mlp")(
+    Backbone(
+        "hidden layers each way",
+        mlp_encoder,
+        mlp_decoder,
+        {"hidden": 512, "depth": 1, "activation": "relu"},
+        stackable=True,
+    )
+)
+BACKBONES.register("conv")(
+    Backbone("3×3 stride-2 blocks each way, any size of image", conv_encoder, ConvDecoder, {"hidden": 32})
+)
+BACKBONES.register("book")(
+    Backbone("the network of the book's chapter, 28 by 28 pixels", book_encoder, book_decoder)
+)

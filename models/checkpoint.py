@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.family import FAMILIES, Family
+from latentbench.models.family import AnySpec, Family, find_family
 from latentbench.models.history import History
 from latentbench.models.recipe import Recipe
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import ForeignSpec
 
 WEIGHTS, HISTORY, CARD = "weights.safetensors", "history.safetensors", "model.json"
 
@@ -32,13 +32,16 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spec: ModelSpec
+    spec: AnySpec
     image_shape: tuple[int, int, int]
     data: str
     data_fingerprint: str
     recipe: Recipe
     seed: int
     train_seconds: float
+    """Its share of the time, where several were trained as one stack."""
+    stacked: int = 0
+    """Members of the stack it was trained in; 0 where it was trained alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,17 +61,19 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
         name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.model.state_dict().items()
     }
     write_atomically(folder / WEIGHTS, safetensors.torch.save(state))
-    write_atomically(folder / HISTORY, safetensors.numpy.save(checkpoint.history.terms))
+    write_atomically(folder / HISTORY, safetensors.numpy.save(checkpoint.history.arrays()))
     write_atomically(folder / CARD, checkpoint.card.model_dump_json(indent=2).encode())
 
 
 def load(folder: Path) -> Checkpoint:
     """Read a checkpoint; raises LatentbenchError naming the file that is missing, truncated or foreign."""
     card = _read_card(folder / CARD)
-    model = FAMILIES[card.spec.family].build(card.spec, card.image_shape)
+    if isinstance(card.spec, ForeignSpec):
+        raise LatentbenchError(f"{folder / CARD}: {card.spec.label} is of a family or setting unknown here")
+    model = find_family(card.spec.family).build(card.spec, card.image_shape)
     _load_weights(model, folder / WEIGHTS)
     model.eval()
-    return Checkpoint(model, card, History(_read_arrays(folder / HISTORY)), folder)
+    return Checkpoint(model, card, History.of_arrays(_read_arrays(folder / HISTORY)), folder)
 
 
 def exists(folder: Path) -> bool:

@@ -1,104 +1,192 @@
-"""The training engine: every gradient-trained family goes through this one loop.
+"""The training engine: every gradient-trained family goes through this one loop, alone or in a stack.
 
 The data stay in memory as whole tensors and a batch is an index into them; a data loader's per-sample
 work would cost more than the arithmetic. Nothing inside a step waits for the device: the terms are
 written to one tensor, and the loss is looked at once an epoch.
+
+A trainee is one model (`Single`, here) or many of one shape trained as one (`stacking.Stack`). Either
+way each member has a seed of its own, from which come its order of the data and its noise, so that it
+learns the same in whatever company.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from latentbench.models.history import Diverged, History
+from latentbench.models.history import Diverged, History, Terms, steps_per_row
 from latentbench.models.recipe import Recipe
 from latentbench.models.seeds import generator
 
 WARM_UP = 0.1
 
+Progress = Callable[[int, int], None]
+"""Called with the steps done and the steps in all."""
 
-class Objective(Protocol):
-    """A batch to the terms of the loss, each a scalar; the term `loss` is what is minimised."""
 
-    def __call__(self, batch: tuple[Tensor, ...], noise: Generator) -> dict[str, Tensor]:
-        """Rows of the training tensors; random draws come from `noise`."""
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers that an objective needs at every step: standard normal, or uniform in [0, 1)."""
+
+    kind: Literal["normal", "uniform"]
+    shape: tuple[int, ...]
+
+    def sample(self, noise: Generator) -> Tensor:
+        """A fresh tensor of `shape`, on the generator's device."""
+        make = torch.randn if self.kind == "normal" else torch.rand
+        return make(self.shape, generator=noise, device=noise.device)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an objective sees at one step of training."""
+
+    rows: tuple[Tensor, ...]
+    """A batch: rows of the training tensors."""
+    draws: dict[str, Tensor]
+    """Fresh random numbers, by the names that `Trainable.draws` gave them."""
+    progress: Tensor
+    """The share of training that is done: a scalar from 0 to 1."""
+    examples: int
+    """How many training examples there are in all."""
+
+
+class Trainable(nn.Module):
+    """A module that can be trained: its `forward` is its objective."""
+
+    @abstractmethod
+    def draws(self, batch_size: int) -> dict[str, Draw]:
+        """The random numbers that a step on `batch_size` examples needs."""
+
+    @abstractmethod
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        """The terms of the objective: scalars, or `[D]` for one value a dimension; `loss` is minimised."""
+
+
+class Trainee(ABC):
+    """One model or many, as the loop sees them. Every term has the members as its first axis."""
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self.orders = [generator(seed, "order") for seed in seeds]
+        self.noises = [generator(seed, "noise", device=device) for seed in seeds]
+        self.device = device
+
+    @abstractmethod
+    def parameters(self) -> list[Tensor]:
+        """What the optimiser moves."""
+
+    @abstractmethod
+    def objective(self, rows: tuple[Tensor, ...], progress: Tensor, examples: int) -> dict[str, Tensor]:
+        """The terms of each member on its own rows `[S, B, ...]`, with fresh draws."""
+
+    @abstractmethod
+    def gradient_norm(self) -> Tensor:
+        """Euclidean norm of each member's gradient, `[S]`."""
+
+    @abstractmethod
+    def keep(self, kept: list[int], optimiser: torch.optim.Optimizer) -> None:
+        """Go on with the members at these positions alone."""
+
+
+class Single(Trainee):
+    """One model, trained by itself."""
+
+    def __init__(self, model: Trainable, seed: int, device: torch.device) -> None:
+        super().__init__([seed], device)
+        self.model = model
+
+    def parameters(self) -> list[Tensor]:
+        """The model's own."""
+        return list(self.model.parameters())
+
+    def objective(self, rows: tuple[Tensor, ...], progress: Tensor, examples: int) -> dict[str, Tensor]:
+        """The model's objective, each term with a first axis of one."""
+        batch = tuple(tensor[0] for tensor in rows)
+        draws = {name: draw.sample(self.noises[0]) for name, draw in self.model.draws(len(batch[0])).items()}
+        terms = self.model.forward(Step(batch, draws, progress, examples))
+        return {name: term.unsqueeze(0) for name, term in terms.items()}
+
+    def gradient_norm(self) -> Tensor:
+        """The norm over all parameters."""
+        norms = torch._foreach_norm([p.grad for p in self.parameters() if p.grad is not None])
+        norm: Tensor = torch.stack(norms).norm()
+        return norm.unsqueeze(0)
+
+    def keep(self, kept: list[int], optimiser: torch.optim.Optimizer) -> None:
+        """There is nobody to leave behind: a single model that diverged ends the loop."""
 
 
 def train(
-    model: nn.Module,
-    objective: Objective,
-    tensors: tuple[Tensor, ...],
-    recipe: Recipe,
-    *,
-    seed: int,
-    device: torch.device,
-    progress: Callable[[int, int], None],
-) -> History:
-    """Minimise `objective` over `tensors`, whose first axes agree; a last, smaller batch is left out.
+    trainee: Trainee, tensors: tuple[Tensor, ...], recipe: Recipe, *, progress: Progress
+) -> list[History | Diverged]:
+    """Minimise the members' objectives over `tensors`, whose first axes agree; what became of each.
 
-    The order of the data depends on `seed` alone, so models trained with one seed see the same batches.
-    Raises Diverged, with the history so far, at the end of the epoch in which the loss went non-finite.
+    A last, smaller batch is left out. A member whose loss goes non-finite is dropped at the end of that
+    epoch, with its history up to there; the others do not notice.
     """
-    tensors = tuple(tensor.to(device) for tensor in tensors)
-    batch_size = min(recipe.batch_size, len(tensors[0]))
-    steps_per_epoch = len(tensors[0]) // batch_size
+    tensors = tuple(tensor.to(trainee.device) for tensor in tensors)
+    examples = len(tensors[0])
+    batch_size = min(recipe.batch_size, examples)
+    steps_per_epoch = examples // batch_size
     steps = steps_per_epoch * recipe.epochs
-    order = generator(seed, "order")
-    optimiser = make_optimiser(model, recipe)
-    one_step = stepper(objective, optimiser, recipe, generator(seed, "noise", device=device))
+    optimiser = make_optimiser(trainee, recipe)
     schedule = LambdaLR(optimiser, lambda step: schedule_factor(recipe, step, steps))
+    ledger = Ledger(len(trainee.orders), steps, trainee.device)
 
-    model.train()
-    names: list[str] = []
-    terms = torch.empty(0)
     for epoch in range(recipe.epochs):
-        permutation = torch.randperm(len(tensors[0]), generator=order).to(device)
+        permutations = torch.stack([torch.randperm(examples, generator=order) for order in trainee.orders])
+        permutations = permutations.to(trainee.device)
         for index in range(steps_per_epoch):
-            rows = permutation[index * batch_size : (index + 1) * batch_size]
-            losses = one_step(tuple(tensor[rows] for tensor in tensors))
-            schedule.step()
+            chosen = permutations[:, index * batch_size : (index + 1) * batch_size]
             step = epoch * steps_per_epoch + index
-            if not names:
-                names = list(losses)
-                terms = torch.empty(steps, len(names), device=device)
-            terms[step] = torch.stack([losses[name].detach().float() for name in names])
+            share = torch.full((), step / steps, device=trainee.device)
+            rows = tuple(tensor[chosen] for tensor in tensors)
+            ledger.write(step, one_step(trainee, optimiser, recipe, rows, share, examples))
+            schedule.step()
             progress(step + 1, steps)
-        _stop_if_diverged(terms[: step + 1], names)
-    model.eval()
-    return _history(terms, names)
+        kept = ledger.close_epoch(step)
+        if kept is not None:
+            if not kept:
+                break
+            trainee.keep(kept, optimiser)
+    return ledger.outcomes()
 
 
-def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def one_step(
+    trainee: Trainee,
+    optimiser: torch.optim.Optimizer,
+    recipe: Recipe,
+    rows: tuple[Tensor, ...],
+    progress: Tensor,
+    examples: int,
+) -> dict[str, Tensor]:
+    """One step of training; returns the terms of the objective before it, and the gradient's norm."""
+    with _precision(recipe, trainee.device):
+        terms = trainee.objective(rows, progress, examples)
+    optimiser.zero_grad(set_to_none=True)
+    terms["loss"].sum().backward()
+    terms["gradient_norm"] = trainee.gradient_norm()
+    optimiser.step()
+    return terms
+
+
+def make_optimiser(trainee: Trainee, recipe: Recipe) -> torch.optim.Optimizer:
     """Fused AdamW over all parameters."""
     return torch.optim.AdamW(
-        model.parameters(),
+        trainee.parameters(),
         lr=recipe.learning_rate,
         betas=recipe.adam_betas,
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-
-
-def stepper(
-    objective: Objective, optimiser: torch.optim.Optimizer, recipe: Recipe, noise: Generator
-) -> Callable[[tuple[Tensor, ...]], dict[str, Tensor]]:
-    """One step of training as a function of a batch; returns the terms of the loss before the step."""
-
-    def one_step(batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        with _precision(recipe, noise.device):
-            losses = objective(batch, noise)
-        optimiser.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        optimiser.step()
-        return losses
-
-    return one_step
 
 
 def _precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[object]:
@@ -121,13 +209,70 @@ def schedule_factor(recipe: Recipe, step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up + 1) / max(steps - warm_up, 1)))
 
 
-def _history(terms: Tensor, names: list[str]) -> History:
-    columns = terms.cpu().numpy().T
-    return History({name: column.copy() for name, column in zip(names, columns, strict=True)})
+class Ledger:
+    """Every term of every member at every step, on the device; read once an epoch."""
 
+    def __init__(self, members: int, steps: int, device: torch.device) -> None:
+        self.steps, self.device = steps, device
+        self.scalars: dict[str, Tensor] = {}
+        """`[members, steps]` each."""
+        self.profiles: dict[str, Tensor] = {}
+        """`[members, rows, D]` each: sums over the steps of a row."""
+        self.members = members
+        self.active = torch.arange(members, device=device)
+        self.diverged_at: dict[int, int] = {}
+        self.per_row = steps_per_row(steps)
+        self.written = 0
 
-def _stop_if_diverged(terms: Tensor, names: list[str]) -> None:
-    broken = ~torch.isfinite(terms[:, names.index("loss")])
-    if bool(broken.any()):
-        step = int(broken.float().argmax())
-        raise Diverged(step, _history(terms[:step], names))
+    def write(self, step: int, terms: dict[str, Tensor]) -> None:
+        """Note the terms of the active members at a step."""
+        for name, term in terms.items():
+            term = term.detach().float()
+            if term.ndim == 1:
+                self._scalar(name)[self.active, step] = term
+            else:
+                self._profile(name, term.shape[1])[self.active, step // self.per_row] += term
+        self.written = step + 1
+
+    def _scalar(self, name: str) -> Tensor:
+        if name not in self.scalars:
+            self.scalars[name] = torch.zeros(self.members, self.steps, device=self.device)
+        return self.scalars[name]
+
+    def _profile(self, name: str, dims: int) -> Tensor:
+        if name not in self.profiles:
+            rows = -(-self.steps // self.per_row)
+            self.profiles[name] = torch.zeros(self.members, rows, dims, device=self.device)
+        return self.profiles[name]
+
+    def close_epoch(self, last: int) -> list[int] | None:
+        """Which of the active members go on, by position; None where all of them do."""
+        losses = self.scalars["loss"][self.active, : last + 1]
+        finite = torch.isfinite(losses).cpu()
+        kept = finite.all(1)
+        if bool(kept.all()):
+            return None
+        for member, ok in zip(self.active.tolist(), finite, strict=True):
+            if not ok.all():
+                self.diverged_at[member] = int((~ok).float().argmax())
+        self.active = self.active[kept.to(self.device)]
+        return [int(position) for position in kept.nonzero().flatten()]
+
+    def outcomes(self) -> list[History | Diverged]:
+        """What became of each member."""
+        scalars = {name: values.cpu() for name, values in self.scalars.items()}
+        profiles = {name: values.cpu() for name, values in self.profiles.items()}
+        return [self._outcome(member, scalars, profiles) for member in range(self.members)]
+
+    def _outcome(
+        self, member: int, scalars: dict[str, Tensor], profiles: dict[str, Tensor]
+    ) -> History | Diverged:
+        steps = self.diverged_at.get(member, self.written)
+        full_rows, rest = divmod(steps, self.per_row)
+        counts = torch.tensor(full_rows * [self.per_row] + [rest] * (rest > 0)).unsqueeze(1)
+        terms: Terms = {name: values[member, :steps].numpy().copy() for name, values in scalars.items()}
+        rows: Terms = {
+            name: (values[member, : len(counts)] / counts).half().numpy() for name, values in profiles.items()
+        }
+        history = History(terms, rows)
+        return history if member not in self.diverged_at else Diverged(steps, history)

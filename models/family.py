@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import ClassVar, Self
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
-from torch import Generator, Tensor, nn
+from pydantic import BeforeValidator, SerializeAsAny, ValidationError
+from torch import Tensor, nn
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.registry import Registry
+from latentbench.data.validation import validated
 from latentbench.models import engine
-from latentbench.models.backbones import BACKBONES, ImageShape
-from latentbench.models.history import History
+from latentbench.models.backbones import ImageShape
+from latentbench.models.engine import Progress, Single, Trainable, Trainee
+from latentbench.models.history import Diverged, History
 from latentbench.models.recipe import Recipe
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import ForeignSpec, ModelSpec
+from latentbench.models.stacking import Stack
 
-Progress = Callable[[int, int], None]
-"""Called with the steps done and the steps in all."""
+ENTRY_POINTS = "latentbench.families"
+"""Where an installed package names modules that register families of its own."""
 
 
 class Family(nn.Module):
-    """Base of every family. A subclass is one file, registered with `@FAMILIES.register(name)`.
+    """Base of every family. A subclass is one file, registered with `@FAMILIES.register(name)`."""
 
-    `settings` names the ModelSpec fields the family uses, with their defaults; `hidden` may stay None,
-    meaning the backbone's own. Whatever is not named there is refused when a spec sets it.
-    """
-
-    settings: ClassVar[dict[str, object]] = {}
+    Spec: ClassVar[type[ModelSpec]] = ModelSpec
+    """The settings that the family takes, with their defaults."""
     paper: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod
-    def build(cls, spec: ModelSpec, image_shape: ImageShape) -> Self:
-        """An untrained model of a completed spec."""
+    def build(cls, spec: Any, image_shape: ImageShape) -> Self:
+        """An untrained model of a spec of the family's own class."""
 
     @abstractmethod
     def fit(
@@ -49,65 +51,128 @@ class Family(nn.Module):
         return None
 
 
-class GradientFamily(Family):
-    """A family that the engine trains: it says what a batch is made of and what is minimised on it."""
+class GradientFamily(Family, Trainable):
+    """A family that the engine trains: it says what a batch is made of and what is minimised on it.
+
+    `stack_pattern` says which specs may be trained as one stack; such models must have no step that
+    changes a buffer, since the members' buffers are stacked and constant.
+    """
 
     @abstractmethod
     def training_tensors(self, data: ImageData) -> tuple[Tensor, ...]:
         """What a batch is drawn from: tensors with one row an example, uint8 images first."""
 
     @abstractmethod
-    def objective(self, batch: tuple[Tensor, ...], noise: Generator) -> dict[str, Tensor]:
-        """The terms of the loss on rows of `training_tensors`, each a scalar; `loss` is minimised."""
-
-    @abstractmethod
     def timing_batch(self, images: Tensor) -> tuple[Tensor, ...]:
         """A batch like those of training, made around uint8 `images`."""
+
+    def finish(self, data: ImageData) -> None:
+        """Whatever is to be settled on the train images once the weights are."""
+        del data
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Dimensions of the code."""
+
+    @classmethod
+    def stack_pattern(cls, spec: ModelSpec) -> ModelSpec | None:
+        """The spec that stands for all that can be trained as one stack with this one; None for none."""
+        del spec
+        return None
 
     def fit(
         self, data: ImageData, recipe: Recipe, *, seed: int, device: torch.device, progress: Progress
     ) -> History:
         """Train in place by the engine; raises Diverged."""
+        self.train()
         tensors = self.training_tensors(data)
-        return engine.train(
-            self, self.objective, tensors, recipe, seed=seed, device=device, progress=progress
-        )
+        (outcome,) = engine.train(Single(self, seed, device), tensors, recipe, progress=progress)
+        outcome = _finished(self, outcome, data)
+        if isinstance(outcome, Diverged):
+            raise outcome
+        return outcome
 
     def train_step(self, recipe: Recipe) -> Callable[[Tensor], None]:
         """One step of training, as the engine does it, on a batch of uint8 images."""
-        noise = Generator(next(self.parameters()).device).manual_seed(0)
-        one_step = engine.stepper(self.objective, engine.make_optimiser(self, recipe), recipe, noise)
+        device = next(self.parameters()).device
+        trainee: Trainee = Single(self, 0, device)
+        optimiser = engine.make_optimiser(trainee, recipe)
+        half_way = torch.full((), 0.5, device=device)
 
         def step(images: Tensor) -> None:
-            one_step(self.timing_batch(images))
+            self.train()
+            rows = tuple(tensor.unsqueeze(0) for tensor in self.timing_batch(images))
+            engine.one_step(trainee, optimiser, recipe, rows, half_way, len(images))
 
         return step
+
+
+def fit_stack(
+    models: Sequence[GradientFamily],
+    pattern_spec: ModelSpec,
+    data: ImageData,
+    recipe: Recipe,
+    *,
+    seeds: Sequence[int],
+    device: torch.device,
+    progress: Progress,
+) -> list[History | Diverged]:
+    """Train models of one `stack_pattern` in place, as one; what became of each."""
+    with torch.device("meta"):
+        pattern = type(models[0]).build(pattern_spec, data.image_shape)
+    for model in models:
+        model.train()
+    stack = Stack(models, pattern, seeds, device)
+    outcomes = engine.train(stack, models[0].training_tensors(data), recipe, progress=progress)
+    stack.unstack()
+    return [_finished(model, outcome, data) for model, outcome in zip(models, outcomes, strict=True)]
+
+
+def _finished(model: GradientFamily, outcome: History | Diverged, data: ImageData) -> History | Diverged:
+    """What became of a trained member, without what the stack's padding added."""
+    model.eval()
+    if isinstance(outcome, Diverged):
+        return outcome
+    model.finish(data)
+    return outcome.narrowed(model.width)
 
 
 FAMILIES: Registry[type[Family]] = Registry("family")
 
 
-def complete(spec: ModelSpec) -> ModelSpec:
-    """The spec with its family's defaults filled in: what a case id is made from.
+def find_family(name: str) -> type[Family]:
+    """A family by name, one that an installed package brings along too. Raises LatentbenchError."""
+    if name not in FAMILIES:
+        for entry_point in entry_points(group=ENTRY_POINTS):
+            entry_point.load()
+    return FAMILIES[name]
 
-    Raises LatentbenchError for an unknown family or backbone, or a setting the family would ignore.
+
+def model_spec(**settings: Any) -> ModelSpec:
+    """The spec of a member of the zoo: `family` and its settings, defaults filled in.
+
+    Raises LatentbenchError for an unknown family, a setting it does not have, or a value out of range.
     """
-    family = FAMILIES[spec.family]
-    given = spec.model_dump(exclude={"family", "latent_dim"}, exclude_none=True)
-    for key, value in given.items():
-        if key not in family.settings:
-            allowed = ", ".join(["latent_dim", *family.settings])
-            raise LatentbenchError(
-                f"family {spec.family!r} has no setting {key!r} (given {value!r}; allowed: {allowed})"
-            )
-    settings = {**family.settings, **given}
-    if "backbone" in settings:
-        backbone = BACKBONES[str(settings["backbone"])]
-        settings["hidden"] = settings.get("hidden") or backbone.hidden
-    if settings.get("likelihood") == "bernoulli":
-        if "sigma" in given:
-            raise LatentbenchError(
-                f"family {spec.family!r}: sigma belongs to the gaussian likelihood, not to bernoulli"
-            )
-        settings.pop("sigma", None)
-    return ModelSpec.model_validate({"family": spec.family, "latent_dim": spec.latent_dim, **settings})
+    if not isinstance(settings.get("family"), str):
+        raise LatentbenchError(
+            "the key 'family' is missing"
+            if "family" not in settings
+            else f"family must be a name, got {settings['family']!r}"
+        )
+    name = settings["family"]
+    return validated(find_family(name).Spec, settings, f"family {name!r}")
+
+
+def _recorded(content: Any) -> Any:
+    """A spec from JSON: of its family's class, or foreign where this installation cannot read it."""
+    if not isinstance(content, Mapping) or not isinstance(content.get("family"), str):
+        return content
+    try:
+        return find_family(content["family"]).Spec.model_validate(content)
+    except (LatentbenchError, ValidationError):
+        return ForeignSpec.model_validate(content)
+
+
+AnySpec = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(_recorded)]
+"""A spec of any family, inside another pydantic model."""

@@ -6,18 +6,52 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+Terms = dict[str, np.ndarray]
+
+PROFILE_ROWS = 512
+"""A term with a value for each dimension is kept in at most so many rows, each a mean over steps."""
+
 
 @dataclass(frozen=True)
 class History:
     """Per-step terms of the objective, float32 `[steps]` each, such as `loss`, `reconstruction`, `kl`.
 
-    A closed form has none. Units are the objective's own: nats per image for likelihoods.
+    `profiles` are the terms that have a value for each dimension, such as `kl_per_dim`: float16
+    `[rows, D]`, each row the mean over `steps_per_row(steps)` steps. A closed form has neither. Units are the
+    objective's own: nats per image for likelihoods; `gradient_norm` is the Euclidean norm over all
+    parameters.
     """
 
-    terms: dict[str, np.ndarray] = field(default_factory=dict)
+    terms: Terms = field(default_factory=dict)
+    profiles: Terms = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.terms.values()), ()))
+
+    def arrays(self) -> Terms:
+        """Terms and profiles by name, as they are stored."""
+        return {**self.terms, **self.profiles}
+
+    def narrowed(self, width: int) -> History:
+        """Without what a stack's padding adds to the profiles."""
+        return History(self.terms, {name: rows[:, :width] for name, rows in self.profiles.items()})
+
+    @classmethod
+    def of_arrays(cls, arrays: Terms) -> History:
+        """The inverse of `arrays`."""
+        return cls(
+            {name: array for name, array in arrays.items() if array.ndim == 1},
+            {name: array for name, array in arrays.items() if array.ndim == 2},
+        )
+
+
+def steps_per_row(steps: int) -> int:
+    """Steps behind each row of a profile, the last row aside.
+
+    >>> steps_per_row(100), steps_per_row(512), steps_per_row(513)
+    (1, 1, 2)
+    """
+    return max(1, -(-steps // PROFILE_ROWS))
 
 
 class Diverged(Exception):

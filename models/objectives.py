@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,14 +17,15 @@ def kl_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
 
 
-def gaussian_log_likelihood(x: Tensor, mean: Tensor, sigma: float) -> Tensor:
-    """ln N(x; mean, σ² I) summed over pixels, nats, `[B]`; `x` and `mean` are `[B, ...]`.
+def gaussian_log_likelihood(x: Tensor, mean: Tensor, sigma: Tensor | float) -> Tensor:
+    """ln N(x; mean, σ² I) summed over pixels, nats, `[B]`; `x` and `mean` are `[B, ...]`, σ a scalar.
 
     With σ² = ½ its x-dependent part is the familiar summed squared error.
     """
     squared = (x - mean).square().flatten(1)
-    constant = math.log(2 * math.pi * sigma**2) * squared.shape[1] / 2
-    return -squared.sum(1) / (2 * sigma**2) - constant
+    variance = torch.as_tensor(sigma, dtype=x.dtype).square()
+    constant = (2 * math.pi * variance).log() * (squared.shape[1] / 2)
+    return -squared.sum(1) / (2 * variance) - constant
 
 
 def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:

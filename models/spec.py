@@ -2,49 +2,69 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-Likelihood = Literal["gaussian", "bernoulli"]
+SYMBOLS = {"beta": "β", "sigma": "σ"}
 
 
 class ModelSpec(BaseModel):
     """One member of the zoo. Frozen, hashable, JSON both ways; unknown keys are refused.
 
-    A setting that a family does not use stays None; `models.registry.complete` fills a family's own
-    defaults and refuses a setting it would ignore, so that two spellings of one model never differ.
+    Each family has its own subclass, with its settings as fields and their defaults filled in, so that
+    two spellings of one model never differ; `models.family.model_spec` makes the right one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    always_labelled: ClassVar[tuple[str, ...]] = ("beta",)
+
     family: str
     latent_dim: Annotated[int, Field(ge=1, strict=True)]
-    backbone: str | None = None
-    hidden: Annotated[int, Field(ge=1, strict=True)] | None = None
-    """Width of the backbone: hidden units (mlp), channels of the first block (conv)."""
-    beta: Annotated[float, Field(ge=0)] | None = None
-    """Weight of the KL term."""
-    likelihood: Likelihood | None = None
-    sigma: Annotated[float, Field(gt=0)] | None = None
-    """Standard deviation of a Gaussian likelihood, in units of the pixel range [0, 1]."""
 
-    @field_validator("beta", "sigma")
-    @classmethod
-    def _finite(cls, value: float | None) -> float | None:
-        if value is not None and not math.isfinite(value):
-            raise ValueError("must be a finite number")
-        return value
+    def __hash__(self) -> int:
+        # Of the JSON, since a setting may be a list or a mapping.
+        return hash(self.model_dump_json())
+
+    def setting(self, name: str) -> Any:
+        """A setting by name; None where the family has none of that name."""
+        return getattr(self, name, None)
 
     @property
     def label(self) -> str:
-        """The short name used in tables and pictures, such as `vae-16 β=4`."""
-        name = f"{self.family}-{self.latent_dim}"
-        if self.backbone not in (None, "mlp"):
-            name += f" {self.backbone}"
-        if self.beta is not None:
-            name += f" β={self.beta:g}"
-        if self.likelihood == "bernoulli":
-            name += " bernoulli"
-        return name
+        """The short name used in tables and pictures, such as `vae-16 β=4`: what sets a model apart."""
+        return " ".join([f"{self.family}-{self.latent_dim}", *self._labelled_settings()])
+
+    @property
+    def series(self) -> str:
+        """The label without the width: what models have in common that differ in width alone."""
+        return " ".join([self.family, *self._labelled_settings()])
+
+    def usual(self) -> Mapping[str, object]:
+        """The settings' values that go without saying."""
+        return {name: field.default for name, field in type(self).model_fields.items()}
+
+    def _labelled_settings(self) -> list[str]:
+        usual = self.usual()
+        return [
+            _shown(name, value)
+            for name, value in self
+            if name not in ("family", "latent_dim")
+            and value is not None
+            and (name in self.always_labelled or value != usual.get(name))
+        ]
+
+
+class ForeignSpec(ModelSpec):
+    """A model that this installation does not know, as a record tells of it: to be shown, not built."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{SYMBOLS.get(name, name.replace('_', ' '))}={text}"

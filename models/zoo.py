@@ -1,13 +1,14 @@
-"""Train a member of the zoo, or take it from the cache where the same training was done before."""
+"""Train members of the zoo, or take them from the cache where the same training was done before."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -19,21 +20,55 @@ from latentbench.data.images import ImageData
 from latentbench.models import checkpoint
 from latentbench.models.backbones import ImageShape
 from latentbench.models.checkpoint import Card, Checkpoint
+from latentbench.models.engine import Progress
 from latentbench.models.families import ae, clip, pca, vae  # noqa: F401  (each registers a family)
-from latentbench.models.family import FAMILIES, complete
+from latentbench.models.family import (
+    FAMILIES,
+    AnySpec,
+    Family,
+    GradientFamily,
+    find_family,
+    fit_stack,
+    model_spec,
+)
+from latentbench.models.history import Diverged, History
 from latentbench.models.recipe import Recipe
 from latentbench.models.seeds import derive
 from latentbench.models.spec import ModelSpec
 
-__all__ = ["FAMILIES", "cache_root", "check_fits", "complete", "parameters", "prepare_cache", "train_or_load"]
+__all__ = [
+    "FAMILIES",
+    "AnySpec",
+    "Training",
+    "cache_root",
+    "can_stack",
+    "check_fits",
+    "model_spec",
+    "parameters",
+    "prepare_cache",
+    "stacks",
+    "train_or_load",
+    "train_or_load_stack",
+]
 
 FAMILIES.arrange(["pca", "ae", "vae", "clip"])
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Part of a checkpoint's address: raise it when a change to training changes the weights."""
 
 BYTES_PER_PARAMETER = 16
 """Weight, gradient and two moments of Adam, float32."""
+BYTES_PER_PIXEL = 64
+"""Of a batch in training: the image, its reconstruction and what is between them, with gradients."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained, but for the data: a spec, by a recipe, from a seed."""
+
+    spec: ModelSpec
+    recipe: Recipe
+    seed: int
 
 
 def _ignore(done: int, total: int) -> None:
@@ -58,17 +93,21 @@ def prepare_cache() -> None:
         ) from None
 
 
-def address(spec: ModelSpec, data: ImageData, recipe: Recipe, seed: int, device: torch.device) -> str:
-    """The content address of a training: the same inputs, device type and torch give the same hash."""
+def address(training: Training, data: ImageData, device: torch.device, *, stacked: bool) -> str:
+    """The content address of a training: the same inputs, device type and torch give the same hash.
+
+    A model trained in a stack equals one trained alone to rounding only, so it has an address of its own.
+    """
     content = {
         "training_version": TRAINING_VERSION,
-        "spec": spec.model_dump(exclude_none=True),
+        "spec": training.spec.model_dump(exclude_none=True),
         "data": data.fingerprint,
-        "recipe": recipe.model_dump(),
-        "seed": seed,
+        "recipe": training.recipe.model_dump(),
+        "seed": training.seed,
         "device": device.type,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "stacked": stacked,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -76,7 +115,7 @@ def address(spec: ModelSpec, data: ImageData, recipe: Recipe, seed: int, device:
 def parameters(spec: ModelSpec, image_shape: ImageShape) -> int:
     """The number of values a model holds, counted without allocating them."""
     with torch.device("meta"):
-        model = FAMILIES[spec.family].build(complete(spec), image_shape)
+        model = find_family(spec.family).build(spec, image_shape)
     return sum(tensor.numel() for tensor in model.state_dict().values())
 
 
@@ -92,55 +131,159 @@ def check_fits(spec: ModelSpec, image_shape: ImageShape, where: str) -> None:
 
 
 def train_or_load(
-    spec: ModelSpec,
+    training: Training,
     data: ImageData,
-    recipe: Recipe,
     *,
-    seed: int,
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int], None] = _ignore,
+    progress: Progress = _ignore,
     use_cache: bool = True,
 ) -> Checkpoint:
-    """The trained model of a spec, on `device`, from the cache if it is there.
+    """The trained model, on `device`, from the cache if it is there.
 
     Raises Diverged if the loss stops being finite, LatentbenchError for a spec that cannot be built.
     A damaged cache entry is trained again.
     """
-    spec, device = complete(spec), torch.device(device)
-    folder = cache_root() / "checkpoints" / address(spec, data, recipe, seed, device)
-    if use_cache and checkpoint.exists(folder):
-        try:
-            cached = checkpoint.load(folder)
-            cached.model.to(device)
-            return cached
-        except LatentbenchError:
-            pass
-    trained = _train(spec, data, recipe, seed, device, progress)
-    checkpoint.save(folder, trained)
-    return replace(trained, folder=folder)
-
-
-def _train(
-    spec: ModelSpec,
-    data: ImageData,
-    recipe: Recipe,
-    seed: int,
-    device: torch.device,
-    progress: Callable[[int, int], None],
-) -> Checkpoint:
+    device = torch.device(device)
+    folder = _folder(training, data, device, stacked=False)
+    if use_cache and (cached := _cached(folder, device)):
+        return cached
     started = time.perf_counter()
+    model = _untrained(training, data, device)
+    history = model.fit(data, training.recipe, seed=training.seed, device=device, progress=progress)
+    return _kept(model, history, training, data, folder, time.perf_counter() - started)
+
+
+def train_or_load_stack(
+    trainings: Sequence[Training],
+    data: ImageData,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Progress = _ignore,
+    use_cache: bool = True,
+) -> list[Checkpoint | Diverged]:
+    """Trained models of one stack pattern and recipe, trained as one; those in the cache are left out of it.
+
+    What became of each, in order. On one machine a member's weights do not depend on its company.
+    """
+    device = torch.device(device)
+    pattern = _stack_pattern(trainings[0].spec)
+    if pattern is None:
+        raise ValueError(f"{trainings[0].spec.label} cannot be stacked")
+    folders = [_folder(training, data, device, stacked=True) for training in trainings]
+    outcomes: list[Checkpoint | Diverged | None] = [
+        _cached(folder, device) if use_cache else None for folder in folders
+    ]
+    todo = [position for position, outcome in enumerate(outcomes) if outcome is None]
+    if todo:
+        started = time.perf_counter()
+        members = [_untrained(trainings[position], data, device) for position in todo]
+        histories = fit_stack(
+            [member for member in members if isinstance(member, GradientFamily)],
+            pattern,
+            data,
+            trainings[0].recipe,
+            seeds=[trainings[position].seed for position in todo],
+            device=device,
+            progress=progress,
+        )
+        seconds = (time.perf_counter() - started) / len(todo)
+        for position, model, history in zip(todo, members, histories, strict=True):
+            outcomes[position] = (
+                history
+                if isinstance(history, Diverged)
+                else _kept(model, history, trainings[position], data, folders[position], seconds, len(todo))
+            )
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def can_stack(spec: ModelSpec) -> bool:
+    """Whether models like this one can be trained as one stack."""
+    return _stack_pattern(spec) is not None
+
+
+def _stack_pattern(spec: ModelSpec) -> ModelSpec | None:
+    family = find_family(spec.family)
+    return family.stack_pattern(spec) if issubclass(family, GradientFamily) else None
+
+
+def stacks(
+    trainings: Sequence[Training], image_shape: ImageShape, *, memory_bytes: float, largest: int | None = None
+) -> list[list[int]]:
+    """Which trainings, by position, can be trained as one stack; alone what cannot be stacked.
+
+    A stack takes at most `memory_bytes`, as far as that can be told beforehand, and has at most `largest`
+    members.
+    """
+    groups: dict[object, list[int]] = {}
+    for position, training in enumerate(trainings):
+        key = _stack_pattern(training.spec)
+        groups.setdefault(position if key is None else (key, training.recipe), []).append(position)
+    return [
+        stack
+        for group in groups.values()
+        for stack in _split(
+            group,
+            memory_bytes / max(_training_bytes(trainings[position], image_shape) for position in group),
+            largest,
+        )
+    ]
+
+
+def _split(group: list[int], fitting: float, largest: int | None) -> list[list[int]]:
+    size = max(1, min(int(fitting), largest or len(group)))
+    return [group[start : start + size] for start in range(0, len(group), size)]
+
+
+def _training_bytes(training: Training, image_shape: ImageShape) -> float:
+    """What one member of a stack needs: its weights and their moments, and the activations of a batch."""
+    pixels = math.prod(image_shape) * training.recipe.batch_size * (training.spec.setting("k") or 1)
+    return BYTES_PER_PARAMETER * parameters(training.spec, image_shape) + BYTES_PER_PIXEL * pixels
+
+
+def _folder(training: Training, data: ImageData, device: torch.device, *, stacked: bool) -> Path:
+    return cache_root() / "checkpoints" / address(training, data, device, stacked=stacked)
+
+
+def _cached(folder: Path, device: torch.device) -> Checkpoint | None:
+    if not checkpoint.exists(folder):
+        return None
+    try:
+        cached = checkpoint.load(folder)
+    except LatentbenchError:
+        return None
+    cached.model.to(device)
+    return cached
+
+
+def _untrained(training: Training, data: ImageData, device: torch.device) -> Family:
+    """The model with the initial weights of its seed, the same whatever else is trained."""
+    spec = training.spec
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "initial weights", spec.model_dump_json(exclude_none=True)))
-        model = FAMILIES[spec.family].build(spec, data.image_shape)
-    model.to(device)
-    history = model.fit(data, recipe, seed=seed, device=device, progress=progress)
+        torch.manual_seed(derive(training.seed, "initial weights", spec.model_dump_json(exclude_none=True)))
+        model = find_family(spec.family).build(spec, data.image_shape)
+    return model.to(device)
+
+
+def _kept(
+    model: Family,
+    history: History,
+    training: Training,
+    data: ImageData,
+    folder: Path,
+    seconds: float,
+    stacked: int = 0,
+) -> Checkpoint:
+    """The trained model as a checkpoint, written to its folder."""
     card = Card(
-        spec=spec,
+        spec=training.spec,
         image_shape=data.image_shape,
         data=data.name,
         data_fingerprint=data.fingerprint,
-        recipe=recipe,
-        seed=seed,
-        train_seconds=time.perf_counter() - started,
+        recipe=training.recipe,
+        seed=training.seed,
+        train_seconds=seconds,
+        stacked=stacked,
     )
-    return Checkpoint(model.eval(), card, history)
+    trained = Checkpoint(model.eval(), card, history)
+    checkpoint.save(folder, trained)
+    return replace(trained, folder=folder)

@@ -39,7 +39,7 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
     widths = sorted({group[0].spec.latent_dim for group in groups})
     picture, grid = style.panels(len(widths), columns=2, width=5.0, height=3.4)
     for axes, width in zip(grid, widths, strict=True):
-        for group in sorted(groups, key=lambda group: group[0].spec.beta or 0):
+        for group in sorted(groups, key=lambda group: group[0].spec.setting("beta") or 0):
             if group[0].spec.latent_dim == width:
                 _curve(axes, group)
         _finish(axes, width)
@@ -53,7 +53,7 @@ def _curve(axes: Axes, seeds: Sequence[Pictured]) -> None:
     colour = style.colour(seeds[0].spec)
     axes.plot(steps, raw, color=colour, linewidth=0.6, alpha=0.3)
     peak = spike(smooth)
-    label = style.series(seeds[0].spec)
+    label = seeds[0].spec.series
     if peak is not None:
         label += f" (spike at step {peak + 1:,})"
         axes.plot(peak + 1, smooth[peak], "o", color=colour, markersize=9, markerfacecolor="white", zorder=4)

@@ -19,7 +19,7 @@ def by_series(models: Sequence[Pictured]) -> dict[str, list[list[Pictured]]]:
     """Models (each the list of its seeds) under what they have in common beside their width, narrow first."""
     series: dict[str, list[list[Pictured]]] = {}
     for seeds in by_model(models):
-        series.setdefault(style.series(seeds[0].spec), []).append(seeds)
+        series.setdefault(seeds[0].spec.series, []).append(seeds)
     return {name: sorted(group, key=lambda seeds: seeds[0].spec.latent_dim) for name, group in series.items()}
 
 

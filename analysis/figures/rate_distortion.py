@@ -38,21 +38,29 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
         name_points(
             axes,
             [(rate.value, error.value) for _, rate, error in panel],
-            [f"β={spec.beta:g}" for spec, _, _ in panel],
+            [_beta(spec) for spec, _, _ in panel],
             [style.INK] * len(panel),
         )
     return picture
 
 
 def _likelihood(spec: ModelSpec) -> str:
-    if spec.likelihood == "gaussian" and spec.sigma is not None:
-        return f"Gaussian likelihood, σ² = {spec.sigma**2:.3g}"
-    return f"{(spec.likelihood or 'unstated').capitalize()} likelihood"
+    likelihood, sigma = spec.setting("likelihood"), spec.setting("sigma")
+    if isinstance(sigma, str):
+        return f"Gaussian likelihood, {sigma} σ"
+    if sigma is not None:
+        return f"Gaussian likelihood, σ² = {sigma**2:.3g}"
+    return f"{(likelihood or 'unstated').capitalize()} likelihood"
+
+
+def _beta(spec: ModelSpec) -> str:
+    beta = spec.setting("beta")
+    return "" if beta is None else f"β={beta:g}"
 
 
 def _panel(axes: Axes, panel: Sequence[Point]) -> None:
     curves: dict[str, list[Point]] = {}
-    for point in sorted(panel, key=lambda point: (point[0].latent_dim, point[0].beta or 0)):
+    for point in sorted(panel, key=lambda point: (point[0].latent_dim, point[0].setting("beta") or 0)):
         curves.setdefault(point[0].model_copy(update={"beta": None}).label, []).append(point)
     for (name, curve), colour in zip(
         curves.items(), style.width_colours(panel[0][0], len(curves)), strict=True

@@ -73,7 +73,7 @@ def theme() -> Iterator[None]:
 
 def colour(spec: ModelSpec) -> str:
     """The family's colour, lighter for β below 1 and darker above."""
-    return shade(FAMILY_COLOURS.get(spec.family, OTHER_COLOUR), spec.beta)
+    return shade(FAMILY_COLOURS.get(spec.family, OTHER_COLOUR), spec.setting("beta"))
 
 
 def shade(base: str, beta: float | None) -> str:
@@ -91,11 +91,6 @@ def shade(base: str, beta: float | None) -> str:
 def marker(spec: ModelSpec) -> str:
     """The family's marker."""
     return FAMILY_MARKERS.get(spec.family, OTHER_MARKER)
-
-
-def series(spec: ModelSpec) -> str:
-    """The label without the width: what models have in common that differ in width alone."""
-    return spec.label.replace(f"{spec.family}-{spec.latent_dim}", spec.family, 1)
 
 
 def width_colours(spec: ModelSpec, count: int) -> list[str]:

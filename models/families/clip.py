@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
 
 from latentbench.data.captions import captioned_digits
 from latentbench.data.cells import CAPTIONS, committed_split
 from latentbench.data.images import ImageData
 from latentbench.models.backbones import ImageShape
+from latentbench.models.engine import Draw, Step
 from latentbench.models.family import FAMILIES, GradientFamily
-from latentbench.models.spec import ModelSpec
 from latentbench.models.tokenizer import Tokenizer
 
 CONTEXT = 12
@@ -67,9 +67,14 @@ class CLIP(GradientFamily):
         self.register_buffer("seen_tokens", seen, persistent=False)
 
     @classmethod
-    def build(cls, spec: ModelSpec, image_shape: ImageShape) -> Self:
+    def build(cls, spec: Any, image_shape: ImageShape) -> Self:
         """An untrained model; `latent_dim` is the width of the shared space."""
         return cls(spec.latent_dim, image_shape)
+
+    @property
+    def width(self) -> int:
+        """Dimensions of the shared space."""
+        return int(self.towers.text_projection.shape[1])
 
     def encode_image(self, x: Tensor) -> Tensor:
         """Images in [0, 1] `[B, C, H, W]` to unit vectors `[B, D]`; a grey image is repeated to RGB."""
@@ -96,14 +101,18 @@ class CLIP(GradientFamily):
         """The images, with the seen captions in turn."""
         return images, torch.arange(len(images), device=images.device) % len(self.seen)
 
-    def objective(self, batch: tuple[Tensor, ...], noise: Generator) -> dict[str, Tensor]:
+    def draws(self, batch_size: int) -> dict[str, Draw]:
+        """None: the loss is deterministic."""
+        del batch_size
+        return {}
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
         """The symmetric contrastive loss, nats, with every distinct caption once.
 
         A batch holds each caption many times over, so an image is told apart from the distinct seen
         captions, and a caption has all its images as positives: no equal pair is ever pushed apart.
         """
-        del noise  # deterministic
-        images, caption = batch
+        images, caption = step.rows
         scale = self.towers.logit_scale.clamp(max=LARGEST_LOGIT_SCALE).exp()
         text = self._encode_tokens(self.seen_tokens)
         logits = scale * self.encode_image(images.float() / 255) @ text.T

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,12 +12,12 @@ from torch import Tensor
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models.backbones import ImageShape
-from latentbench.models.family import FAMILIES, Family, Progress
+from latentbench.models.engine import Progress
+from latentbench.models.family import FAMILIES, Family
 from latentbench.models.history import History
 from latentbench.models.protocols import Posterior
 from latentbench.models.recipe import Recipe
 from latentbench.models.seeds import generator
-from latentbench.models.spec import ModelSpec
 
 EXACT_PIXELS = 4096
 CHUNK = 5000
@@ -42,7 +42,7 @@ class PCA(Family):
         self.register_buffer("components", torch.zeros(latent_dim, pixels))
 
     @classmethod
-    def build(cls, spec: ModelSpec, image_shape: ImageShape) -> Self:
+    def build(cls, spec: Any, image_shape: ImageShape) -> Self:
         """An unfitted model; there are at most as many components as pixels."""
         pixels = math.prod(image_shape)
         if spec.latent_dim > pixels:

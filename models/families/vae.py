@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from torch import Generator, Tensor
+from pydantic import Field, model_validator
+from torch import Tensor, nn
 
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.images import ImageData
+from latentbench.models.autoencoder import AutoencoderSpec, GradientAutoencoder
 from latentbench.models.backbones import ImageShape
-from latentbench.models.families.ae import GradientAutoencoder
+from latentbench.models.engine import Draw, Step
 from latentbench.models.family import FAMILIES
 from latentbench.models.objectives import (
     bernoulli_log_likelihood,
@@ -20,53 +26,160 @@ from latentbench.models.spec import ModelSpec
 
 SIGMA_OF_SUMMED_SQUARES = 0.5**0.5
 """With σ² = ½ the Gaussian's negative log-likelihood is the summed squared error, up to a constant."""
+SMALLEST_VARIANCE = 1e-6
+FINISHING_BATCH = 1000
+
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
-@FAMILIES.register("vae")
-class VAE(GradientAutoencoder):
-    """−ln p(x | z) + β KL(q(z | x) ‖ N(0, I)), in nats per image; β = 1 is the negative ELBO.
+class GaussianCodeSpec(AutoencoderSpec):
+    """Settings of a model with a Gaussian code and an explicit likelihood."""
 
-    The likelihood is a Gaussian of fixed σ around the decoded image, or a Bernoulli over pixels that
-    are drawn black or white with the grey value as probability, afresh at every step.
+    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
+    sigma: Annotated[float, Field(gt=0)] | Literal["learned", "optimal"] | None = None
+    """Standard deviation of a Gaussian likelihood, in units of the pixel range [0, 1].
+
+    `learned` is a parameter; `optimal` is the root mean squared error of each batch.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_sigma(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        if given.get("likelihood") == "bernoulli":
+            if given.get("sigma") is not None:
+                raise LatentbenchError("sigma belongs to the gaussian likelihood, not to bernoulli")
+            return given
+        return {**given, "sigma": given.get("sigma") or SIGMA_OF_SUMMED_SQUARES}
+
+    def usual(self) -> Mapping[str, object]:
+        """The σ of summed squares goes without saying."""
+        return {**super().usual(), "sigma": SIGMA_OF_SUMMED_SQUARES}
+
+
+class VAESpec(GaussianCodeSpec):
+    """Settings of a VAE."""
+
+    beta: Weight = 1.0
+    """Weight of the KL term."""
+    kl_warm_up: Share = 0.0
+    """The share of training over which the weight (or the capacity) rises from 0, linearly."""
+    free_bits: Weight = 0.0
+    """Nats that each dimension may carry, on average over a batch, at no price."""
+    capacity: Weight | None = None
+    """Nats that the code is drawn to: the penalty is β |KL − capacity|."""
+
+
+class GaussianCodeAutoencoder(GradientAutoencoder):
+    """An autoencoder with q(z | x) = N(mean, diag exp(log_var)), prior N(0, I) and an explicit likelihood.
+
+    The likelihood is a Gaussian of standard deviation σ around the decoded image, or a Bernoulli over
+    pixels that are drawn black or white with the grey value as probability, afresh at every step.
     """
 
     codes_per_dim: ClassVar[int] = 2
-    settings: ClassVar[dict[str, object]] = {
-        "backbone": "mlp",
-        "hidden": None,
-        "beta": 1.0,
-        "likelihood": "gaussian",
-        "sigma": SIGMA_OF_SUMMED_SQUARES,
-    }
-    paper: ClassVar[str] = "Kingma & Welling 2014, arXiv:1312.6114; β: Higgins et al. 2017"
+    sigma: Tensor
+    in_use: Tensor
 
-    def __init__(self, spec: ModelSpec, image_shape: ImageShape) -> None:
+    def __init__(self, spec: GaussianCodeSpec, image_shape: ImageShape) -> None:
         super().__init__(spec, image_shape)
-        self.likelihood = str(spec.likelihood)
-        self.beta = float(1.0 if spec.beta is None else spec.beta)
-        self.sigma = float(spec.sigma or SIGMA_OF_SUMMED_SQUARES)
+        self.likelihood = spec.likelihood
+        # 1 for every dimension: in a stack, 0 for those that pad a narrower member.
+        self.register_buffer("in_use", torch.ones(spec.latent_dim), persistent=False)
+        if spec.sigma == "learned":
+            self.log_sigma = nn.Parameter(torch.tensor(math.log(SIGMA_OF_SUMMED_SQUARES)))
+        elif spec.sigma == "optimal":
+            self.register_buffer("sigma", torch.tensor(SIGMA_OF_SUMMED_SQUARES))
+        elif spec.sigma is not None:
+            self.register_buffer("sigma", torch.tensor(float(spec.sigma)), persistent=False)
 
     def encode(self, x: Tensor) -> Posterior:
         """Images in [0, 1] `[B, C, H, W]` to q(z | x), mean and log-variance `[B, D]`."""
-        return Posterior(*self._moments(x))
-
-    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_var = self.to_code(self.encoder(x)).float().chunk(2, dim=1)
-        return mean, log_var
+        mean, log_var = self.to_code(self.encoder(x)).float().unflatten(1, (-1, 2)).unbind(2)
+        return Posterior(mean, log_var)
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """ln p(x | z), nats, `[B]`; for a Bernoulli `x` must be binary."""
         logits = self.decoder(z).float()
         if self.likelihood == "bernoulli":
             return bernoulli_log_likelihood(x, logits)
-        return gaussian_log_likelihood(x, torch.sigmoid(logits), self.sigma)
+        image = torch.sigmoid(logits)
+        return gaussian_log_likelihood(x, image, self._sigma(x, image))
 
-    def loss(self, x: Tensor, noise: Generator) -> dict[str, Tensor]:
-        """The β-weighted negative ELBO, its reconstruction term and its KL term, nats per image."""
-        if self.likelihood == "bernoulli":
-            x = torch.bernoulli(x, generator=noise)
-        mean, log_var = self._moments(x)
-        z = Posterior(mean, log_var).rsample(generator=noise)
+    def _sigma(self, x: Tensor, image: Tensor) -> Tensor:
+        if self.spec.setting("sigma") == "learned":
+            return self.log_sigma.exp()
+        if self.spec.setting("sigma") == "optimal" and self.training:
+            return (x - image).square().mean().clamp_min(SMALLEST_VARIANCE).sqrt()
+        return self.sigma
+
+    def draws(self, batch_size: int) -> dict[str, Draw]:
+        """The noise of the code, and of the pixels where they are drawn black or white."""
+        code = {"code": Draw("normal", (batch_size, self.spec.latent_dim))}
+        if self.likelihood != "bernoulli":
+            return code
+        return {**code, "pixels": Draw("uniform", (batch_size, *self.image_shape))}
+
+    def observed(self, x: Tensor, step: Step) -> Tensor:
+        """The images as the likelihood sees them: as they are, or black and white at random."""
+        return (step.draws["pixels"] < x).float() if self.likelihood == "bernoulli" else x
+
+    def finish(self, data: ImageData) -> None:
+        """The optimal σ is settled as the root mean squared error over the train images."""
+        if self.spec.setting("sigma") == "optimal":
+            self.sigma.copy_(self._root_mean_squared_error(data.train.images))
+
+    @torch.no_grad()
+    def _root_mean_squared_error(self, images: Tensor) -> Tensor:
+        total = torch.zeros((), dtype=torch.float64, device=self.sigma.device)
+        for batch in images.split(FINISHING_BATCH):
+            x = batch.to(self.sigma.device).float() / 255
+            total += (x - self.decode(self.encode(x).mean)).square().sum(dtype=torch.float64)
+        return (total / images.numel()).clamp_min(SMALLEST_VARIANCE).sqrt()
+
+
+@FAMILIES.register("vae")
+class VAE(GaussianCodeAutoencoder):
+    """Variational autoencoder: −ln p(x | z) + β KL(q(z | x) ‖ N(0, I)), nats per image; β = 1: −ELBO.
+
+    Options: KL warm-up (Sønderby et al. 2016, arXiv:1602.02282), free bits (Kingma et al. 2016,
+    arXiv:1606.04934), capacity (Burgess et al. 2018, arXiv:1804.03599), learned or optimal σ (Rybkin et
+    al. 2021, arXiv:2006.13202).
+    """
+
+    Spec: ClassVar[type[ModelSpec]] = VAESpec
+    stacked_over: ClassVar[tuple[str, ...] | None] = ("latent_dim", "beta")
+    paper: ClassVar[str] = "Kingma & Welling 2014, arXiv:1312.6114; β: Higgins et al. 2017"
+
+    beta: Tensor
+
+    def __init__(self, spec: VAESpec, image_shape: ImageShape) -> None:
+        super().__init__(spec, image_shape)
+        self.register_buffer("beta", torch.tensor(float(spec.beta)), persistent=False)
+
+    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+        """The penalised negative ELBO, its reconstruction term and its KL term, nats per image."""
+        x = self.observed(x, step)
+        posterior = self.encode(x)
+        assert posterior.log_var is not None
+        z = posterior.mean + step.draws["code"] * (0.5 * posterior.log_var).exp()
         reconstruction = -self.log_likelihood(x, z).mean()
-        kl = kl_standard_normal(mean, log_var).sum(1).mean()
-        return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction, "kl": kl}
+        kl = kl_standard_normal(posterior.mean, posterior.log_var).mean(0)
+        return {
+            "loss": reconstruction + self.kl_penalty(kl, step.progress),
+            "reconstruction": reconstruction,
+            "kl": kl.sum(),
+            "kl_per_dim": kl,
+        }
+
+    def kl_penalty(self, kl_per_dim: Tensor, progress: Tensor) -> Tensor:
+        """What is paid for the KL of each dimension, nats `[D]`, at a share of training: a scalar."""
+        spec = self.spec
+        assert isinstance(spec, VAESpec)
+        rise = (progress / spec.kl_warm_up).clamp(max=1) if spec.kl_warm_up else 1.0
+        if spec.capacity is not None:
+            return self.beta * (kl_per_dim.sum() - rise * spec.capacity).abs()
+        charged = (kl_per_dim.clamp_min(spec.free_bits) * self.in_use).sum()
+        return rise * self.beta * charged

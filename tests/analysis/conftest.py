@@ -8,8 +8,7 @@ from latentbench.analysis.judge import load_judge
 from latentbench.analysis.subject import DataContext, Subject
 from latentbench.data.images import ImageData, Split
 from latentbench.models.recipe import Recipe
-from latentbench.models.spec import ModelSpec
-from latentbench.models.zoo import train_or_load
+from latentbench.models.zoo import Training, model_spec, train_or_load
 
 TRAIN, TEST = 3000, 500
 
@@ -41,8 +40,8 @@ def subject_of(context, tmp_path_factory):
     def make(family, latent_dim, *, epochs=12, **settings):
         key = (family, latent_dim, epochs, *sorted(settings.items()))
         if key not in subjects:
-            spec = ModelSpec(family=family, latent_dim=latent_dim, **settings)
-            trained = train_or_load(spec, context.data, Recipe(epochs=epochs), seed=0)
+            spec = model_spec(family=family, latent_dim=latent_dim, **settings)
+            trained = train_or_load(Training(spec, Recipe(epochs=epochs), 0), context.data)
             subjects[key] = Subject(trained.model, context, seed=0)
         return subjects[key]
 

@@ -24,7 +24,8 @@ from latentbench.analysis.figures.registry import Pictured
 from latentbench.analysis.figures.seeds import estimate, lowest_seeds
 from latentbench.analysis.figures.tiles import GAP, tile
 from latentbench.analysis.metric import Metric
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import ForeignSpec
+from latentbench.models.zoo import model_spec
 
 
 def metric(name, value, se=None):
@@ -32,7 +33,7 @@ def metric(name, value, se=None):
 
 
 def model(family, latent_dim, seed=0, *, metrics=None, arrays=None, **settings):
-    spec = ModelSpec(family=family, latent_dim=latent_dim, **settings)
+    spec = model_spec(family=family, latent_dim=latent_dim, **settings)
     values = {name: metric(name, value) for name, value in (metrics or {}).items()}
     return Pictured(spec.label, spec, seed, values, arrays or {})
 
@@ -282,12 +283,12 @@ def test_the_lowest_seed_that_has_the_arrays_is_shown():
 
 def test_heavier_beta_is_darker_and_a_family_keeps_its_colour():
     lightness = lambda spec: sum(int(style.colour(spec)[i : i + 2], 16) for i in (1, 3, 5))  # noqa: E731
-    betas = [ModelSpec(family="vae", latent_dim=2, beta=beta) for beta in (0, 0.1, 0.25, 1, 4, 16)]
+    betas = [model_spec(family="vae", latent_dim=2, beta=beta) for beta in (0, 0.1, 0.25, 1, 4, 16)]
     shades = [lightness(spec) for spec in betas]
     assert shades == sorted(shades, reverse=True)
     assert len(set(shades)) == len(shades)
-    assert style.colour(ModelSpec(family="vae", latent_dim=2, beta=1)) == style.FAMILY_COLOURS["vae"]
-    assert style.colour(ModelSpec(family="mine", latent_dim=2)) == style.OTHER_COLOUR
+    assert style.colour(model_spec(family="vae", latent_dim=2, beta=1)) == style.FAMILY_COLOURS["vae"]
+    assert style.colour(ForeignSpec(family="mine", latent_dim=2)) == style.OTHER_COLOUR
 
 
 def test_names_beside_a_crowd_of_points_do_not_cover_each_other():

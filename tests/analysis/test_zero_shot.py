@@ -19,16 +19,15 @@ from latentbench.analysis.zero_shot import (
 from latentbench.data.captions import captioned_digits
 from latentbench.models.family import FAMILIES
 from latentbench.models.recipe import Recipe
-from latentbench.models.spec import ModelSpec
 from latentbench.models.tokenizer import Tokenizer
-from latentbench.models.zoo import train_or_load
+from latentbench.models.zoo import model_spec, train_or_load
 
 CHANCE = 1 / 90
 
 
 @pytest.fixture(scope="module")
 def pca_16(mnist):
-    trained = train_or_load(ModelSpec(family="pca", latent_dim=16), mnist, Recipe(), seed=0, use_cache=False)
+    trained = train_or_load(model_spec(family="pca", latent_dim=16), mnist, Recipe(), seed=0, use_cache=False)
     return Subject(trained.model, DataContext(mnist, None), seed=0)
 
 
@@ -171,7 +170,7 @@ def test_harmonic_mean():
 
 
 def test_data_that_are_no_digits_are_null():
-    digits = ModelSpec(family="pca", latent_dim=2)
+    digits = model_spec(family="pca", latent_dim=2)
     data = latentbench.data.load("digits")
     model = FAMILIES["pca"].build(digits, data.image_shape)
     measured = ANALYSES["zero_shot"].measure(Subject(model, DataContext(data, None), seed=0))
@@ -182,7 +181,7 @@ def test_data_that_are_no_digits_are_null():
 def test_a_text_encoder_has_a_native_number(mnist, captioned):
     """Untrained weights: both numbers are there, and the native one is near chance."""
     torch.manual_seed(0)
-    model = FAMILIES["clip"].build(ModelSpec(family="clip", latent_dim=8), mnist.image_shape).eval()
+    model = FAMILIES["clip"].build(model_spec(family="clip", latent_dim=8), mnist.image_shape).eval()
     subject = Subject(model, DataContext(mnist, None), seed=0)
     metrics = {metric.name: metric for metric in ANALYSES["zero_shot"].measure(subject).metrics}
     images = captioned.test_unseen.images.float() / 255

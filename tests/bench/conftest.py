@@ -6,7 +6,7 @@ from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.environment import Code
 from latentbench.bench.record import DataReference, Record, Seconds
 from latentbench.models.recipe import Recipe
-from latentbench.models.spec import ModelSpec
+from latentbench.models.zoo import model_spec
 
 CODE = Code(version="0.1.0", commit="0" * 40, dirty=False, source="abc")
 
@@ -24,7 +24,7 @@ def make_record():
             suite="my",
             run="abc123",
             case=f"case-{latent_dim}-{seed}",
-            model=ModelSpec(family="ae", latent_dim=latent_dim),
+            model=model_spec(family="ae", latent_dim=latent_dim),
             data=DataReference(name="mnist", fingerprint="f", train=60_000, test=10_000),
             recipe=Recipe(),
             seed=seed,

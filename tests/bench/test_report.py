@@ -13,7 +13,8 @@ from latentbench.bench.pictures import draw_all, drawn, pictured
 from latentbench.bench.report import write_report
 from latentbench.bench.store import Store, read
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import ForeignSpec
+from latentbench.models.zoo import model_spec
 
 HOSTILE = '<b>"&conv'
 ENVIRONMENT = {
@@ -58,7 +59,7 @@ def arrays(value=100):
 @pytest.fixture
 def run(save, make_record):
     hostile = make_record(latent_dim=64, mse=None, status="diverged", reason="loss <script>alert(1)</script>")
-    hostile = hostile.model_copy(update={"model": ModelSpec(family="ae", latent_dim=64, backbone=HOSTILE)})
+    hostile = hostile.model_copy(update={"model": ForeignSpec(family="ae", latent_dim=64, backbone=HOSTILE)})
     return save(
         (make_record(latent_dim=2, mse=0.04321, frechet_prior=512.25), arrays()),
         (make_record(latent_dim=8, mse=0.02, frechet_prior=None), arrays()),
@@ -205,7 +206,7 @@ def test_a_picture_of_an_earlier_run_is_taken_away(run, save, store, make_record
 
 
 def vae(latent_dim, **settings):
-    return ModelSpec(
+    return model_spec(
         family="vae", latent_dim=latent_dim, beta=1.0, likelihood="gaussian", sigma=1.0, **settings
     )
 

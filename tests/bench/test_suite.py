@@ -79,7 +79,7 @@ def test_the_main_job_has_the_grid_it_promises():
         ),
         (
             GOOD + "  - {family: ae, latent_dim: 0}",
-            r"models\[2\]: latent_dim must be greater than or equal to 1, got 0",
+            r"models\[2\]: family 'ae': latent_dim must be greater than or equal to 1, got 0",
         ),
         (
             GOOD + "  - {family: ae, latent_dim: [2, -1]}",
@@ -89,14 +89,17 @@ def test_the_main_job_has_the_grid_it_promises():
             GOOD + "  - {family: vae, latent_dim: 2, beta: -1}",
             r"beta must be greater than or equal to 0, got -1",
         ),
-        (GOOD + "  - {family: vae, latent_dim: 2, beta: .nan}", r"models\[2\]: beta must be .*, got nan"),
         (
-            GOOD + "  - {family: ae, latent_dim: 2, beta: 1}",
-            r"models\[2\]: family 'ae' has no setting 'beta'",
+            GOOD + "  - {family: vae, latent_dim: 2, beta: .nan}",
+            r"models\[2\]: family 'vae': beta must be .*, got nan",
         ),
         (
-            GOOD + "  - {family: ae, latent_dim: 2, betta: 1}",
-            r"models\[2\]: unknown key 'betta'; did you mean 'beta'",
+            GOOD + "  - {family: ae, latent_dim: 2, beta: 1}",
+            r"models\[2\]: family 'ae': unknown key 'beta'",
+        ),
+        (
+            GOOD + "  - {family: vae, latent_dim: 2, betta: 1}",
+            r"models\[2\]: family 'vae': unknown key 'betta'; did you mean 'beta'",
         ),
         (
             GOOD + "  - {family: pca, latent_dim: 4}",

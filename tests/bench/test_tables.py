@@ -9,6 +9,7 @@ from rich.console import Console
 
 from latentbench.analysis.intervals import mean_interval
 from latentbench.bench import tables
+from latentbench.models.recipe import Recipe
 
 
 def test_over_seeds_a_cell_is_the_mean_and_students_interval(make_record):
@@ -34,8 +35,8 @@ def test_models_are_rows_by_width_in_whatever_order_they_were_finished(make_reco
 
 def test_models_that_share_a_label_are_told_apart(make_record):
     wide = make_record(mse=0.1)
-    narrow = wide.model_copy(update={"model": wide.model.model_copy(update={"hidden": 8})})
-    assert [row.label for row in tables.rows([wide, narrow])] == ["ae-2", "ae-2 (2)"]
+    longer = wide.model_copy(update={"recipe": Recipe(epochs=9)})
+    assert [row.label for row in tables.rows([wide, longer])] == ["ae-2", "ae-2 (2)"]
 
 
 def test_columns_keep_the_order_of_the_definitions_whatever_the_records_say(make_record):

@@ -9,7 +9,6 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.models import checkpoint, zoo
 from latentbench.models.recipe import Recipe
-from latentbench.models.spec import ModelSpec
 
 RECIPE = Recipe(epochs=2, batch_size=32)
 
@@ -28,13 +27,8 @@ def data():
 
 
 def train(data, *, progress=lambda *_: None, seed=0, **spec):
-    return zoo.train_or_load(
-        ModelSpec(**{"family": "vae", "latent_dim": 2, "hidden": 8, **spec}),
-        data,
-        RECIPE,
-        seed=seed,
-        progress=progress,
-    )
+    chosen = zoo.model_spec(**{"family": "vae", "latent_dim": 2, "hidden": 8, **spec})
+    return zoo.train_or_load(zoo.Training(chosen, RECIPE, seed), data, progress=progress)
 
 
 def only_folder():
@@ -69,7 +63,7 @@ def test_another_seed_or_spec_is_another_training(data, change):
 
 def test_retraining_gives_the_same_weights_to_the_last_bit(data):
     first = train(data)
-    again = zoo.train_or_load(first.card.spec, data, RECIPE, seed=0, use_cache=False)
+    again = zoo.train_or_load(zoo.Training(first.card.spec, RECIPE, 0), data, use_cache=False)
     for name, tensor in first.model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name])
 
@@ -118,6 +112,6 @@ def test_a_folder_without_a_checkpoint_says_what_one_holds(tmp_path):
 
 
 def test_a_model_wider_than_memory_is_refused_before_it_is_built():
-    spec = ModelSpec(family="ae", latent_dim=2, hidden=10**9)
+    spec = zoo.model_spec(family="ae", latent_dim=2, hidden=10**9)
     with pytest.raises(LatentbenchError, match=r"my\.yaml, models\[0\].*GB to train"):
-        zoo.check_fits(zoo.complete(spec), (1, 28, 28), "my.yaml, models[0]")
+        zoo.check_fits(spec, (1, 28, 28), "my.yaml, models[0]")

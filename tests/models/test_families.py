@@ -9,20 +9,27 @@ from sklearn.decomposition import PCA as SklearnPCA
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
+from latentbench.models.engine import Step
 from latentbench.models.families import pca as pca_module
 from latentbench.models.families.clip import multi_positive_cross_entropy
 from latentbench.models.objectives import kl_standard_normal
 from latentbench.models.recipe import Recipe
-from latentbench.models.spec import ModelSpec
-from latentbench.models.zoo import FAMILIES, complete
+from latentbench.models.zoo import FAMILIES, model_spec
 
 CPU = torch.device("cpu")
 
 
 def build(image_shape=(1, 28, 28), **spec):
     torch.manual_seed(0)
-    completed = complete(ModelSpec(**spec))
-    return FAMILIES[completed.family].build(completed, image_shape)
+    return FAMILIES[spec["family"]].build(model_spec(**spec), image_shape)
+
+
+def terms_of(model, x, seed=0):
+    """The objective's terms on float images `x`, and the draws behind them."""
+    noise = torch.Generator().manual_seed(seed)
+    draws = {name: draw.sample(noise) for name, draw in model.draws(len(x)).items()}
+    step = Step((torch.empty(0),), draws, progress=torch.tensor(1.0), examples=1000)
+    return model.loss(x, step), draws
 
 
 def noise_data(count=300, shape=(1, 12, 12), rank=20):
@@ -72,28 +79,78 @@ def test_ae_loss_is_the_summed_squared_error():
     model = build(family="ae", latent_dim=3)
     x = torch.rand(5, 1, 28, 28)
     expected = (model.decode(model.encode(x).mean) - x).square().sum(dim=(1, 2, 3)).mean()
-    assert model.loss(x, torch.Generator())["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
+    assert terms_of(model, x)[0]["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 4.0])
 def test_vae_loss_is_reconstruction_plus_beta_times_kl(beta):
     model = build(family="vae", latent_dim=3, beta=beta)
     x = torch.rand(5, 1, 28, 28)
-    terms = model.loss(x, torch.Generator().manual_seed(1))
+    terms, draws = terms_of(model, x)
     posterior = model.encode(x)
     kl = kl_standard_normal(posterior.mean, posterior.log_var).sum(1).mean()
-    z = posterior.rsample(generator=torch.Generator().manual_seed(1))
     assert terms["kl"].item() == pytest.approx(kl.item(), rel=1e-6)
+    assert terms["kl_per_dim"].sum().item() == pytest.approx(kl.item(), rel=1e-6)
+    z = posterior.mean + draws["code"] * (0.5 * posterior.log_var).exp()
     assert terms["reconstruction"].item() == pytest.approx(
         -model.log_likelihood(x, z).mean().item(), rel=1e-6
     )
     assert terms["loss"].item() == pytest.approx((terms["reconstruction"] + beta * kl).item(), rel=1e-6)
 
 
+def penalty(kl, progress=1.0, **settings):
+    model = build(family="vae", latent_dim=len(kl), **settings)
+    return model.kl_penalty(torch.tensor(kl), torch.tensor(progress)).item()
+
+
+def test_options_of_the_kl_term_by_hand():
+    assert penalty([1.0, 3.0], beta=2.0) == pytest.approx(8)
+    # Warm-up over half of the training: at a quarter, half of the weight.
+    assert penalty([1.0, 3.0], 0.25, kl_warm_up=0.5) == pytest.approx(2)
+    assert penalty([1.0, 3.0], 0.75, kl_warm_up=0.5) == pytest.approx(4)
+    # Two nats a dimension are free: the first pays for two all the same.
+    assert penalty([1.0, 3.0], free_bits=2.0) == pytest.approx(5)
+    assert penalty([1.0, 3.0], capacity=10.0, beta=3.0) == pytest.approx(18)
+    assert penalty([1.0, 3.0], 0.1, capacity=10.0, kl_warm_up=0.5, beta=3.0) == pytest.approx(6)
+
+
+def test_optimal_sigma_is_the_root_mean_squared_error():
+    """At it the Gaussian's negative log-likelihood is ½ D (ln(2π MSE) + 1) on average: Rybkin et al."""
+    model = build(family="vae", latent_dim=3, sigma="optimal").train()
+    x = torch.rand(16, 1, 28, 28)
+    terms, draws = terms_of(model, x)
+    posterior = model.encode(x)
+    z = posterior.mean + draws["code"] * (0.5 * posterior.log_var).exp()
+    mse = (model.decode(z) - x).square().mean().item()
+    expected = 784 / 2 * (np.log(2 * np.pi * mse) + 1)
+    assert terms["reconstruction"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_optimal_sigma_is_settled_on_the_train_images():
+    model = build((1, 12, 12), family="vae", latent_dim=3, sigma="optimal").eval()
+    data = noise_data()
+    model.finish(data)
+    x = data.train.images.float() / 255
+    expected = (model.decode(model.encode(x).mean) - x).square().mean().sqrt().item()
+    assert model.sigma.item() == pytest.approx(expected, rel=1e-5)
+    assert "sigma" in model.state_dict()
+
+
+def test_a_learned_sigma_finds_the_error():
+    """The likelihood's maximum over σ is the root mean squared error; the parameter moves there."""
+    model = build((1, 12, 12), family="vae", latent_dim=3, sigma="learned", beta=0.0)
+    data = noise_data()
+    recipe = Recipe(epochs=150, batch_size=100, learning_rate=0.02)
+    model.fit(data, recipe, seed=0, device=CPU, progress=lambda *_: None)
+    x = data.train.images.float() / 255
+    error = (model.decode(model.encode(x).rsample()) - x).square().mean().sqrt().item()
+    assert model.log_sigma.exp().item() == pytest.approx(error, rel=0.15)
+
+
 def test_bernoulli_vae_is_trained_on_binary_pixels():
     """Its reconstruction term is finite and a proper negative log-likelihood: never below zero."""
     model = build(family="vae", latent_dim=3, likelihood="bernoulli")
-    terms = model.loss(torch.rand(64, 1, 28, 28), torch.Generator().manual_seed(0))
+    terms, _ = terms_of(model, torch.rand(64, 1, 28, 28))
     # An untrained decoder gives each pixel about half: 784 ln 2 nats.
     assert terms["reconstruction"].item() == pytest.approx(784 * np.log(2), rel=0.05)
 
@@ -111,7 +168,7 @@ def test_posterior_samples_have_the_posterior_moments():
 @given(
     family=st.sampled_from(["ae", "vae"]),
     backbone=st.sampled_from(["mlp", "conv"]),
-    side=st.integers(8, 128),
+    side=st.integers(8, 256),
     channels=st.sampled_from([1, 3]),
     latent_dim=st.integers(1, 40),
 )
@@ -125,6 +182,16 @@ def test_every_size_comes_back_as_it_went_in(family, backbone, side, channels, l
     assert decoded.shape == x.shape
     assert decoded.min() >= 0
     assert decoded.max() <= 1
+
+
+def test_the_books_network_has_the_books_shapes():
+    model = build(family="vae", latent_dim=16, backbone="book")
+    assert [m.out_channels for m in model.encoder if isinstance(m, torch.nn.Conv2d)] == [128, 256, 512, 1024]
+    assert model.to_code.in_features == 1024
+    assert model.decoder[0].out_features == 1024 * 4 * 4
+    assert model.decode(torch.zeros(2, 16)).shape == (2, 1, 28, 28)
+    with pytest.raises(LatentbenchError, match=r"'book' is for images of 28 by 28 pixels, got 32 by 32"):
+        build((3, 32, 32), family="vae", latent_dim=16, backbone="book")
 
 
 def test_a_caption_with_several_images_has_them_all_as_positives():
