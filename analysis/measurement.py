@@ -29,6 +29,8 @@ class Analysis:
     measure: Callable[[Subject], Measurement]
     exclusive: bool = False
     """Whether it needs the machine to itself, as a timing does."""
+    by_request: bool = False
+    """Whether it takes minutes: a suite runs it only where it names it."""
 
     def all_missing(self, reason: str) -> Measurement:
         """Every metric as null for one reason."""
@@ -39,12 +41,12 @@ ANALYSES: Registry[Analysis] = Registry("analysis")
 
 
 def analysis(
-    name: str, metrics: Sequence[MetricDefinition], *, exclusive: bool = False
+    name: str, metrics: Sequence[MetricDefinition], *, exclusive: bool = False, by_request: bool = False
 ) -> Callable[[Callable[[Subject], Measurement]], Callable[[Subject], Measurement]]:
     """Register the decorated function as the analysis `name`, which measures `metrics`."""
 
     def decorator(measure: Callable[[Subject], Measurement]) -> Callable[[Subject], Measurement]:
-        ANALYSES.register(name)(Analysis(name, tuple(metrics), measure, exclusive))
+        ANALYSES.register(name)(Analysis(name, tuple(metrics), measure, exclusive, by_request))
         return measure
 
     return decorator

@@ -17,6 +17,7 @@ from latentbench.analysis.judge import NO_JUDGE, Judge, JudgedImages
 from latentbench.analysis.neighbours import nearest
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
+from latentbench.models.history import History
 from latentbench.models.protocols import Autoencoder, ImageTextModel, Posterior
 from latentbench.models.seeds import generator
 
@@ -82,6 +83,8 @@ class Subject:
     seed: int
     train_step: Callable[[Tensor], None] | None = None
     """One step of training on a batch of uint8 images, for throughput; None where there is none."""
+    history: History = field(default_factory=History)
+    """What the model's training went through; empty for a closed form, and for a model brought along."""
 
     @property
     def data(self) -> ImageData:

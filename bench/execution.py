@@ -175,7 +175,8 @@ def record(progress: Progress, place: Place) -> Record:
 
 def _subject(case: Case, folder: Path, place: Place) -> Subject:
     """The trained model, ready to be measured."""
-    model = checkpoints.load(folder).model.to(place.device)
+    trained = checkpoints.load(folder)
+    model = trained.model.to(place.device)
     if not isinstance(model, Autoencoder | ImageTextModel):
         raise TypeError(f"{type(model).__name__} has neither encode/decode nor encode_image/encode_text")
     return Subject(
@@ -184,6 +185,7 @@ def _subject(case: Case, folder: Path, place: Place) -> Subject:
         seed=derive(case.seed, "measure"),
         # Steps change the weights, so they are taken on a copy.
         train_step=copy.deepcopy(model).train_step(case.recipe),
+        history=trained.history,
     )
 
 

@@ -51,13 +51,13 @@ def data() -> Rows:
 
 
 def metrics() -> Rows:
-    """Every metric, in the order of the tables."""
+    """Every metric, in the order of the tables; `by request` where a suite has to name its analysis."""
     from latentbench.analysis.catalogue import ANALYSES
 
     return [
         {
             "metric": metric.name,
-            "analysis": analysis.name,
+            "analysis": f"{analysis.name} (by request)" if analysis.by_request else analysis.name,
             "version": str(metric.version),
             "unit": metric.unit,
             "better": metric.better,
