@@ -92,7 +92,8 @@ def parse(text: str, *, name: str, where: str) -> Suite:
             f"{where}: a suite is a mapping with the key 'models', got {type(content).__name__}"
         )
     file = validated(SuiteFile, content, where)
-    analyses = tuple(file.analyses if file.analyses is not None else ANALYSES)
+    usual = [name for name, entry in ANALYSES.items() if not entry.by_request]
+    analyses = tuple(usual if file.analyses is None else file.analyses)
     for index, analysis in enumerate(analyses):
         if analysis not in ANALYSES:
             raise LatentbenchError(
