@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FACTORS = 16
+"""Pixels whose factors are multiplied before a logarithm is taken, which costs many products."""
+
 
 def kl_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
     """KL(N(mean, exp(log_var)) ‖ N(0, 1)) per dimension, nats, the shape of `mean`.
@@ -33,4 +36,23 @@ def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:
 
     On grey values this sum is not a likelihood: binarise first.
     """
-    return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    x, logits = x.flatten(1), logits.flatten(1)
+    if torch.is_grad_enabled():
+        return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
+    return _bernoulli_without_gradient(x, logits)
+
+
+def _bernoulli_without_gradient(x: Tensor, logits: Tensor) -> Tensor:
+    """The same, several times faster: one buffer, and a logarithm for every 16 pixels; both `[B, P]`.
+
+    x l − ln(1 + eˡ) is (x − [l > 0]) l − ln(1 + exp(−|l|)), where a large l loses no digits. The last
+    term's factors are between 1 and 2, so that a product of 16 neither overflows nor loses any.
+    """
+    work = (logits > 0).to(logits.dtype)
+    linear = work.neg_().add_(x).mul_(logits).sum(1)
+    factors = work.copy_(logits).abs_().neg_().exp_().add_(1)
+    parts = factors.split(-(-factors.shape[1] // FACTORS), dim=1)
+    product = parts[0]
+    for part in parts[1:]:
+        product[:, : part.shape[1]] *= part
+    return linear - product.log().sum(1)
