@@ -22,6 +22,7 @@ from latentbench.models.seeds import generator
 
 ACTIVE_VARIANCE = 0.01
 NO_RATE = "deterministic code: no rate"
+NO_LIKELIHOOD = "the model states no likelihood"
 
 KL = define(
     MetricDefinition(
@@ -200,7 +201,7 @@ def _bounds(subject: Subject) -> list[Metric]:
     """The ELBO and its bits per dimension, null under the likelihoods that are not the model's."""
     model = subject.model
     if not isinstance(model, LikelihoodModel):
-        return [metric.missing("the model states no likelihood") for metric in BOUNDS]
+        return [metric.missing(NO_LIKELIHOOD) for metric in BOUNDS]
     values = _elbo_of_test_images(subject, model)
     bits = -values / (math.log(2) * math.prod(subject.data.image_shape))
     measured = {
