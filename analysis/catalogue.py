@@ -6,6 +6,7 @@ from latentbench.analysis import (  # noqa: F401  (each registers an analysis an
     coverage,
     embedding,
     fidelity,
+    importance,
     likelihood,
     probe,
     reconstruction,
@@ -19,6 +20,16 @@ __all__ = ["ANALYSES", "METRICS"]
 
 # Another module may have imported one of them before: the order of a table must not depend on that.
 ANALYSES.arrange(
-    ["reconstruction", "likelihood", "sampling", "coverage", "probe", "zero_shot", "embedding", "throughput"]
+    [
+        "reconstruction",
+        "likelihood",
+        "importance",
+        "sampling",
+        "coverage",
+        "probe",
+        "zero_shot",
+        "embedding",
+        "throughput",
+    ]
 )
 METRICS.arrange(metric.name for _, analysis in ANALYSES.items() for metric in analysis.metrics)

@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from latentbench.analysis.catalogue import ANALYSES
+from latentbench.bench import listing, suite
+
 ORDER = "from latentbench.analysis.catalogue import METRICS; from latentbench.models.zoo import FAMILIES; "
 ORDER += "print(*METRICS, *FAMILIES)"
 
@@ -30,3 +33,16 @@ def test_the_order_does_not_depend_on_what_was_imported_before(first):
         order.index("mse") < order.index("kl") < order.index("dead_zone_moment") < order.index("probe_linear")
     )
     assert [name for name in order if name in ("pca", "ae", "vae", "clip")] == ["pca", "ae", "vae", "clip"]
+
+
+def test_a_suite_that_names_no_analyses_leaves_out_those_by_request_and_may_name_them():
+    models = "description: d\nmodels: [{family: pca, latent_dim: 2}]\n"
+    usual = suite.parse(models, name="s", where="s.yaml").analyses
+    assert [name for name in ANALYSES if name not in usual] == ["importance"]
+    named = suite.parse(models + "analyses: [importance]\n", name="s", where="s.yaml")
+    assert named.analyses == ("importance",)
+
+
+def test_the_list_of_metrics_says_which_are_by_request():
+    marked = {row["metric"] for row in listing.metrics() if row["analysis"].endswith("(by request)")}
+    assert marked == {"log_likelihood_gaussian", "log_likelihood_bernoulli"}
