@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import Registry
+from latentbench.models.convolutions import Conv2d, ConvTranspose2d
 
 ImageShape = tuple[int, int, int]
 
@@ -44,19 +45,17 @@ def mlp_encoder(
     image_shape: ImageShape, *, hidden: int, depth: int, activation: str
 ) -> tuple[nn.Module, int]:
     """`depth` hidden layers of `hidden` units on the flattened pixels."""
-    widths = [math.prod(image_shape)] + depth * [hidden]
-    return nn.Sequential(nn.Flatten(), *_hidden_layers(widths, activation)), hidden
+    layers = _hidden_layers([math.prod(image_shape)] + depth * [hidden], activation)
+    return _initialised(nn.Sequential(nn.Flatten(), *layers), activation), hidden
 
 
 def mlp_decoder(
     image_shape: ImageShape, latent_dim: int, *, hidden: int, depth: int, activation: str
 ) -> nn.Module:
     """The mirror image of `mlp_encoder`."""
-    return nn.Sequential(
-        *_hidden_layers([latent_dim] + depth * [hidden], activation),
-        nn.Linear(hidden, math.prod(image_shape)),
-        nn.Unflatten(1, image_shape),
-    )
+    layers = _hidden_layers([latent_dim] + depth * [hidden], activation)
+    layers += [nn.Linear(hidden, math.prod(image_shape)), nn.Unflatten(1, image_shape)]
+    return _initialised(nn.Sequential(*layers), activation)
 
 
 def _hidden_layers(widths: list[int], activation: str) -> list[nn.Module]:
@@ -64,6 +63,16 @@ def _hidden_layers(widths: list[int], activation: str) -> list[nn.Module]:
     for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
     return layers
+
+
+def _initialised(network: nn.Module, activation: str) -> nn.Module:
+    """Glorot's initial weights for tanh (Glorot & Bengio 2010); torch's own suit the others."""
+    if activation == "tanh":
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+    return network
 
 
 def _sides(side: int) -> list[int]:
@@ -90,7 +99,7 @@ def conv_encoder(image_shape: ImageShape, *, hidden: int) -> tuple[nn.Module, in
     widths = [channels, *_widths(len(sides) - 1, hidden)]
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
+        layers += [Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*layers, nn.Flatten()), widths[-1] * sides[-1] ** 2
 
 
@@ -110,7 +119,7 @@ class ConvDecoder(nn.Module):
         for block, (before, after) in enumerate(pairwise(widths)):
             # An even target is one more than twice the map's side less one.
             odd = sides[block + 1] % 2
-            layers.append(nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1 - odd))
+            layers.append(ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1 - odd))
             layers.append(nn.ReLU())
         self.layers = nn.Sequential(*layers[:-1])
 
@@ -133,7 +142,7 @@ def book_encoder(image_shape: ImageShape) -> tuple[nn.Module, int]:
         )
     layers: list[nn.Module] = []
     for before, after in pairwise([image_shape[0], *BOOK_CHANNELS]):
-        layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [Conv2d(before, after, 4, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Flatten()), BOOK_CHANNELS[-1]
 
 
@@ -143,13 +152,13 @@ def book_decoder(image_shape: ImageShape, latent_dim: int) -> nn.Module:
     return nn.Sequential(
         nn.Linear(latent_dim, widest * 4 * 4),
         nn.Unflatten(1, (widest, 4, 4)),
-        nn.ConvTranspose2d(widest, wide, 3, stride=2, padding=1),
+        ConvTranspose2d(widest, wide, 3, stride=2, padding=1),
         nn.BatchNorm2d(wide),
         nn.ReLU(),
-        nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1),
+        ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1),
         nn.BatchNorm2d(narrow),
         nn.ReLU(),
-        nn.ConvTranspose2d(narrow, image_shape[0], 3, stride=2, padding=1, output_padding=1),
+        ConvTranspose2d(narrow, image_shape[0], 3, stride=2, padding=1, output_padding=1),
     )
 
 
