@@ -5,6 +5,7 @@ from __future__ import annotations
 from latentbench.analysis import (  # noqa: F401  (each registers an analysis and its metrics)
     coverage,
     embedding,
+    estimators,
     fidelity,
     importance,
     likelihood,
@@ -24,6 +25,7 @@ ANALYSES.arrange(
         "reconstruction",
         "likelihood",
         "importance",
+        "estimators",
         "sampling",
         "coverage",
         "probe",
