@@ -1,7 +1,8 @@
 """The one look of every picture: colours, markers, fonts, and panels in a tidy grid.
 
-A family has one colour and one marker wherever it appears, from the colour-blind-safe palette of Okabe &
-Ito; among VAEs a heavier β is a darker shade. Figures are made without pyplot, so none outlives its use.
+A family has one colour and one marker wherever it appears. The colours are those of Okabe & Ito, and others
+that colour-blind readers (as simulated by Machado et al. 2009) can tell from them and from each other; among
+VAEs a heavier β is a darker shade. Figures are made without pyplot, so none outlives its use.
 """
 
 from __future__ import annotations
@@ -20,8 +21,32 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from latentbench.models.spec import ModelSpec
 
-FAMILY_COLOURS = {"pca": "#5f6368", "ae": "#d55e00", "vae": "#0072b2", "clip": "#009e73"}
-FAMILY_MARKERS = {"pca": "s", "ae": "o", "vae": "D", "clip": "^"}
+FAMILY_COLOURS = {
+    "pca": "#5f6368",
+    "ae": "#d55e00",
+    "dae": "#661100",
+    "rae": "#999933",
+    "vae": "#0072b2",
+    "iwae": "#56b4e9",
+    "betatc": "#e69f00",
+    "wae": "#332288",
+    "vq": "#004d40",
+    "fsq": "#b2182b",
+    "clip": "#009e73",
+}
+FAMILY_MARKERS = {
+    "pca": "s",
+    "ae": "o",
+    "dae": "v",
+    "rae": "p",
+    "vae": "D",
+    "iwae": "d",
+    "betatc": "X",
+    "wae": "<",
+    "vq": ">",
+    "fsq": "*",
+    "clip": "^",
+}
 OTHER_COLOUR, OTHER_MARKER = "#cc79a7", "P"
 """A family that somebody brought along."""
 INK, FAINT = "#1f2328", "#6e7681"
