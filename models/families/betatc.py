@@ -37,7 +37,7 @@ class BetaTCVAE(GaussianCodeAutoencoder):
     """β-TCVAE: −ln p(x | z) + α I(x; z) + β TC(z) + γ Σ_d KL(q(z_d) ‖ N(0, 1)), nats per image.
 
     TC(z) = KL(q(z) ‖ Π_d q(z_d)), with q(z) the aggregate posterior; section 3 of the paper. The three are
-    estimated from a batch by minibatch-weighted sampling (`kl_parts`), whose bias depends on the batch size.
+    estimated from a batch by minibatch-weighted sampling, up to constants that `kl_parts` states.
     """
 
     Spec: ClassVar[type[ModelSpec]] = BetaTCSpec
@@ -83,9 +83,9 @@ def kl_parts(
 
     `z` holds one draw from each N(mean, diag exp(log_var)); all are `[B, D]`; `examples` is the size N of
     the data. With minibatch-weighted sampling, ln q(z) ≈ ln (1 / NB) Σⱼ q(z | xⱼ), likewise in each
-    dimension (the paper's appendix C.1). The three add up to the batch's mean of ln q(z | x) − ln p(z),
-    whatever N, but each has a bias: of a code that knows nothing of x they are ln N, (D − 1) ln N and −D ln N
-    rather than 0. Dimensions where `in_use` `[D]` is 0 are left out.
+    dimension (the paper's appendix C.1). That is the batch's own mixture of posteriors, but for constants: N
+    adds ln N, (D − 1) ln N and −D ln N to the three, and moves no gradient. They add up to the batch's mean
+    of ln q(z | x) − ln p(z), whatever N. Dimensions where `in_use` `[D]` is 0 are left out.
     """
     difference = z.unsqueeze(1) - mean
     log_q = -0.5 * (difference.square() * (-log_var).exp() + log_var + LOG_TWO_PI) * in_use  # [B, B, D]

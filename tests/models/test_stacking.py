@@ -78,6 +78,13 @@ VAES = [(2, 0, {"beta": 1.0}), (7, 1, {"beta": 0.25}), (16, 1, {"beta": 4.0}), (
         ("vae", VAES[:2], {"sigma": "learned"}),
         ("vae", VAES[:2], {"sigma": "optimal"}),
         ("vae", VAES[:2], {"depth": 2, "activation": "tanh"}),
+        ("dae", [(2, 0, {"noise": 0.1}), (16, 1, {"noise": 0.5})], {}),
+        ("dae", [(2, 0, {"noise": 0.1}), (16, 1, {"noise": 0.5})], {"corruption": "masking"}),
+        ("rae", [(2, 0, {"code_weight": 1.0}), (16, 1, {"decoder_weight": 0.1})], {}),
+        ("iwae", [(2, 0, {}), (16, 1, {})], {"k": 3}),
+        ("iwae", [(2, 0, {}), (16, 1, {})], {"k": 3, "likelihood": "bernoulli"}),
+        ("betatc", [(2, 0, {"beta": 2.0}), (16, 1, {"alpha": 0.5, "gamma": 2.0})], {}),
+        ("wae", [(2, 0, {"mmd_weight": 10.0}), (16, 1, {})], {}),
     ],
 )
 def test_each_member_learns_what_it_would_alone(data, family, variants, settings):
