@@ -7,7 +7,6 @@ so a checkpoint that has its JSON is whole.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +18,12 @@ from safetensors import SafetensorError
 from torch import nn
 
 from latentbench.data.errors import LatentbenchError
+from latentbench.models.cache import write_atomically as write_atomically
 from latentbench.models.family import AnySpec, Family, find_family
 from latentbench.models.history import History
 from latentbench.models.recipe import Recipe
 from latentbench.models.spec import ForeignSpec
+from latentbench.models.weights import storable
 
 WEIGHTS, HISTORY, CARD = "weights.safetensors", "history.safetensors", "model.json"
 
@@ -57,10 +58,7 @@ class Checkpoint:
 def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint into `folder`, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.model.state_dict().items()
-    }
-    write_atomically(folder / WEIGHTS, safetensors.torch.save(state))
+    write_atomically(folder / WEIGHTS, safetensors.torch.save(storable(checkpoint.model.state_dict())))
     write_atomically(folder / HISTORY, safetensors.numpy.save(checkpoint.history.arrays()))
     write_atomically(folder / CARD, checkpoint.card.model_dump_json(indent=2).encode())
 
@@ -79,19 +77,6 @@ def load(folder: Path) -> Checkpoint:
 def exists(folder: Path) -> bool:
     """Whether a whole checkpoint lies in `folder`."""
     return (folder / CARD).is_file()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or none, even after a crash."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_card(path: Path) -> Card:
