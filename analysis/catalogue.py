@@ -12,6 +12,7 @@ from latentbench.analysis import (  # noqa: F401  (each registers an analysis an
     probe,
     reconstruction,
     throughput,
+    training,
     zero_shot,
 )
 from latentbench.analysis.measurement import ANALYSES
@@ -25,6 +26,7 @@ ANALYSES.arrange(
         "reconstruction",
         "likelihood",
         "importance",
+        "training",
         "estimators",
         "sampling",
         "coverage",

@@ -12,16 +12,9 @@ from numpy.typing import NDArray
 from latentbench.analysis.figures import style
 from latentbench.analysis.figures.registry import Pictured, figure
 from latentbench.analysis.figures.seeds import by_model
+from latentbench.analysis.training import Curve, smoothed, spike
 
 KL = "history/kl"
-WINDOW = 0.05
-"""Steps averaged into a smooth one, as a share of the steps up to there: even on a logarithmic axis."""
-SPIKE = 1.1
-"""A peak counts as a spike where it stands this many times above where the curve settles."""
-SETTLED = 0.1
-"""Share of the steps, at the end, over which the curve is taken to have settled."""
-
-Curve = NDArray[np.float64]
 
 
 @figure(
@@ -70,23 +63,7 @@ def _finish(axes: Axes, width: int) -> None:
     axes.legend(loc="upper left")
 
 
-def mean_over_seeds(curves: Sequence[NDArray[np.floating]]) -> Curve:
+def mean_over_seeds(curves: Sequence[Curve]) -> NDArray[np.float64]:
     """The mean of curves, over the steps that all of them have; a curve ends where it stops being finite."""
     shortest = min(int(np.isfinite(curve).cumprod().sum()) for curve in curves)
     return np.asarray(np.mean([curve[:shortest] for curve in curves], axis=0, dtype=np.float64))
-
-
-def smoothed(curve: Curve) -> Curve:
-    """Each step's mean with the steps before and after it, as many as `WINDOW` of its number either side."""
-    steps = np.arange(len(curve))
-    reach = np.ceil(WINDOW * steps).astype(int)
-    first, last = np.maximum(steps - reach, 0), np.minimum(steps + reach, len(curve) - 1)
-    total = np.concatenate([[0.0], np.cumsum(curve)])
-    return np.asarray((total[last + 1] - total[first]) / (last - first + 1))
-
-
-def spike(curve: Curve) -> int | None:
-    """The step, from 0, of the highest point; None unless it stands out above where the curve settles."""
-    peak = int(np.argmax(curve))
-    settled = float(curve[-max(1, round(SETTLED * len(curve))) :].mean())
-    return peak if curve[peak] > SPIKE * settled else None

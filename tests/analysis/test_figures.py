@@ -184,23 +184,6 @@ def test_kl_per_dim_is_sorted_and_inactive_dimensions_are_pale():
     assert picture.axes[0].get_title(loc="left") == "vae-3 β=1\n4.0 nats, 2 of 3 active"
 
 
-def test_a_spike_is_marked_where_the_curve_peaks_and_a_rising_curve_has_none():
-    steps = np.arange(400)
-    assert kl_curves.spike(5 + 20 * np.exp(-((steps - 60) ** 2) / 50)) == 60
-    assert kl_curves.spike(np.linspace(0, 20, 400)) is None
-    assert kl_curves.spike(np.full(400, 5.0)) is None
-
-
-def test_smoothing_keeps_a_constant_and_a_line_and_removes_noise():
-    rng = np.random.default_rng(0)
-    steps = np.arange(1000.0)
-    inner = slice(0, 900)
-    assert kl_curves.smoothed(np.full(1000, 3.0)) == pytest.approx(np.full(1000, 3.0))
-    assert kl_curves.smoothed(steps)[inner] == pytest.approx(steps[inner])
-    noise = kl_curves.smoothed(rng.normal(size=1000))
-    assert noise[500:].std() < 0.3
-
-
 def test_curves_of_seeds_are_averaged_up_to_the_first_that_diverged():
     curves = [np.array([1.0, 2.0, 3.0]), np.array([3.0, 4.0, np.nan])]
     assert kl_curves.mean_over_seeds(curves).tolist() == [2.0, 3.0]
