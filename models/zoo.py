@@ -21,7 +21,17 @@ from latentbench.models import checkpoint
 from latentbench.models.backbones import ImageShape
 from latentbench.models.checkpoint import Card, Checkpoint
 from latentbench.models.engine import Progress
-from latentbench.models.families import ae, clip, pca, vae  # noqa: F401  (each registers a family)
+from latentbench.models.families import (  # noqa: F401  (each registers a family)
+    ae,
+    betatc,
+    clip,
+    dae,
+    iwae,
+    pca,
+    rae,
+    vae,
+    wae,
+)
 from latentbench.models.family import (
     FAMILIES,
     AnySpec,
@@ -51,7 +61,7 @@ __all__ = [
     "train_or_load_stack",
 ]
 
-FAMILIES.arrange(["pca", "ae", "vae", "clip"])
+FAMILIES.arrange(["pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "clip"])
 
 TRAINING_VERSION = 2
 """Part of a checkpoint's address: raise it when a change to training changes the weights."""
