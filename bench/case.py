@@ -27,9 +27,12 @@ class Case:
 
     @property
     def id(self) -> str:
-        """The first 16 hex digits of the sha256 of the canonical JSON: the same on every machine."""
+        """The first 16 hex digits of the sha256 of the canonical JSON: the same on every machine.
+
+        What a model is, not how its code reads: a case is compared with itself across versions of the code.
+        """
         content = {
-            "spec": self.spec.model_dump(exclude_none=True),
+            "spec": self.spec.model_dump(exclude_none=True, exclude={"code_sha256"}),
             "data": self.data.fingerprint,
             "recipe": self.recipe.model_dump(),
             "seed": self.seed,

@@ -75,6 +75,10 @@ def run(
         ),
     ] = None,
     pictures: Annotated[bool, typer.Option(help="Draw the pictures and the report.")] = True,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option("--allow-pickle", help="Read tensors from pickled checkpoints of models of your own."),
+    ] = False,
     output: FormatOption = Format.rich,
 ) -> None:
     """Train and measure a suite; write its results, tables, pictures and report."""
@@ -83,7 +87,15 @@ def run(
     from latentbench.bench.store import Store
     from latentbench.bench.suite import load
 
-    options = Options(seeds=seeds, device=device, jobs=jobs, fresh=fresh, use_cache=cache, stack=stack)
+    options = Options(
+        seeds=seeds,
+        device=device,
+        jobs=jobs,
+        fresh=fresh,
+        use_cache=cache,
+        stack=stack,
+        allow_pickle=allow_pickle,
+    )
     store = Store(results)
     loaded = load(suite)
     try:

@@ -20,7 +20,7 @@ from latentbench.bench.environment import code, environment, environment_hash
 from latentbench.bench.execution import Place, Progress
 from latentbench.bench.record import Record
 from latentbench.bench.store import Run, Store, Writer, read
-from latentbench.bench.suite import Suite
+from latentbench.bench.suite import Suite, resolved
 from latentbench.bench.workers import Workers, default_jobs, threads_of, workers
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.zoo import check_fits, prepare_cache, stacks
@@ -59,6 +59,8 @@ class Options:
     use_cache: bool = True
     stack: bool | None = None
     """Whether models that share a shape are trained as one; None: on a GPU, where it is faster."""
+    allow_pickle: bool = False
+    """Whether weights of imported models may come from a pickle."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,14 @@ class Origin:
     source: str
 
     def vouches_for(self, record: Record, case: Case) -> bool:
-        """Whether the record is a good result of the case, measured by this code in this environment."""
+        """Whether the record is a good result of the case, measured by this code in this environment.
+
+        The model's own code, where it is the user's, is part of its spec.
+        """
         return (
             record.status == "ok"
             and record.case == case.id
+            and record.model == case.spec
             and record.environment == self.environment
             and record.code.source == self.source
             and record.analyses == case.analyses
@@ -107,6 +113,7 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     device = resolve_device(options.device)
     jobs = options.jobs or default_jobs(device)
     data = datasets.load(suite.data)
+    suite = resolved(suite, data, allow_pickle=options.allow_pickle)
     for entry in suite.entries:
         check_fits(entry.spec, data.image_shape, entry.where)
     wanted = cases(suite, data, options.seeds or suite.seeds)

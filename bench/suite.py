@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.images import ImageData
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
 from latentbench.models.recipe import Recipe
 from latentbench.models.spec import ModelSpec
-from latentbench.models.zoo import model_spec
+from latentbench.models.zoo import model_spec, resolve
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Suite:
     seeds: int
     analyses: tuple[str, ...]
     entries: tuple[Entry, ...]
+    folder: Path = Path()
+    """Where the file lies: modules and weights that it names are looked for there."""
 
 
 def names() -> list[str]:
@@ -73,7 +76,8 @@ def load(name: str) -> Suite:
         path = Path(name)
         if not path.is_file():
             raise LatentbenchError(f"no suite file {name}")
-        return parse(path.read_text(encoding="utf-8"), name=path.stem, where=path.name)
+        parsed = parse(path.read_text(encoding="utf-8"), name=path.stem, where=path.name)
+        return replace(parsed, folder=path.parent)
     if name not in names():
         error = unknown("suite", name, names())
         raise LatentbenchError(f"{error} (or the path of a .yaml file)")
@@ -106,6 +110,23 @@ def parse(text: str, *, name: str, where: str) -> Suite:
     ]
     _refuse_duplicates(entries)
     return Suite(name, file.description, file.data, file.seeds, analyses, tuple(entries))
+
+
+def resolved(suite: Suite, data: ImageData, *, allow_pickle: bool = False) -> Suite:
+    """The suite with every model as it can be trained on `data`; those of the user's own have been tried.
+
+    Raises LatentbenchError naming the place in the file and what is wrong there.
+    """
+    entries = [replace(entry, spec=_resolved(entry, suite, data, allow_pickle)) for entry in suite.entries]
+    _refuse_duplicates(entries)
+    return replace(suite, entries=tuple(entries))
+
+
+def _resolved(entry: Entry, suite: Suite, data: ImageData, allow_pickle: bool) -> ModelSpec:
+    try:
+        return resolve(entry.spec, data, folder=suite.folder, allow_pickle=allow_pickle)
+    except LatentbenchError as error:
+        raise LatentbenchError(f"{entry.where}: {error}") from None
 
 
 def _entries(grid: dict[str, Any], recipe: dict[str, Any], where: str) -> Iterator[Entry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
-from latentbench.data.registry import Registry
+from latentbench.data.registry import Registry, unknown
 from latentbench.data.validation import validated
 from latentbench.models import engine
 from latentbench.models.backbones import ImageShape
@@ -38,6 +39,23 @@ class Family(nn.Module):
     @abstractmethod
     def build(cls, spec: Any, image_shape: ImageShape) -> Self:
         """An untrained model of a spec of the family's own class."""
+
+    @classmethod
+    def resolve(cls, spec: Any, data: ImageData, *, folder: Path, allow_pickle: bool) -> ModelSpec:
+        """The spec with all filled in that only the data and the files beside a suite, in `folder`, tell.
+
+        Called once for each model of a suite, before anything is trained. Raises LatentbenchError.
+        """
+        del data, folder, allow_pickle
+        resolved: ModelSpec = spec
+        return resolved
+
+    @classmethod
+    def values_to_train(cls, spec: Any, image_shape: ImageShape) -> int:
+        """How many numbers training has to hold, counted without allocating them."""
+        with torch.device("meta"):
+            model = cls.build(spec, image_shape)
+        return sum(tensor.numel() for tensor in model.state_dict().values())
 
     @abstractmethod
     def fit(
@@ -143,17 +161,28 @@ FAMILIES: Registry[type[Family]] = Registry("family")
 
 def find_family(name: str) -> type[Family]:
     """A family by name, one that an installed package brings along too. Raises LatentbenchError."""
-    if name not in FAMILIES:
-        for entry_point in entry_points(group=ENTRY_POINTS):
+    if name in FAMILIES:
+        return FAMILIES[name]
+    failures = []
+    for entry_point in entry_points(group=ENTRY_POINTS):
+        try:
             entry_point.load()
+        except Exception as error:
+            # Whatever a foreign package does wrong is its own, until it is needed.
+            failures.append(f"entry point {entry_point.value!r} fails with {type(error).__name__}: {error}")
+    if name not in FAMILIES and failures:
+        raise LatentbenchError(f"{unknown('family', name, list(FAMILIES))} ({'; '.join(failures)})")
     return FAMILIES[name]
 
 
 def model_spec(**settings: Any) -> ModelSpec:
     """The spec of a member of the zoo: `family` and its settings, defaults filled in.
 
+    With the key `import`, which says where a model of one's own is, the family goes without saying.
     Raises LatentbenchError for an unknown family, a setting it does not have, or a value out of range.
     """
+    if "import" in settings:
+        settings = {"family": "import", **settings}
     if not isinstance(settings.get("family"), str):
         raise LatentbenchError(
             "the key 'family' is missing"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,25 +12,15 @@ from pathlib import Path
 
 import psutil
 import torch
-from platformdirs import user_cache_path
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models import checkpoint
 from latentbench.models.backbones import ImageShape
+from latentbench.models.cache import cache_root
 from latentbench.models.checkpoint import Card, Checkpoint
 from latentbench.models.engine import Progress
-from latentbench.models.families import (  # noqa: F401  (each registers a family)
-    ae,
-    betatc,
-    clip,
-    dae,
-    iwae,
-    pca,
-    rae,
-    vae,
-    wae,
-)
+from latentbench.models.families import ae, clip, imported, pca, vae  # noqa: F401  (each registers a family)
 from latentbench.models.family import (
     FAMILIES,
     AnySpec,
@@ -56,12 +45,13 @@ __all__ = [
     "model_spec",
     "parameters",
     "prepare_cache",
+    "resolve",
     "stacks",
     "train_or_load",
     "train_or_load_stack",
 ]
 
-FAMILIES.arrange(["pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "clip"])
+FAMILIES.arrange(["pca", "ae", "vae", "clip", "import"])
 
 TRAINING_VERSION = 2
 """Part of a checkpoint's address: raise it when a change to training changes the weights."""
@@ -83,12 +73,6 @@ class Training:
 
 def _ignore(done: int, total: int) -> None:
     """The progress of nobody who watches."""
-
-
-def cache_root() -> Path:
-    """Where checkpoints are kept: `$LATENTBENCH_CACHE`, or the user's cache folder."""
-    override = os.environ.get("LATENTBENCH_CACHE")
-    return Path(override) if override else user_cache_path("latentbench")
 
 
 def prepare_cache() -> None:
@@ -122,11 +106,19 @@ def address(training: Training, data: ImageData, device: torch.device, *, stacke
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def resolve(
+    spec: ModelSpec, data: ImageData, *, folder: Path = Path(), allow_pickle: bool = False
+) -> ModelSpec:
+    """The spec as it can be trained on `data`: of an imported model, with its width and its weights known.
+
+    Its files are looked for in `folder`. Raises LatentbenchError.
+    """
+    return find_family(spec.family).resolve(spec, data, folder=folder, allow_pickle=allow_pickle)
+
+
 def parameters(spec: ModelSpec, image_shape: ImageShape) -> int:
-    """The number of values a model holds, counted without allocating them."""
-    with torch.device("meta"):
-        model = find_family(spec.family).build(spec, image_shape)
-    return sum(tensor.numel() for tensor in model.state_dict().values())
+    """The number of values that training a model has to hold, counted without allocating them."""
+    return find_family(spec.family).values_to_train(spec, image_shape)
 
 
 def check_fits(spec: ModelSpec, image_shape: ImageShape, where: str) -> None:
