@@ -1,0 +1,68 @@
+"""Timing ours and a rival in one process, turn by turn, and saying what came of it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Median seconds of both, and what each returned last."""
+
+    seconds: float
+    rival_seconds: float
+    value: Any
+    rival_value: Any
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster ours is."""
+        return self.rival_seconds / self.seconds
+
+
+@pytest.fixture
+def side_by_side(benchmark):
+    """`side_by_side(ours, rival, rounds=3)`: both in turn, so that both see the same machine.
+
+    pytest-benchmark records ours; the rival's median and the ratio go with it as extra information.
+    """
+
+    def run(
+        ours: Callable[[], Any], rival: Callable[[], Any], *, rounds: int, warm_up: bool = True
+    ) -> Outcome:
+        seconds, values = [], []
+
+        def rivals_turn():
+            started = time.perf_counter()
+            values.append(rival())
+            seconds.append(time.perf_counter() - started)
+
+        if warm_up:
+            ours()
+            rival()
+        value = benchmark.pedantic(ours, setup=rivals_turn, rounds=rounds)
+        outcome = Outcome(benchmark.stats.stats.median, statistics.median(seconds), value, values[-1])
+        benchmark.extra_info.update(rival_seconds=outcome.rival_seconds, ratio=outcome.ratio)
+        return outcome
+
+    return run
+
+
+@pytest.fixture
+def say(capsys):
+    """`say(what, outcome, rival)` prints past pytest's capture: the ratio is the result."""
+
+    def say(what: str, outcome: Outcome, rival: str, values: str) -> None:
+        with capsys.disabled():
+            print(
+                f"\n{what}: {outcome.seconds:.2f} s against {outcome.rival_seconds:.2f} s for {rival}, "
+                f"ratio {outcome.ratio:.2f}; {values}"
+            )
+
+    return say
