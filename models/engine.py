@@ -213,64 +213,64 @@ class Ledger:
     """Every term of every member at every step, on the device; read once an epoch."""
 
     def __init__(self, members: int, steps: int, device: torch.device) -> None:
-        self.steps, self.device = steps, device
-        self.scalars: dict[str, Tensor] = {}
-        """`[members, steps]` each."""
+        self.members, self.steps, self.device = members, steps, device
+        self.names: list[str] = []
+        self.scalars = torch.empty(0)
+        """`[members, names, steps]`."""
         self.profiles: dict[str, Tensor] = {}
         """`[members, rows, D]` each: sums over the steps of a row."""
-        self.members = members
-        self.active = torch.arange(members, device=device)
+        self.active: Tensor | slice = slice(None)
+        """Which members are still trained."""
         self.diverged_at: dict[int, int] = {}
         self.per_row = steps_per_row(steps)
         self.written = 0
 
     def write(self, step: int, terms: dict[str, Tensor]) -> None:
         """Note the terms of the active members at a step."""
-        for name, term in terms.items():
-            term = term.detach().float()
-            if term.ndim == 1:
-                self._scalar(name)[self.active, step] = term
-            else:
-                self._profile(name, term.shape[1])[self.active, step // self.per_row] += term
+        if not self.names:
+            self._open(terms)
+        values = [terms[name].detach().float() for name in self.names]
+        self.scalars[self.active, :, step] = torch.stack(values, dim=1)
+        for name, rows in self.profiles.items():
+            rows[self.active, step // self.per_row] += terms[name].detach()
         self.written = step + 1
 
-    def _scalar(self, name: str) -> Tensor:
-        if name not in self.scalars:
-            self.scalars[name] = torch.zeros(self.members, self.steps, device=self.device)
-        return self.scalars[name]
-
-    def _profile(self, name: str, dims: int) -> Tensor:
-        if name not in self.profiles:
-            rows = -(-self.steps // self.per_row)
-            self.profiles[name] = torch.zeros(self.members, rows, dims, device=self.device)
-        return self.profiles[name]
+    def _open(self, terms: dict[str, Tensor]) -> None:
+        self.names = [name for name, term in terms.items() if term.ndim == 1]
+        self.scalars = torch.zeros(self.members, len(self.names), self.steps, device=self.device)
+        rows = -(-self.steps // self.per_row)
+        self.profiles = {
+            name: torch.zeros(self.members, rows, term.shape[1], device=self.device)
+            for name, term in terms.items()
+            if term.ndim == 2
+        }
 
     def close_epoch(self, last: int) -> list[int] | None:
         """Which of the active members go on, by position; None where all of them do."""
-        losses = self.scalars["loss"][self.active, : last + 1]
+        losses = self.scalars[self.active, self.names.index("loss"), : last + 1]
         finite = torch.isfinite(losses).cpu()
         kept = finite.all(1)
         if bool(kept.all()):
             return None
-        for member, ok in zip(self.active.tolist(), finite, strict=True):
+        active = torch.arange(self.members, device=self.device)[self.active]
+        for member, ok in zip(active.tolist(), finite, strict=True):
             if not ok.all():
                 self.diverged_at[member] = int((~ok).float().argmax())
-        self.active = self.active[kept.to(self.device)]
+        self.active = active[kept.to(self.device)]
         return [int(position) for position in kept.nonzero().flatten()]
 
     def outcomes(self) -> list[History | Diverged]:
         """What became of each member."""
-        scalars = {name: values.cpu() for name, values in self.scalars.items()}
+        scalars = self.scalars.cpu()
         profiles = {name: values.cpu() for name, values in self.profiles.items()}
         return [self._outcome(member, scalars, profiles) for member in range(self.members)]
 
-    def _outcome(
-        self, member: int, scalars: dict[str, Tensor], profiles: dict[str, Tensor]
-    ) -> History | Diverged:
+    def _outcome(self, member: int, scalars: Tensor, profiles: dict[str, Tensor]) -> History | Diverged:
         steps = self.diverged_at.get(member, self.written)
         full_rows, rest = divmod(steps, self.per_row)
         counts = torch.tensor(full_rows * [self.per_row] + [rest] * (rest > 0)).unsqueeze(1)
-        terms: Terms = {name: values[member, :steps].numpy().copy() for name, values in scalars.items()}
+        columns = scalars[member, :, :steps].numpy()
+        terms: Terms = {name: column.copy() for name, column in zip(self.names, columns, strict=True)}
         rows: Terms = {
             name: (values[member, : len(counts)] / counts).half().numpy() for name, values in profiles.items()
         }
