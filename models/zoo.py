@@ -20,7 +20,18 @@ from latentbench.models.backbones import ImageShape
 from latentbench.models.cache import cache_root
 from latentbench.models.checkpoint import Card, Checkpoint
 from latentbench.models.engine import Progress
-from latentbench.models.families import ae, clip, imported, pca, vae  # noqa: F401  (each registers a family)
+from latentbench.models.families import (  # noqa: F401  (each registers a family)
+    ae,
+    betatc,
+    clip,
+    dae,
+    imported,
+    iwae,
+    pca,
+    rae,
+    vae,
+    wae,
+)
 from latentbench.models.family import (
     FAMILIES,
     AnySpec,
@@ -51,7 +62,7 @@ __all__ = [
     "train_or_load_stack",
 ]
 
-FAMILIES.arrange(["pca", "ae", "vae", "clip", "import"])
+FAMILIES.arrange(["pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "clip", "import"])
 
 TRAINING_VERSION = 2
 """Part of a checkpoint's address: raise it when a change to training changes the weights."""
