@@ -53,6 +53,24 @@ class Autoencoder(Protocol):
 
 
 @runtime_checkable
+class DiscreteAutoencoder(Autoencoder, Protocol):
+    """An autoencoder whose code is a choice from finitely many values at each of P positions.
+
+    `codes` and `indices` are inverse to each other: on valid codes, and on indices of distinct codes.
+    """
+
+    @property
+    def code_sizes(self) -> tuple[int, ...]:
+        """How many values each position may take."""
+
+    def indices(self, z: Tensor) -> Tensor:
+        """The value of codes `[B, D]` at each position, from 0: int64 `[B, P]`."""
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """The codes `[B, D]` of indices `[B, P]`."""
+
+
+@runtime_checkable
 class ImageTextModel(Protocol):
     """Images and captions to one space; both outputs L2-normalised `[B, D]`."""
 

@@ -25,11 +25,13 @@ from latentbench.models.families import (  # noqa: F401  (each registers a famil
     betatc,
     clip,
     dae,
+    fsq,
     imported,
     iwae,
     pca,
     rae,
     vae,
+    vq,
     wae,
 )
 from latentbench.models.family import (
@@ -62,7 +64,7 @@ __all__ = [
     "train_or_load_stack",
 ]
 
-FAMILIES.arrange(["pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "clip", "import"])
+FAMILIES.arrange(["pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "vq", "fsq", "clip", "import"])
 
 TRAINING_VERSION = 2
 """Part of a checkpoint's address: raise it when a change to training changes the weights."""
