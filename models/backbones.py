@@ -46,7 +46,7 @@ def mlp_encoder(
 ) -> tuple[nn.Module, int]:
     """`depth` hidden layers of `hidden` units on the flattened pixels."""
     layers = _hidden_layers([math.prod(image_shape)] + depth * [hidden], activation)
-    return _initialised(nn.Sequential(nn.Flatten(), *layers), activation), hidden
+    return nn.Sequential(nn.Flatten(), *layers), hidden
 
 
 def mlp_decoder(
@@ -55,7 +55,7 @@ def mlp_decoder(
     """The mirror image of `mlp_encoder`."""
     layers = _hidden_layers([latent_dim] + depth * [hidden], activation)
     layers += [nn.Linear(hidden, math.prod(image_shape)), nn.Unflatten(1, image_shape)]
-    return _initialised(nn.Sequential(*layers), activation)
+    return nn.Sequential(*layers)
 
 
 def _hidden_layers(widths: list[int], activation: str) -> list[nn.Module]:
@@ -63,16 +63,6 @@ def _hidden_layers(widths: list[int], activation: str) -> list[nn.Module]:
     for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
     return layers
-
-
-def _initialised(network: nn.Module, activation: str) -> nn.Module:
-    """Glorot's initial weights for tanh (Glorot & Bengio 2010); torch's own suit the others."""
-    if activation == "tanh":
-        for layer in network.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
-    return network
 
 
 def _sides(side: int) -> list[int]:

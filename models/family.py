@@ -84,6 +84,10 @@ class GradientFamily(Family, Trainable):
     def timing_batch(self, images: Tensor) -> tuple[Tensor, ...]:
         """A batch like those of training, made around uint8 `images`."""
 
+    def prepare(self, data: ImageData) -> None:
+        """Whatever the initial weights take from the train images."""
+        del data
+
     def finish(self, data: ImageData) -> None:
         """Whatever is to be settled on the train images once the weights are."""
         del data
@@ -104,6 +108,7 @@ class GradientFamily(Family, Trainable):
     ) -> History:
         """Train in place by the engine; raises Diverged."""
         self.train()
+        self.prepare(data)
         tensors = self.training_tensors(data)
         (outcome,) = engine.train(Single(self, seed, device), tensors, recipe, progress=progress)
         outcome = _finished(self, outcome, data)
@@ -141,6 +146,7 @@ def fit_stack(
         pattern = type(models[0]).build(pattern_spec, data.image_shape)
     for model in models:
         model.train()
+        model.prepare(data)
     stack = Stack(models, pattern, seeds, device)
     outcomes = engine.train(stack, models[0].training_tensors(data), recipe, progress=progress)
     stack.unstack()
