@@ -62,7 +62,9 @@ def find(target: str) -> Any:
 def call(function: Any, kwargs: Mapping[str, Any], target: str) -> Any:
     """`function(**kwargs)`. Raises LatentbenchError, also for keywords that it does not take."""
     if not callable(function):
-        raise LatentbenchError(f"{target}: is a {type(function).__name__}, expected a function or a class")
+        raise LatentbenchError(
+            f"{target}: is of type {type(function).__name__}, expected a function or a class"
+        )
     with user_code(target):
         signature = _signature(function)
     if signature is not None:
@@ -117,6 +119,8 @@ def _module(name: str, target: str) -> ModuleType:
                 raise
             missing = error.name
     parent, _, last = missing.rpartition(".")
+    if last == "py":
+        raise LatentbenchError(f"{target}: a module is named without its .py: {target.replace('.py:', ':')}")
     folders = getattr(sys.modules[parent], "__path__", []) if parent else [sys.path[0], str(Path.cwd())]
     beside = sorted({module.name for module in pkgutil.iter_modules(folders)})
     within = parent or " or ".join(dict.fromkeys(folders))

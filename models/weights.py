@@ -157,16 +157,16 @@ def apply(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     expected = module.state_dict()
     given = {_place(expected[name]) for name in state if name in expected}
     missing = [name for name in expected if name not in state and _place(expected[name]) not in given]
-    unexpected = [name for name in state if name not in expected]
+    unexpected = sorted(name for name in state if name not in expected)
     problems = [
         f"{what} {_some(names)}" for what, names in (("lacks", missing), ("has also", unexpected)) if names
     ]
     if problems:
         raise LatentbenchError(f"{where}: does not fit the model: {' and '.join(problems)}")
-    for name, tensor in state.items():
-        if tensor.shape != expected[name].shape:
+    for name, tensor in expected.items():
+        if name in state and state[name].shape != tensor.shape:
             raise LatentbenchError(
-                f"{where}: {name} is {list(tensor.shape)}, the model's is {list(expected[name].shape)}"
+                f"{where}: {name} is {list(state[name].shape)}, the model's is {list(tensor.shape)}"
             )
     module.load_state_dict(state, strict=False)
 

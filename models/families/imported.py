@@ -104,7 +104,7 @@ class Imported(Family):
             module = importing.call(found, spec.kwargs, target)
         if not isinstance(module, nn.Module):
             raise LatentbenchError(
-                f"{target}: returned a {type(module).__name__}, expected a torch.nn.Module with {METHODS}"
+                f"{target}: returned {type(module).__name__}, expected a torch.nn.Module with {METHODS}"
             )
         return cast(Self, _kind_of(module, target)(spec, module, image_shape))
 
@@ -170,7 +170,7 @@ class Imported(Family):
             raise LatentbenchError(f"{self.spec.target}: {method} returned {returned}, expected {expected}")
 
     def _must_be_tensor(self, value: object, method: str, expected: str) -> None:
-        self._must(isinstance(value, Tensor), method, f"a {type(value).__name__}", expected)
+        self._must(isinstance(value, Tensor), method, type(value).__name__, expected)
 
     def _must_be_finite(self, value: Tensor, method: str) -> None:
         self._must(bool(value.isfinite().all()), method, "values that are not finite", "finite ones")

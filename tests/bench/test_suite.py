@@ -1,8 +1,12 @@
 """Suites: what is shipped is right, and every mistake in a file is one line that names the place."""
 
+import sys
+
 import pytest
 
+from latentbench import data as datasets
 from latentbench.bench import suite
+from latentbench.bench.case import cases
 from latentbench.data.errors import LatentbenchError
 
 GOOD = """
@@ -105,6 +109,15 @@ def test_the_main_job_has_the_grid_it_promises():
             GOOD + "  - {family: pca, latent_dim: 4}",
             r"models\[2\]: pca-4 is already in my\.yaml, models\[1\]",
         ),
+        (
+            GOOD + "  - {import: 'a:b', kwarg: {}}",
+            r"models\[2\]: family 'import': unknown key 'kwarg'; did you mean 'kwargs'",
+        ),
+        (GOOD + "  - {import: 'a b'}", r"models\[2\]: family 'import': import must be module:attribute"),
+        (
+            GOOD + "  - {import: 'a:b'}\n  - {import: 'a:b'}",
+            r"models\[3\]: b is already in my\.yaml, models\[2\]",
+        ),
         (GOOD + "  - {latent_dim: 4}", r"models\[2\]: the key 'family' is missing"),
         (
             GOOD + "  - {family: ae, latent_dim: 2, recipe: fast}",
@@ -126,3 +139,86 @@ def test_an_unknown_suite_names_the_known_ones():
 def test_a_missing_suite_file_is_named():
     with pytest.raises(LatentbenchError, match=r"no suite file nowhere\.yaml"):
         suite.load("nowhere.yaml")
+
+
+OWN = """
+description: models of one's own
+models:
+  - {import: "suite_module:Thumbnail", kwargs: [{factor: 2}, {factor: 4}], name: thumb}
+  - {import: "suite_module:Thumbnail", kwargs: {factor: 8}}
+  - {family: pca, latent_dim: 4}
+"""
+
+MODULE = """
+import torch
+
+
+class Thumbnail(torch.nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def encode(self, x):
+        return torch.nn.functional.avg_pool2d(x, self.factor).flatten(1)
+
+    def decode(self, z):
+        side = 8 // self.factor
+        return torch.nn.functional.interpolate(z.view(-1, 1, side, side), scale_factor=self.factor)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A suite file with a module beside it; what is imported from there is forgotten afterwards."""
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "suite_module.py").write_text(MODULE)
+    (tmp_path / "own.yaml").write_text(OWN)
+    yield tmp_path / "own.yaml"
+    sys.modules.pop("suite_module", None)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return datasets.load("digits")
+
+
+def test_models_of_one_s_own_stand_beside_the_zoo(own, digits):
+    loaded = suite.load(str(own))
+    assert [entry.spec.label for entry in loaded.entries] == ["thumb", "thumb", "Thumbnail", "pca-4"]
+    found = suite.resolved(loaded, digits)
+    assert [entry.spec.label for entry in found.entries] == ["thumb-16", "thumb-4", "Thumbnail-1", "pca-4"]
+    assert found.entries[-1] == loaded.entries[-1]
+    assert "suite_module" in sys.modules
+
+
+def test_what_is_wrong_with_a_model_of_one_s_own_names_the_place(own, digits):
+    own.write_text(OWN.replace("factor: 8", "factor: 3"))
+    with pytest.raises(
+        LatentbenchError, match=r"^own\.yaml, models\[1\]: suite_module:Thumbnail: decode returned"
+    ):
+        suite.resolved(suite.load(str(own)), digits)
+
+
+def test_the_same_model_in_two_spellings_is_one(own, digits):
+    own.write_text(OWN + '  - {import: "suite_module:Thumbnail", kwargs: {factor: 8}, latent_dim: 1}\n')
+    loaded = suite.load(str(own))
+    with pytest.raises(
+        LatentbenchError, match=r"models\[3\]: Thumbnail-1 is already in own\.yaml, models\[1\]"
+    ):
+        suite.resolved(loaded, digits)
+
+
+def test_a_case_of_one_s_own_follows_its_weights_and_not_its_code(own, digits):
+    first = suite.resolved(suite.load(str(own)), digits)
+    own.with_name("suite_module.py").write_text(MODULE + "\n# a comment\n")
+    again = suite.resolved(suite.load(str(own)), digits)
+    own.with_name("suite_module.py").write_text(
+        MODULE.replace("factor\n", "factor; self.w = torch.nn.Linear(1, 1)\n")
+    )
+    del sys.modules["suite_module"]
+    heavier = suite.resolved(suite.load(str(own)), digits)
+    ids = [[case.id for case in cases(found, digits, 1)] for found in (first, again, heavier)]
+    assert ids[0] == ids[1]
+    assert first.entries[0].spec != again.entries[0].spec
+    assert [a == b for a, b in zip(ids[0], ids[2], strict=True)] == [False, False, False, True]
