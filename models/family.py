@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
@@ -26,6 +27,10 @@ from latentbench.models.stacking import Stack
 
 ENTRY_POINTS = "latentbench.families"
 """Where an installed package names modules that register families of its own."""
+
+
+VALUES_PER_PIXEL = 16
+"""Of a batch in training: the image, its reconstruction and what is between them, with gradients."""
 
 
 class Family(nn.Module):
@@ -102,6 +107,12 @@ class GradientFamily(Family, Trainable):
         """The spec that stands for all that can be trained as one stack with this one; None for none."""
         del spec
         return None
+
+    @classmethod
+    def values_of_a_step(cls, spec: ModelSpec, batch_size: int, image_shape: ImageShape) -> int:
+        """About how many numbers a step computes and keeps for its gradients, beside the weights."""
+        del spec
+        return VALUES_PER_PIXEL * batch_size * math.prod(image_shape)
 
     def fit(
         self, data: ImageData, recipe: Recipe, *, seed: int, device: torch.device, progress: Progress

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SYMBOLS = {"beta": "β", "sigma": "σ"}
+SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "sigma": "σ"}
 
 
 class ModelSpec(BaseModel):

@@ -2,9 +2,10 @@
 
 On a GPU a small model leaves the device idle between launches, and a stack costs little more than one of
 its members. Members may differ in seed, width, and settings such as β: all are padded with zeros to one
-width. Padding stays zero by itself (a code that is always zero neither moves the decoder nor is moved by
-it), so each member learns what it would alone, to rounding. And since that one width depends on the
-member alone, `stack_width`, its weights do not depend on its company at all.
+width. Padding stays zero by itself: a code that is always zero neither moves the decoder nor is moved by
+it. (An objective whose penalty has a gradient at zero masks it with `in_use`.) So each member learns what
+it would alone, to rounding; and since that one width depends on the member alone, `stack_width`, its
+weights do not depend on its company at all.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -66,13 +65,13 @@ __all__ = [
 
 FAMILIES.arrange(["pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "vq", "fsq", "clip", "import"])
 
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 """Part of a checkpoint's address: raise it when a change to training changes the weights."""
 
 BYTES_PER_PARAMETER = 16
 """Weight, gradient and two moments of Adam, float32."""
-BYTES_PER_PIXEL = 64
-"""Of a batch in training: the image, its reconstruction and what is between them, with gradients."""
+BYTES_PER_VALUE = 4
+"""Of what a step computes, float32."""
 
 
 @dataclass(frozen=True)
@@ -233,26 +232,23 @@ def stacks(
     for position, training in enumerate(trainings):
         key = _stack_pattern(training.spec)
         groups.setdefault(position if key is None else (key, training.recipe), []).append(position)
-    return [
-        stack
-        for group in groups.values()
-        for stack in _split(
-            group,
-            memory_bytes / max(_training_bytes(trainings[position], image_shape) for position in group),
-            largest,
-        )
-    ]
-
-
-def _split(group: list[int], fitting: float, largest: int | None) -> list[list[int]]:
-    size = max(1, min(int(fitting), largest or len(group)))
-    return [group[start : start + size] for start in range(0, len(group), size)]
+    found: list[list[int]] = []
+    for group in groups.values():
+        size = len(group)
+        if size > 1:
+            needed = max(_training_bytes(trainings[position], image_shape) for position in group)
+            size = max(1, min(int(memory_bytes / needed), largest or size))
+        found += [group[start : start + size] for start in range(0, len(group), size)]
+    return found
 
 
 def _training_bytes(training: Training, image_shape: ImageShape) -> float:
-    """What one member of a stack needs: its weights and their moments, and the activations of a batch."""
-    pixels = math.prod(image_shape) * training.recipe.batch_size * (training.spec.setting("k") or 1)
-    return BYTES_PER_PARAMETER * parameters(training.spec, image_shape) + BYTES_PER_PIXEL * pixels
+    """What one member of a stack needs: its weights and their moments, and what a step computes."""
+    spec, batch_size = training.spec, training.recipe.batch_size
+    family = find_family(spec.family)
+    assert issubclass(family, GradientFamily)
+    values = family.values_of_a_step(spec, batch_size, image_shape)
+    return BYTES_PER_PARAMETER * parameters(spec, image_shape) + BYTES_PER_VALUE * values
 
 
 def _folder(training: Training, data: ImageData, device: torch.device, *, stacked: bool) -> Path:

@@ -53,6 +53,12 @@ class BetaTCVAE(GaussianCodeAutoencoder):
         for name in ("alpha", "beta", "gamma"):
             self.register_buffer(name, torch.tensor(float(spec.setting(name))), persistent=False)
 
+    @classmethod
+    def values_of_a_step(cls, spec: ModelSpec, batch_size: int, image_shape: ImageShape) -> int:
+        """Besides the images, every code's density under every posterior of the batch, a few times over."""
+        pairs = 4 * batch_size**2 * spec.latent_dim
+        return pairs + super().values_of_a_step(spec, batch_size, image_shape)
+
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
         """The weighted sum, and its parts before they are weighted; `kl` is the closed form, as in a VAE."""
         x = self.observed(x, step)

@@ -57,6 +57,11 @@ class IWAE(GaussianCodeAutoencoder):
         log_ratio = 0.5 * ((noise.square() + log_var - z.square()) * self.in_use).sum(2)
         return log_likelihood + log_ratio, log_likelihood
 
+    @classmethod
+    def values_of_a_step(cls, spec: ModelSpec, batch_size: int, image_shape: ImageShape) -> int:
+        """k times those of one decoded draw."""
+        return int(spec.setting("k")) * super().values_of_a_step(spec, batch_size, image_shape)
+
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
         """The negative bound; mean −ln p(x | z) over the codes; KL(q(z | x) ‖ N(0, I)); nats per image."""
         x = self.observed(x, step)
