@@ -70,7 +70,7 @@ GRADIENT_NORM = define(
         "gradient_norm_last",
         unit="",
         better="neither",
-        title="Norm of the loss's gradient, in the loss's units: median over the last tenth of the training steps.",
+        title="Norm of the loss's gradient, in the loss's units: median over the last tenth of the steps.",
         heading="∇ norm",
         decimals=2,
     )

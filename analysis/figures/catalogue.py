@@ -12,6 +12,7 @@ import latentbench.analysis.figures.latent_maps
 import latentbench.analysis.figures.decoded_planes
 import latentbench.analysis.figures.umap_pictures
 import latentbench.analysis.figures.kl_curves
+import latentbench.analysis.figures.kl_per_dim_history
 import latentbench.analysis.figures.kl_per_dim  # noqa: F401
 from latentbench.analysis.figures.registry import FIGURES
 
