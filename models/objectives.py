@@ -55,4 +55,5 @@ def _bernoulli_without_gradient(x: Tensor, logits: Tensor) -> Tensor:
     product = parts[0]
     for part in parts[1:]:
         product[:, : part.shape[1]] *= part
-    return linear - product.log().sum(1)
+    log_likelihood: Tensor = linear - product.log().sum(1)
+    return log_likelihood
