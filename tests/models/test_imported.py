@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+import yaml
 from pydantic import BaseModel
 
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.subject import DataContext, Subject
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
-from latentbench.models import checkpoint, weights, zoo
+from latentbench.models import checkpoint, importing, weights, zoo
 from latentbench.models.family import AnySpec
 from latentbench.models.protocols import Autoencoder, ImageTextModel
 from latentbench.models.recipe import Recipe
@@ -534,29 +535,35 @@ def readme_blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", section, flags=re.DOTALL)
 
 
-def test_the_readme_s_pythae_model_measures_what_pythae_says(tmp_path, data):
-    pytest.importorskip("pythae")
+def test_the_readme_s_pythae_model_measures_what_pythae_says(tmp_path):
     (tmp_path / "my_vae.py").write_text(readme_blocks("python")[0])
+    settings = yaml.safe_load(readme_blocks("yaml")[0])["models"][0]
     images = torch.randint(
         0, 256, (64, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
     )
     mnist = ImageData("noise", Split(images, None), Split(images, None), ())
-    zoo.resolve(spec_of("my_vae:MyVAE"), mnist, folder=tmp_path)
-    theirs = module("my_vae").MyVAE()
+    importing.make_importable(tmp_path)
+    theirs = importing.find(settings["import"])()
     # Pythae reconstructs from a draw of the code; without spread that is decode(mean), which is what we do.
     torch.nn.init.zeros_(theirs.vae.encoder.log_var.weight)
     torch.nn.init.constant_(theirs.vae.encoder.log_var.bias, -80.0)
-    safetensors.torch.save_model(theirs, str(tmp_path / "my_vae.safetensors"))
+    safetensors.torch.save_model(theirs, str(tmp_path / settings["checkpoint"]))
 
-    spec = zoo.resolve(
-        spec_of("my_vae:MyVAE", checkpoint="my_vae.safetensors", name="my-vae"), mnist, folder=tmp_path
-    )
+    spec = zoo.resolve(zoo.model_spec(**settings), mnist, folder=tmp_path)
     assert spec.label == "my-vae-16"
     subject = Subject(loaded(spec, mnist).model, DataContext(mnist, None), seed=0)
     x = images / 255
     with torch.no_grad():
         expected = (theirs.vae.eval().reconstruct(x) - x).square().mean().item()
-    assert (subject.reconstructions - x).square().mean().item() == pytest.approx(expected, abs=1e-6)
-    kl = subject.test_codes.kl()
-    assert kl is not None
-    assert kl.shape == (64, 16)
+    mse = ANALYSES["reconstruction"].measure(subject).metrics[0]
+    assert mse.name == "mse"
+    assert mse.value == pytest.approx(expected, abs=1e-6)
+    assert (subject.test_codes.log_var == -80).all()
+
+
+def test_an_imported_model_is_a_stack_of_its_own_and_needs_no_memory_to_train(data, folder):
+    spec = resolved("mine:Plain", data, folder)
+    zoo.check_fits(spec, data.image_shape, "my.yaml")
+    trainings = [zoo.Training(spec, Recipe(), seed) for seed in (0, 1)]
+    assert not zoo.can_stack(spec)
+    assert zoo.stacks(trainings, data.image_shape, memory_bytes=1e9) == [[0], [1]]
