@@ -18,8 +18,10 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from latentbench.analysis.likelihood import active_units
@@ -41,6 +43,7 @@ CLASSIFIED = 8000
 
 FEWEST_CODES = 100
 NO_PRIOR = "a deterministic code has no prior"
+DISCRETE = "discrete code: a density is everywhere where codes are not"
 NO_VARIANCE = 1e-10
 """Share of the largest variance below which a direction counts as constant."""
 
@@ -290,8 +293,10 @@ OVERLAP_PRIOR = _define(
 
 @analysis("coverage", [DEAD_ZONE_MOMENT, DEAD_ZONE_PRIOR, LEAK_MOMENT, OVERLAP_MOMENT, OVERLAP_PRIOR])
 def coverage(subject: Subject) -> Measurement:
-    """The codes of the train images against their own Gaussian and, of a stochastic model, the prior."""
+    """The codes of the train images against their own Gaussian and, where there is one, the prior N(0, I)."""
     order = torch.randperm(len(subject.code_samples), generator=subject.generator("coverage order"))
+    if subject.is_discrete:
+        return Measurement(ANALYSES["coverage"].all_missing(DISCRETE).metrics, _lattice_plane(subject, order))
     used = in_use(subject.train_codes)
     problem = _why_unusable(subject.code_samples, used)
     if problem is not None:
@@ -311,7 +316,7 @@ def coverage(subject: Subject) -> Measurement:
         _measured(OVERLAP_MOMENT, overlap, overlap_n),
         OVERLAP_PRIOR.missing(NO_PRIOR),
     ]
-    if subject.is_stochastic:
+    if subject.has_prior:
         prior_zone = dead_zone_mass(codes[: 2 * POINTS], noise[: 2 * POINTS], seed=subject.seed)
         metrics[1] = _measured(DEAD_ZONE_PRIOR, prior_zone, gap_n)
         prior_overlap = overlap_coverage(codes, noise, seed=subject.seed)
@@ -321,6 +326,29 @@ def coverage(subject: Subject) -> Measurement:
     labels = subject.data.train.labels
     arrays = plane_arrays(subject, codes, None if labels is None else labels[order], gap.is_dead)
     return Measurement(tuple(metrics), arrays)
+
+
+def _lattice_plane(subject: Subject, order: Tensor) -> dict[str, NDArray[np.generic]]:
+    """The plane of a two-dimensional discrete code: dead is what decodes to a code that no image has."""
+    codes = subject.code_samples[order]
+    if codes.shape[1] != 2 or not _spans_the_plane(codes):
+        return {}
+    inhabited = subject.indices(codes).unique(dim=0)
+
+    def is_dead(points: Tensor) -> Tensor:
+        lives: Tensor = (subject.indices(points)[:, None] == inhabited).all(2).any(1)
+        return ~lives
+
+    labels = subject.data.train.labels
+    return plane_arrays(subject, codes, None if labels is None else labels[order], is_dead)
+
+
+def _spans_the_plane(codes: Tensor) -> bool:
+    """Whether codes `[N, 2]` are finite, and not all on one line."""
+    if len(codes) < FEWEST_CODES or not codes.isfinite().all():
+        return False
+    smaller, larger = torch.linalg.eigvalsh(codes.double().T.cov()).tolist()
+    return bool(smaller > NO_VARIANCE * larger)
 
 
 def in_use(posterior: Posterior) -> Tensor:

@@ -1,7 +1,7 @@
 """Rate and likelihood: what the code costs, in nats per image, and how probable the model finds the data.
 
-A rate exists only where the code is noisy: a deterministic code of real numbers carries unbounded
-information, so an autoencoder and PCA have none. A likelihood belongs to its observation model, and
+A rate exists only where the code is noisy or discrete: a deterministic code of real numbers carries
+unbounded information, so an autoencoder and PCA have none. A likelihood belongs to its observation model, and
 values under two observation models are never comparable: so the observation model is part of the
 metric's name. 1 nat is 1 / ln 2 = 1.44 bits.
 """
@@ -9,6 +9,7 @@ metric's name. 1 nat is 1 / ln 2 = 1.44 bits.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
@@ -17,11 +18,12 @@ from latentbench.analysis.intervals import standard_error
 from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
 from latentbench.analysis.metric import Metric, MetricDefinition, define
 from latentbench.analysis.subject import BATCH, Subject, to_float
-from latentbench.models.protocols import LikelihoodModel, Posterior
+from latentbench.models.protocols import DiscreteAutoencoder, LikelihoodModel, Posterior
 from latentbench.models.seeds import generator
 
 ACTIVE_VARIANCE = 0.01
 NO_RATE = "deterministic code: no rate"
+DISCRETE = "discrete code: no density of z"
 NO_LIKELIHOOD = "the model states no likelihood"
 
 KL = define(
@@ -29,7 +31,8 @@ KL = define(
         "kl",
         unit="nats",
         better="neither",
-        title="Rate: KL(q(z | x) ‖ N(0, I)) summed over dimensions, per test image.",
+        title="Rate: KL(q(z | x) ‖ p) per test image, p = N(0, I), or uniform over the codes where they are "
+        "discrete.",
         heading="rate",
         headline=True,
         decimals=2,
@@ -100,6 +103,17 @@ def active_units(mean: Tensor) -> Tensor:
     if mean.ndim != 2 or len(mean) < 2:
         raise ValueError(f"posterior means must be [N, D] with N ≥ 2, got {list(mean.shape)}")
     return mean.double().var(0) > ACTIVE_VARIANCE
+
+
+def uniform_kl(code_sizes: Sequence[int]) -> float:
+    """KL of one certain code to the uniform distribution over all codes: Σ ln size over positions, nats.
+
+    What a code costs that is sent without regard to how often it occurs.
+
+    >>> uniform_kl([2, 2, 4]) / math.log(2)
+    4.0
+    """
+    return sum(math.log(size) for size in code_sizes)
 
 
 def kl_per_dim(posterior: Posterior) -> Tensor:
@@ -181,8 +195,12 @@ def likelihood(subject: Subject) -> Measurement:
     """Rate, active units and the evidence lower bound on the test images.
 
     Rate and active units are those of the grey images, as every model encodes them for use; the ELBO of
-    a Bernoulli model is that of binary images, its own rate included.
+    a Bernoulli model is that of binary images, its own rate included. A discrete code has a rate alone, the
+    same for every image.
     """
+    if isinstance(subject.model, DiscreteAutoencoder):
+        rate = KL.measured(uniform_kl(subject.model.code_sizes), se=0.0, n=len(subject.data.test))
+        return Measurement((rate, *(metric.missing(DISCRETE) for metric in (ACTIVE_UNITS, *BOUNDS))))
     posterior = subject.test_codes
     kl = posterior.kl()
     if kl is None:

@@ -18,7 +18,7 @@ from latentbench.analysis.neighbours import nearest
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models.history import History
-from latentbench.models.protocols import Autoencoder, ImageTextModel, Posterior
+from latentbench.models.protocols import Autoencoder, DiscreteAutoencoder, ImageTextModel, Posterior
 from latentbench.models.seeds import generator
 
 BATCH = 1000
@@ -98,8 +98,18 @@ class Subject:
 
     @property
     def is_stochastic(self) -> bool:
-        """Whether q(z | x) has a spread: only then is there a rate, and N(0, I) a prior."""
+        """Whether q(z | x) has a spread."""
         return self.test_codes.log_var is not None
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the code is a choice from finitely many values."""
+        return isinstance(self.model, DiscreteAutoencoder)
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether codes are meant to follow N(0, I): stochastic ones, and those of a `normal_prior` model."""
+        return self.is_stochastic or bool(getattr(self.model, "normal_prior", False))
 
     def generator(self, purpose: str) -> Generator:
         """CPU generator of this subject's seed for one purpose; the same for every model."""
@@ -125,6 +135,17 @@ class Subject:
             raise TypeError(f"{type(self.model).__name__} has no decode")
         batches = [self.model.decode(z.to(self.context.device)) for z in codes.split(BATCH)]
         return torch.cat([batch.float().cpu() for batch in batches])
+
+    @torch.inference_mode()
+    def indices(self, codes: Tensor) -> Tensor:
+        """Discrete codes `[N, D]` to the value of each position, int64 `[N, P]`, on the CPU, in batches."""
+        model = self._discrete_model()
+        return torch.cat([model.indices(z.to(self.context.device)).cpu() for z in codes.split(BATCH)])
+
+    def _discrete_model(self) -> DiscreteAutoencoder:
+        if not isinstance(self.model, DiscreteAutoencoder):
+            raise TypeError(f"{type(self.model).__name__} has no discrete code")
+        return self.model
 
     @cached_property
     def train_codes(self) -> Posterior:
@@ -152,14 +173,24 @@ class Subject:
         return self.train_codes.rsample(generator=self.generator("codes"))
 
     def sample_codes(self, sampler: str, count: int) -> Tensor:
-        """`count` codes from a named sampler, `[count, D]`: `prior` is N(0, I), `moment` the Gaussian
-        with the mean and covariance of `code_samples`."""
+        """`count` codes from a named sampler, `[count, D]`: `prior` is N(0, I), or uniform over the values of
+        each position of a discrete code; `moment` the Gaussian with the mean and covariance of
+        `code_samples`."""
+        if sampler == "prior" and self.is_discrete:
+            return self._uniform_codes(count)
         noise = torch.randn(count, self.code_samples.shape[1], generator=self.generator(f"sample {sampler}"))
         if sampler == "prior":
             return noise
         if sampler == "moment":
             return moment_matched(self.code_samples, noise)
         raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
+
+    @torch.inference_mode()
+    def _uniform_codes(self, count: int) -> Tensor:
+        model, draws = self._discrete_model(), self.generator("sample prior")
+        positions = [torch.randint(size, (count,), generator=draws) for size in model.code_sizes]
+        indices = torch.stack(positions, dim=1).to(self.context.device)
+        return torch.cat([model.codes(batch).float().cpu() for batch in indices.split(BATCH)])
 
     def samples(self, sampler: str) -> Tensor:
         """As many decoded samples as there are test images, float32 in [0, 1]; kept after the first call."""

@@ -248,6 +248,25 @@ def test_analysis_of_an_autoencoder_with_a_plane(ae):
     assert measurement.arrays["class_area"].sum() == pytest.approx(1)
 
 
+def test_a_deterministic_code_with_a_prior_is_held_against_it(subject_of, ae):
+    """A Wasserstein autoencoder's codes have no spread, and are drawn to N(0, I) all the same."""
+    found = by_name(coverage(subject_of("wae", 2, hidden=64)))
+    assert all(metric.value is not None for metric in found.values())
+    # Nobody asked an autoencoder's codes to be there: told that they were to, it is far off.
+    far = Subject(ae.model, ae.context, seed=0)
+    far.model = NormalPrior(ae.model)
+    assert found["overlap_prior"].value > by_name(coverage(far))["overlap_prior"].value + 0.1
+
+
+class NormalPrior:
+    """A model that claims its codes to follow N(0, I)."""
+
+    normal_prior = True
+
+    def __init__(self, model):
+        self.encode, self.decode = model.encode, model.decode
+
+
 class Encoder:
     """Unit vectors for codes, and no decoder."""
 

@@ -15,6 +15,7 @@ from latentbench.analysis.likelihood import (
     likelihood,
     log_likelihood,
     observed,
+    uniform_kl,
 )
 from latentbench.analysis.measurement import ANALYSES
 from latentbench.analysis.subject import Subject, to_float
@@ -69,6 +70,15 @@ def x(draws):
 def test_with_the_exact_posterior_every_bound_is_log_p(x, k, chunk, draws):
     model = LinearGaussian()
     torch.testing.assert_close(log_likelihood(model, x, k, chunk=chunk, generator=draws), model.exact(x))
+
+
+def test_the_kl_to_the_uniform_distribution_by_hand():
+    sizes = [3, 5]
+    uniform = torch.full((15,), 1 / 15, dtype=torch.float64).log()
+    certain = torch.zeros(15, dtype=torch.float64)
+    certain[7] = 1.0
+    expected = torch.nn.functional.kl_div(uniform, certain, reduction="sum").item()
+    assert uniform_kl(sizes) == pytest.approx(expected, rel=1e-12)
 
 
 def test_elbo_falls_short_by_the_kl_to_the_posterior(x, draws):
