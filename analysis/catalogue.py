@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from latentbench.analysis import (  # noqa: F401  (each registers an analysis and its metrics)
+    codebook,
     coverage,
     embedding,
     estimators,
@@ -25,6 +26,7 @@ ANALYSES.arrange(
     [
         "reconstruction",
         "likelihood",
+        "codebook",
         "importance",
         "training",
         "estimators",
