@@ -62,6 +62,9 @@ def run(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="How many seeds; the suite's own if not given.")
     ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Train for so many epochs; each model's own if not given.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Cases at once; as many as there are cores if not given.")
@@ -85,7 +88,7 @@ def run(
     from latentbench.bench.progress import watcher
     from latentbench.bench.runner import Options, run_suite
     from latentbench.bench.store import Store
-    from latentbench.bench.suite import load
+    from latentbench.bench.suite import load, with_epochs
 
     options = Options(
         seeds=seeds,
@@ -97,7 +100,7 @@ def run(
         allow_pickle=allow_pickle,
     )
     store = Store(results)
-    loaded = load(suite)
+    loaded = load(suite) if epochs is None else with_epochs(load(suite), epochs)
     try:
         with watcher(err) as watch:
             done = run_suite(loaded, store, options, watch)

@@ -34,6 +34,13 @@ def test_a_model_may_override_the_recipe():
     assert [(entry.recipe.epochs, entry.recipe.batch_size) for entry in parsed.entries] == [(2, 64), (9, 64)]
 
 
+def test_other_epochs_change_nothing_else():
+    parsed = parse(GOOD)
+    longer = suite.with_epochs(parsed, 7)
+    assert {entry.recipe.epochs for entry in longer.entries} == {7}
+    assert suite.with_epochs(longer, parsed.entries[0].recipe.epochs) == parsed
+
+
 @pytest.mark.parametrize("name", suite.names())
 def test_every_shipped_suite_is_valid(name):
     assert suite.load(name).entries
