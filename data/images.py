@@ -10,7 +10,7 @@ from torch import Tensor, int64, uint8
 
 from latentbench.data.errors import DataError
 
-SMALLEST_SIDE, LARGEST_SIDE = 8, 128
+SMALLEST_SIDE, LARGEST_SIDE = 8, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Split:
 class ImageData:
     """A data set held in memory.
 
-    `images` are uint8 in 0–255, square, 8 to 128 pixels a side, with 1 or 3 channels; `classes`
+    `images` are uint8 in 0–255, square, 8 to 256 pixels a side, with 1 or 3 channels; `classes`
     name the labels in order, and are empty where neither split has labels. Raises `DataError` for
     anything else.
     """

@@ -30,7 +30,7 @@ class Source:
 def load(name: str, *, size: int | None = None) -> ImageData:
     """Load a data set: a registered name (see `DATASETS`) or `folder:PATH`.
 
-    `size` asks for images of `size` x `size` pixels, 8 to 128; a suffix `?size=32` on the name says
+    `size` asks for images of `size` x `size` pixels, 8 to 256; a suffix `?size=32` on the name says
     the same where there is only one string. A folder's images are scaled and cropped to 28 pixels
     unless told otherwise (see `latentbench.data.folder` for layouts and channels); a named data set
     keeps its own size.

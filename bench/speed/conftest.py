@@ -55,14 +55,23 @@ def side_by_side(benchmark):
 
 
 @pytest.fixture
-def say(capsys):
-    """`say(what, outcome, rival)` prints past pytest's capture: the ratio is the result."""
+def say(benchmark, capsys):
+    """`say(what, outcome, rival, reached)` prints past pytest's capture: the ratio is the result.
 
-    def say(what: str, outcome: Outcome, rival: str, values: str) -> None:
+    The words go with the record too, so that a table can be made of it.
+    """
+
+    def say(what: str, outcome: Outcome, rival: str, reached: str) -> None:
+        benchmark.extra_info.update(what=what, rival=rival, reached=reached)
         with capsys.disabled():
             print(
                 f"\n{what}: {outcome.seconds:.2f} s against {outcome.rival_seconds:.2f} s for {rival}, "
-                f"ratio {outcome.ratio:.2f}; {values}"
+                f"ratio {outcome.ratio:.2f}; {reached}"
             )
 
     return say
+
+
+def pytest_benchmark_update_machine_info(machine_info):
+    """A record names the hardware, not the machine."""
+    machine_info.pop("node", None)

@@ -4,9 +4,6 @@ Run with `pytest bench/speed -k metrics -s`. Every case prints the ratio (rival'
 the values both reached, so that a fast wrong answer shows.
 """
 
-import statistics
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -26,25 +23,22 @@ def features():
     return real, fake
 
 
-def test_metrics_precision_recall_density_coverage(benchmark, capsys):
+def test_metrics_precision_recall_density_coverage(side_by_side, say):
     real, fake = features()
+    as_arrays = real.double().numpy(), fake.double().numpy()
 
     def ours():
         return (*precision_recall(real, fake, k=5), *density_coverage(real, fake, k=5))
 
-    values = benchmark.pedantic(ours, rounds=ROUNDS, warmup_rounds=1)
-    rival_seconds, rival = [], {}
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        rival = prdc.compute_prdc(real.double().numpy(), fake.double().numpy(), nearest_k=5)
-        rival_seconds.append(time.perf_counter() - started)
-    expected = [rival[name] for name in ("precision", "recall", "density", "coverage")]
-    assert np.asarray(values) == pytest.approx(expected, abs=1e-6)
-    seconds = benchmark.stats.stats.median
-    ratio = statistics.median(rival_seconds) / seconds
-    with capsys.disabled():
-        print(
-            f"\nprecision, recall, density, coverage, {COUNT:,} x {COUNT:,} x {DIMENSIONS}: "
-            f"{seconds:.2f} s against prdc's {statistics.median(rival_seconds):.2f} s, ratio {ratio:.1f}; "
-            f"values {', '.join(f'{value:.4f}' for value in values)} in both"
-        )
+    def rival():
+        values = prdc.compute_prdc(*as_arrays, nearest_k=5)
+        return [values[name] for name in ("precision", "recall", "density", "coverage")]
+
+    found = side_by_side(ours, rival, rounds=ROUNDS)
+    assert np.asarray(found.value) == pytest.approx(found.rival_value, abs=1e-6)
+    say(
+        f"precision, recall, density, coverage of {COUNT:,} against {COUNT:,} points, D = {DIMENSIONS}",
+        found,
+        "prdc",
+        f"the same {', '.join(f'{value:.4f}' for value in found.value)}",
+    )

@@ -45,8 +45,8 @@ def test_data_strings(text, source):
         ("mnist?size=", "'size=' is not understood; allowed: .size=PIXELS"),
         ("mnist?size=-3", "not understood"),
         ("mnist?sise=28", "not understood"),
-        ("mnist?size=7", "size must be 8 to 128 px, got 7"),
-        ("folder:/a?size=129", "size must be 8 to 128 px, got 129"),
+        ("mnist?size=7", "size must be 8 to 256 px, got 7"),
+        ("folder:/a?size=257", "size must be 8 to 256 px, got 257"),
     ],
 )
 def test_data_strings_that_are_refused(text, message):
@@ -62,7 +62,7 @@ def test_size_given_in_either_way_is_the_same_data():
     assert load("digits?size=16", size=16).fingerprint == by_option.fingerprint
     with pytest.raises(DataError, match="size given twice, as 16 and as 12"):
         load("digits?size=16", size=12)
-    with pytest.raises(DataError, match="8 to 128 px, got 0"):
+    with pytest.raises(DataError, match="8 to 256 px, got 0"):
         load("digits", size=0)
 
 
