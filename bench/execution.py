@@ -133,13 +133,15 @@ def measure(progress: Progress, place: Place, *, exclusive: bool) -> Progress:
     """
     names = [name for name in progress.case.analyses if ANALYSES[name].exclusive == exclusive]
     if progress.checkpoint is None:
-        for name in names:
-            progress.add(ANALYSES[name].all_missing(f"not measured: {progress.reason}"), name)
-        return progress
+        return _not_measured(progress, names)
     if not names:
         return progress
     began = time.perf_counter()
-    subject = _subject(progress.case, progress.checkpoint, place)
+    try:
+        subject = _subject(progress.case, progress.checkpoint, place)
+    except Exception as error:
+        _fail(progress, "loading the trained model", error)
+        return _not_measured(progress, names)
     for name in names:
         try:
             progress.add(ANALYSES[name].measure(subject), name)
@@ -147,6 +149,13 @@ def measure(progress: Progress, place: Place, *, exclusive: bool) -> Progress:
             progress.add(ANALYSES[name].all_missing(f"failed: {_one_line(error)}"), name)
             _fail(progress, name, error)
     progress.evaluate_seconds += time.perf_counter() - began
+    return progress
+
+
+def _not_measured(progress: Progress, names: Sequence[str]) -> Progress:
+    """Every metric of these analyses null, for the reason that the case has."""
+    for name in names:
+        progress.add(ANALYSES[name].all_missing(f"not measured: {progress.reason}"), name)
     return progress
 
 

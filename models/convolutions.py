@@ -37,10 +37,10 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         if input.device.type != "cpu" or height * width > FEW_POSITIONS or output_size is not None:
             return super().forward(input, output_size)
         kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
-        sides = [
+        first, second = (
             (side - 1) * stride - 2 * padding + kernel + self.output_padding[0] for side in (height, width)
-        ]
+        )
         rows = input.flatten(2).transpose(1, 2).reshape(batch * height * width, channels)
         patches = (rows @ self.weight.flatten(1)).view(batch, height * width, -1).transpose(1, 2)
-        out = F.fold(patches, sides, kernel, padding=padding, stride=stride)
+        out = F.fold(patches, (first, second), kernel, padding=padding, stride=stride)
         return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
