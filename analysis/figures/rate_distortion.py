@@ -50,7 +50,7 @@ def _likelihood(spec: ModelSpec) -> str:
         return f"Gaussian likelihood, {sigma} σ"
     if sigma is not None:
         return f"Gaussian likelihood, σ² = {sigma**2:.3g}"
-    return f"{(likelihood or 'unstated').capitalize()} likelihood"
+    return f"{likelihood.capitalize()} likelihood" if likelihood else "Squared error"
 
 
 def _beta(spec: ModelSpec) -> str:
