@@ -1,9 +1,11 @@
 """Finite scalar quantisation: every dimension of the code is rounded to one of a few levels.
 
-The paper bounds the encoder's numbers as they are. Behind a plain MLP they then drift together, in the
-first steps, to where tanh is flat, and every image gets one code: 8 dimensions of 5 levels, 10,000 MNIST
-digits, learning rate 2e-3, ended at the error of the mean image, 52.7. So the numbers are standardised
-over the batch first (28.6, an autoencoder 27.9), and over the train images once training is done.
+The paper bounds the encoder's numbers as they are. While the decoder has yet to learn the mean image they
+then drift together to where tanh is flat, and every image gets one code: 8 dimensions of 5 levels behind
+16 channels of backbone `conv`, 10,000 MNIST digits, 5 epochs, ended at the error of the mean image, 53.0. So
+the numbers are standardised over the batch first (35.2; an autoencoder 33.8), and over the train images
+once training is done. A decoder that starts at the mean image hardly needs it (backbone `mlp`, 128 units:
+26.6 without, 26.0 with). One seed each.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def test_training_lowers_the_error_and_uses_many_codes(digits, spec):
         test_error = (model.decode(codes) - x).square().flatten(1).sum(1).mean().item()
         indices = model.indices(codes)
     mean_image = (x - x.mean(0)).square().flatten(1).sum(1).mean().item()
-    assert error[-20:].mean() < 0.25 * error[:5].mean()
+    assert error[-20:].mean() < 0.5 * error[:5].mean()
     assert test_error < 0.6 * mean_image
     # What the model is for use is what it was in training.
     assert test_error == pytest.approx(float(error[-20:].mean()), rel=0.15)
@@ -294,6 +294,15 @@ def test_a_vq_vae_is_never_stacked():
 
 
 # Finite scalar quantisation
+
+
+def test_codes_do_not_collapse_where_the_decoder_starts_anywhere(digits):
+    """Backbone `conv` does not start at the mean image: unstandardised, every image got one code there."""
+    settings = {"family": "fsq", "latent_dim": 4, "backbone": "conv", "hidden": 4}
+    model, _ = trained(digits, epochs=3, **settings)
+    x = digits.test.images.float() / 255
+    used = [len(values.unique()) for values in model.indices(model.encode(x).mean).T]
+    assert min(used) >= 4
 
 
 @pytest.mark.parametrize("levels", [2, 3, 4, 5, 8, 1000])
