@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import Registry
-from latentbench.models.convolutions import Conv2d, ConvTranspose2d
+from latentbench.models.convolutions import Conv2d
 
 ImageShape = tuple[int, int, int]
 
@@ -109,7 +109,7 @@ class ConvDecoder(nn.Module):
         for block, (before, after) in enumerate(pairwise(widths)):
             # An even target is one more than twice the map's side less one.
             odd = sides[block + 1] % 2
-            layers.append(ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1 - odd))
+            layers.append(nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1 - odd))
             layers.append(nn.ReLU())
         self.layers = nn.Sequential(*layers[:-1])
 
@@ -142,13 +142,13 @@ def book_decoder(image_shape: ImageShape, latent_dim: int) -> nn.Module:
     return nn.Sequential(
         nn.Linear(latent_dim, widest * 4 * 4),
         nn.Unflatten(1, (widest, 4, 4)),
-        ConvTranspose2d(widest, wide, 3, stride=2, padding=1),
+        nn.ConvTranspose2d(widest, wide, 3, stride=2, padding=1),
         nn.BatchNorm2d(wide),
         nn.ReLU(),
-        ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1),
+        nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1),
         nn.BatchNorm2d(narrow),
         nn.ReLU(),
-        ConvTranspose2d(narrow, image_shape[0], 3, stride=2, padding=1, output_padding=1),
+        nn.ConvTranspose2d(narrow, image_shape[0], 3, stride=2, padding=1, output_padding=1),
     )
 
 

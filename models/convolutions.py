@@ -1,7 +1,7 @@
-"""Convolutions that are quick on small maps, where a CPU's general kernels are several times too slow.
+"""A convolution that is quick on small maps, where a CPU's general kernels are several times too slow.
 
-On a map of a few pixels a convolution is a matrix product over its patches. The weights, their names and
-the result, to rounding, are those of torch's own layers; larger maps and GPUs are left to them.
+Where few pixels come out a convolution is a matrix product over its patches. The weights, their names
+and the result, to rounding, are those of torch's own layer; larger maps and GPUs are left to it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FEW_POSITIONS = 16
-"""Pixels of the smaller of the two maps up to which the matrix product was measured to win."""
+"""Pixels that come out up to which the matrix product was measured to win, in the backward pass most."""
 
 
 class Conv2d(nn.Conv2d):
@@ -26,21 +26,3 @@ class Conv2d(nn.Conv2d):
         rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(len(input) * height * width, -1)
         out = F.linear(rows, self.weight.flatten(1), self.bias)
         return out.view(len(input), height, width, -1).permute(0, 3, 1, 2)
-
-
-class ConvTranspose2d(nn.ConvTranspose2d):
-    """`nn.ConvTranspose2d` of a square kernel, with equal stride and padding on both axes."""
-
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """`[B, C, H, W]` to `[B, C', H', W']`."""
-        batch, channels, height, width = input.shape
-        if input.device.type != "cpu" or height * width > FEW_POSITIONS or output_size is not None:
-            return super().forward(input, output_size)
-        kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
-        first, second = (
-            (side - 1) * stride - 2 * padding + kernel + self.output_padding[0] for side in (height, width)
-        )
-        rows = input.flatten(2).transpose(1, 2).reshape(batch * height * width, channels)
-        patches = (rows @ self.weight.flatten(1)).view(batch, height * width, -1).transpose(1, 2)
-        out = F.fold(patches, (first, second), kernel, padding=padding, stride=stride)
-        return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
