@@ -140,10 +140,10 @@ def provenance(run: Run, store: Store) -> str:
     )
     hardware = where["gpu"] or f"{where['cpu_cores']} cores of {where['cpu']}"
     seconds = [s for r in run.last_records for s in (r.seconds.train, r.seconds.evaluate) if s is not None]
-    seeds = len({r.seed for r in run.last_records})
+    seeds, cases = len({r.seed for r in run.last_records}), len(run.last_records)
     return (
         f"Run `{run.stem}`: {record.data.train:,} train and {record.data.test:,} test images, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}, {len(run.last_records)} cases in {sum(seconds):.0f} s of "
+        f"{seeds} seed{'s' if seeds > 1 else ''}, {cases} case{'s' if cases > 1 else ''} in {sum(seconds):.0f} s of "
         f"training and measuring on {hardware}, torch {where['packages']['torch']}; "
         f"{'± is the 95 % interval over seeds' if seeds > 1 else '± is 1.96 standard errors'}."
     )
