@@ -143,8 +143,8 @@ def provenance(run: Run, store: Store) -> str:
     seeds, cases = len({r.seed for r in run.last_records}), len(run.last_records)
     return (
         f"Run `{run.stem}`: {record.data.train:,} train and {record.data.test:,} test images, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}, {cases} case{'s' if cases > 1 else ''} in {sum(seconds):.0f} s of "
-        f"training and measuring on {hardware}, torch {where['packages']['torch']}; "
+        f"{seeds} seed{'s' if seeds > 1 else ''}, {cases} case{'s' if cases > 1 else ''} in "
+        f"{sum(seconds):.0f} s of training and measuring on {hardware}, torch {where['packages']['torch']}; "
         f"{'± is the 95 % interval over seeds' if seeds > 1 else '± is 1.96 standard errors'}."
     )
 
