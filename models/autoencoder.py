@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
@@ -19,9 +18,6 @@ from latentbench.models.family import GradientFamily
 from latentbench.models.protocols import Posterior
 from latentbench.models.spec import ModelSpec
 from latentbench.models.stacking import stack_width
-
-DARKEST = 0.01
-"""Where a pixel is always black its bias starts at this grey value, whose logit is finite."""
 
 Count = Annotated[int, Field(ge=1, strict=True)]
 
@@ -118,17 +114,6 @@ class GradientAutoencoder(GradientFamily):
         del batch_size
         return {}
 
-    @torch.no_grad()
-    def prepare(self, data: ImageData) -> None:
-        """A decoder with a bias for each pixel starts at the mean image, as in Burda et al.'s code.
-
-        Otherwise the first hundreds of steps go into learning it while dimensions of the code are given
-        up: on binarised MNIST (2×200 units, 50 dimensions, 100 epochs, one seed) that cost 0.8 nats.
-        """
-        last = [layer for layer in self.decoder.modules() if isinstance(layer, nn.Linear)][-1]
-        if last.out_features == math.prod(self.image_shape):
-            last.bias.copy_(_mean_image(data).clamp(DARKEST, 1 - DARKEST).logit().flatten())
-
     def training_tensors(self, data: ImageData) -> tuple[Tensor, ...]:
         """The train images."""
         return (data.train.images,)
@@ -140,12 +125,6 @@ class GradientAutoencoder(GradientFamily):
     def forward(self, step: Step) -> dict[str, Tensor]:
         """`loss` on a batch of uint8 images."""
         return self.loss(step.rows[0].float() / 255, step)
-
-
-def _mean_image(data: ImageData) -> Tensor:
-    """Mean of the train images, in [0, 1], `[C, H, W]`."""
-    sums = [chunk.float().sum(0) for chunk in data.train.images.split(1000)]
-    return torch.stack(sums).sum(0) / (255 * len(data.train))
 
 
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:

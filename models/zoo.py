@@ -65,7 +65,7 @@ __all__ = [
 
 FAMILIES.arrange(["pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "vq", "fsq", "clip", "import"])
 
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 """Part of a checkpoint's address: raise it when a change to training changes the weights."""
 
 BYTES_PER_PARAMETER = 16

@@ -4,8 +4,8 @@ The paper bounds the encoder's numbers as they are. While the decoder has yet to
 then drift together to where tanh is flat, and every image gets one code: 8 dimensions of 5 levels behind
 16 channels of backbone `conv`, 10,000 MNIST digits, 5 epochs, ended at the error of the mean image, 53.0. So
 the numbers are standardised over the batch first (35.2; an autoencoder 33.8), and over the train images
-once training is done. A decoder that starts at the mean image hardly needs it (backbone `mlp`, 128 units:
-26.6 without, 26.0 with). One seed each.
+once training is done. With a decoder that starts at the mean image it hardly matters (backbone `mlp`, 128
+units: 26.6 without, 26.0 with). One seed each.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class FSQ(DiscreteCodeAutoencoder):
     """Autoencoder on the squared error, each dimension of its code rounded to one of `levels` values.
 
     The codes lie in [−1, 1]: the integers over ⌊levels / 2⌋. There is no codebook to learn, and no loss
-    but the reconstruction's. A member of a stack equals a model trained alone to rounding until a number
-    on the edge of two levels falls to the other side.
+    but the reconstruction's. It is not stacked: a number on the edge of two levels may fall to the other
+    side by rounding alone, and a member would then part from what it learns by itself.
     """
 
     Spec: ClassVar[type[ModelSpec]] = FSQSpec
-    stacked_over: ClassVar[tuple[str, ...] | None] = ()
+    stacked_over: ClassVar[tuple[str, ...] | None] = None
     paper: ClassVar[str] = "Mentzer et al. 2023, arXiv:2309.15505"
 
     centre: Tensor

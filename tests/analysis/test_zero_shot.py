@@ -20,14 +20,16 @@ from latentbench.data.captions import captioned_digits
 from latentbench.models.family import FAMILIES
 from latentbench.models.recipe import Recipe
 from latentbench.models.tokenizer import Tokenizer
-from latentbench.models.zoo import model_spec, train_or_load
+from latentbench.models.zoo import Training, model_spec, train_or_load
 
 CHANCE = 1 / 90
 
 
 @pytest.fixture(scope="module")
 def pca_16(mnist):
-    trained = train_or_load(model_spec(family="pca", latent_dim=16), mnist, Recipe(), seed=0, use_cache=False)
+    trained = train_or_load(
+        Training(model_spec(family="pca", latent_dim=16), Recipe(), 0), mnist, use_cache=False
+    )
     return Subject(trained.model, DataContext(mnist, None), seed=0)
 
 
