@@ -13,7 +13,7 @@ from latentbench.models.protocols import Posterior
 
 @pytest.fixture(scope="module")
 def vq(subject_of):
-    return subject_of("vq", 4, hidden=64, codes=32)
+    return subject_of("vq", 4, hidden=64, codes=32, epochs=40)
 
 
 @pytest.fixture(scope="module")
