@@ -20,6 +20,7 @@ from latentbench.models.spec import ModelSpec
 from latentbench.models.stacking import stack_width
 
 Count = Annotated[int, Field(ge=1, strict=True)]
+Weight = Annotated[float, Field(ge=0)]
 
 
 class AutoencoderSpec(ModelSpec):
@@ -65,7 +66,7 @@ class GradientAutoencoder(GradientFamily):
     Spec: ClassVar[type[ModelSpec]] = AutoencoderSpec
     codes_per_dim: ClassVar[int] = 1
     stacked_over: ClassVar[tuple[str, ...] | None] = ("latent_dim",)
-    """Settings in which the members of a stack may differ; None for a family that is not stacked."""
+    """Settings in which the members of a stack may differ, a buffer each; None for a family not stacked."""
 
     def __init__(self, spec: AutoencoderSpec, image_shape: ImageShape) -> None:
         super().__init__()
@@ -75,6 +76,10 @@ class GradientAutoencoder(GradientFamily):
         self.image_shape = image_shape
         self.encoder, features = backbone.encoder(image_shape, **settings)
         self.to_code = nn.Linear(features, self.codes_per_dim * spec.latent_dim)
+        # What the members of a stack may differ in is a number of each of them, as its weights are.
+        for name in self.stacked_over or ():
+            if name != "latent_dim":
+                self.register_buffer(name, torch.tensor(float(spec.setting(name))), persistent=False)
         self.decoder = backbone.decoder(image_shape, spec.latent_dim, **settings)
 
     @classmethod

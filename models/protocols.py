@@ -32,7 +32,11 @@ class Posterior:
         noise = torch.randn(
             self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
         )
-        return self.mean + noise * (0.5 * self.log_var).exp()
+        return self.at(noise)
+
+    def at(self, noise: Tensor) -> Tensor:
+        """mean + σ · noise, for standard normal `noise` `[..., B, D]`; the mean of a point posterior."""
+        return self.mean if self.log_var is None else self.mean + noise * (0.5 * self.log_var).exp()
 
     def kl(self) -> Tensor | None:
         """KL(q(z | x) ‖ N(0, I)) per dimension, nats, `[B, D]`; None for a point posterior: it has none."""

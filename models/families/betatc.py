@@ -48,11 +48,6 @@ class BetaTCVAE(GaussianCodeAutoencoder):
     beta: Tensor
     gamma: Tensor
 
-    def __init__(self, spec: BetaTCSpec, image_shape: ImageShape) -> None:
-        super().__init__(spec, image_shape)
-        for name in ("alpha", "beta", "gamma"):
-            self.register_buffer(name, torch.tensor(float(spec.setting(name))), persistent=False)
-
     @classmethod
     def values_of_a_step(cls, spec: ModelSpec, batch_size: int, image_shape: ImageShape) -> int:
         """Besides the images, every code's density under every posterior of the batch, a few times over."""
@@ -64,7 +59,7 @@ class BetaTCVAE(GaussianCodeAutoencoder):
         x = self.observed(x, step)
         posterior = self.encode(x)
         assert posterior.log_var is not None
-        z = posterior.mean + step.draws["code"] * (0.5 * posterior.log_var).exp()
+        z = posterior.at(step.draws["code"])
         reconstruction = -self.log_likelihood(x, z).mean()
         information, correlation, dimensions = kl_parts(
             z, posterior.mean, posterior.log_var, examples=step.examples, in_use=self.in_use

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -53,7 +52,6 @@ class DAE(GradientAutoencoder):
     def __init__(self, spec: DAESpec, image_shape: ImageShape) -> None:
         super().__init__(spec, image_shape)
         self.corruption = spec.corruption
-        self.register_buffer("noise", torch.tensor(float(spec.noise)), persistent=False)
 
     def draws(self, batch_size: int) -> dict[str, Draw]:
         """The corruption: a normal number for each value, or a uniform one for each pixel."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from latentbench.models.autoencoder import AutoencoderSpec, GradientAutoencoder, squared_error
-from latentbench.models.backbones import ImageShape
+from latentbench.models.autoencoder import AutoencoderSpec, GradientAutoencoder, Weight, squared_error
 from latentbench.models.engine import Step
 from latentbench.models.family import FAMILIES
 from latentbench.models.spec import ModelSpec
-
-Weight = Annotated[float, Field(ge=0)]
 
 
 class RAESpec(AutoencoderSpec):
@@ -45,11 +41,6 @@ class RAE(GradientAutoencoder):
 
     code_weight: Tensor
     decoder_weight: Tensor
-
-    def __init__(self, spec: RAESpec, image_shape: ImageShape) -> None:
-        super().__init__(spec, image_shape)
-        self.register_buffer("code_weight", torch.tensor(float(spec.code_weight)), persistent=False)
-        self.register_buffer("decoder_weight", torch.tensor(float(spec.decoder_weight)), persistent=False)
 
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
         """The penalised error, and its three parts before they are weighted."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
-from latentbench.models.autoencoder import AutoencoderSpec, GradientAutoencoder
+from latentbench.models.autoencoder import AutoencoderSpec, GradientAutoencoder, Weight
 from latentbench.models.backbones import ImageShape
 from latentbench.models.engine import Draw, Step
 from latentbench.models.family import FAMILIES
@@ -32,7 +32,6 @@ FINISHING_BATCH = 1000
 DARKEST = 0.01
 """Where a pixel is always black its bias starts at this grey value, whose logit is finite."""
 
-Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -175,17 +174,12 @@ class VAE(GaussianCodeAutoencoder):
 
     beta: Tensor
 
-    def __init__(self, spec: VAESpec, image_shape: ImageShape) -> None:
-        super().__init__(spec, image_shape)
-        self.register_buffer("beta", torch.tensor(float(spec.beta)), persistent=False)
-
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
         """The penalised negative ELBO, its reconstruction term and its KL term, nats per image."""
         x = self.observed(x, step)
         posterior = self.encode(x)
         assert posterior.log_var is not None
-        z = posterior.mean + step.draws["code"] * (0.5 * posterior.log_var).exp()
-        reconstruction = -self.log_likelihood(x, z).mean()
+        reconstruction = -self.log_likelihood(x, posterior.at(step.draws["code"])).mean()
         kl = kl_standard_normal(posterior.mean, posterior.log_var).mean(0)
         return {
             "loss": reconstruction + self.kl_penalty(kl, step.progress),

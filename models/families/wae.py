@@ -45,7 +45,6 @@ class WAE(GradientAutoencoder):
 
     def __init__(self, spec: WAESpec, image_shape: ImageShape) -> None:
         super().__init__(spec, image_shape)
-        self.register_buffer("mmd_weight", torch.tensor(float(spec.mmd_weight)), persistent=False)
         # The model's own width, also where a stack pads its codes.
         self.register_buffer("dims", torch.tensor(float(spec.latent_dim)), persistent=False)
 
