@@ -16,7 +16,7 @@ from latentbench.analysis.intervals import binomial_se, standard_error
 from latentbench.analysis.judge import NO_JUDGE, JudgedImages
 from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
 from latentbench.analysis.metric import Metric, MetricDefinition, define
-from latentbench.analysis.neighbours import nearest, rounding, squared_distances
+from latentbench.analysis.neighbours import Balls, distances, nearest, within
 from latentbench.analysis.subject import NEIGHBOURS, NO_DECODER, SAMPLERS, Subject, to_uint8
 
 MANIFOLD_K, DENSITY_K = 3, NEIGHBOURS
@@ -262,21 +262,18 @@ def neighbourhoods(
     if real_distances is None:
         real_distances = nearest(real, real, max(manifold_k, density_k), exclude_self=True)[0]
     fake_distances = nearest(fake, fake, manifold_k, exclude_self=True)[0]
-    # A point at exactly the radius is outside; rounding must not let it in.
-    tie = rounding(fake, real)
-    manifold_ball = real_distances[:, manifold_k - 1].square() - tie
-    density_ball = real_distances[:, density_k - 1].square() - tie
-    sample_ball = fake_distances[:, -1].square() - tie
-
-    precise, density = torch.empty(len(fake), dtype=torch.bool), torch.empty(len(fake), dtype=torch.float64)
-    recalled = torch.zeros(len(real), dtype=torch.bool)
-    closest = torch.full((len(real),), torch.inf, dtype=torch.float64)
-    for rows, squared in squared_distances(fake, real):
-        precise[rows] = (squared < manifold_ball).any(1)
-        density[rows] = (squared < density_ball).sum(1, dtype=torch.int32) / density_k
-        recalled |= (squared < sample_ball[rows].unsqueeze(1)).any(0)
-        closest = torch.minimum(closest, squared.amin(0))
-    return Neighbourhoods(precise, recalled, density, closest < density_ball)
+    manifold_radius, density_radius = real_distances[:, manifold_k - 1], real_distances[:, density_k - 1]
+    precise, covered = (torch.zeros(len(points), dtype=torch.bool) for points in (fake, real))
+    density = torch.zeros(len(fake), dtype=torch.float64)
+    widest = Balls(real, torch.maximum(manifold_radius, density_radius))
+    for sample, ball in widest.members(fake):
+        apart = distances(fake, real, sample, ball)
+        precise[sample[within(apart, manifold_radius[ball])]] = True
+        dense = within(apart, density_radius[ball])
+        density += sample[dense].bincount(minlength=len(fake)) / density_k
+        covered[ball[dense]] = True
+    recalled = Balls(fake, fake_distances[:, -1]).hold(real)
+    return Neighbourhoods(precise, recalled, density, covered)
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = MANIFOLD_K) -> tuple[float, float]:

@@ -1,20 +1,31 @@
-"""Exact nearest neighbours, in blocks: memory O(chunk · N), arithmetic in one matrix product per block.
+"""Exact nearest neighbours and ball members, in blocks: memory O(chunk · N), one matrix product a block.
 
-‖x − y‖² = ‖x‖² + ‖y‖² − 2 x·y is fast and loses digits when the norms are large against the distance.
-So points are centred first, and the distances that are handed back are computed again from differences:
-a point's distance to its duplicate is exactly 0.
+‖x − y‖² = ‖x‖² + ‖y‖² − 2 x·y in float32 is fast and loses digits. So here it only rules out: made smaller by
+more than its rounding error it is a lower bound, and every pair that the bound leaves in doubt is decided
+by its difference in float64. A point's distance to its duplicate is exactly 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK = 250
+GROUP = 64
+"""Points whose least bound is looked at first: that of most groups rules out all of them."""
+HUGE = 1e30
+PAIRS = 100_000
+"""Pairs whose differences are taken at a time."""
 SPARE = 2
-"""Candidates beyond k kept in float32, so that two near-equal distances cannot swap across rank k."""
+"""Candidates beyond k, so that rounding seldom leaves in doubt which are the k nearest."""
+ERROR = 16 * torch.finfo(torch.float32).eps
+"""The product's rounding error is below this share of ‖x‖² + ‖y‖², up to about a thousand dimensions."""
+TIE = 1e-10
+"""Relative difference below which two float64 distances are equal."""
 
 
 def nearest(
@@ -22,11 +33,9 @@ def nearest(
 ) -> tuple[Tensor, Tensor]:
     """The k nearest `points` `[N, D]` of every one of `queries` `[M, D]`, by Euclidean distance.
 
-    Returns distances, ascending, and int64 indices, both `[M, k]`. With `exclude_self`, queries and
-    points are the same set and query i skips point i (but not its duplicates). The search runs in the
-    inputs' precision; the distances returned are exact to it. In float32 the neighbours found are
-    the true ones up to relative differences of about 1e-6 of the spread; hand over float64 where
-    that matters. Raises ValueError for a k that is not 1 … the number of points to choose from, for
+    Returns distances, ascending, in the inputs' precision, and int64 indices, both `[M, k]`. With
+    `exclude_self`, queries and points are the same set and query i skips point i (but not its
+    duplicates). Raises ValueError for a k that is not 1 … the number of points to choose from, for
     mismatched shapes, and for values that are not finite.
     """
     _check(queries, points)
@@ -35,45 +44,158 @@ def nearest(
         raise ValueError(f"exclude_self needs one set, got {len(queries)} queries and {len(points)} points")
     if not 1 <= k <= available:
         raise ValueError(f"k must be 1 to {available} (the points to choose from), got {k}")
+    x, y = _centred(queries.double(), points.double())
+    own = torch.arange(len(x), device=x.device) if exclude_self else None
     candidates = min(k + SPARE, available)
-    distances, indices = [], []
-    for rows, squared in squared_distances(queries, points, chunk=chunk):
-        if exclude_self:
-            diagonal = torch.arange(rows.start, rows.stop, device=squared.device)
-            squared[diagonal - rows.start, diagonal] = torch.inf
-        found = squared.topk(candidates, largest=False).indices
-        exact = (queries[rows].unsqueeze(1) - points[found]).norm(dim=2)
-        exact, order = exact.sort(dim=1, stable=True)
-        distances.append(exact[:, :k])
-        indices.append(found.gather(1, order[:, :k]))
-    return torch.cat(distances), torch.cat(indices)
+
+    found, apart, ruled_out = _search(x, y, candidates, own, chunk, torch.float32)
+    # Who was passed over is at least `ruled_out` away, squared: is that farther than the k-th?
+    doubtful = (ruled_out < apart[:, k - 1].square() * (1 + TIE)) & (candidates < available)
+    if doubtful.any():
+        again = None if own is None else own[doubtful]
+        found[doubtful], apart[doubtful], _ = _search(x[doubtful], y, candidates, again, chunk, torch.float64)
+    return apart[:, :k].to(queries.dtype), found[:, :k]
+
+
+def _search(
+    x: Tensor, y: Tensor, count: int, own: Tensor | None, chunk: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The `count` points `[M, count]` with the least bounds, nearest first, their distances, and the
+    greatest of their bounds, squared, `[M]`. Query i skips point `own[i]`."""
+    found, apart, bounds = [], [], []
+    for rows, groups in _bounds(x.to(dtype), y.to(dtype), chunk=chunk):
+        if own is not None:
+            groups.flatten(1)[torch.arange(len(groups), device=x.device), own[rows]] = torch.inf
+        bound, candidates = _least(groups, count)
+        exact, order = (x[rows].unsqueeze(1) - y[candidates]).norm(dim=2).sort(dim=1, stable=True)
+        found.append(candidates.gather(1, order))
+        apart.append(exact)
+        bounds.append(bound[:, -1].double())
+    return torch.cat(found), torch.cat(apart), torch.cat(bounds)
+
+
+def _least(groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` least values of every row of `[M, G, GROUP]`, ascending, and their places within the row.
+
+    They are in the `count` groups whose least values are the least, so only those are sorted.
+    """
+    chosen = groups.amin(2).topk(min(count, groups.shape[1]), largest=False).indices
+    values = groups.gather(1, chosen.unsqueeze(2).expand(-1, -1, GROUP)).flatten(1)
+    least, place = values.topk(count, largest=False)
+    return least, chosen.gather(1, place // GROUP) * GROUP + place % GROUP
+
+
+@dataclass(frozen=True, eq=False)
+class Balls:
+    """Open balls about `centres` `[N, D]` with `radii` `[N]`: a point at exactly the radius is outside.
+
+    Raises ValueError, as do its methods, for mismatched shapes and for values that are not finite.
+    """
+
+    centres: Tensor
+    radii: Tensor
+
+    def members(self, points: Tensor, *, chunk: int = CHUNK) -> Iterator[tuple[Tensor, Tensor]]:
+        """Which points `[M, D]` lie in which balls: blocks of pairs, int64 `[P]` each, point i and ball j."""
+        x, y, scales = self._prepared(points)
+        for rows, groups in _bounds(x.float(), y.float(), self.radii.float(), chunk=chunk):
+            i, group = (groups.amin(2) < 0).nonzero(as_tuple=True)
+            some, place = (groups[i, group] < 0).nonzero(as_tuple=True)
+            i, j = i[some], group[some] * GROUP + place
+            bound = groups.flatten(1)[i, j]
+            i = i + rows.start
+            inside = self._inside(x, y, scales, i, j, bound)
+            yield i[inside], j[inside]
+
+    def hold(self, points: Tensor, *, chunk: int = CHUNK) -> Tensor:
+        """Which points `[M, D]` lie in any ball, bool `[M]`."""
+        x, y, scales = self._prepared(points)
+        held = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+        for rows, groups in _bounds(x.float(), y.float(), self.radii.float(), chunk=chunk):
+            bounds = groups.flatten(1)
+            least, j = bounds.min(1)
+            i = torch.arange(rows.start, rows.stop, device=points.device)
+            held[rows] = self._inside(x, y, scales, i, j.clamp(max=len(y) - 1), least)
+            # The ball with the least bound may just miss a point that another one holds.
+            unsure = ((least < 0) & ~held[rows]).nonzero().squeeze(1)
+            row, j = (bounds[unsure] < 0).nonzero(as_tuple=True)
+            i = unsure[row] + rows.start
+            held[i[self._inside(x, y, scales, i, j, bounds[unsure][row, j])]] = True
+        return held
+
+    def _prepared(self, points: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Points and centres, centred, in float64; and the size of the terms in their bounds."""
+        _check(points, self.centres)
+        x, y = _centred(points.double(), self.centres.double())
+        return x, y, (x.square().sum(1), y.square().sum(1) + self.radii.double().square())
+
+    def _inside(
+        self, x: Tensor, y: Tensor, scales: tuple[Tensor, Tensor], i: Tensor, j: Tensor, bound: Tensor
+    ) -> Tensor:
+        """Whether point i is in ball j, bool `[P]`: by the bound where that is clear, else exactly."""
+        inside = bound.double() + 2 * ERROR * (scales[0][i] + scales[1][j]) < 0
+        unsure = ((bound < 0) & ~inside).nonzero().squeeze(1)
+        apart = distances(x, y, i[unsure], j[unsure])
+        inside[unsure] = within(apart, self.radii[j[unsure]].double())
+        return inside
+
+
+def distances(x: Tensor, y: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    """‖x_i − y_j‖ of pairs (i, j), int64 `[P]` each, from their differences: float64 `[P]`."""
+    pairs = zip(i.split(PAIRS), j.split(PAIRS), strict=True)
+    return torch.cat([(x[a].double() - y[b].double()).norm(dim=1) for a, b in pairs])
+
+
+def within(distance: Tensor, radius: Tensor) -> Tensor:
+    """Whether a float64 distance is less than a radius by more than rounding accounts for, bool."""
+    return distance < radius * (1 - TIE)
 
 
 def squared_distances(
     queries: Tensor, points: Tensor, *, chunk: int = CHUNK
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks of squared distances: pairs of a slice of rows and its block `[rows, N]`.
+    """Blocks of squared distances in the inputs' precision: pairs of a slice of rows and its `[rows, N]`.
 
-    Every block is written into the same memory: use it before asking for the next. Rounding is about
-    `rounding(queries, points)`, so a value may be slightly negative.
+    Every block is written into the same memory: use it before asking for the next. Rounding may make a
+    value slightly negative.
     """
-    centre = points.mean(0)
-    x, y = queries - centre, points - centre
-    # Ones and squared norms as two more coordinates let the product yield the distance itself.
-    x_norms, y_norms = x.square().sum(1, keepdim=True), y.square().sum(1, keepdim=True)
-    left = torch.cat([-2 * x, x_norms, torch.ones_like(x_norms)], dim=1)
-    right = torch.cat([y, torch.ones_like(y_norms), y_norms], dim=1).T
+    x, y = _centred(queries, points)
+    yield from _products(x, x.square().sum(1), y, y.square().sum(1), chunk)
+
+
+def _bounds(
+    x: Tensor, y: Tensor, radii: Tensor | None = None, *, chunk: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Blocks `[rows, G, GROUP]` of ‖x − y‖², less the squared radius about y if given, and less what rounding
+    may add: lower bounds in float32. Points run through the groups; the last is filled up with a huge number.
+    """
+    shrink = 1 - ERROR if x.dtype == torch.float32 else 1.0
+    y_norms = shrink * y.square().sum(1)
+    if radii is not None:
+        y_norms = y_norms - radii.square() / shrink
+    missing = -len(y) % GROUP
+    y, y_norms = F.pad(y, (0, 0, 0, missing)), F.pad(y_norms, (0, missing), value=HUGE)
+    for rows, block in _products(x, shrink * x.square().sum(1), y, y_norms, chunk):
+        yield rows, block.unflatten(1, (-1, GROUP))
+
+
+def _products(
+    x: Tensor, x_terms: Tensor, y: Tensor, y_terms: Tensor, chunk: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Blocks of x_terms + y_terms − 2 x·y, `[rows, N]`, in the same memory."""
+    # Ones and the terms as two more coordinates let the product yield the sum itself.
+    left = torch.cat([-2 * x, x_terms.unsqueeze(1), torch.ones_like(x_terms).unsqueeze(1)], dim=1)
+    right = torch.cat([y, torch.ones_like(y_terms).unsqueeze(1), y_terms.unsqueeze(1)], dim=1).T
     block = torch.empty(min(chunk, len(x)), len(y), dtype=x.dtype, device=x.device)
     for start in range(0, len(x), chunk):
         rows = slice(start, min(start + chunk, len(x)))
         yield rows, torch.mm(left[rows], right, out=block[: rows.stop - start])
 
 
-def rounding(queries: Tensor, points: Tensor) -> float:
-    """An upper bound of the rounding error in `squared_distances`: below it, two values are a tie."""
+def _centred(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Both less the points' mean: norms that are large against distances cost digits."""
     centre = points.mean(0)
-    largest = max(float((x - centre).square().sum(1).max()) for x in (queries, points))
-    return 16 * torch.finfo(points.dtype).eps * largest
+    return queries - centre, points - centre
 
 
 def _check(queries: Tensor, points: Tensor) -> None:

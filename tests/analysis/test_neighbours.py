@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentbench.analysis.neighbours import nearest, squared_distances
+from latentbench.analysis.neighbours import Balls, nearest, squared_distances
 
 
 def brute_force(queries, points):
@@ -50,6 +50,51 @@ def test_float32_finds_the_true_neighbours_of_shifted_points():
     distances, _ = nearest(points, points, 5, exclude_self=True)
     expected = brute_force(points, points).sort(dim=1).values[:, 1:6]
     torch.testing.assert_close(distances.double(), expected, rtol=1e-6, atol=0)
+
+
+def long_tailed(n, d, seed, dtype=torch.float64):
+    """Points whose norms run over six orders of magnitude: one precision does not fit all."""
+    scale = 10 ** gaussian(n, 1, seed=seed, dtype=torch.float64)
+    return (scale * gaussian(n, d, seed=seed + 1, dtype=torch.float64)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_near_points_are_told_apart_where_others_are_far_out(dtype):
+    queries, points = long_tailed(300, 2, 0, dtype), long_tailed(1000, 2, 2, dtype)
+    found, _ = nearest(queries, points, 5)
+    expected = brute_force(queries, points).sort(dim=1).values[:, :5]
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0)
+
+
+@given(
+    m=st.integers(1, 60),
+    n=st.integers(1, 150),
+    d=st.integers(1, 5),
+    chunk=st.integers(1, 70),
+    seed=st.integers(0, 2**31),
+    size=st.sampled_from([0.0, 0.3, 1.0, 1e3]),
+    make=st.sampled_from([lambda *a: gaussian(*a[:2], seed=a[2], dtype=torch.float64), long_tailed]),
+)
+@settings(max_examples=80, deadline=None)
+def test_balls_hold_what_brute_force_says(m, n, d, chunk, seed, size, make):
+    points, centres = make(m, d, seed), make(n, d, seed + 7)
+    radii = size * gaussian(n, 1, seed=seed + 3, dtype=torch.float64).abs().squeeze(1)
+    inside = brute_force(points, centres) < radii
+    balls = Balls(centres, radii)
+    pairs = [torch.stack(pair, dim=1) for pair in balls.members(points, chunk=chunk)]
+    assert torch.equal(torch.cat(pairs), inside.nonzero())
+    assert torch.equal(balls.hold(points, chunk=chunk), inside.any(1))
+
+
+@given(n=st.integers(1, 100), d=st.integers(1, 3), radius=st.integers(0, 4), seed=st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_a_point_at_exactly_the_radius_is_outside(n, d, radius, seed):
+    """On a lattice many distances equal the radius exactly."""
+    lattice = torch.randint(0, 5, (2, n, d), generator=torch.Generator().manual_seed(seed)).double()
+    inside = brute_force(*lattice) < radius
+    balls = Balls(lattice[1], torch.full((n,), float(radius)))
+    assert torch.equal(torch.cat([torch.stack(p, 1) for p in balls.members(lattice[0])]), inside.nonzero())
+    assert torch.equal(balls.hold(lattice[0]), inside.any(1))
 
 
 def test_self_is_skipped_and_its_duplicate_is_not():
