@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from latentbench.analysis.likelihood import active_units
 from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
 from latentbench.analysis.metric import Better, Metric, MetricDefinition, define
+from latentbench.analysis.moments import NO_VARIANCE, Whitening, moment_matched
 from latentbench.analysis.neighbours import nearest
 from latentbench.analysis.plane import plane_arrays
-from latentbench.analysis.subject import Subject, moment_matched
+from latentbench.analysis.subject import Subject
 from latentbench.models.protocols import Posterior
 from latentbench.models.seeds import derive, generator
 
@@ -44,8 +45,6 @@ CLASSIFIED = 8000
 FEWEST_CODES = 100
 NO_PRIOR = "a deterministic code has no prior"
 DISCRETE = "discrete code: a density is everywhere where codes are not"
-NO_VARIANCE = 1e-10
-"""Share of the largest variance below which a direction counts as constant."""
 
 
 class Estimate(NamedTuple):
@@ -201,24 +200,19 @@ class ClassifierFeatures:
     So the overlap hardly changes when codes and reference are shifted, scaled, rotated or sheared.
     """
 
-    mean: Tensor
-    matrix: Tensor
+    whitening: Whitening
     norm_deviation: float
 
     @classmethod
     def of(cls, z: Tensor) -> ClassifierFeatures:
         """From points `[N, D]`; directions in which they do not vary are dropped."""
-        double = z.double()
-        centred = double - double.mean(0)
-        values, vectors = torch.linalg.eigh(centred.T @ centred / len(z))
-        varies = values > NO_VARIANCE * values[-1]
-        matrix = vectors[:, varies] / values[varies].sqrt()
-        norm_deviation = float((centred @ matrix).square().mean(1).std())
-        return cls(double.mean(0), matrix, max(norm_deviation, NO_VARIANCE))
+        whitening = Whitening.of(z)
+        deviation = float(whitening(z).square().mean(1).std())
+        return cls(whitening, max(deviation, NO_VARIANCE))
 
     def __call__(self, z: Tensor) -> Tensor:
         """Points `[..., D]` to float32 `[..., R + 1]`, R ≤ D."""
-        white = (z.double() - self.mean) @ self.matrix
+        white = self.whitening(z)
         norm = (white.square().mean(-1, keepdim=True) - 1) / self.norm_deviation
         return torch.cat([white, norm], dim=-1).float()
 

@@ -1,7 +1,9 @@
-"""How good decoded samples are: set distances and neighbourhood scores in the features of a judge.
+"""How good decoded samples are: set distances and neighbourhood scores, functions of two sets of features.
 
-A set distance depends on the number of images and on the features, so it means something only beside
-one taken at the same number in the same features: `frechet_floor` is what two sets of real images score.
+A set distance depends on the number of points and on the features, so it means something only beside
+one taken at the same number in the same features. Features are `[N, D]` of real images and `[M, D]` of
+samples, of any float precision; sums and distances are taken in float64. Every function raises ValueError
+for mismatched widths, for too few points, and for values that are not finite.
 """
 
 from __future__ import annotations
@@ -10,144 +12,19 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from latentbench.analysis.intervals import binomial_se, standard_error
-from latentbench.analysis.judge import NO_JUDGE, JudgedImages
-from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import Metric, MetricDefinition, define
+from latentbench.analysis.moments import Moments
 from latentbench.analysis.neighbours import Balls, distances, nearest, within
-from latentbench.analysis.subject import NEIGHBOURS, NO_DECODER, SAMPLERS, Subject, to_uint8
 
-MANIFOLD_K, DENSITY_K = 3, NEIGHBOURS
-JACKKNIFE_BLOCKS = 10
-KERNEL_CHUNK = 1000
-PICTURED = 64
-"""Samples kept for pictures."""
-
-
-SAMPLER_TITLES = {
-    "prior": "samples of the prior N(0, I)",
-    "moment": "samples of the Gaussian with the codes' mean and covariance",
-}
-
-
-def _frechet(sampler: str) -> MetricDefinition:
-    return MetricDefinition(
-        f"frechet_{sampler}",
-        unit="",
-        better="lower",
-        title=f"Fréchet distance of {SAMPLER_TITLES[sampler]} to the test images, in the judge's features.",
-        heading=f"Fréchet {sampler}",
-        headline=True,
-        decimals=1,
-    )
-
-
-def _precision(sampler: str) -> MetricDefinition:
-    return MetricDefinition(
-        f"precision_{sampler}",
-        unit="fraction",
-        better="higher",
-        title=f"Share of {SAMPLER_TITLES[sampler]} that lie where test images are (k = {MANIFOLD_K}).",
-        heading=f"precision {sampler}",
-        headline=sampler == "moment",
-    )
-
-
-def _recall(sampler: str) -> MetricDefinition:
-    return MetricDefinition(
-        f"recall_{sampler}",
-        unit="fraction",
-        better="higher",
-        title=f"Share of test images that lie where {SAMPLER_TITLES[sampler]} are (k = {MANIFOLD_K}).",
-        heading=f"recall {sampler}",
-    )
-
-
-def _density(sampler: str) -> MetricDefinition:
-    return MetricDefinition(
-        f"density_{sampler}",
-        unit="",
-        better="higher",
-        title=f"How densely test images surround {SAMPLER_TITLES[sampler]} (k = {DENSITY_K}); real: 1.",
-        heading=f"density {sampler}",
-    )
-
-
-def _coverage(sampler: str) -> MetricDefinition:
-    return MetricDefinition(
-        f"coverage_{sampler}",
-        unit="fraction",
-        better="higher",
-        title=f"Share of test images with {SAMPLER_TITLES[sampler]} nearby (k = {DENSITY_K}).",
-        heading=f"coverage {sampler}",
-    )
-
-
-def _class_kl(sampler: str) -> MetricDefinition:
-    return MetricDefinition(
-        f"class_kl_{sampler}",
-        unit="nats",
-        better="lower",
-        title=f"KL of the judge's classes of {SAMPLER_TITLES[sampler]} to those of the test images.",
-        heading=f"class KL {sampler}",
-    )
-
-
-FRECHET_FLOOR = define(
-    MetricDefinition(
-        "frechet_floor",
-        unit="",
-        better="neither",
-        title="Fréchet distance of as many train images to the test images: the best to be hoped for.",
-        heading="Fréchet floor",
-        decimals=2,
-    )
-)
-OF_SAMPLES = {
-    sampler: tuple(
-        define(describe(sampler))
-        for describe in (_frechet, _precision, _recall, _density, _coverage, _class_kl)
-    )
-    for sampler in SAMPLERS
-}
+MANIFOLD_K, DENSITY_K = 3, 5
+CHUNK = 500
+WIDEST_CUBE = 128
+"""Features of more dimensions than this have so many products of three that pairs are cheaper."""
 
 
 # Distances between two sets of features
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Count, mean `[D]` and scatter Σ (x − mean)(x − mean)ᵀ `[D, D]` of a set, float64.
-
-    The sum of two is the moments of the union of two disjoint sets.
-    """
-
-    count: int
-    mean: Tensor
-    scatter: Tensor
-
-    @classmethod
-    def of(cls, features: Tensor) -> Moments:
-        """The moments of features `[N, D]`."""
-        double = features.double()
-        centred = double - double.mean(0)
-        return cls(len(double), double.mean(0), centred.T @ centred)
-
-    def __add__(self, other: Moments) -> Moments:
-        """Chan, Golub & LeVeque 1983 (doi:10.1080/00031305.1983.10483115)."""
-        count = self.count + other.count
-        shift = other.mean - self.mean
-        between = torch.outer(shift, shift) * (self.count * other.count / count)
-        return Moments(
-            count, self.mean + shift * (other.count / count), self.scatter + other.scatter + between
-        )
-
-    @property
-    def covariance(self) -> Tensor:
-        """The sample covariance, over count − 1."""
-        return self.scatter / (self.count - 1)
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -166,57 +43,76 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 def frechet_between(a: Moments, b: Moments) -> float:
     """`frechet_distance` of two sets known by their moments."""
     # tr (S_a S_b)^½ = tr (S_a^½ S_b S_a^½)^½, of a symmetric matrix: no general matrix root is needed.
-    values, vectors = torch.linalg.eigh(a.covariance)
-    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp_min(0).sqrt().sum()
+    cross = torch.linalg.eigvalsh(a.root @ b.covariance @ a.root).clamp_min(0).sqrt().sum()
     spread = a.covariance.trace() + b.covariance.trace() - 2 * cross
     return max(float((a.mean - b.mean).square().sum() + spread), 0.0)
-
-
-def frechet_standard_error(real: Moments, fake: Tensor) -> float | None:
-    """Standard error of the Fréchet distance over sets of samples, the real set being given.
-
-    Delete-one jackknife over ten blocks of samples in their order, which must be independent; None for
-    samples too few to fill the blocks.
-    """
-    if len(fake) < 2 * JACKKNIFE_BLOCKS:
-        return None
-    blocks = [Moments.of(block) for block in fake.tensor_split(JACKKNIFE_BLOCKS)]
-    left_out = torch.tensor(
-        [frechet_between(real, _merge(blocks[:i] + blocks[i + 1 :])) for i in range(len(blocks))]
-    )
-    spread = (left_out - left_out.mean()).square().sum().item()
-    return math.sqrt(spread * (JACKKNIFE_BLOCKS - 1) / JACKKNIFE_BLOCKS)
-
-
-def _merge(parts: list[Moments]) -> Moments:
-    merged = parts[0]
-    for part in parts[1:]:
-        merged = merged + part
-    return merged
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
     """Squared maximum mean discrepancy under the kernel (x·y / D + 1)³, unbiased over all pairs.
 
     The kernel distance of Bińkowski et al. 2018 (arXiv:1801.01401), without its random subsets: exact
-    and deterministic. Features are `[N, D]` and `[M, D]`; float64, memory O(chunk · N). Its expectation
-    is zero for two sets of one distribution, so it may be negative. Raises ValueError as
-    `frechet_distance` does.
+    and deterministic, in float64. Its expectation is zero for two sets of one distribution, so it may be
+    negative. Needs two points on either side. Linear in the number of points up to 128 dimensions.
     """
     _check(a, b, smallest=2)
-    a, b = a.double(), b.double()
+    if a.shape[1] > WIDEST_CUBE:
+        return _kernel_by_pairs(a.double(), b.double())
+    return kernel_between(Cubes.of(a), Cubes.of(b))
+
+
+@dataclass(frozen=True, eq=False)
+class Cubes:
+    """A set as the kernel sees it: count, the sum of its points' embeddings, and of their squared norms.
+
+    With x' = [x / √D, 1] the kernel is (x'·y')³, an inner product of all products of three coordinates of
+    x'. So a sum over all pairs of two sets is the inner product of two sums.
+    """
+
+    count: int
+    total: Tensor
+    """Σ x'ᵢ x'ⱼ x'ₖ, weighted so that an inner product counts every triple: `[(D + 1)(D + 2) / 2, D + 1]`."""
+    diagonal: float
+    """Σ k(x, x)."""
+
+    @classmethod
+    def of(cls, points: Tensor) -> Cubes:
+        """Of points `[N, D]`."""
+        x = F.pad(points.double() / math.sqrt(points.shape[1]), (0, 1), value=1.0)
+        i, j = torch.triu_indices(x.shape[1], x.shape[1])
+        # A pair i < j stands for (j, i) too; √2 in either set makes 2 of their product.
+        weight = torch.where(i == j, 1.0, 2.0).double().sqrt()
+        total = torch.zeros(len(i), x.shape[1], dtype=torch.float64)
+        for part in x.T.contiguous().split(CHUNK, dim=1):
+            total += (part[i] * part[j]) @ part.T
+        total *= weight.unsqueeze(1)
+        return cls(len(x), total, x.square().sum(1).pow(3).sum().item())
+
+    def __add__(self, other: Cubes) -> Cubes:
+        """The union of two disjoint sets."""
+        return Cubes(self.count + other.count, self.total + other.total, self.diagonal + other.diagonal)
+
+    @property
+    def within(self) -> float:
+        """The mean kernel of two different points of the set."""
+        pairs = self.count * (self.count - 1)
+        return (self.total.square().sum().item() - self.diagonal) / pairs
+
+
+def kernel_between(a: Cubes, b: Cubes) -> float:
+    """`kernel_distance` of two sets known by their cubes."""
+    across = (a.total * b.total).sum().item() / (a.count * b.count)
+    return a.within + b.within - 2 * across
+
+
+def _kernel_by_pairs(a: Tensor, b: Tensor) -> float:
     within_a = (_kernel_sum(a, a) - _kernel_diagonal(a)) / (len(a) * (len(a) - 1))
     within_b = (_kernel_sum(b, b) - _kernel_diagonal(b)) / (len(b) * (len(b) - 1))
     return within_a + within_b - 2 * _kernel_sum(a, b) / (len(a) * len(b))
 
 
 def _kernel_sum(a: Tensor, b: Tensor) -> float:
-    total = 0.0
-    for rows in a.split(KERNEL_CHUNK):
-        base = (rows @ b.T).div_(b.shape[1]).add_(1)
-        total += torch.linalg.vecdot(base.square(), base).sum().item()
-    return total
+    return sum(((rows @ b.T) / b.shape[1] + 1).pow(3).sum().item() for rows in a.split(CHUNK))
 
 
 def _kernel_diagonal(a: Tensor) -> float:
@@ -328,6 +224,45 @@ def class_kl_standard_error(samples: Tensor, real: Tensor, classes: int) -> floa
     return math.sqrt(max(variance.item(), 0.0) / len(samples)) if variance.isfinite() else None
 
 
+# Diversity and memorisation of the samples
+
+
+def vendi_score(features: Tensor) -> float:
+    """exp of the entropy of the eigenvalues of K / N, K being the cosine similarities of features `[N, D]`.
+
+    Friedman & Dieng 2023 (arXiv:2210.02410); equal to the package vendi-score. The effective number of
+    different points: 1 where all point the same way, at most min(N, D). K / N and the D × D matrix of the
+    features have the same eigenvalues, so the cost is linear in N. ValueError for a vector of length 0.
+    """
+    _check(features, features, smallest=1)
+    lengths = features.double().norm(dim=1, keepdim=True)
+    if not (lengths > 0).all():
+        raise ValueError("a feature of length 0 has no direction")
+    unit = features.double() / lengths
+    similarities = unit.T @ unit if unit.shape[1] < len(unit) else unit @ unit.T
+    shares = torch.linalg.eigvalsh(similarities / len(unit)).clamp_min(0)
+    return math.exp(torch.special.entr(shares).sum().item())
+
+
+def authenticity(real: Tensor, fake: Tensor, *, real_distances: Tensor | None = None) -> Tensor:
+    """Which samples are farther from their nearest real image than it is from its nearest other, bool `[M]`.
+
+    Alaa et al. 2022 (arXiv:2102.08921). A diagnostic of memorisation, `real` being the train images: copies
+    score 0, fresh images of the same distribution a little over a half, and samples of no use at all up to 1.
+    `real_distances` are `nearest(real, real, 1, exclude_self=True)[0]` where they are known already.
+    """
+    _check(real, fake, smallest=1)
+    _check(real, real, smallest=2)
+    real, fake = real.double(), fake.double()
+    if real_distances is None:
+        real_distances = nearest(real, real, 1, exclude_self=True)[0]
+    apart, closest = nearest(fake, real, 1)
+    return (apart > real_distances[closest[:, 0], :1]).squeeze(1)
+
+
+# Input
+
+
 def _check(a: Tensor, b: Tensor, *, smallest: int) -> None:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(
@@ -337,65 +272,3 @@ def _check(a: Tensor, b: Tensor, *, smallest: int) -> None:
         raise ValueError(f"at least {smallest} points are needed on either side, got {len(a)} and {len(b)}")
     if not (a.isfinite().all() and b.isfinite().all()):
         raise ValueError("features hold values that are not finite")
-
-
-# The analysis
-
-
-@analysis("sampling", [*(metric for metrics in OF_SAMPLES.values() for metric in metrics), FRECHET_FLOOR])
-def sampling(subject: Subject) -> Measurement:
-    """Decoded samples of every sampler against the test images, as many samples as test images."""
-    if subject.context.judge is None:
-        return ANALYSES["sampling"].all_missing(NO_JUDGE)
-    real = subject.context.test
-    if len(real.features) <= NEIGHBOURS:
-        return ANALYSES["sampling"].all_missing(f"fewer than {NEIGHBOURS + 1} test images")
-    metrics: list[Metric] = []
-    arrays = {}
-    for sampler in SAMPLERS:
-        problem = _why_unusable(subject, sampler)
-        if problem is None:
-            metrics += _measure(sampler, subject.judged_samples(sampler), subject)
-            arrays[f"samples_{sampler}"] = to_uint8(subject.samples(sampler)[:PICTURED]).numpy()
-        else:
-            metrics += [metric.missing(problem) for metric in OF_SAMPLES[sampler]]
-    train = subject.context.train.features
-    floor = (
-        FRECHET_FLOOR.measured(frechet_distance(train, real.features), n=len(train))
-        if len(train) >= 2
-        else FRECHET_FLOOR.missing("fewer than 2 train images")
-    )
-    return Measurement((*metrics, floor), arrays)
-
-
-def _why_unusable(subject: Subject, sampler: str) -> str | None:
-    if not subject.can_decode:
-        return NO_DECODER
-    if not subject.samples(sampler).isfinite().all():
-        return "samples hold values that are not finite"
-    return None
-
-
-def _measure(sampler: str, samples: JudgedImages, subject: Subject) -> list[Metric]:
-    """The metrics of `OF_SAMPLES`, in order. Their errors are over sets of samples, given the test images.
-
-    Recall and coverage have none: both sets shape the balls they count in.
-    """
-    frechet, precision, recall, density, coverage, class_kl = OF_SAMPLES[sampler]
-    context, real, n = subject.context, subject.context.test, len(samples.features)
-    real_moments = Moments.of(real.features)
-    found = neighbourhoods(real.features, samples.features, real_distances=context.test_distances)
-    inside = int(found.precise.sum())
-    kl_of = (samples.predictions, real.predictions, samples.probabilities.shape[1])
-    return [
-        frechet.measured(
-            frechet_between(real_moments, Moments.of(samples.features)),
-            se=frechet_standard_error(real_moments, samples.features),
-            n=n,
-        ),
-        precision.measured(inside / n, se=binomial_se(inside, n), n=n),
-        recall.measured(found.recalled.double().mean().item(), n=n),
-        density.measured(found.density.mean().item(), se=standard_error(found.density), n=n),
-        coverage.measured(found.covered.double().mean().item(), n=n),
-        class_kl.measured(class_histogram_kl(*kl_of), se=class_kl_standard_error(*kl_of), n=n),
-    ]

@@ -13,8 +13,11 @@ from functools import cached_property
 import torch
 from torch import Generator, Tensor
 
+from latentbench.analysis.fidelity import DENSITY_K, Cubes
 from latentbench.analysis.judge import NO_JUDGE, Judge, JudgedImages
+from latentbench.analysis.moments import Moments
 from latentbench.analysis.neighbours import nearest
+from latentbench.analysis.samplers import SAMPLERS
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models.history import History
@@ -25,8 +28,6 @@ BATCH = 1000
 TRAIN_CODES = 30_000
 """Train images whose codes describe the latent space: as many as any analysis looks at, and no more."""
 
-SAMPLERS = ("prior", "moment")
-NEIGHBOURS = 5
 NO_DECODER = "no decoder"
 """The reason a metric of decoded images gives for a model that cannot decode."""
 
@@ -70,8 +71,27 @@ class DataContext:
     @cached_property
     def test_distances(self) -> Tensor:
         """Distances of every test image to its five nearest others in judge features, float64 `[N, 5]`."""
-        features = self.test.features.double()
-        return nearest(features, features, NEIGHBOURS, exclude_self=True)[0]
+        return _distances_within(self.test, DENSITY_K)
+
+    @cached_property
+    def train_distances(self) -> Tensor:
+        """The distance of every image of `train` to its nearest other in judge features, float64 `[N, 1]`."""
+        return _distances_within(self.train, 1)
+
+    @cached_property
+    def test_moments(self) -> Moments:
+        """Mean and covariance of the test images' features."""
+        return Moments.of(self.test.features)
+
+    @cached_property
+    def test_cubes(self) -> Cubes:
+        """The test images' features as the kernel distance sees them."""
+        return Cubes.of(self.test.features)
+
+
+def _distances_within(images: JudgedImages, k: int) -> Tensor:
+    features = images.features.double()
+    return nearest(features, features, k, exclude_self=True)[0]
 
 
 @dataclass(eq=False)
@@ -173,27 +193,22 @@ class Subject:
         return self.train_codes.rsample(generator=self.generator("codes"))
 
     def sample_codes(self, sampler: str, count: int) -> Tensor:
-        """`count` codes from a named sampler, `[count, D]`: `prior` is N(0, I), or uniform over the values of
-        each position of a discrete code; `moment` the Gaussian with the mean and covariance of
-        `code_samples`."""
-        if sampler == "prior" and self.is_discrete:
-            return self._uniform_codes(count)
-        noise = torch.randn(count, self.code_samples.shape[1], generator=self.generator(f"sample {sampler}"))
-        if sampler == "prior":
-            return noise
-        if sampler == "moment":
-            return moment_matched(self.code_samples, noise)
-        raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
+        """`count` codes from a named sampler, `[count, D]`. Raises NoSamples where it has none to offer."""
+        return SAMPLERS[sampler].draw(self, count)
 
     @torch.inference_mode()
-    def _uniform_codes(self, count: int) -> Tensor:
+    def uniform_codes(self, count: int) -> Tensor:
+        """`count` discrete codes, every position uniform over its values, `[count, D]`."""
         model, draws = self._discrete_model(), self.generator("sample prior")
         positions = [torch.randint(size, (count,), generator=draws) for size in model.code_sizes]
         indices = torch.stack(positions, dim=1).to(self.context.device)
         return torch.cat([model.codes(batch).float().cpu() for batch in indices.split(BATCH)])
 
     def samples(self, sampler: str) -> Tensor:
-        """As many decoded samples as there are test images, float32 in [0, 1]; kept after the first call."""
+        """As many decoded samples as there are test images, float32 in [0, 1]; kept after the first call.
+
+        Raises NoSamples where the sampler has none to offer.
+        """
         if sampler not in self._samples:
             self._samples[sampler] = self.decode(self.sample_codes(sampler, len(self.data.test)))
         return self._samples[sampler]
@@ -211,17 +226,3 @@ class Subject:
     @cached_property
     def _judged_samples(self) -> dict[str, JudgedImages]:
         return {}
-
-
-def moment_matched(codes: Tensor, noise: Tensor) -> Tensor:
-    """Turn standard normal `noise` `[M, D]` into draws of N(mean(codes), cov(codes)); codes are `[N, D]`.
-
-    The covariance's symmetric square root is used, so a dimension without variance stays constant.
-    """
-    double = codes.double()
-    mean = double.mean(0)
-    covariance = (double - mean).T @ (double - mean) / max(len(double) - 1, 1)
-    values, vectors = torch.linalg.eigh(covariance)
-    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    draws: Tensor = mean + noise.double() @ root
-    return draws.to(codes.dtype)

@@ -11,7 +11,7 @@ from latentbench.analysis.figures import style
 from latentbench.analysis.figures.registry import Pictured, figure
 from latentbench.analysis.figures.seeds import by_model
 from latentbench.analysis.figures.tiles import show, tile
-from latentbench.analysis.subject import SAMPLERS
+from latentbench.analysis.samplers import SAMPLERS
 
 SIDE = 5
 """Images along each side of a tile."""

@@ -12,7 +12,7 @@ from latentbench.analysis.figures.lines import by_series, draw_line, points
 from latentbench.analysis.figures.naming import name_points
 from latentbench.analysis.figures.registry import Pictured, figure
 from latentbench.analysis.figures.seeds import by_model, estimate
-from latentbench.analysis.subject import SAMPLERS
+from latentbench.analysis.samplers import SAMPLERS
 
 TITLES = {"prior": "samples of the prior N(0, I)", "moment": "moment-matched samples"}
 

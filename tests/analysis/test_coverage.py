@@ -18,7 +18,8 @@ from latentbench.analysis.coverage import (
     overlap_coverage,
 )
 from latentbench.analysis.measurement import ANALYSES
-from latentbench.analysis.subject import DataContext, Subject, moment_matched
+from latentbench.analysis.moments import moment_matched
+from latentbench.analysis.subject import DataContext, Subject
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
 

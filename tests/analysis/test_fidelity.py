@@ -1,6 +1,7 @@
 """Set distances against closed forms, neighbourhood scores against prdc; the analysis on real models."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,22 +10,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prdc import compute_prdc
+from sklearn.metrics.pairwise import polynomial_kernel
+from vendi_score import vendi
 
 from latentbench.analysis.fidelity import (
-    Moments,
+    Cubes,
+    authenticity,
     class_histogram_kl,
     class_kl_standard_error,
     density_coverage,
+    frechet_between,
     frechet_distance,
-    frechet_standard_error,
+    kernel_between,
     kernel_distance,
     neighbourhoods,
     precision_recall,
-    sampling,
+    vendi_score,
 )
-from latentbench.analysis.measurement import ANALYSES
-from latentbench.analysis.subject import SAMPLERS, DataContext, Subject
-from latentbench.data.images import ImageData, Split
+from latentbench.analysis.intervals import jackknife_error
+from latentbench.analysis.moments import Moments
 
 
 def gaussian(*shape, seed=0, dtype=torch.float64):
@@ -100,11 +104,19 @@ def test_merged_moments_are_those_of_the_union(sizes, seed):
 
 
 def test_frechet_standard_error_matches_the_spread_over_sets():
-    real = Moments.of(gaussian(2000, 8))
+    assert_error_matches_the_spread(Moments, frechet_between)
+
+
+def assert_error_matches_the_spread(summary, distance):
+    """The jackknife over blocks of one set against the spread over many sets."""
+    real = summary.of(gaussian(2000, 8))
     sets = [gaussian(1000, 8, seed=i + 1) * 1.2 + 0.3 for i in range(60)]
-    values = [frechet_distance(with_moments(2000, real.mean, real.covariance), fake) for fake in sets]
-    stated = np.mean([frechet_standard_error(real, fake) for fake in sets])
-    assert stated == pytest.approx(np.std(values, ddof=1), rel=0.3)
+    values = [distance(real, summary.of(fake)) for fake in sets]
+    stated = [
+        jackknife_error([summary.of(block) for block in fake.tensor_split(10)], partial(distance, real))
+        for fake in sets
+    ]
+    assert np.mean(stated) == pytest.approx(np.std(values, ddof=1), rel=0.3)
 
 
 # Kernel distance
@@ -120,6 +132,23 @@ def test_kernel_distance_by_loops():
     within_b = np.mean([kernel(b[i], b[j]) for i in range(5) for j in range(5) if i != j])
     between = np.mean([kernel(x, y) for x in a for y in b])
     assert kernel_distance(a, b) == pytest.approx(within_a + within_b - 2 * between, rel=1e-12)
+
+
+@pytest.mark.parametrize(("d", "offset"), [(1, 0.0), (7, 3.0), (128, 0.0), (129, 0.0)])
+def test_kernel_distance_by_products_is_that_by_pairs(d, offset):
+    a, b = gaussian(60, d) + offset, gaussian(45, d, seed=1) + offset + 0.1
+    pairs = polynomial_kernel(torch.cat([a, b]), degree=3, coef0=1)
+    within_a, within_b = pairs[:60, :60], pairs[60:, 60:]
+    expected = (
+        (within_a.sum() - within_a.trace()) / (60 * 59)
+        + (within_b.sum() - within_b.trace()) / (45 * 44)
+        - 2 * pairs[:60, 60:].mean()
+    )
+    assert kernel_distance(a, b) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_kernel_standard_error_matches_the_spread_over_sets():
+    assert_error_matches_the_spread(Cubes, kernel_between)
 
 
 def test_kernel_distance_is_unbiased():
@@ -255,89 +284,42 @@ def test_class_kl_standard_error_matches_the_spread_over_sets(draws):
     )
 
 
-# The analysis
+# Diversity and memorisation
 
 
-def by_name(measurement):
-    return {metric.name: metric for metric in measurement.metrics}
+@given(
+    n=st.integers(1, 40),
+    d=st.integers(1, 30),
+    seed=st.integers(0, 2**31),
+    offset=st.sampled_from([0.0, 5.0]),
+    copies=st.integers(1, 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_vendi_score_is_the_packages(n, d, seed, offset, copies):
+    features = (gaussian(n, d, seed=seed) + offset).repeat(copies, 1)
+    expected = vendi.score_dual(features.numpy(), normalize=True)
+    assert vendi_score(features) == pytest.approx(expected, rel=1e-6)
 
 
-def test_analysis_of_pca(pca, context):
-    measurement = sampling(pca)
-    found = by_name(measurement)
-    assert list(found) == [definition.name for definition in ANALYSES["sampling"].metrics]
-    real = context.test.features
-    for sampler in SAMPLERS:
-        samples = pca.judged_samples(sampler)
-        expected = compute_prdc(real.double().numpy(), samples.features.double().numpy(), 3)
-        assert found[f"precision_{sampler}"].value == pytest.approx(expected["precision"], abs=1e-6)
-        assert found[f"recall_{sampler}"].value == pytest.approx(expected["recall"], abs=1e-6)
-        expected = compute_prdc(real.double().numpy(), samples.features.double().numpy(), 5)
-        assert found[f"density_{sampler}"].value == pytest.approx(expected["density"], abs=1e-6)
-        assert found[f"coverage_{sampler}"].value == pytest.approx(expected["coverage"], abs=1e-6)
-        assert found[f"frechet_{sampler}"].value == pytest.approx(frechet_distance(samples.features, real))
-        assert found[f"frechet_{sampler}"].se > 0
-        assert found[f"class_kl_{sampler}"].value > 0
-        assert measurement.arrays[f"samples_{sampler}"].shape == (64, 1, 28, 28)
-        assert measurement.arrays[f"samples_{sampler}"].dtype == np.uint8
-    assert found["frechet_floor"].value < found["frechet_moment"].value < found["frechet_prior"].value
+def test_vendi_score_counts_directions():
+    basis = torch.eye(5, dtype=torch.float64)
+    assert vendi_score(basis) == pytest.approx(5)
+    assert vendi_score(basis.repeat(3, 1) * 7) == pytest.approx(5)
+    assert vendi_score(basis[:1].repeat(9, 1)) == pytest.approx(1)
+    with pytest.raises(ValueError, match="length 0"):
+        vendi_score(torch.zeros(3, 2))
 
 
-class Encoder:
-    """A model without a decoder."""
-
-    def encode_image(self, x):
-        return torch.nn.functional.normalize(x.flatten(1), dim=1)
-
-    def encode_text(self, captions):
-        raise NotImplementedError
-
-
-def test_without_a_decoder_only_the_floor_is_known(context):
-    found = by_name(sampling(Subject(Encoder(), context, seed=0)))
-    assert found.pop("frechet_floor").value > 0
-    assert {(metric.value, metric.reason) for metric in found.values()} == {(None, "no decoder")}
+def test_authenticity_by_hand():
+    """The nearest others of the real points 0, 1, 5 are 1, 1 and 4 away."""
+    real = torch.tensor([[0.0], [1.0], [5.0]])
+    fake = torch.tensor([[0.0], [0.4], [2.5], [-1.5], [8.0], [9.5]])
+    assert authenticity(real, fake).tolist() == [False, False, True, True, False, True]
+    with pytest.raises(ValueError, match="at least 2 points"):
+        authenticity(real[:1], fake)
 
 
-def test_a_diverged_decoder_is_null(context, pca):
-    class Diverged:
-        encode = staticmethod(pca.model.encode)
-
-        def decode(self, z):
-            return pca.model.decode(z) * torch.nan
-
-    found = by_name(sampling(Subject(Diverged(), context, seed=0)))
-    assert found["frechet_prior"].value is None
-    assert found["frechet_prior"].reason == "samples hold values that are not finite"
-
-
-def test_a_constant_decoder_is_measured(context, pca):
-    class Constant:
-        encode = staticmethod(pca.model.encode)
-
-        def decode(self, z):
-            return pca.model.decode(torch.zeros_like(z))
-
-    found = by_name(sampling(Subject(Constant(), context, seed=0)))
-    assert found["recall_prior"].value == 0
-    assert found["frechet_prior"].value > found["frechet_floor"].value
-    assert found["class_kl_prior"].value > math.log(5)
-
-
-def test_without_a_judge_nothing_is_known(pca, mnist_small):
-    data = ImageData(
-        "unlabelled", Split(mnist_small.train.images, None), Split(mnist_small.test.images, None), ()
-    )
-    metrics = sampling(Subject(pca.model, DataContext(data, None), seed=0)).metrics
-    assert all(metric.value is None and "no labels" in metric.reason for metric in metrics)
-
-
-def test_five_test_images_are_too_few(pca, context, mnist_small):
-    few = ImageData(
-        "few",
-        mnist_small.train,
-        Split(mnist_small.test.images[:5], mnist_small.test.labels[:5]),
-        mnist_small.classes,
-    )
-    metrics = sampling(Subject(pca.model, DataContext(few, context.judge), seed=0)).metrics
-    assert {metric.reason for metric in metrics} == {"fewer than 6 test images"}
+def test_copies_are_not_authentic_and_fresh_points_are_a_little_over_half_of_the_time():
+    real, fresh = gaussian(4000, 8), gaussian(4000, 8, seed=1)
+    assert not authenticity(real, real[:500]).any()
+    assert 0.5 < authenticity(real, fresh).double().mean().item() < 0.65

@@ -1,0 +1,92 @@
+"""Mean and covariance of a set of points, and what follows from them: whitening, and the Gaussian they fit.
+
+All in float64, whatever the precision of the points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+NO_VARIANCE = 1e-10
+"""Share of the largest variance below which a direction counts as constant."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Count, mean `[D]` and scatter Σ (x − mean)(x − mean)ᵀ `[D, D]` of a set, float64.
+
+    The sum of two is the moments of the union of two disjoint sets.
+    """
+
+    count: int
+    mean: Tensor
+    scatter: Tensor
+
+    @classmethod
+    def of(cls, points: Tensor) -> Moments:
+        """The moments of points `[N, D]`."""
+        double = points.double()
+        centred = double - double.mean(0)
+        return cls(len(double), double.mean(0), centred.T @ centred)
+
+    def __add__(self, other: Moments) -> Moments:
+        """Chan, Golub & LeVeque 1983 (doi:10.1080/00031305.1983.10483115)."""
+        count = self.count + other.count
+        shift = other.mean - self.mean
+        between = torch.outer(shift, shift) * (self.count * other.count / count)
+        return Moments(
+            count, self.mean + shift * (other.count / count), self.scatter + other.scatter + between
+        )
+
+    @property
+    def covariance(self) -> Tensor:
+        """The sample covariance, over count − 1; zero for a single point."""
+        return self.scatter / max(self.count - 1, 1)
+
+    @cached_property
+    def root(self) -> Tensor:
+        """The covariance's symmetric square root `[D, D]`."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+
+
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """The linear map to coordinates in which given points have mean 0 and covariance I, and back.
+
+    Directions in which the points do not vary are dropped: R of D dimensions are left, possibly none.
+    """
+
+    mean: Tensor
+    forward: Tensor
+    backward: Tensor
+
+    @classmethod
+    def of(cls, points: Tensor) -> Whitening:
+        """From points `[N, D]`."""
+        moments = Moments.of(points)
+        values, vectors = torch.linalg.eigh(moments.covariance)
+        varies = (values > NO_VARIANCE * values[-1]) & (values > 0)
+        deviations, vectors = values[varies].sqrt(), vectors[:, varies]
+        return cls(moments.mean, vectors / deviations, (vectors * deviations).T)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Points `[..., D]` to float64 `[..., R]`."""
+        return (z.double() - self.mean) @ self.forward
+
+    def undo(self, white: Tensor) -> Tensor:
+        """White points `[..., R]` to float64 `[..., D]`."""
+        return self.mean + white.double() @ self.backward
+
+
+def moment_matched(codes: Tensor, noise: Tensor) -> Tensor:
+    """Turn standard normal `noise` `[M, D]` into draws of N(mean(codes), cov(codes)); codes are `[N, D]`.
+
+    The covariance's symmetric square root is used, so a dimension without variance stays constant.
+    """
+    moments = Moments.of(codes)
+    return (moments.mean + noise.double() @ moments.root).to(codes.dtype)
