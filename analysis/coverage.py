@@ -24,13 +24,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from latentbench.analysis.dimension import two_nn
+from latentbench.analysis.intervals import binomial_se
+from latentbench.analysis.judge import NO_JUDGE
 from latentbench.analysis.likelihood import active_units
 from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
 from latentbench.analysis.metric import Better, Metric, MetricDefinition, define
 from latentbench.analysis.moments import NO_VARIANCE, Whitening, moment_matched
 from latentbench.analysis.neighbours import nearest
 from latentbench.analysis.plane import plane_arrays
-from latentbench.analysis.subject import Subject
+from latentbench.analysis.subject import NO_DECODER, Subject
 from latentbench.models.protocols import Posterior
 from latentbench.models.seeds import derive, generator
 
@@ -285,12 +288,41 @@ OVERLAP_PRIOR = _define(
 )
 
 
-@analysis("coverage", [DEAD_ZONE_MOMENT, DEAD_ZONE_PRIOR, LEAK_MOMENT, OVERLAP_MOMENT, OVERLAP_PRIOR])
+CLASS_AREA_LARGEST = _define(
+    "class_area_largest",
+    "neither",
+    "Share of the plane of a 2-D code that decodes to the commonest class, under the codes' Gaussian.",
+    "largest class",
+)
+CLASS_AREA_SMALLEST = _define(
+    "class_area_smallest",
+    "neither",
+    "Share of the plane of a 2-D code that decodes to the rarest class, under the codes' Gaussian.",
+    "smallest class",
+)
+INTRINSIC_DIMENSION = define(
+    MetricDefinition(
+        "intrinsic_dimension",
+        unit="dimensions",
+        better="neither",
+        title="Dimensions that the codes of test images fill locally (two nearest neighbours); context.",
+        heading="intrinsic",
+        decimals=1,
+    )
+)
+CLASS_AREA = (CLASS_AREA_LARGEST, CLASS_AREA_SMALLEST)
+GAPS = (DEAD_ZONE_MOMENT, DEAD_ZONE_PRIOR, LEAK_MOMENT, OVERLAP_MOMENT, OVERLAP_PRIOR)
+
+
+@analysis("coverage", [*GAPS, *CLASS_AREA, INTRINSIC_DIMENSION])
 def coverage(subject: Subject) -> Measurement:
     """The codes of the train images against their own Gaussian and, where there is one, the prior N(0, I)."""
     order = torch.randperm(len(subject.code_samples), generator=subject.generator("coverage order"))
     if subject.is_discrete:
-        return Measurement(ANALYSES["coverage"].all_missing(DISCRETE).metrics, _lattice_plane(subject, order))
+        return Measurement(
+            (*(metric.missing(DISCRETE) for metric in GAPS), *_class_area(subject), _dimension(subject)),
+            _lattice_plane(subject, order),
+        )
     used = in_use(subject.train_codes)
     problem = _why_unusable(subject.code_samples, used)
     if problem is not None:
@@ -315,11 +347,43 @@ def coverage(subject: Subject) -> Measurement:
         metrics[1] = _measured(DEAD_ZONE_PRIOR, prior_zone, gap_n)
         prior_overlap = overlap_coverage(codes, noise, seed=subject.seed)
         metrics[4] = _measured(OVERLAP_PRIOR, prior_overlap, overlap_n)
+    metrics += [*_class_area(subject), _dimension(subject)]
     if subject.code_samples.shape[1] != 2 or codes.shape[1] != 2:
         return Measurement(tuple(metrics))
     labels = subject.data.train.labels
     arrays = plane_arrays(subject, codes, None if labels is None else labels[order], gap.is_dead)
     return Measurement(tuple(metrics), arrays)
+
+
+def _class_area(subject: Subject) -> list[Metric]:
+    """The commonest and the rarest class among decoded draws of the codes' Gaussian."""
+    problem = _why_no_area(subject)
+    if problem is not None:
+        return [metric.missing(problem) for metric in CLASS_AREA]
+    predictions = subject.judged_samples("moment").predictions
+    counts, n = predictions.bincount(minlength=len(subject.data.classes)), len(predictions)
+    return [
+        metric.measured(hits / n, se=binomial_se(hits, n), n=n)
+        for metric, hits in zip(CLASS_AREA, (int(counts.max()), int(counts.min())), strict=True)
+    ]
+
+
+def _why_no_area(subject: Subject) -> str | None:
+    if subject.code_samples.shape[1] != 2:
+        return "the code has not two dimensions"
+    if not subject.can_decode:
+        return NO_DECODER
+    if subject.context.judge is None:
+        return NO_JUDGE
+    return None if subject.samples("moment").isfinite().all() else "samples hold values that are not finite"
+
+
+def _dimension(subject: Subject) -> Metric:
+    codes = subject.test_codes.mean[:POINTS]
+    try:
+        return INTRINSIC_DIMENSION.measured(two_nn(codes), n=len(codes))
+    except ValueError as reason:
+        return INTRINSIC_DIMENSION.missing(str(reason), n=len(codes))
 
 
 def _lattice_plane(subject: Subject, order: Tensor) -> dict[str, NDArray[np.generic]]:

@@ -4,6 +4,9 @@ UMAP (McInnes et al. 2018, arXiv:1802.03426) draws the neighbour graph of the co
 an exact graph and a linear start it is deterministic and an order of magnitude faster than its seeded
 default, which searches for neighbours on one thread. The stamp compares neighbourhoods in the picture
 with those in the codes; a picture of a good model may have a poor stamp, and the reverse.
+
+Codes and draws of the density that one would sample from are drawn as one: where draws keep apart from
+codes, or codes are without draws among them, that density does not cover the codes.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from latentbench.analysis.metric import MetricDefinition, define
 from latentbench.analysis.neighbours import nearest, squared_distances
 from latentbench.analysis.subject import Subject
 
-POINTS = 4000
+POINTS, DRAWS = 3000, 1000
 NEIGHBOURS = 15
 EPOCHS = 200
 COLLAPSED = "the codes are all the same"
@@ -122,6 +125,7 @@ UMAP_TRUSTWORTHINESS = define(
         unit="fraction",
         better="neither",
         title="How rarely the UMAP picture shows neighbours that are none; a stamp, not a score.",
+        version=2,
         heading="UMAP trust",
         tolerance=0.02,
     )
@@ -132,6 +136,7 @@ UMAP_KNN_OVERLAP = define(
         unit="fraction",
         better="neither",
         title="Share of the 15 nearest codes that are also nearest in the picture; a stamp, not a score.",
+        version=2,
         heading="UMAP k-NN",
         tolerance=0.05,
     )
@@ -140,19 +145,30 @@ UMAP_KNN_OVERLAP = define(
 
 @analysis("embedding", [UMAP_TRUSTWORTHINESS, UMAP_KNN_OVERLAP])
 def embedding(subject: Subject) -> Measurement:
-    """The picture of the first 4,000 test codes, as arrays `embedding` `[N, 2]` and `labels` `[N]`."""
+    """The picture of the first 3,000 test codes and of 1,000 draws, or a third as many as codes.
+
+    As arrays `embedding` `[N, 2]`, `labels` `[N]`, and `prior` or `moment` `[M, 2]`, after the draws'
+    sampler.
+    """
     codes = subject.test_codes.mean[:POINTS]
     if len(codes) <= 2 * NEIGHBOURS:
         return _missing(f"needs more than {2 * NEIGHBOURS} test images, got {len(codes)}")
     if is_collapsed(codes):
         return _missing(COLLAPSED)
-    picture = umap_embedding(codes, seed=subject.seed)
-    overlap = neighbour_overlap(codes, picture)
+    # A model's own prior where it has one: nobody draws from another.
+    sampler = "prior" if subject.has_prior else "moment"
+    draws = subject.sample_codes(sampler, min(DRAWS, len(codes) // 3))
+    together = torch.cat([codes, draws])
+    if not together.isfinite().all():
+        return _missing("codes hold values that are not finite")
+    picture = umap_embedding(together, seed=subject.seed)
+    overlap = neighbour_overlap(together, picture)
     metrics = (
-        UMAP_TRUSTWORTHINESS.measured(trustworthiness(codes, picture), n=len(codes)),
-        UMAP_KNN_OVERLAP.measured(overlap.mean().item(), n=len(codes)),
+        UMAP_TRUSTWORTHINESS.measured(trustworthiness(together, picture), n=len(together)),
+        UMAP_KNN_OVERLAP.measured(overlap.mean().item(), n=len(together)),
     )
-    return Measurement(metrics, _arrays(picture, subject.data.test.labels))
+    arrays = _arrays(picture[: len(codes)], subject.data.test.labels)
+    return Measurement(metrics, arrays | {sampler: picture[len(codes) :].numpy()})
 
 
 def _missing(reason: str) -> Measurement:

@@ -96,7 +96,7 @@ class Cubes:
     def within(self) -> float:
         """The mean kernel of two different points of the set."""
         pairs = self.count * (self.count - 1)
-        return (self.total.square().sum().item() - self.diagonal) / pairs
+        return float(self.total.square().sum() - self.diagonal) / pairs
 
 
 def kernel_between(a: Cubes, b: Cubes) -> float:

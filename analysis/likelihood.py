@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from latentbench.analysis.information import information
 from latentbench.analysis.intervals import standard_error
 from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
 from latentbench.analysis.metric import Metric, MetricDefinition, define
@@ -22,6 +23,10 @@ from latentbench.models.protocols import DiscreteAutoencoder, LikelihoodModel, P
 from latentbench.models.seeds import generator
 
 ACTIVE_VARIANCE = 0.01
+MIXTURE, EVALUATED = 10_000, 1_000
+"""Posteriors that make up q(z), and draws at which it is evaluated."""
+AGREEMENT = 1.0
+"""Nats by which the two estimates of the mutual information may differ."""
 NO_RATE = "deterministic code: no rate"
 DISCRETE = "discrete code: no density of z"
 NO_LIKELIHOOD = "the model states no likelihood"
@@ -92,6 +97,27 @@ BITS_PER_DIM = {
     ),
 }
 BOUNDS = (*ELBO.values(), *BITS_PER_DIM.values())
+MUTUAL_INFORMATION = define(
+    MetricDefinition(
+        "mutual_information",
+        unit="nats",
+        better="neither",
+        title="What a code tells of the image, I(x; z); from 10,000 train images' posteriors.",
+        heading="I(x; z)",
+        decimals=2,
+    )
+)
+AGGREGATE_KL = define(
+    MetricDefinition(
+        "aggregate_kl",
+        unit="nats",
+        better="lower",
+        title="KL(q(z) ‖ N(0, I)) of all codes together: how far the prior is from where the codes are.",
+        heading="aggregate KL",
+        decimals=2,
+    )
+)
+OF_MIXTURE = (MUTUAL_INFORMATION, AGGREGATE_KL)
 
 
 def active_units(mean: Tensor) -> Tensor:
@@ -190,7 +216,7 @@ def observed(model: LikelihoodModel, images: Tensor, *, generator: Generator | N
     return torch.bernoulli(to_float(images), generator=generator).to(torch.uint8) * 255
 
 
-@analysis("likelihood", [KL, ACTIVE_UNITS, *BOUNDS])
+@analysis("likelihood", [KL, ACTIVE_UNITS, *BOUNDS, *OF_MIXTURE])
 def likelihood(subject: Subject) -> Measurement:
     """Rate, active units and the evidence lower bound on the test images.
 
@@ -200,7 +226,9 @@ def likelihood(subject: Subject) -> Measurement:
     """
     if isinstance(subject.model, DiscreteAutoencoder):
         rate = KL.measured(uniform_kl(subject.model.code_sizes), se=0.0, n=len(subject.data.test))
-        return Measurement((rate, *(metric.missing(DISCRETE) for metric in (ACTIVE_UNITS, *BOUNDS))))
+        return Measurement(
+            (rate, *(metric.missing(DISCRETE) for metric in (ACTIVE_UNITS, *BOUNDS, *OF_MIXTURE)))
+        )
     posterior = subject.test_codes
     kl = posterior.kl()
     if kl is None:
@@ -211,6 +239,7 @@ def likelihood(subject: Subject) -> Measurement:
         KL.measured(per_image.mean().item(), se=standard_error(per_image), n=len(kl)),
         ACTIVE_UNITS.measured(int(active.sum()), n=len(kl)),
         *_bounds(subject),
+        *_of_mixture(subject),
     )
     return Measurement(metrics, {"kl_per_dim": kl_per_dim(posterior).numpy(), "active": active.numpy()})
 
@@ -228,6 +257,28 @@ def _bounds(subject: Subject) -> list[Metric]:
     }
     other = f"the model's likelihood is {model.likelihood}"
     return [measured.get(metric.name) or metric.missing(other) for metric in BOUNDS]
+
+
+def _of_mixture(subject: Subject) -> list[Metric]:
+    """Mutual information and aggregate KL, null unless their two estimates agree."""
+    posterior = subject.train_codes
+    assert posterior.log_var is not None
+    if len(posterior.mean) < 2:
+        return [metric.missing("fewer than 2 train images") for metric in OF_MIXTURE]
+    mixture = Posterior(posterior.mean[:MIXTURE], posterior.log_var[:MIXTURE])
+    found = information(mixture, subject.code_samples[: min(EVALUATED, len(mixture.mean))])
+    # Not finite, it is no agreement either.
+    if not abs(found.disagreement) <= AGREEMENT:
+        reason = (
+            f"estimates with and without an image's own posterior differ by {found.disagreement:.1f} nats: "
+            f"too few images ({len(mixture.mean):,})"
+        )
+        return [metric.missing(reason, n=len(mixture.mean)) for metric in OF_MIXTURE]
+    return [
+        metric.measured(values.mean().item(), se=standard_error(values), n=len(values))
+        for metric, estimates in ((MUTUAL_INFORMATION, found.information), (AGGREGATE_KL, found.excess))
+        for values in [(estimates[0] + estimates[1]) / 2]
+    ]
 
 
 def _elbo_of_test_images(subject: Subject, model: LikelihoodModel) -> Tensor:

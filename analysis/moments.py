@@ -51,7 +51,8 @@ class Moments:
     def root(self) -> Tensor:
         """The covariance's symmetric square root `[D, D]`."""
         values, vectors = torch.linalg.eigh(self.covariance)
-        return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+        root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+        return root
 
 
 @dataclass(frozen=True, eq=False)

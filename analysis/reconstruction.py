@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from latentbench.analysis.intervals import binomial_se, standard_error
@@ -21,7 +22,11 @@ from latentbench.analysis.subject import NO_DECODER, Subject, to_float, to_uint8
 SSIM_TAPS = 11
 SSIM_SIGMA = 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
-SSIM_BATCH = 500
+SSIM_BATCH, MS_SSIM_BATCH = 500, 20
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""From the finest scale to the coarsest, as published."""
+MS_SSIM_SIDE = SSIM_TAPS * 2 ** (len(MS_SSIM_WEIGHTS) - 1)
+NO_BACKBONE = "the weights of a pretrained network are needed, and none are given"
 PICTURED = 10
 """Images kept for pictures."""
 
@@ -53,6 +58,33 @@ SSIM = define(
         better="higher",
         title="Structural similarity of reconstructions: 11-tap Gaussian window, σ = 1.5, valid region.",
         heading="SSIM",
+    )
+)
+MS_SSIM = define(
+    MetricDefinition(
+        "ms_ssim",
+        unit="",
+        better="higher",
+        title="Structural similarity of reconstructions over five scales.",
+        heading="MS-SSIM",
+    )
+)
+LPIPS = define(
+    MetricDefinition(
+        "lpips",
+        unit="",
+        better="lower",
+        title="Learned perceptual distance of reconstructions, in the features of a pretrained network.",
+        heading="LPIPS",
+    )
+)
+JUDGE_DISTANCE = define(
+    MetricDefinition(
+        "judge_distance",
+        unit="",
+        better="lower",
+        title="Squared distance of reconstructions to the originals in the judge's features, per feature.",
+        heading="judge distance",
     )
 )
 RECOGNISABLE = define(
@@ -103,10 +135,35 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     if min(x.shape[2:]) < SSIM_TAPS:
         raise ValueError(f"SSIM needs images of {SSIM_TAPS} px and more a side, got {list(x.shape[2:])}")
     batches = zip(x.split(SSIM_BATCH), y.split(SSIM_BATCH), strict=True)
-    return torch.cat([_ssim(a.double(), b.double()) for a, b in batches]).to(x.dtype)
+    return torch.cat([_similarity(a.double(), b.double())[0].mean(1) for a, b in batches]).to(x.dtype)
 
 
-def _ssim(x: Tensor, y: Tensor) -> Tensor:
+def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """SSIM over five scales (Wang et al. 2003, doi:10.1109/ACSSC.2003.1292216), `[N]`, range [0, 1].
+
+    Contrast and structure at every scale, luminance at the coarsest alone; scales are averages of 2 × 2
+    pixels, negative similarities count as 0. What pytorch-msssim gives. Raises ValueError for images below
+    176 px: the window would be larger than the coarsest scale; and as `check_images` does.
+    """
+    check_images(x, y)
+    if min(x.shape[2:]) < MS_SSIM_SIDE:
+        raise ValueError(f"MS-SSIM needs images of {MS_SSIM_SIDE} px and more, got {list(x.shape[2:])}")
+    batches = zip(x.split(MS_SSIM_BATCH), y.split(MS_SSIM_BATCH), strict=True)
+    return torch.cat([_ms_ssim(a.double(), b.double()) for a, b in batches]).to(x.dtype)
+
+
+def _ms_ssim(x: Tensor, y: Tensor) -> Tensor:
+    product = torch.ones(x.shape[:2], dtype=x.dtype, device=x.device)
+    *finer, coarsest = MS_SSIM_WEIGHTS
+    for weight in finer:
+        product = product * _similarity(x, y)[1].clamp_min(0) ** weight
+        padding = [side % 2 for side in x.shape[2:]]
+        x, y = (F.avg_pool2d(image, 2, padding=padding) for image in (x, y))
+    return (product * _similarity(x, y)[0].clamp_min(0) ** coarsest).mean(1)
+
+
+def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM, and its part without luminance, of every channel: `[N, C]` each."""
     rows, columns = (_gaussian_band(size).to(x) for size in x.shape[2:])
 
     def local_mean(image: Tensor) -> Tensor:
@@ -119,7 +176,7 @@ def _ssim(x: Tensor, y: Tensor) -> Tensor:
     covariance = local_mean(x * y) - mean_x * mean_y
     luminance = (2 * mean_x * mean_y + SSIM_C1) / (mean_x**2 + mean_y**2 + SSIM_C1)
     structure = (2 * covariance + SSIM_C2) / (variance_x + variance_y + SSIM_C2)
-    return (luminance * structure).flatten(1).mean(1)
+    return (luminance * structure).flatten(2).mean(2), structure.flatten(2).mean(2)
 
 
 def _gaussian_band(size: int) -> Tensor:
@@ -146,7 +203,7 @@ def check_images(x: Tensor, y: Tensor) -> None:
             raise ValueError(f"images must be in [0, 1], got values from {low:g} to {high:g}")
 
 
-OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, RECOGNISABLE)
+OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, MS_SSIM, LPIPS, JUDGE_DISTANCE, RECOGNISABLE)
 
 
 @analysis("reconstruction", [*OF_RECONSTRUCTIONS, RECOGNISABLE_ORIGINALS])
@@ -162,13 +219,21 @@ def reconstruction(subject: Subject) -> Measurement:
         _mean(MSE, mse(originals, subject.reconstructions)),
         _mean_psnr(psnr(originals, subject.reconstructions)),
         _mean_ssim(originals, subject.reconstructions),
+        _mean_ms_ssim(originals, subject.reconstructions),
+        LPIPS.missing(NO_BACKBONE),
+        _judge_distance(subject),
         _accuracy(RECOGNISABLE, subject, lambda: subject.judged_reconstructions),
         ceiling,
     )
     chosen = pictured(labels, len(originals))
+    error = mse(originals, subject.reconstructions)
+    ranked = error.argsort(stable=True)[torch.linspace(0, len(error) - 1, PICTURED).long()]
     arrays = {
         "originals": subject.data.test.images[chosen].numpy(),
         "reconstructions": to_uint8(subject.reconstructions[chosen]).numpy(),
+        "ranked_originals": subject.data.test.images[ranked].numpy(),
+        "ranked_reconstructions": to_uint8(subject.reconstructions[ranked]).numpy(),
+        "ranked_mse": error[ranked].numpy(),
     }
     return Measurement(metrics, arrays)
 
@@ -200,6 +265,19 @@ def _mean_ssim(originals: Tensor, reconstructions: Tensor) -> Metric:
     if min(originals.shape[2:]) < SSIM_TAPS:
         return SSIM.missing(f"images are smaller than the window of {SSIM_TAPS} px", n=len(originals))
     return _mean(SSIM, ssim(originals, reconstructions))
+
+
+def _mean_ms_ssim(originals: Tensor, reconstructions: Tensor) -> Metric:
+    if min(originals.shape[2:]) < MS_SSIM_SIDE:
+        return MS_SSIM.missing(f"images are smaller than {MS_SSIM_SIDE} px", n=len(originals))
+    return _mean(MS_SSIM, ms_ssim(originals, reconstructions))
+
+
+def _judge_distance(subject: Subject) -> Metric:
+    if subject.context.judge is None:
+        return JUDGE_DISTANCE.missing(NO_JUDGE)
+    difference = subject.judged_reconstructions.features - subject.context.test.features
+    return _mean(JUDGE_DISTANCE, difference.square().mean(1))
 
 
 def _accuracy(metric: MetricDefinition, subject: Subject, view: Callable[[], JudgedImages]) -> Metric:

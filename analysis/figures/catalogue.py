@@ -4,8 +4,10 @@ from __future__ import annotations
 
 # ruff: isort: off
 import latentbench.analysis.figures.reconstructions
+import latentbench.analysis.figures.error_strips
 import latentbench.analysis.figures.samples
 import latentbench.analysis.figures.trade_off
+import latentbench.analysis.figures.precision_recall
 import latentbench.analysis.figures.rate_distortion
 import latentbench.analysis.figures.zero_shot_bottleneck
 import latentbench.analysis.figures.latent_maps

@@ -1,4 +1,4 @@
-"""What models make up: decoded draws of the prior and of the Gaussian fitted to their codes."""
+"""What models make up: decoded draws of the prior, and of densities fitted to their codes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ SIDE = 5
 @figure(
     "samples",
     title="Samples",
-    caption="Images decoded from random codes: from the prior N(0, I), and moment-matched, that is from the "
-    "Gaussian with the mean and covariance of the model's own codes. The Fréchet distance to the test "
-    "images, in the judge's features, is lower where samples look more like data.",
+    caption="Images decoded from random codes: from the prior N(0, I), and moment-matched, that is from "
+    "the Gaussian with the mean and covariance of the model's own codes; from a mixture of ten Gaussians "
+    "fitted to the codes; and from codes of train images, which is the best one can hope for. The Fréchet "
+    "distance to the test images, in the judge's features, is lower where samples look more like data.",
 )
 def draw(models: Sequence[Pictured]) -> Figure | None:
-    """Two tiles a model, one for each sampler."""
+    """A tile for each sampler of a model."""
     shown = [
         (group[0], sampler)
         for group in by_model(models)
@@ -34,7 +35,7 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
     ]
     if not shown:
         return None
-    picture, grid = style.panels(len(shown), columns=3 * len(SAMPLERS), width=1.65, height=2.05)
+    picture, grid = style.panels(len(shown), columns=2 * len(list(SAMPLERS)), width=1.65, height=2.05)
     for axes, (model, sampler) in zip(grid, shown, strict=True):
         _tile(axes, model, sampler)
     return picture

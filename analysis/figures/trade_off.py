@@ -14,7 +14,12 @@ from latentbench.analysis.figures.registry import Pictured, figure
 from latentbench.analysis.figures.seeds import by_model, estimate
 from latentbench.analysis.samplers import SAMPLERS
 
-TITLES = {"prior": "samples of the prior N(0, I)", "moment": "moment-matched samples"}
+TITLES = {
+    "prior": "samples of the prior",
+    "moment": "moment-matched samples",
+    "gmm10": "samples of a mixture of ten",
+    "posterior": "decoded codes of train images",
+}
 
 
 @figure(

@@ -9,6 +9,7 @@ from matplotlib import pyplot
 from matplotlib.colors import to_hex
 
 from latentbench.analysis.figures import (
+    error_strips,
     kl_curves,
     kl_per_dim,
     kl_per_dim_history,
@@ -25,6 +26,7 @@ from latentbench.analysis.figures.registry import Pictured
 from latentbench.analysis.figures.seeds import estimate, lowest_seeds
 from latentbench.analysis.figures.tiles import GAP, tile
 from latentbench.analysis.metric import Metric
+from latentbench.analysis.samplers import SAMPLERS
 from latentbench.models.spec import ForeignSpec
 from latentbench.models.zoo import model_spec
 
@@ -46,8 +48,12 @@ def whole(family, latent_dim, seed=0, **settings):
     arrays = {
         "reconstruction/originals": images(10),
         "reconstruction/reconstructions": images(10),
+        "reconstruction/ranked_originals": images(10),
+        "reconstruction/ranked_reconstructions": images(10),
+        "reconstruction/ranked_mse": np.geomspace(1e-4, 0.2, 10),
         "sampling/samples_prior": images(64),
         "sampling/samples_moment": images(64),
+        "embedding/moment": rng.normal(size=(50, 2)).astype(np.float32),
         "embedding/embedding": rng.normal(size=(200, 2)).astype(np.float32),
         "embedding/labels": rng.integers(0, 10, 200).astype(np.uint16),
     }
@@ -57,6 +63,8 @@ def whole(family, latent_dim, seed=0, **settings):
         "frechet_moment": 300.0 / latent_dim,
         "frechet_floor": 1.5,
         "zero_shot_top1": 0.1 * math.log2(latent_dim),
+        **{f"precision_{sampler}": 0.9 - 0.4 / latent_dim for sampler in SAMPLERS},
+        **{f"recall_{sampler}": 0.1 + 0.02 * latent_dim for sampler in SAMPLERS},
         "umap_trustworthiness": 0.975,
         "umap_knn_overlap": 0.425,
         "dead_zone_moment": 0.123,
@@ -158,6 +166,35 @@ def test_reconstructions_are_labelled_with_their_error_and_show_the_lowest_seed(
 def test_samples_name_their_sampler_and_distance(zoo):
     titles = [axes.get_title(loc="left") for axes in samples.draw(zoo[:1]).axes]
     assert titles == ["pca-2\nprior: Fréchet 450.0", "pca-2\nmoment: Fréchet 150.0"]
+
+
+def test_precision_and_recall_have_a_panel_for_each_sampler(zoo):
+    axes = FIGURES["precision_recall"].draw(zoo).axes
+    assert [each.get_title(loc="left") for each in axes] == list(SAMPLERS)
+    lines = {line.get_label(): line for line in axes[0].lines}
+    assert lines["ae"].get_xdata() == pytest.approx([0.14, 0.26, 0.42])
+    assert lines["ae"].get_ydata() == pytest.approx([0.7, 0.85, 0.875])
+
+
+def test_error_strips_show_originals_above_and_errors_below():
+    grey, white = np.zeros((3, 1, 4, 4), np.uint8), np.full((3, 1, 4, 4), 255, np.uint8)
+    arrays = {
+        error_strips.ORIGINALS: white,
+        error_strips.RECONSTRUCTIONS: grey,
+        error_strips.ERRORS: np.array([0.00012, 0.0123, 0.2]),
+    }
+    axes = error_strips.draw([model("ae", 8, arrays=arrays)]).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1e-04", ".012", ".200"]
+    canvas = np.asarray(axes.images[0].get_array())
+    assert (canvas[GAP : GAP + 4] == 255).all()
+    assert (canvas[2 * GAP + 4 : 2 * GAP + 8, GAP : GAP + 4] == 0).all()
+
+
+def test_draws_are_black_among_the_codes(zoo):
+    axes = FIGURES["umap"].draw(zoo[:1]).axes[0]
+    assert axes.get_title(loc="left") == "pca-2\nblack: moment Gaussian"
+    drawn = next(c for c in axes.collections if len(c.get_offsets()) == 50)
+    assert to_hex(drawn.get_facecolor()[0]) == style.INK
 
 
 def test_tiles_run_row_by_row_with_gaps():

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pytorch_msssim import ms_ssim as reference_ms_ssim
 from pytorch_msssim import ssim as reference_ssim
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from latentbench.analysis.measurement import ANALYSES
-from latentbench.analysis.reconstruction import mse, pictured, psnr, reconstruction, ssim
+from latentbench.analysis.reconstruction import ms_ssim, mse, pictured, psnr, reconstruction, ssim
 from latentbench.analysis.subject import DataContext, Subject, to_float
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
@@ -68,6 +70,23 @@ def test_ssim_is_pytorch_msssims_on_digits_and_their_shades(mnist_small):
     expected = reference_ssim(x, y, data_range=1, size_average=False)
     torch.testing.assert_close(ssim(x, y), expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(ssim(x.float(), y.float()).double(), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("channels", "height", "width"), [(1, 176, 176), (3, 177, 200), (1, 256, 183)])
+@pytest.mark.parametrize("noise", [0.05, 1.0])
+def test_ms_ssim_is_pytorch_msssims(channels, height, width, noise):
+    x = F.interpolate(images(3, channels, 9, 9), size=(height, width), mode="bilinear")
+    y = (x + noise * (images(3, channels, height, width, seed=1) - 0.5)).clamp(0, 1)
+    expected = reference_ms_ssim(x, y, data_range=1, size_average=False)
+    # The reference's window is float32 whatever the images are.
+    torch.testing.assert_close(ms_ssim(x, y), expected, rtol=0, atol=3e-6)
+
+
+def test_ms_ssim_of_the_same_is_one_and_of_small_images_refused():
+    x = images(1, 1, 176, 176)
+    assert ms_ssim(x, x).item() == pytest.approx(1)
+    with pytest.raises(ValueError, match=r"176 px and more, got \[175, 300\]"):
+        ms_ssim(images(1, 1, 175, 300), images(1, 1, 175, 300))
 
 
 @given(
@@ -137,7 +156,10 @@ def test_analysis_of_pca(pca):
 
 def test_more_components_reconstruct_better(subject_of):
     few, many = (reconstruction(subject_of("pca", dim)) for dim in (2, 32))
-    for worse, better in zip(few.metrics[:4], many.metrics[:4], strict=True):
+    pairs = [pair for pair in zip(few.metrics, many.metrics, strict=True) if pair[0].better != "neither"]
+    missing = [worse.name for worse, _ in pairs if worse.value is None]
+    assert missing == ["ms_ssim", "lpips"]
+    for worse, better in (pair for pair in pairs if pair[0].value is not None):
         assert (better.value > worse.value) == (better.better == "higher"), better.name
 
 

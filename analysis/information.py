@@ -1,0 +1,81 @@
+"""What a noisy code tells of the image, and how far all codes together are from the prior; nats.
+
+The rate of a VAE is the sum of both: E KL(q(z | x) ‖ p) = I(x; z) + KL(q(z) ‖ p), q(z) being the mixture of
+all posteriors (Hoffman & Johnson 2016, "ELBO surgery"). Of N images' posteriors the mixture is known with
+an error: with the code's own image among them the information is at most ln N and too low on average,
+without it too high (Poole et al. 2019, arXiv:1905.06922). Where the two agree there is a number, elsewhere
+there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latentbench.models.protocols import Posterior
+
+CHUNK = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Information:
+    """Two estimates for each of some codes, float64 `[M]` each, in nats.
+
+    `information` is ln q(z | x) − ln q(z), `excess` ln q(z) − ln p(z): their means are I(x; z) and
+    KL(q(z) ‖ p). Index 0 counts the code's own image in the mixture, index 1 leaves it out.
+    """
+
+    information: tuple[Tensor, Tensor]
+    excess: tuple[Tensor, Tensor]
+
+    @property
+    def disagreement(self) -> float:
+        """How far apart the two estimates of I(x; z) are, nats; infinite where one is."""
+        return (self.information[1].mean() - self.information[0].mean()).item()
+
+
+def information(posterior: Posterior, codes: Tensor) -> Information:
+    """Estimate both from the posteriors of N images and a draw of each of the first M: `codes` `[M, D]`.
+
+    Memory O(N). Raises ValueError for a point posterior, fewer than two images, and more codes than images.
+    """
+    mean, log_var = posterior.mean.double(), posterior.log_var
+    if log_var is None:
+        raise ValueError("a deterministic code has no information in nats")
+    if not 1 <= len(codes) <= len(mean) or len(mean) < 2:
+        raise ValueError(f"{len(codes)} codes of {len(mean)} images: at least 2 images, and no more codes")
+    density = _Densities.of(mean, log_var.double())
+    count, z = len(mean), codes.double()
+    own, inside, outside = (torch.empty(len(z), dtype=torch.float64) for _ in range(3))
+    for start in range(0, len(z), CHUNK):
+        rows = torch.arange(start, min(start + CHUNK, len(z)))
+        logs = density(z[rows])
+        own[rows] = logs[rows - start, rows]
+        inside[rows] = logs.logsumexp(1) - math.log(count)
+        logs[rows - start, rows] = -torch.inf
+        outside[rows] = logs.logsumexp(1) - math.log(count - 1)
+    prior = -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
+    return Information((own - inside, own - outside), (inside - prior, outside - prior))
+
+
+@dataclass(frozen=True, eq=False)
+class _Densities:
+    """ln q(z | x_n) of every pair: a quadratic form in z, so two matrix products."""
+
+    precision: Tensor
+    scaled_mean: Tensor
+    constant: Tensor
+
+    @classmethod
+    def of(cls, mean: Tensor, log_var: Tensor) -> _Densities:
+        precision = (-log_var).exp()
+        constant = (mean.square() * precision + log_var + math.log(2 * math.pi)).sum(1)
+        return cls(precision, mean * precision, constant)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Codes `[M, D]` to `[M, N]`."""
+        form = z.square() @ self.precision.T - 2 * z @ self.scaled_mean.T + self.constant
+        return -0.5 * form
