@@ -112,7 +112,7 @@ def _kernel_by_pairs(a: Tensor, b: Tensor) -> float:
 
 
 def _kernel_sum(a: Tensor, b: Tensor) -> float:
-    return sum(((rows @ b.T) / b.shape[1] + 1).pow(3).sum().item() for rows in a.split(CHUNK))
+    return math.fsum(((rows @ b.T) / b.shape[1] + 1).pow(3).sum().item() for rows in a.split(CHUNK))
 
 
 def _kernel_diagonal(a: Tensor) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.bench import tables
+from latentbench.bench.claims import findings
 from latentbench.bench.store import Run, Store, read
 from latentbench.bench.tables import Row
 from latentbench.data.errors import LatentbenchError
@@ -48,56 +49,14 @@ def blocks(store: Store) -> dict[str, str]:
 
 
 def statements(rows: Sequence[Row]) -> str:
-    """What the essay says and what the run measured, a line each, with the verdict that follows from it."""
-    by_label = {row.label: row for row in rows}
-
-    def value(label: str, name: str) -> float:
-        return by_label[label].cells[name].value or 0.0
-
-    def show(label: str, name: str) -> str:
-        return tables.format_cell(by_label[label].cells[name], METRICS[name])
-
-    def line(statement: str, holds: bool, evidence: str) -> str:
-        return f"- **{statement}** {'Supported' if holds else 'Not supported by this run'}: {evidence}."
-
-    betas = [f"vae-16 β={beta}" for beta in ("0.02", "0.25", "1", "4")]
-    low, high = betas[:2]
-    return "\n".join(
-        [
-            line(
-                "16 numbers are enough.",
-                value("ae-16", "recognisable") > value("ae-16", "recognisable_originals") - 0.02,
-                f"a frozen classifier reads {show('ae-16', 'recognisable')} of the digits rebuilt from 16 "
-                f"numbers, and {show('ae-16', 'recognisable_originals')} of the originals",
-            ),
-            line(
-                "The KL term trades reconstruction for a space one can sample.",
-                value(low, "mse") < value(high, "mse")
-                and value(low, "frechet_prior") > value(high, "frechet_prior"),
-                "at 16 dimensions, "
-                + "; ".join(
-                    f"{label.split()[1]}: MSE {show(label, 'mse')}, Fréchet distance of prior samples "
-                    f"{show(label, 'frechet_prior')}"
-                    for label in betas
-                )
-                + f". The plain AE's samples of the same prior are at {show('ae-16', 'frechet_prior')}; "
-                "too much KL costs both",
-            ),
-            line(
-                "A plain latent space has more gaps.",
-                value("ae-2", "dead_zone_moment") > value("vae-2 β=1", "dead_zone_moment"),
-                f"at 2 dimensions the dead-zone mass is {show('ae-2', 'dead_zone_moment')} for the AE and "
-                f"{show('vae-2 β=1', 'dead_zone_moment')} for the VAE",
-            ),
-            line(
-                "A code keeps what words name.",
-                value("ae-16", "zero_shot_top1") > 10 / 90,
-                "zero-shot accuracy on caption combinations never trained on, among all 90 (chance 0.011), "
-                f"is {show('ae-16', 'zero_shot_top1')} from frozen AE-16 codes and "
-                f"{show('ae-2', 'zero_shot_top1')} from AE-2",
-            ),
-        ]
-    )
+    """What the essay says and what the run measured, with the verdict that follows from it."""
+    lines = ["| statement | measured | effect [95 %] | n | verdict |", "| --- | --- | ---: | --- | --- |"]
+    for found in findings(rows):
+        verdict = f"**{found.verdict}**" + (f": {found.reason}" if found.reason else "")
+        lines.append(
+            f"| {found.claim.statement} | {found.claim.effect} | {found.shown} | {found.n} | {verdict} |"
+        )
+    return "\n".join(lines)
 
 
 def likelihood(run: Run, store: Store) -> str:

@@ -16,6 +16,7 @@ from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.figures.catalogue import FIGURES
 from latentbench.analysis.metric import MetricDefinition
 from latentbench.bench import suite, tables
+from latentbench.bench.claims import findings
 from latentbench.bench.pictures import drawn
 from latentbench.bench.record import Record
 from latentbench.bench.store import Run, Store
@@ -45,6 +46,7 @@ def render(run: Run, store: Store, rows: Sequence[Row]) -> str:
         warnings=run.warnings,
         models=[row.label for row in rows],
         headline=_lines(rows, tables.columns(rows, headline=True), notes),
+        findings=findings(rows),
         sections=_sections(rows, notes),
         notes=notes.reasons,
         spread=any(len(row.records) > 1 for row in rows),

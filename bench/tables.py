@@ -115,14 +115,14 @@ def format_cell(cell: Cell | None, definition: MetricDefinition) -> str:
     """`0.123 ± 0.004`, or a dash where there is no number."""
     if cell is None or cell.value is None:
         return "–"
-    value = _number(cell.value, definition.decimals)
+    value = format_number(cell.value, definition.decimals)
     if cell.half_width is None:
         return value
-    return f"{value} ± {_number(cell.half_width, definition.decimals)}"
+    return f"{value} ± {format_number(cell.half_width, definition.decimals)}"
 
 
-def _number(value: float, decimals: int) -> str:
-    """In full; of a large number three digits that count."""
+def format_number(value: float, decimals: int) -> str:
+    """In full, with so many decimals; of a large number three digits that count."""
     return f"{value:,.{decimals}f}" if abs(value) < 1e5 else f"{float(f'{value:.3g}'):,.0f}"
 
 

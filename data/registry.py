@@ -9,11 +9,15 @@ from typing import Generic, TypeVar
 from latentbench.data.errors import LatentbenchError
 
 T = TypeVar("T")
+LISTED = 40
+"""More names than this help nobody: the nearest ones are enough."""
 
 
 def unknown(kind: str, name: object, allowed: list[str]) -> LatentbenchError:
     """The error for a name nobody registered, with the nearest known name first."""
-    close = difflib.get_close_matches(str(name), allowed, n=1)
+    close = difflib.get_close_matches(str(name), allowed, n=1 if len(allowed) <= LISTED else 5)
+    if close and len(allowed) > LISTED:
+        return LatentbenchError(f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, close))}?")
     hint = f"did you mean {close[0]!r}? Known" if close else "known"
     return LatentbenchError(f"unknown {kind} {name!r}; {hint}: {', '.join(allowed) or 'none'}")
 
