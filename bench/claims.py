@@ -166,8 +166,8 @@ def _finding(claim: Claim, rows: Sequence[Row]) -> Finding:
         n = f"{len(effects)} seeds"
     else:
         interval, n = _interval_of_one(value, pairs[0]), _count(pairs[0])
-    verdict, reason = _verdict(interval, claim.bound)
-    return Finding(claim, verdict, value, interval, n, reason)
+    verdict, why = _verdict(interval, claim.bound)
+    return Finding(claim, verdict, value, interval, n, why)
 
 
 Pair = tuple[Metric, Metric | None]

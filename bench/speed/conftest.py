@@ -65,7 +65,7 @@ def say(benchmark, capsys):
         benchmark.extra_info.update(what=what, rival=rival, reached=reached)
         with capsys.disabled():
             print(
-                f"\n{what}: {outcome.seconds:.2f} s against {outcome.rival_seconds:.2f} s for {rival}, "
+                f"\n{what}: {outcome.seconds:.3g} s against {outcome.rival_seconds:.3g} s for {rival}, "
                 f"ratio {outcome.ratio:.2f}; {reached}"
             )
 

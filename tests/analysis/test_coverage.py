@@ -1,13 +1,16 @@
 """Dead zones and overlap against densities whose gaps are known."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
+from latentbench.analysis.calibrate import KNOWN, SHRUNK, Line, shrunk_overlap, table
 from latentbench.analysis.coverage import (
     Gap,
     coverage,
@@ -23,7 +26,7 @@ from latentbench.analysis.subject import DataContext, Subject
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
 
-SEEDS = range(4)
+SEEDS = range(5)
 
 
 def gaussian(n, d, seed):
@@ -60,7 +63,7 @@ def over_seeds(measure):
 # Dead zones
 
 
-@pytest.mark.parametrize("d", [2, 8, 32])
+@pytest.mark.parametrize("d", [2, 8, 32, 128, 256])
 @pytest.mark.parametrize("measure", [dead_zone_mass, leak])
 def test_no_gap_has_no_dead_zone(d, measure):
     found = over_seeds(lambda seed: measure(gaussian(8000, d, seed), gaussian(8000, d, seed + 50), seed=seed))
@@ -155,7 +158,7 @@ def test_the_map_agrees_with_the_mass():
 # Overlap
 
 
-@pytest.mark.parametrize("d", [2, 32, 256])
+@pytest.mark.parametrize("d", [2, 8, 32, 128, 256])
 def test_no_gap_overlaps_wholly(d):
     found = over_seeds(
         lambda seed: overlap_coverage(gaussian(8000, d, seed), gaussian(8000, d, seed + 50), seed=seed)
@@ -306,3 +309,27 @@ def test_few_images_are_null(pca, mnist_small):
     data = ImageData("few", few, mnist_small.test, mnist_small.classes)
     metrics = coverage(Subject(pca.model, DataContext(data, None), seed=0)).metrics
     assert {metric.reason for metric in metrics} == {"fewer than 100 train images"}
+
+
+# The table of known answers
+
+
+def test_the_shrunk_overlap_is_the_integral():
+    """∫ min(p, q) of N(0, 1) and N(0, 0.9²) by quadrature."""
+    z = np.linspace(-12, 12, 400_001)
+    densities = norm.pdf(z), norm.pdf(z, scale=SHRUNK)
+    assert shrunk_overlap(1) == pytest.approx(np.minimum(*densities).sum() * (z[1] - z[0]), abs=1e-6)
+    assert 1 - shrunk_overlap(2) == pytest.approx(0.077, abs=5e-4)
+    assert 1 - shrunk_overlap(32) == pytest.approx(0.325, abs=5e-4)
+
+
+def test_the_table_says_what_is_true_and_what_was_measured():
+    line = Line(KNOWN[-1], 2, (0.18, 0.2, 0.22), (0.8, 0.81, 0.82))
+    assert "| 2 | 0.200 | 0.200 (0.180 to 0.220) | 0.800 | 0.810 (0.800 to 0.820) |" in table(iter([line]))
+
+
+def test_the_documented_table_has_every_known_case():
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert [
+        line.split(" | ")[:2] for line in text.splitlines() if " to " in line and line.startswith("| ")
+    ] == [[f"| {known.name}", str(d)] for known in KNOWN for d in known.dimensions]
