@@ -158,19 +158,27 @@ def reconstruction(subject: Subject) -> Measurement:
     problem = _why_unusable(subject, originals)
     if problem is not None:
         return Measurement((*(metric.missing(problem) for metric in OF_RECONSTRUCTIONS), ceiling))
+    errors = mse(originals, subject.reconstructions)
+    similarities = _ssim_where_it_fits(originals, subject.reconstructions)
+    recognised = _accuracy(RECOGNISABLE, subject, lambda: subject.judged_reconstructions)
     metrics = (
-        _mean(MSE, mse(originals, subject.reconstructions)),
+        _mean(MSE, errors),
         _mean_psnr(psnr(originals, subject.reconstructions)),
-        _mean_ssim(originals, subject.reconstructions),
-        _accuracy(RECOGNISABLE, subject, lambda: subject.judged_reconstructions),
+        _mean_ssim(similarities, len(originals)),
+        recognised,
         ceiling,
     )
+    examples = {MSE.name: errors.numpy()}
+    if similarities is not None:
+        examples[SSIM.name] = similarities.numpy()
+    if recognised.value is not None and labels is not None:
+        examples[RECOGNISABLE.name] = (subject.judged_reconstructions.predictions == labels).numpy()
     chosen = pictured(labels, len(originals))
     arrays = {
         "originals": subject.data.test.images[chosen].numpy(),
         "reconstructions": to_uint8(subject.reconstructions[chosen]).numpy(),
     }
-    return Measurement(metrics, arrays)
+    return Measurement(metrics, arrays, examples)
 
 
 def _why_unusable(subject: Subject, originals: Tensor) -> str | None:
@@ -196,10 +204,14 @@ def _mean_psnr(values: Tensor) -> Metric:
     return _mean(PSNR, values)
 
 
-def _mean_ssim(originals: Tensor, reconstructions: Tensor) -> Metric:
-    if min(originals.shape[2:]) < SSIM_TAPS:
-        return SSIM.missing(f"images are smaller than the window of {SSIM_TAPS} px", n=len(originals))
-    return _mean(SSIM, ssim(originals, reconstructions))
+def _ssim_where_it_fits(originals: Tensor, reconstructions: Tensor) -> Tensor | None:
+    return ssim(originals, reconstructions) if min(originals.shape[2:]) >= SSIM_TAPS else None
+
+
+def _mean_ssim(values: Tensor | None, count: int) -> Metric:
+    if values is None:
+        return SSIM.missing(f"images are smaller than the window of {SSIM_TAPS} px", n=count)
+    return _mean(SSIM, values)
 
 
 def _accuracy(metric: MetricDefinition, subject: Subject, view: Callable[[], JudgedImages]) -> Metric:

@@ -84,7 +84,9 @@ def test_models_that_hit_the_same_examples_do_not_differ():
 def test_of_many_examples_the_bootstrap_and_students_t_say_the_same(draws):
     harms = draws.exponential(1.0, 10_000) - 0.98
     ours = paired_examples(harms)
-    theirs = stats.bootstrap((harms,), np.mean, n_resamples=500, confidence_level=0.9, method="basic", rng=draws)
+    theirs = stats.bootstrap(
+        (harms,), np.mean, n_resamples=500, confidence_level=0.9, method="basic", rng=draws
+    )
     low, high = theirs.confidence_interval
     assert (ours.low, ours.high) == pytest.approx((low, high), abs=0.004)
 
