@@ -193,10 +193,14 @@ class Store:
 
     def write(self, relative: str, content: str) -> Path:
         """Write a text file under the store, atomically; returns its path."""
+        return self.write_bytes(relative, content.encode())
+
+    def write_bytes(self, relative: str, content: bytes) -> Path:
+        """Write a file under the store, atomically; returns its path."""
         path = self.root / relative
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, content.encode())
+            write_atomically(path, content)
         except OSError as error:
             raise LatentbenchError(
                 f"{path}: cannot be written: {error.strerror}; no record is lost, "
