@@ -66,7 +66,7 @@ class Finding:
     @property
     def over_seeds(self) -> bool:
         """Whether seeds were the sample, so that more of them would tell more."""
-        return self.evidence is not None and self.evidence.n < 1000 and "seeds" in self.evidence.method
+        return self.evidence is not None and "seeds" in self.evidence.method
 
     @property
     def further_seeds(self) -> int | None:

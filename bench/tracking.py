@@ -101,6 +101,17 @@ def check(
     policy: PolicyOption = None,
     save: SaveOption = [],  # noqa: B006
     across_environments: AcrossOption = False,
+    throughput: Annotated[
+        bool, typer.Option("--throughput", help="Time the working tree against a revision instead.")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(metavar="REV", help="With --throughput: the revision, such as main.")
+    ] = None,
+    command: Annotated[
+        str | None,
+        typer.Option(help="With --throughput: what to time in both trees; prints seconds by name as JSON."),
+    ] = None,
+    blocks: Annotated[int, typer.Option(min=3, help="With --throughput: of six processes each.")] = 5,
 ) -> None:
     """A gate for CI: the policy's metrics against a baseline, corrected for many tests.
 
@@ -111,6 +122,9 @@ def check(
     from latentbench.bench.policy import load
     from latentbench.bench.store import Store
 
+    if throughput:
+        _say(_timed(against, policy, command, blocks), output, save)
+        return
     if name is None:
         raise LatentbenchError("say what to hold the run against: --baseline NAME")
     decided_by, held = load(policy), with_warnings(find_baseline(Store(results), name))
@@ -123,6 +137,21 @@ def check(
         across_environments=across_environments,
     )
     _say(compared, output, save)
+
+
+def _timed(against: str | None, policy: Path | None, command: str | None, blocks: int) -> Comparison:
+    """The throughput gate, with a line about how far it is."""
+    from latentbench.bench.policy import load
+    from latentbench.bench.throughput_gate import gate
+
+    if against is None:
+        raise LatentbenchError("say which revision to time against: --throughput --against REV")
+    with err.status("starting") as status:
+
+        def progress(done: int, total: int) -> None:
+            status.update(f"{done} of {total} processes timed")
+
+        return gate(against, load(policy), command=command, blocks=blocks, progress=progress)
 
 
 def _say(comparison: Comparison, output: ComparisonFormat, save: list[Path]) -> None:
