@@ -25,8 +25,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -124,7 +125,7 @@ class Writer:
     """The one process that appends to a run."""
 
     path: Path
-    file: IO[bytes]
+    file: FileIO
     records: list[Record] = field(default_factory=list)
     note: str | None = None
     """Something odd about how the run got its name."""
@@ -156,8 +157,9 @@ class Writer:
         """Append and fsync a line; what a failed write left behind is cut off again."""
         end = self.file.seek(0, os.SEEK_END)
         try:
-            self.file.write(line)
-            self.file.flush()
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self.file.write(rest) :]
             os.fsync(self.file.fileno())
         except OSError:
             with suppress(OSError):
@@ -254,7 +256,8 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         begun, note = _begun(max((path.name for path in self.paths()), default=""))
         path = resume or folder / f"{begun}-{(commit or 'nocommit')[:8]}-{secrets.token_hex(3)}{PARTIAL}"
-        with open(path, "ab") as file:
+        # Without a buffer: one that could not be written would be tried again when the file is closed.
+        with open(path, "ab", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             run = read(path)
             if resume:
