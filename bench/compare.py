@@ -34,6 +34,7 @@ from latentbench.bench.significance import Evidence, Values, mcnemar, paired_exa
 from latentbench.bench.store import Run
 
 ABSOLUTE_FLOOR = 1e-9
+WITHIN = "within the tolerance"
 
 Measured = dict[int, Metric]
 """A metric by seed, where it has a value."""
@@ -90,12 +91,13 @@ def _finding(pair: Pair, name: str, policy: Policy) -> Finding | None:
         return replace(found, verdict="missing", a=_mean(a), b=_mean(b), reason=_why_null(pair, name, lost))
     if problem := _incomparable(a, b, name):
         return replace(found, verdict="incomparable", a=_mean(a), b=_mean(b), reason=problem)
+    testable = name not in TIMINGS and next(iter(b.values())).better != "neither"
     shared = [seed for seed in a if seed in b]
     # Where one run has seeds that the other has not, it is still enough for the rest to be the same.
     if paired := len(shared) == min(len(a), len(b)):
         both = tuple({seed: side[seed] for seed in shared} for side in (a, b))
         if how := _same(*map(_values, both), _tolerance(name)):
-            return replace(_valued(found, *both, policy), reason=how)
+            return replace(_valued(found, *both, policy), reason=how, in_family=how == WITHIN and testable)
         if paired := len(shared) > 1 or len(a) == len(b):
             a, b = both
     return _beyond_tolerance(_valued(found, a, b, policy), pair, a, b, paired=paired)
@@ -118,7 +120,7 @@ def _same(a: Values, b: Values, tolerance: float) -> str:
     """How alike paired values are; empty where they differ by more than the relative tolerance."""
     if (a == b).all():
         return "the same"
-    return "within the tolerance" if (np.abs(b - a) <= tolerance * np.abs(a) + ABSOLUTE_FLOOR).all() else ""
+    return WITHIN if (np.abs(b - a) <= tolerance * np.abs(a) + ABSOLUTE_FLOOR).all() else ""
 
 
 def _beyond_tolerance(found: Finding, pair: Pair, a: Measured, b: Measured, *, paired: bool) -> Finding:
@@ -129,14 +131,18 @@ def _beyond_tolerance(found: Finding, pair: Pair, a: Measured, b: Measured, *, p
         return replace(found, verdict="changed", reason="of one process each; `check --throughput` decides")
     sign = direction_of_harm(found.better)
     if paired and pair.same_subject(a) and (evidence := _over_examples(found, pair, list(a))):
-        return replace(found, evidence=evidence)
+        return _tested(found, evidence)
     if paired and len(a) > 1:
-        return replace(found, evidence=paired_t((_values(b) - _values(a)) * sign, alpha=found.alpha))
+        return _tested(found, paired_t((_values(b) - _values(a)) * sign, alpha=found.alpha))
     if not paired and len(a) + len(b) > 2:
-        return replace(found, evidence=welch_t(_values(a) * sign, _values(b) * sign, alpha=found.alpha))
+        return _tested(found, welch_t(_values(a) * sign, _values(b) * sign, alpha=found.alpha))
     if not paired or pair.environments:
         return replace(found, verdict="inconclusive", reason="one seed each: chance is not excluded")
     return replace(found, verdict="changed", reason=_of_one_seed(found, pair, next(iter(a))))
+
+
+def _tested(found: Finding, evidence: Evidence) -> Finding:
+    return replace(found, evidence=evidence, in_family=True)
 
 
 def _over_examples(found: Finding, pair: Pair, seeds: list[int]) -> Evidence | None:
@@ -204,17 +210,23 @@ def _mean(metrics: Measured) -> float | None:
 
 
 def _decided(findings: Sequence[Finding], correction: Correction) -> Iterator[Finding]:
-    """The findings, with a verdict where there is evidence."""
-    tested = [finding.evidence.p for finding in findings if finding.evidence]
-    adjusted = iter(CORRECTIONS[correction](tested))
+    """The findings, with a verdict where there is evidence.
+
+    What differs within the tolerance is one of the tests too, with p = 1: to leave it out for being small
+    would make the others look rarer than they are. What is the very same was not touched by anything.
+    """
+    family = [finding.evidence.p if finding.evidence else 1.0 for finding in findings if finding.in_family]
+    adjusted = iter(CORRECTIONS[correction](family))
     for finding in findings:
-        if finding.evidence is None:
+        if not finding.in_family:
             yield finding
+        elif finding.evidence is None:
+            yield replace(finding, p_adjusted=float(next(adjusted)), tests=len(family))
         else:
             p = float(next(adjusted))
             verdict = _verdict(finding, p)
             yield replace(
-                finding, p_adjusted=p, tests=len(tested), verdict=verdict, reason=finding.evidence.method
+                finding, p_adjusted=p, tests=len(family), verdict=verdict, reason=finding.evidence.method
             )
 
 

@@ -36,6 +36,8 @@ class Finding:
     """The smallest effect of interest, in the metric's unit."""
     evidence: Evidence | None = None
     """The harm, in the metric's unit; None where nothing was tested."""
+    in_family: bool = False
+    """Whether it is one of the tests that the p-values are corrected for."""
     p_adjusted: float | None = None
     alpha: float = 0.05
     tests: int = 1
@@ -130,8 +132,8 @@ class Comparison:
 
     @cached_property
     def tests(self) -> int:
-        """How many p-values there are."""
-        return sum(finding.evidence is not None for finding in self.findings)
+        """How many tests the p-values were corrected for."""
+        return sum(finding.in_family for finding in self.findings)
 
     @cached_property
     def power(self) -> str | None:

@@ -180,6 +180,7 @@ def _finding(loss: Loss, p: float, alpha: float, tests: int) -> Finding:
         better="lower",
         smallest_effect=seconds(loss.smallest),
         evidence=evidence,
+        in_family=True,
         p_adjusted=p,
         alpha=alpha,
         tests=tests,

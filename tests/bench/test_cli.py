@@ -35,12 +35,6 @@ QUICK = ("--no-pictures", "--jobs", "1")
 COMMAND = shutil.which("latentbench", path=str(Path(sys.executable).parent)) or "latentbench"
 
 
-@pytest.fixture(scope="session")
-def judges(tmp_path_factory):
-    """Where judges are kept from one test to the next: training one for `digits` takes a while."""
-    return tmp_path_factory.mktemp("judges")
-
-
 @pytest.fixture
 def home(tmp_path, judges):
     (tmp_path / "cache").mkdir()

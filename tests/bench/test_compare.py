@@ -235,6 +235,23 @@ def test_a_gate_of_many_metrics_corrects_for_them(make_record, hold):
     assert f"one of {len(names)} tests" in together.power
 
 
+def test_what_differs_within_the_tolerance_is_one_of_the_tests(make_record, hold):
+    """To leave out what is small would make what is left look rarer than it is."""
+    spread = np.array([9.0, -6.0, 8.0, -2.0, 6.0, -4.0, 5.0, 1.0]) + 3.0
+
+    def run(mse, quiet, untouched):
+        return [
+            make_record(mse=value, frechet_prior=quiet + seed / 100, frechet_moment=untouched, seed=seed)
+            for seed, value in enumerate(mse)
+        ]
+
+    comparison = hold(run(np.full(8, 100.0), 50.0, 7.0), run(100.0 + spread, 50.1, 7.0), correction="Holm")
+    loud, quiet, untouched = comparison.findings
+    assert (quiet.reason, untouched.reason) == ("within the tolerance", "the same")
+    assert loud.p_adjusted == pytest.approx(2 * loud.evidence.p)
+    assert comparison.tests == 2
+
+
 # What cannot be compared
 
 
