@@ -218,16 +218,12 @@ def _decided(findings: Sequence[Finding], correction: Correction) -> Iterator[Fi
     family = [finding.evidence.p if finding.evidence else 1.0 for finding in findings if finding.in_family]
     adjusted = iter(CORRECTIONS[correction](family))
     for finding in findings:
-        if not finding.in_family:
+        p = float(next(adjusted)) if finding.in_family else None
+        if finding.evidence is None or p is None:
             yield finding
-        elif finding.evidence is None:
-            yield replace(finding, p_adjusted=float(next(adjusted)), tests=len(family))
         else:
-            p = float(next(adjusted))
-            verdict = _verdict(finding, p)
-            yield replace(
-                finding, p_adjusted=p, tests=len(family), verdict=verdict, reason=finding.evidence.method
-            )
+            verdict, reason = _verdict(finding, p), finding.evidence.method
+            yield replace(finding, p_adjusted=p, tests=len(family), verdict=verdict, reason=reason)
 
 
 def _verdict(finding: Finding, p_adjusted: float) -> Verdict:

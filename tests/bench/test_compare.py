@@ -1,10 +1,14 @@
 """Comparing: each of the three tiers, each verdict, and nothing passed over in silence."""
 
+import time
+
 import numpy as np
 import pytest
 
+from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.compare import compare
 from latentbench.bench.policy import shipped
+from latentbench.bench.record import line_of
 from latentbench.bench.store import Store, read
 
 
@@ -250,6 +254,26 @@ def test_what_differs_within_the_tolerance_is_one_of_the_tests(make_record, hold
     assert (quiet.reason, untouched.reason) == ("within the tolerance", "the same")
     assert loud.p_adjusted == pytest.approx(2 * loud.evidence.p)
     assert comparison.tests == 2
+
+
+def test_many_cases_are_read_and_compared_in_seconds(make_record, tmp_path):
+    """On a quiet machine far below; `pytest bench/speed -k store` has the real bound at full size."""
+    names = [name for name, metric in METRICS.items() if metric.better != "neither"][:40]
+    runs = []
+    for shift in (0.0, 0.1):
+        with Store(tmp_path / str(shift)).writer("my", None) as writer:
+            path = writer.path
+        records = [
+            make_record(**dict.fromkeys(names, 1.0 + shift + seed / 50), latent_dim=width, seed=seed)
+            for width in range(1, 41)
+            for seed in range(5)
+        ]
+        path.write_bytes(b"".join(map(line_of, records)))
+        runs.append(path)
+    began = time.process_time()
+    comparison = compare(*map(read, runs), shipped())
+    assert time.process_time() - began < 4
+    assert len(comparison.findings) == 40 * len(names)
 
 
 # What cannot be compared
