@@ -95,11 +95,13 @@ def _finding(pair: Pair, name: str, policy: Policy) -> Finding | None:
     shared = [seed for seed in a if seed in b]
     # Where one run has seeds that the other has not, it is still enough for the rest to be the same.
     if paired := len(shared) == min(len(a), len(b)):
-        both = tuple({seed: side[seed] for seed in shared} for side in (a, b))
-        if how := _same(*map(_values, both), _tolerance(name)):
-            return replace(_valued(found, *both, policy), reason=how, in_family=how == WITHIN and testable)
+        same_a, same_b = ({seed: side[seed] for seed in shared} for side in (a, b))
+        if how := _same(_values(same_a), _values(same_b), _tolerance(name)):
+            return replace(
+                _valued(found, same_a, same_b, policy), reason=how, in_family=how == WITHIN and testable
+            )
         if paired := len(shared) > 1 or len(a) == len(b):
-            a, b = both
+            a, b = same_a, same_b
     return _beyond_tolerance(_valued(found, a, b, policy), pair, a, b, paired=paired)
 
 

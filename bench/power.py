@@ -35,7 +35,7 @@ def power_of_t(effect: float, n: int, *, alpha: float = ALPHA) -> float:
 def _relative_spreads(freedom: int) -> NDArray[np.float64]:
     """Equally likely values of a sample's standard deviation over the true one."""
     shares = (np.arange(SPREADS) + 0.5) / SPREADS
-    return np.sqrt(2 * special.gammaincinv(freedom / 2, shares) / freedom)
+    return np.asarray(np.sqrt(2 * special.gammaincinv(freedom / 2, shares) / freedom))
 
 
 def detectable_effect(n: int, *, alpha: float = ALPHA, power: float = POWER) -> float:

@@ -147,7 +147,7 @@ def _raises(scenario: Scenario, policy: Policy, draws: Generator) -> bool:
 
 def _harmful(noise: NDArray[np.float64]) -> NDArray[np.float64]:
     """Noise turned so that dependent metrics get worse together."""
-    return noise * np.array([_direction(name) for name in GATED[: noise.shape[1]]])[:, None]
+    return np.asarray(noise * np.array([_direction(name) for name in GATED[: noise.shape[1]]])[:, None])
 
 
 def _direction(name: str) -> int:
