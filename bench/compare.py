@@ -54,6 +54,8 @@ def compare(
     Models measured in different environments are incomparable unless `across_environments`.
     """
     pairs, findings, notes = matched(a, b)
+    if a.path == b.path:
+        notes.append("A and B are one run: nothing was measured in between")
     if across_environments and any(pair.environments for pair in pairs):
         notes.append(f"compared across environments: {environment_difference(a, b, pairs)}")
     for pair in pairs:

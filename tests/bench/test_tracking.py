@@ -46,6 +46,7 @@ def test_a_gate_passes_what_is_as_good_and_fails_what_is_not(write):
     done = latentbench("baseline", "set", "main", "latest", "--why", "the first")
     assert done.exit_code == 0, done.output
     assert "main →" in done.output
+    assert "A and B are one run" in latentbench("check", "--baseline", "main").output
     write(mse=GOOD)
     passed = latentbench("check", "--baseline", "main")
     assert passed.exit_code == 0, passed.output
