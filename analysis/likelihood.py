@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -235,20 +236,25 @@ def likelihood(subject: Subject) -> Measurement:
         return ANALYSES["likelihood"].all_missing(NO_RATE)
     per_image = kl.double().sum(1)
     active = active_units(posterior.mean)
+    bounds, examples = _bounds(subject)
     metrics = (
         KL.measured(per_image.mean().item(), se=standard_error(per_image), n=len(kl)),
         ACTIVE_UNITS.measured(int(active.sum()), n=len(kl)),
-        *_bounds(subject),
+        *bounds,
         *_of_mixture(subject),
     )
-    return Measurement(metrics, {"kl_per_dim": kl_per_dim(posterior).numpy(), "active": active.numpy()})
+    arrays = {"kl_per_dim": kl_per_dim(posterior).numpy(), "active": active.numpy()}
+    return Measurement(metrics, arrays, examples)
 
 
-def _bounds(subject: Subject) -> list[Metric]:
-    """The ELBO and its bits per dimension, null under the likelihoods that are not the model's."""
+def _bounds(subject: Subject) -> tuple[list[Metric], dict[str, np.ndarray]]:
+    """The ELBO and its bits per dimension, null under the likelihoods that are not the model's.
+
+    With them the ELBO of each image.
+    """
     model = subject.model
     if not isinstance(model, LikelihoodModel):
-        return [metric.missing(NO_LIKELIHOOD) for metric in BOUNDS]
+        return [metric.missing(NO_LIKELIHOOD) for metric in BOUNDS], {}
     values = _elbo_of_test_images(subject, model)
     bits = -values / (math.log(2) * math.prod(subject.data.image_shape))
     measured = {
@@ -256,7 +262,8 @@ def _bounds(subject: Subject) -> list[Metric]:
         for metric, v in ((ELBO[model.likelihood], values), (BITS_PER_DIM[model.likelihood], bits))
     }
     other = f"the model's likelihood is {model.likelihood}"
-    return [measured.get(metric.name) or metric.missing(other) for metric in BOUNDS]
+    bounds = [measured.get(metric.name) or metric.missing(other) for metric in BOUNDS]
+    return bounds, {ELBO[model.likelihood].name: values.numpy()}
 
 
 def _of_mixture(subject: Subject) -> list[Metric]:

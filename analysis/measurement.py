@@ -18,6 +18,11 @@ class Measurement:
 
     metrics: tuple[Metric, ...]
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    examples: dict[str, np.ndarray] = field(default_factory=dict)
+    """By metric, the value for each of its n test images, `[n]`: bool where it is hit or miss, else float.
+
+    Two models are compared image by image from these; a metric that is not a mean over images has none.
+    """
 
 
 @dataclass(frozen=True)

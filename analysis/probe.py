@@ -121,8 +121,10 @@ def probe(subject: Subject) -> Measurement:
         PROBE_LINEAR: fit_linear_probe(codes, labels, classes).predict(test_codes),
         PROBE_KNN: knn_predict(codes, labels, test_codes, classes),
     }
-    metrics = []
+    metrics, examples = [], {}
     for definition, predicted in predictions.items():
-        hits, n = int((predicted == test.labels).sum()), len(test)
+        right = predicted == test.labels
+        hits, n = int(right.sum()), len(test)
         metrics.append(definition.measured(hits / n, se=binomial_se(hits, n), n=n))
-    return Measurement(tuple(metrics))
+        examples[definition.name] = right.numpy()
+    return Measurement(tuple(metrics), examples=examples)

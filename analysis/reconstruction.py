@@ -215,27 +215,34 @@ def reconstruction(subject: Subject) -> Measurement:
     problem = _why_unusable(subject, originals)
     if problem is not None:
         return Measurement((*(metric.missing(problem) for metric in OF_RECONSTRUCTIONS), ceiling))
+    errors = mse(originals, subject.reconstructions)
+    similarities = _ssim_where_it_fits(originals, subject.reconstructions)
+    recognised = _accuracy(RECOGNISABLE, subject, lambda: subject.judged_reconstructions)
     metrics = (
-        _mean(MSE, mse(originals, subject.reconstructions)),
+        _mean(MSE, errors),
         _mean_psnr(psnr(originals, subject.reconstructions)),
-        _mean_ssim(originals, subject.reconstructions),
+        _mean_ssim(similarities, len(originals)),
         _mean_ms_ssim(originals, subject.reconstructions),
         LPIPS.missing(NO_BACKBONE),
         _judge_distance(subject),
-        _accuracy(RECOGNISABLE, subject, lambda: subject.judged_reconstructions),
+        recognised,
         ceiling,
     )
+    examples = {MSE.name: errors.numpy()}
+    if similarities is not None:
+        examples[SSIM.name] = similarities.numpy()
+    if recognised.value is not None and labels is not None:
+        examples[RECOGNISABLE.name] = (subject.judged_reconstructions.predictions == labels).numpy()
     chosen = pictured(labels, len(originals))
-    error = mse(originals, subject.reconstructions)
-    ranked = error.argsort(stable=True)[torch.linspace(0, len(error) - 1, PICTURED).long()]
+    ranked = errors.argsort(stable=True)[torch.linspace(0, len(errors) - 1, PICTURED).long()]
     arrays = {
         "originals": subject.data.test.images[chosen].numpy(),
         "reconstructions": to_uint8(subject.reconstructions[chosen]).numpy(),
         "ranked_originals": subject.data.test.images[ranked].numpy(),
         "ranked_reconstructions": to_uint8(subject.reconstructions[ranked]).numpy(),
-        "ranked_mse": error[ranked].numpy(),
+        "ranked_mse": errors[ranked].numpy(),
     }
-    return Measurement(metrics, arrays)
+    return Measurement(metrics, arrays, examples)
 
 
 def _why_unusable(subject: Subject, originals: Tensor) -> str | None:
@@ -261,10 +268,14 @@ def _mean_psnr(values: Tensor) -> Metric:
     return _mean(PSNR, values)
 
 
-def _mean_ssim(originals: Tensor, reconstructions: Tensor) -> Metric:
-    if min(originals.shape[2:]) < SSIM_TAPS:
-        return SSIM.missing(f"images are smaller than the window of {SSIM_TAPS} px", n=len(originals))
-    return _mean(SSIM, ssim(originals, reconstructions))
+def _ssim_where_it_fits(originals: Tensor, reconstructions: Tensor) -> Tensor | None:
+    return ssim(originals, reconstructions) if min(originals.shape[2:]) >= SSIM_TAPS else None
+
+
+def _mean_ssim(values: Tensor | None, count: int) -> Metric:
+    if values is None:
+        return SSIM.missing(f"images are smaller than the window of {SSIM_TAPS} px", n=count)
+    return _mean(SSIM, values)
 
 
 def _mean_ms_ssim(originals: Tensor, reconstructions: Tensor) -> Metric:

@@ -222,12 +222,18 @@ def zero_shot(subject: Subject) -> Measurement:
     except DataError as error:
         return Measurement(tuple(metric.missing(str(error)) for metric in (*LOCKED, NATIVE)))
     scores = locked_image_scores(subject, captioned)
-    return Measurement((*_locked_metrics(scores, captioned), _native_metric(subject, captioned)))
+    metrics = (*_locked_metrics(scores, captioned), _native_metric(subject, captioned))
+    return Measurement(metrics, examples={TOP1.name: _unseen_hits(scores).numpy()})
+
+
+def _unseen_hits(scores: CaptionScores) -> Tensor:
+    """Which images of unseen captions are given their own, of all captions; bool `[N]`."""
+    return scores.unseen.argmax(1) == scores.unseen_truth
 
 
 def _locked_metrics(scores: CaptionScores, captioned: CaptionedDigits) -> list[Metric]:
     predicted, truth = scores.unseen.argmax(1), scores.unseen_truth
-    top1 = _share(TOP1, predicted == truth)
+    top1 = _share(TOP1, _unseen_hits(scores))
     unseen = torch.tensor(captioned.unseen)
     unseen_only = _share(UNSEEN_ONLY, unseen[scores.unseen[:, unseen].argmax(1)] == truth)
     seen = _share(SEEN, scores.seen.argmax(1) == scores.seen_truth)

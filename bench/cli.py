@@ -5,18 +5,29 @@ from __future__ import annotations
 import shlex
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from latentbench.bench import tracking
+from latentbench.bench.terminal import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    RESULTS,
+    Format,
+    FormatOption,
+    Results,
+    RunArgument,
+    emit,
+    err,
+    find,
+    out,
+)
 from latentbench.data.errors import LatentbenchError
 
 if TYPE_CHECKING:
     from latentbench.bench.store import Run, Store
-
-EXIT_FAILED, EXIT_USAGE, EXIT_REGRESSION, EXIT_NOTHING, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
 app = typer.Typer(
     help="Benchmark and analysis toolkit for learned compression: what a bottleneck costs, and what it buys.",
@@ -25,17 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console()
-err = Console(stderr=True)
-
-
-class Format(StrEnum):
-    """How data are printed."""
-
-    rich = "rich"
-    csv = "csv"
-    md = "md"
-    json = "json"
 
 
 class Listed(StrEnum):
@@ -45,14 +45,6 @@ class Listed(StrEnum):
     models = "models"
     data = "data"
     metrics = "metrics"
-
-
-Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="The results folder.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
-RunArgument = Annotated[
-    str, typer.Argument(metavar="[RUN]", help="A path, a suite, a run id (or its start), latest, latest~N.")
-]
-RESULTS = Path("results")
 
 
 @app.command()
@@ -121,7 +113,7 @@ def list_(
     """List the suites, models, data sets or metrics there are."""
     from latentbench.bench.listing import LISTINGS, render
 
-    _emit(render(LISTINGS[what.value](), output.value))
+    emit(render(LISTINGS[what.value](), output.value))
 
 
 @app.command()
@@ -131,7 +123,7 @@ def table(
     output: FormatOption = Format.rich,
 ) -> None:
     """Print the table of a run."""
-    _print_table(_find(run, results), output)
+    _print_table(find(run, results), output)
 
 
 @app.command()
@@ -140,7 +132,7 @@ def plot(run: RunArgument = "latest", results: Results = RESULTS) -> None:
     from latentbench.bench.pictures import draw_all
     from latentbench.bench.store import Store
 
-    for path in draw_all(_find(run, results), Store(results)).values():
+    for path in draw_all(find(run, results), Store(results)).values():
         out.print(str(path), soft_wrap=True, highlight=False)
 
 
@@ -150,34 +142,7 @@ def report(run: RunArgument = "latest", results: Results = RESULTS) -> None:
     from latentbench.bench.report import write_report
     from latentbench.bench.store import Store
 
-    out.print(str(write_report(_find(run, results), Store(results))), soft_wrap=True, highlight=False)
-
-
-@app.command()
-def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="The run to hold against: as for `table`.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The run in question.")],
-    results: Results = RESULTS,
-    output: FormatOption = Format.rich,
-    tolerance: Annotated[
-        float | None, typer.Option(min=0, help="Relative tolerance for every metric, in place of its own.")
-    ] = None,
-    across_environments: Annotated[
-        bool, typer.Option("--across-environments", help="Compare runs of different machines all the same.")
-    ] = False,
-) -> None:
-    """Hold run B against run A, metric by metric. Exit 3 if anything is worse, 4 if nothing compares."""
-    from latentbench.bench.compare import compare as compare_runs
-    from latentbench.bench.comparison_view import render
-
-    comparison = compare_runs(
-        _find(a, results), _find(b, results), tolerance=tolerance, across_environments=across_environments
-    )
-    _emit(render(comparison, output.value))
-    if comparison.compared == 0:
-        raise typer.Exit(EXIT_NOTHING)
-    if comparison.regressed:
-        raise typer.Exit(EXIT_REGRESSION)
+    out.print(str(write_report(find(run, results), Store(results))), soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -186,18 +151,9 @@ def doctor(results: Results = RESULTS) -> None:
     from latentbench.bench.doctor import examine, render
 
     findings = examine(results)
-    _emit(render(findings))
+    emit(render(findings))
     if not all(finding.ok for finding in findings):
         raise typer.Exit(EXIT_FAILED)
-
-
-def _find(reference: str, results: Path) -> Run:
-    from latentbench.bench.store import Store, read
-
-    found = read(Store(results).find(reference))
-    for warning in found.warnings:
-        err.print(f"[yellow]warning:[/] {warning}", highlight=False)
-    return found
 
 
 def _print_table(run: Run, output: Format) -> None:
@@ -208,7 +164,7 @@ def _print_table(run: Run, output: Format) -> None:
         raise LatentbenchError(f"{run.path}: no records in this run")
     match output:
         case Format.rich:
-            _emit(tables.as_rich(rows, title=tables.title(run.suite, rows), width=out.width))
+            emit(tables.as_rich(rows, title=tables.title(run.suite, rows), width=out.width))
             out.print(tables.footnote(rows), style="dim", highlight=False)
         case Format.csv:
             sys.stdout.write(tables.as_csv(rows))
@@ -253,12 +209,7 @@ def _say_how_to_go_on() -> None:
     )
 
 
-def _emit(renderable: object) -> None:
-    """Text as it is, everything else through rich; wide tables are not folded when piped."""
-    if isinstance(renderable, str):
-        sys.stdout.write(renderable)
-    else:
-        out.print(renderable)
+tracking.add_to(app)
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from latentbench.analysis.metric import Metric
 from latentbench.analysis.subject import DataContext, Subject
 from latentbench.bench.case import Case
 from latentbench.bench.environment import code
+from latentbench.bench.examples import packed
 from latentbench.bench.record import Record, Seconds, Status
 from latentbench.data.errors import LatentbenchError
 from latentbench.models import checkpoint as checkpoints
@@ -75,8 +76,9 @@ class Progress:
             self.status, self.reason, self.details = status, reason, details
 
     def add(self, measurement: Measurement, analysis: str) -> None:
-        """Keep the metrics, and the arrays under the analysis's name."""
+        """Keep the metrics, the arrays under the analysis's name, and the examples under their metric's."""
         self.metrics += measurement.metrics
+        self.arrays.update(packed(measurement.examples))
         self.arrays.update({f"{analysis}/{name}": array for name, array in measurement.arrays.items()})
 
 
@@ -172,6 +174,7 @@ def record(progress: Progress, place: Place) -> Record:
         recipe=case.recipe,
         seed=case.seed,
         analyses=case.analyses,
+        weights=checkpoints.weights_sha256(progress.checkpoint) if progress.checkpoint else None,
         status=progress.status,
         reason=progress.reason,
         metrics=tuple(sorted(progress.metrics, key=lambda metric: order.index(metric.name))),

@@ -126,6 +126,8 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
         watcher.note(f"all {len(wanted)} cases are done already; --fresh measures them again")
         return complete
     with store.writer(suite.name, code().commit, _unfinished(earlier, store, origin)) as writer:
+        if writer.note:
+            watcher.note(writer.note)
         todo = _take_over(earlier, wanted, origin, writer)
         watcher.run_started(writer.path, len(wanted), len(wanted) - len(todo))
         place = Place(

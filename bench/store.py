@@ -4,17 +4,20 @@
       runs/<suite>/<utc>-<commit8>-<run id>.jsonl   one line per case; immutable once finished
       runs/<suite>/<utc>-<commit8>-<run id>/        arrays the pictures are drawn from, a file per case
       environments/<hash>.json
+      baselines.json                                names that runs go by, with reasons
       tables/<suite>.csv, .md                       regenerated
       figures/<suite>/*.png                         regenerated
 
 A run that is still going ends in `.partial.jsonl` and is locked by the process that writes it; it is
 renamed when its last case is in. Each line is on disk before the next case starts, so whatever happens
-costs at most the case in hand.
+costs at most the case in hand. Names sort in the order in which runs were begun, also where the clock was
+set back in between.
 """
 
 from __future__ import annotations
 
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -22,21 +25,24 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from latentbench.bench.record import Record
+from latentbench.bench.record import Record, line_of, record_of
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.checkpoint import write_atomically
 
 PARTIAL = ".partial.jsonl"
 FINISHED = ".jsonl"
+STAMP = "%Y%m%dT%H%M%SZ"
+SURELY_SET_BACK = timedelta(minutes=1)
+"""Runs begun within one second are named a second apart, so names may be a little ahead of the clock."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,17 @@ class Run:
         return tuple({record.case: record for record in self.records}.values())
 
     def arrays(self, record: Record) -> dict[str, np.ndarray]:
-        """The arrays kept for a record of this run; empty where there are none or they were not kept."""
-        return _read_arrays(arrays_path(self.path, record.case)) if record.arrays else {}
+        """The arrays kept for a record of this run; empty where there are none, or others than were kept."""
+        return _read_arrays(arrays_path(self.path, record.case), record.arrays) if record.arrays else {}
+
+    def environment(self, name: str) -> dict[str, Any]:
+        """What the store that the run lies in knows of an environment; empty where it knows nothing."""
+        folder = self.path.resolve().parent.parent.parent / "environments"
+        try:
+            content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
 
 
 def stem_of(path: Path) -> str:
@@ -90,22 +105,31 @@ def read(path: Path) -> Run:
         lines = path.read_bytes().splitlines(keepends=True)
     except OSError as error:
         raise LatentbenchError(f"{path}: cannot be read: {error.strerror}") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.endswith(b"\n"):
-            warnings.append(f"{path.name}, line {number}: torn (the writer was stopped in mid-line); dropped")
-            continue
-        try:
-            records.append(Record.model_validate_json(line))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            warnings.append(f"{path.name}, line {number}: not a record ({where} {first['msg']}); left out")
+    with _no_garbage_collection():
+        for number, line in enumerate(lines, start=1):
+            try:
+                records.append(record_of(line))
+            except ValueError as error:
+                warnings.append(f"{path.name}, line {number}: {error}")
     return Run(path, tuple(records), tuple(warnings))
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Records hold no cycles; looking for some among so many takes longer than reading them."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        return safetensors.numpy.load_file(path)
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _read_arrays(path: Path, digest: str) -> dict[str, np.ndarray]:
+    try:
+        content = path.read_bytes()
+        return safetensors.numpy.load(content) if hashlib.sha256(content).hexdigest() == digest else {}
     except (OSError, SafetensorError):
         return {}
 
@@ -115,8 +139,10 @@ class Writer:
     """The one process that appends to a run."""
 
     path: Path
-    file: IO[bytes]
+    file: FileIO
     records: list[Record] = field(default_factory=list)
+    note: str | None = None
+    """Something odd about how the run got its name."""
 
     @property
     def run_id(self) -> str:
@@ -132,7 +158,7 @@ class Writer:
                 target.parent.mkdir(exist_ok=True)
                 write_atomically(target, content)
                 record = record.model_copy(update={"arrays": hashlib.sha256(content).hexdigest()})
-            self._write_line(record.to_json().encode() + b"\n")
+            self._write_line(line_of(record))
         except OSError as error:
             raise LatentbenchError(
                 f"{self.path}: cannot be written: {error.strerror}; the {len(self.records)} cases "
@@ -145,8 +171,9 @@ class Writer:
         """Append and fsync a line; what a failed write left behind is cut off again."""
         end = self.file.seek(0, os.SEEK_END)
         try:
-            self.file.write(line)
-            self.file.flush()
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self.file.write(rest) :]
             os.fsync(self.file.fileno())
         except OSError:
             with suppress(OSError):
@@ -182,9 +209,19 @@ class Store:
 
     def write(self, relative: str, content: str) -> Path:
         """Write a text file under the store, atomically; returns its path."""
+        return self.write_bytes(relative, content.encode())
+
+    def write_bytes(self, relative: str, content: bytes) -> Path:
+        """Write a file under the store, atomically; returns its path."""
         path = self.root / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.encode())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content)
+        except OSError as error:
+            raise LatentbenchError(
+                f"{path}: cannot be written: {error.strerror}; no record is lost, "
+                "and what was there is still there"
+            ) from None
         return path
 
     def remember_environment(self, name: str, content: dict[str, Any]) -> None:
@@ -197,9 +234,14 @@ class Store:
         return sorted((self.root / "runs").glob(f"{suite or '*'}/*{FINISHED}"), key=lambda path: path.name)
 
     def find(self, reference: str) -> Path:
-        """A run by path, by suite (its latest), by (the start of) its name or id, `latest`, or `latest~N`."""
+        """A run by path, by suite (its latest), by (the start of) its name or id, `latest`, or `latest~N`.
+
+        The path of another results folder stands for the latest run there.
+        """
         if reference.endswith(FINISHED) and Path(reference).is_file():
             return Path(reference)
+        if (Path(reference) / "runs").is_dir():
+            return Store(Path(reference)).find("latest")
         paths = self.paths()
         if not paths:
             raise LatentbenchError(f"no runs in {self.root}; make one with: latentbench run")
@@ -226,13 +268,15 @@ class Store:
         """Append to the run `resume`, or to a new one; BlockingIOError if another process writes there."""
         folder = self.root / "runs" / suite
         folder.mkdir(parents=True, exist_ok=True)
-        path = resume or folder / f"{_new_stem(commit)}{PARTIAL}"
-        with open(path, "ab") as file:
+        begun, note = _begun(max((path.name for path in self.paths()), default=""))
+        path = resume or folder / f"{begun}-{(commit or 'nocommit')[:8]}-{secrets.token_hex(3)}{PARTIAL}"
+        # Without a buffer: one that could not be written would be tried again when the file is closed.
+        with open(path, "ab", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             run = read(path)
             if resume:
                 _cut_torn_line(path)
-            yield Writer(path, file, list(run.records))
+            yield Writer(path, file, list(run.records), None if resume else note)
 
     def is_written_now(self, path: Path) -> bool:
         """Whether another process holds the run."""
@@ -254,9 +298,21 @@ def _counted_back(paths: list[Path], reference: str) -> Path:
     return paths[-1 - back]
 
 
-def _new_stem(commit: str | None) -> str:
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"{now}-{(commit or 'nocommit')[:8]}-{secrets.token_hex(3)}"
+def _begun(last: str) -> tuple[str, str | None]:
+    """The first part of a new run's name, later than the run named `last`; and what is odd about it."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    try:
+        then = datetime.strptime(last.partition("-")[0], STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return now.strftime(STAMP), None
+    note = None
+    if then - now > SURELY_SET_BACK:
+        note = (
+            f"the clock says {now:%Y-%m-%d %H:%M} UTC, and the last run here was begun at "
+            f"{then:%Y-%m-%d %H:%M}: one of the two is wrong; the new run is named one second after it, "
+            "so that it is the latest"
+        )
+    return max(now, then + timedelta(seconds=1)).strftime(STAMP), note
 
 
 def _cut_torn_line(path: Path) -> None:

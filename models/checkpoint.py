@@ -6,6 +6,7 @@ so a checkpoint that has its JSON is whole.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,14 @@ def load(folder: Path) -> Checkpoint:
     _load_weights(model, folder / WEIGHTS)
     model.eval()
     return Checkpoint(model, card, History.of_arrays(_read_arrays(folder / HISTORY)), folder)
+
+
+def weights_sha256(folder: Path) -> str | None:
+    """sha256 of a checkpoint's weights, equal for equal weights; None where there are none."""
+    try:
+        return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def exists(folder: Path) -> bool:

@@ -11,24 +11,44 @@ from latentbench.models.zoo import model_spec
 CODE = Code(version="0.1.0", commit="0" * 40, dirty=False, source="abc")
 
 
+@pytest.fixture(scope="session")
+def judges(tmp_path_factory):
+    """Where judges are kept from one test to the next: training one for `digits` takes a while."""
+    return tmp_path_factory.mktemp("judges")
+
+
 @pytest.fixture
 def make_record():
     """`make_record(mse=0.01, latent_dim=2, seed=0)`: a record with the metrics given by name."""
 
-    def make(*, latent_dim=2, seed=0, status="ok", environment="env", reason=None, **values):
+    def make(
+        *,
+        family="ae",
+        latent_dim=2,
+        epochs=5,
+        seed=0,
+        n=10,
+        case=None,
+        status="ok",
+        environment="env",
+        weights=None,
+        reason=None,
+        **values,
+    ):
         metrics = [
-            METRICS[name].missing("not to be had") if value is None else METRICS[name].measured(value, n=10)
+            METRICS[name].missing("not to be had") if value is None else METRICS[name].measured(value, n=n)
             for name, value in values.items()
         ]
         return Record(
             suite="my",
             run="abc123",
-            case=f"case-{latent_dim}-{seed}",
-            model=model_spec(family="ae", latent_dim=latent_dim),
+            case=case or f"case-{family}-{latent_dim}-{epochs}-{seed}",
+            model=model_spec(family=family, latent_dim=latent_dim),
             data=DataReference(name="mnist", fingerprint="f", train=60_000, test=10_000),
-            recipe=Recipe(),
+            recipe=Recipe(epochs=epochs),
             seed=seed,
             analyses=("reconstruction",),
+            weights=weights,
             status=status,
             reason=reason,
             metrics=tuple(metrics),

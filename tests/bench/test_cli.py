@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import safetensors.torch
 import torch
 
 from latentbench import data as datasets
+from latentbench.bench.record import line_of
 from latentbench.bench.store import Store, read
 
 SUITE = """
@@ -31,12 +33,6 @@ QUICK = ("--no-pictures", "--jobs", "1")
 """One process, and nothing drawn: what most of these tests are about needs neither."""
 
 COMMAND = shutil.which("latentbench", path=str(Path(sys.executable).parent)) or "latentbench"
-
-
-@pytest.fixture(scope="session")
-def judges(tmp_path_factory):
-    """Where judges are kept from one test to the next: training one for `digits` takes a while."""
-    return tmp_path_factory.mktemp("judges")
 
 
 @pytest.fixture
@@ -73,7 +69,19 @@ def test_help_is_quick_and_names_every_verb():
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 0.5
     assert all(
-        verb in done.stdout for verb in ("run", "list", "table", "plot", "report", "compare", "doctor")
+        verb in done.stdout
+        for verb in (
+            "run",
+            "list",
+            "table",
+            "plot",
+            "report",
+            "compare",
+            "check",
+            "baseline",
+            "history",
+            "export",
+        )
     )
 
 
@@ -128,23 +136,24 @@ def test_more_seeds_take_over_what_is_done_and_show_an_interval(home):
     assert "2 seeds" in more.stdout
 
 
-def test_a_worse_run_is_exit_3_and_nothing_in_common_is_exit_4(home):
+def test_a_worse_run_is_exit_3_with_everything_said(home):
     latentbench(home, "run", "my.yaml", *QUICK)
     (path,) = Store(home / "results").paths("my")
     worse = home / "worse.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    for metric in lines[0]["metrics"]:
-        if metric["name"] == "mse":
-            metric["value"] *= 1.5
-    worse.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    records = [
+        record.model_copy(update={"metrics": tuple(map(half_as_bad_again, record.metrics))})
+        for record in read(path).records
+    ]
+    worse.write_bytes(b"".join(map(line_of, records)))
     done = latentbench(home, "compare", str(path), str(worse))
     assert done.returncode == 3
     assert "mse" in done.stdout
     assert "+50.0%" in done.stdout
+    assert "one seed" in done.stdout
 
-    other = home / "other.jsonl"
-    other.write_text("".join(json.dumps({**line, "case": "x" + line["case"]}) + "\n" for line in lines))
-    assert latentbench(home, "compare", str(path), str(other)).returncode == 4
+
+def half_as_bad_again(metric):
+    return replace(metric, value=metric.value * 1.5) if metric.name == "mse" else metric
 
 
 def start(home, *arguments):
@@ -218,9 +227,15 @@ def test_a_killed_run_loses_only_the_case_in_hand(home):
     )
     os.killpg(running.pid, signal.SIGKILL)
     running.communicate(timeout=60)
-    resumed = latentbench(home, "run", "my.yaml", *QUICK, "--seeds", "1")
+    (killed,) = folder.glob("*.partial.jsonl")
+    done = read(killed).records
+    seeds = len(done) // 2 + 1
+    resumed = latentbench(home, "run", "my.yaml", *QUICK, "--seeds", str(seeds))
     assert resumed.returncode == 0, resumed.stderr
-    assert "2 cases, 2 of them done already" in resumed.stderr or "are done already" in resumed.stderr
+    assert f"{2 * seeds} cases, {len(done)} of them done already" in resumed.stderr
+    (finished,) = folder.glob("*.jsonl")
+    assert read(finished).records[: len(done)] == done
+    assert read(finished).warnings == ()
 
 
 def test_a_diverged_case_is_a_record_and_exit_1(home):

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from latentbench.bench.store import Store, read
+from latentbench.bench.store import Store, arrays_path, read
 from latentbench.data.errors import LatentbenchError
 
 
@@ -60,10 +60,74 @@ def test_a_torn_last_line_is_dropped_and_said_and_writing_goes_on(store, make_re
 def test_a_line_that_is_no_record_is_left_out_and_named(store, make_record):
     path = write_run(store, [make_record(mse=0.1), make_record(mse=0.2, seed=1)])
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0].replace('"seed":0', '"seed":"zero"'), lines[1]]) + "\n")
+    unsealed = lines[0].partition(',"digest"')[0].replace('"seed":0', '"seed":"zero"') + "}"
+    path.write_text("\n".join([unsealed, "<<<<<<< HEAD", lines[1]]) + "\n")
     run = read(path)
     assert [record.seed for record in run.records] == [1]
     assert "line 1: not a record (seed" in run.warnings[0]
+    assert "line 2: not a record" in run.warnings[1]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda line: line.replace('"value":0.1', '"value":0.09'),
+        lambda line: json.dumps(json.loads(line.replace('"value":0.1', '"value":0.09'))),
+        lambda line: line.partition(',"digest"')[0] + "}",
+    ],
+    ids=["a value", "a value, and written anew", "the digest taken away"],
+)
+def test_a_hand_edited_record_is_left_out_and_the_remedy_named(store, make_record, edit):
+    path = write_run(store, [make_record(mse=0.1), make_record(mse=0.2, seed=1)])
+    lines = path.read_text().splitlines()
+    path.write_text(edit(lines[0]) + "\n" + lines[1] + "\n")
+    run = read(path)
+    assert [record.seed for record in run.records] == [1]
+    assert "line 1: changed after it was written" in run.warnings[0]
+    assert "Restore the file" in run.warnings[0]
+
+
+def test_the_first_schema_is_read_and_a_later_one_is_refused_by_name(store, make_record):
+    path = write_run(store, [make_record(mse=0.1)])
+    content = json.loads(path.read_text())
+    del content["digest"], content["weights"]
+    old = json.dumps({**content, "schema_version": 1})
+    later = json.dumps({**content, "schema_version": 3, "unheard_of": 0})
+    path.write_text(old + "\n" + later + "\n")
+    run = read(path)
+    assert [(record.schema_version, record.weights) for record in run.records] == [(1, None)]
+    assert run.warnings == (f"{path.name}, line 2: schema 3, and this version reads 1 to 2; left out",)
+    assert run.records[0].reused_in("other").schema_version == 2
+
+
+def test_a_clock_set_back_does_not_hide_the_latest_run(store, make_record):
+    folder = store.root / "runs" / "my"
+    write_run(store, [make_record(mse=0.1)]).rename(folder / "20991231T235959Z-01234567-abcdef.jsonl")
+    with store.writer("my", None) as writer:
+        writer.append(make_record(mse=0.2))
+        note, latest = writer.note, writer.finish()
+    assert store.find("latest") == latest
+    assert latest.name.startswith("21000101T000000Z-")
+    assert "the last run here was begun at 2099-12-31 23:59: one of the two is wrong" in note
+
+
+def test_runs_begun_within_a_second_keep_their_order(store, make_record):
+    paths = [write_run(store, [make_record(mse=0.1)], suite=suite) for suite in ("b", "a", "c")]
+    assert store.paths() == paths
+    with store.writer("d", None) as writer:
+        assert writer.note is None
+
+
+def test_another_results_folder_stands_for_its_latest_run(store, make_record, tmp_path):
+    path = write_run(store, [make_record(mse=0.1)])
+    assert Store(tmp_path / "elsewhere").find(str(store.root)) == path
+
+
+def test_an_output_that_cannot_be_written_loses_no_record(store, make_record):
+    write_run(store, [make_record(mse=0.1)])
+    (store.root / "tables").write_text("in the way")
+    with pytest.raises(LatentbenchError, match=r"cannot be written: .*; no record is lost"):
+        store.write("tables/my.csv", "a,b")
 
 
 def test_a_case_tried_twice_counts_by_its_last_record(store, make_record):
@@ -78,6 +142,8 @@ def test_arrays_lie_beside_the_run(store, make_record):
         run = read(writer.finish())
     assert record.arrays is not None
     assert run.arrays(run.records[0])["history/kl"].tolist() == [0, 1, 2, 3]
+    arrays_path(run.path, record.case).write_bytes(b"other arrays")
+    assert run.arrays(run.records[0]) == {}
 
 
 def test_two_writers_never_share_a_run(store, make_record):

@@ -1,0 +1,51 @@
+"""Many tests at once: what a p-value is worth when it is the smallest of many.
+
+A gate that must seldom raise a false alarm controls the chance of any (Holm); a table that is read for
+what to look at next controls the share of false ones among those marked (Benjamini and Hochberg).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Correction = Literal["Holm", "Benjamini–Hochberg"]
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """Adjusted p-values `[m]`: rejecting those ≤ α makes any false rejection at most α likely.
+
+    Holds whatever the tests' dependence. Holm 1979, https://www.jstor.org/stable/4615733.
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values)
+    steps = values[order] * np.arange(len(values), 0, -1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
+    """Adjusted p-values `[m]`: of those ≤ α a share of at most α is expected to be false.
+
+    For independent or positively dependent tests. Benjamini and Hochberg 1995,
+    doi:10.1111/j.2517-6161.1995.tb02031.x.
+
+    >>> benjamini_hochberg([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.04, 0.04]
+    """
+    values = np.asarray(p, dtype=np.float64)
+    return np.asarray(stats.false_discovery_control(values, method="bh")) if values.size else values
+
+
+CORRECTIONS: dict[Correction, Callable[[ArrayLike], NDArray[np.float64]]] = {
+    "Holm": holm,
+    "Benjamini–Hochberg": benjamini_hochberg,
+}

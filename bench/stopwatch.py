@@ -1,0 +1,84 @@
+"""One process of a throughput gate: times a VAE's train step, encoding and decoding, and prints JSON.
+
+    python -m latentbench.bench.stopwatch     {"train_step_seconds": 0.0051, "encode_seconds": …}
+
+The numbers are medians over a second of repetitions each, after as many to warm up as the clock speed
+needs, on batches of 256 made-up images. What differs between processes (where memory lies, what else the
+machine does) is in the spread over processes, which is why a gate starts many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from latentbench.models.family import find_family, model_spec
+from latentbench.models.protocols import Autoencoder
+from latentbench.models.recipe import Recipe
+
+BATCH, WARM_UP_SECONDS, SECONDS = 256, 0.3, 1.0
+
+
+def median_seconds(call: Callable[[], object], *, slower: float = 0.0) -> float:
+    """The median duration of a call; each is made `slower` by that share of itself."""
+    warm_until = time.perf_counter() + WARM_UP_SECONDS
+    while time.perf_counter() < warm_until:
+        call()
+    durations: list[float] = []
+    until = time.perf_counter() + SECONDS
+    while time.perf_counter() < until or len(durations) < 5:
+        began = time.perf_counter()
+        call()
+        busy_until = began + (time.perf_counter() - began) * (1 + slower)
+        while time.perf_counter() < busy_until:
+            pass
+        durations.append(time.perf_counter() - began)
+    return statistics.median(durations)
+
+
+def measure(*, slower: float = 0.0, device: str | None = None) -> dict[str, float]:
+    """Seconds of each quantity; the train step is made `slower` by that share, to try out a gate."""
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    torch.manual_seed(0)
+    spec = model_spec(family="vae", latent_dim=16)
+    model = find_family(spec.family).build(spec, (1, 28, 28)).to(place)
+    assert isinstance(model, Autoencoder)
+    images = torch.randint(0, 256, (BATCH, 1, 28, 28), dtype=torch.uint8).to(place)
+    batch = images.float() / 255
+    step = model.train_step(Recipe(batch_size=BATCH))
+    with torch.inference_mode():
+        codes = model.encode(batch).mean
+
+        def waited(call: Callable[[], object]) -> Callable[[], None]:
+            def run() -> None:
+                call()
+                if place.type == "cuda":
+                    torch.cuda.synchronize()
+
+            return run
+
+        seconds = {
+            "encode_seconds": median_seconds(waited(lambda: model.encode(batch))),
+            "decode_seconds": median_seconds(waited(lambda: model.decode(codes))),
+        }
+    if step is not None:
+        seconds["train_step_seconds"] = median_seconds(waited(lambda: step(images)), slower=slower)
+    return seconds
+
+
+def main() -> None:
+    """Print one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--slower", type=float, default=0.0, help="slow the train step down by this share")
+    arguments = parser.parse_args()
+    sys.stdout.write(json.dumps(measure(slower=arguments.slower)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

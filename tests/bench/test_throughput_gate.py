@@ -1,0 +1,140 @@
+"""The throughput gate, on repositories of its own whose commands take as long as they say."""
+
+import subprocess
+import sys
+
+import pytest
+
+from latentbench.bench.policy import shipped
+from latentbench.bench.throughput_gate import ORDER, Blocks, Sample, decide, gate, losses
+from latentbench.data.errors import LatentbenchError
+
+SCRIPT = """
+import json, random
+random.seed()
+print("warming up")
+print(json.dumps({"step_seconds": %s * random.uniform(0.999, 1.001), "encode_seconds": 0.002}))
+"""
+
+
+def git(folder, *arguments):
+    who = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository with one commit, tagged `before`, in which a step takes 10 ms."""
+    git(tmp_path, "init")
+    (tmp_path / "clock.py").write_text(SCRIPT % 0.010)
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-m", "a step takes 10 ms")
+    git(tmp_path, "tag", "before")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+COMMAND = f"{sys.executable} clock.py"
+
+
+def by_name(comparison):
+    return {finding.metric: finding for finding in comparison.findings}
+
+
+def test_a_loss_is_caught_and_named_committed_or_not(repository):
+    (repository / "clock.py").write_text(SCRIPT % 0.0115)
+    found = by_name(gate("before", shipped(), command=COMMAND, blocks=3))
+    assert found["step_seconds"].verdict == "regressed"
+    assert found["step_seconds"].change == pytest.approx(0.15, abs=0.01)
+    assert found["encode_seconds"].verdict == "ok"
+    worktrees = subprocess.run(["git", "worktree", "list"], capture_output=True, text=True).stdout
+    assert len(worktrees.splitlines()) == 1
+
+
+def test_the_same_code_is_silent(repository):
+    comparison = gate("before", shipped(), command=COMMAND, blocks=3)
+    assert {finding.verdict for finding in comparison.findings} == {"ok"}
+    assert "differed from itself by up to" in comparison.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("against", "command", "message"),
+    [
+        ("before", f"{sys.executable} absent.py", "failed with exit 2: .*absent.py"),
+        ("before", f"{sys.executable} -c print(1)", "must be a JSON object of seconds by name, got '1'"),
+        ("before", 'echo {"step_seconds":-1}', "must be a JSON object of seconds"),
+        ("nowhere", COMMAND, "unknown revision 'nowhere'"),
+        ("before", None, "not latentbench: say what to time with --command"),
+    ],
+)
+def test_a_mistake_is_said_and_no_worktree_stays(repository, against, command, message):
+    with pytest.raises(LatentbenchError, match=message):
+        gate(against, shipped(), command=command, blocks=3)
+    worktrees = subprocess.run(["git", "worktree", "list"], capture_output=True, text=True).stdout
+    assert len(worktrees.splitlines()) == 1
+
+
+def test_outside_of_a_repository_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(LatentbenchError, match="not a git repository"):
+        gate("main", shipped(), command="true")
+
+
+def blocks_of(a, again, b, *, others=0.0):
+    """Blocks in which the processes take so many seconds each, by block."""
+
+    def samples(seconds):
+        return [Sample({"step_seconds": seconds}, others)] * 2
+
+    return Blocks(
+        tuple(
+            {"A": samples(x), "A′": samples(y), "B": samples(z)} for x, y, z in zip(a, again, b, strict=True)
+        )
+    )
+
+
+def test_a_loss_below_three_percent_does_not_count_however_certain():
+    (finding,) = decide(
+        blocks_of([1.0] * 5, [1.0] * 5, [1.02, 1.021, 1.02, 1.019, 1.02]), shipped(), a="", b=""
+    ).findings
+    assert finding.evidence.low > 0
+    assert finding.verdict == "ok"
+
+
+def test_a_loss_below_what_the_same_code_does_to_itself_does_not_count():
+    noisy = blocks_of([1.0, 1.0, 1.0, 1.0, 1.0], [1.2, 0.9, 1.15, 0.85, 1.1], [1.13, 1.03, 1.12, 1.0, 1.1])
+    (loss,) = losses(noisy, alpha=0.05)
+    assert loss.floor > 0.1
+    (finding,) = decide(noisy, shipped(), a="", b="").findings
+    assert finding.verdict != "regressed"
+
+
+def test_a_steady_drift_cancels_within_a_block():
+    clock, drifting = 0, []
+    for _ in range(5):
+        block = {"A": [], "A′": [], "B": []}
+        for name in ORDER:
+            block[name].append(Sample({"step_seconds": 1.02**clock}, 0.0))
+            clock += 1
+        drifting.append(block)
+    (loss,) = losses(Blocks(tuple(drifting)), alpha=0.05)
+    assert loss.loss.harm == pytest.approx(0.0, abs=1e-12)
+    assert loss.noise.harm == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_shared_machine_is_marked():
+    comparison = decide(blocks_of([1.0] * 3, [1.0] * 3, [1.0] * 3, others=0.9), shipped(), a="", b="")
+    assert "18 of 18 processes shared the machine with other work" in comparison.notes
+
+
+def test_the_stopwatch_times_our_own_model_and_can_be_slowed_down(monkeypatch):
+    from latentbench.bench import stopwatch
+
+    monkeypatch.setattr(stopwatch, "WARM_UP_SECONDS", 0.0)
+    monkeypatch.setattr(stopwatch, "SECONDS", 0.0)
+    seconds = stopwatch.measure(device="cpu")
+    assert set(seconds) == {"encode_seconds", "decode_seconds", "train_step_seconds"}
+    assert seconds["train_step_seconds"] > seconds["encode_seconds"] > 0
+    usual = stopwatch.median_seconds(lambda: sum(range(20_000)))
+    assert stopwatch.median_seconds(lambda: sum(range(20_000)), slower=3.0) > 2 * usual
