@@ -13,9 +13,10 @@ Rows = list[dict[str, str]]
 
 def suites() -> Rows:
     """The shipped suites."""
-    from latentbench.bench import suite
+    from latentbench.bench import suite, sweep
 
     loaded = [suite.load(name) for name in suite.names()]
+    sweeps = [sweep.load(name) for name in sweep.names()]
     return [
         {
             "suite": s.name,
@@ -25,6 +26,15 @@ def suites() -> Rows:
             "description": s.description,
         }
         for s in loaded
+    ] + [
+        {
+            "suite": s.name,
+            "data": "noise",
+            "models": str(len(s.specs)),
+            "seeds": "–",
+            "description": f"{s.description} Presets: {', '.join(s.presets)}.",
+        }
+        for s in sweeps
     ]
 
 
@@ -53,18 +63,23 @@ def data() -> Rows:
 def metrics() -> Rows:
     """Every metric, in the order of the tables; `by request` where a suite has to name its analysis."""
     from latentbench.analysis.catalogue import ANALYSES
+    from latentbench.analysis.sweep import SWEEP_METRICS
 
+    groups = [
+        (f"{analysis.name} (by request)" if analysis.by_request else analysis.name, analysis.metrics)
+        for _, analysis in ANALYSES.items()
+    ]
     return [
         {
             "metric": metric.name,
-            "analysis": f"{analysis.name} (by request)" if analysis.by_request else analysis.name,
+            "analysis": group,
             "version": str(metric.version),
             "unit": metric.unit,
             "better": metric.better,
             "description": metric.title,
         }
-        for _, analysis in ANALYSES.items()
-        for metric in analysis.metrics
+        for group, metrics in [*groups, ("rows of a sweep", SWEEP_METRICS)]
+        for metric in metrics
     ]
 
 

@@ -143,11 +143,16 @@ def _entries(grid: dict[str, Any], recipe: dict[str, Any], where: str) -> Iterat
     if not isinstance(own, dict):
         raise LatentbenchError(f"{where}: recipe must be a mapping, got {own!r}")
     merged = validated(Recipe, {**recipe, **own}, f"{where}, recipe")
-    keys = [key for key in grid if key != "recipe"]
-    axes = [grid[key] if isinstance(grid[key], list) else [grid[key]] for key in keys]
+    for spec in grid_specs({key: value for key, value in grid.items() if key != "recipe"}, where):
+        yield Entry(spec, merged, where)
+
+
+def grid_specs(grid: dict[str, Any], where: str) -> Iterator[ModelSpec]:
+    """One spec for each combination of the grid's lists. Raises LatentbenchError that begins with `where`."""
+    axes = [value if isinstance(value, list) else [value] for value in grid.values()]
     for values in itertools.product(*axes):
         try:
-            yield Entry(model_spec(**dict(zip(keys, values, strict=True))), merged, where)
+            yield model_spec(**dict(zip(grid, values, strict=True)))
         except LatentbenchError as error:
             raise LatentbenchError(f"{where}: {error}") from None
 
