@@ -15,7 +15,7 @@ import torch
 from latentbench.analysis.precision import DTYPES, Precision, in_precision, lacking
 from latentbench.analysis.timing import Effort, timed
 
-EFFORT = Effort(warm_up=3, repetitions=5, seconds=0.3, budget_seconds=5.0)
+EFFORT = Effort(warm_up=2, repetitions=5, seconds=0.2, budget_seconds=2.0)
 MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
 COPIED_BYTES = {"cpu": 2**28, "cuda": 2**30}
 """Many times what a cache holds."""

@@ -229,6 +229,47 @@ def compare(
 
 
 @app.command()
+def recommend(
+    run: RunArgument = "latest",
+    max_latency: Annotated[
+        str | None,
+        typer.Option(
+            "--max-latency", metavar="TIME", help="Longest wait to encode one image, such as 250us or 2ms."
+        ),
+    ] = None,
+    min_psnr: Annotated[
+        float | None, typer.Option("--min-psnr", metavar="DB", help="Least PSNR of reconstructions.")
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC<=X", help="Any other requirement, also with >=; may be repeated."),
+    ] = None,
+    prefer: Annotated[
+        str, typer.Option(metavar="METRIC", help="What to choose by among what qualifies.")
+    ] = "psnr",
+    results: Results = RESULTS,
+    output: FormatOption = Format.rich,
+) -> None:
+    """Pick the model of a run that meets your requirements, and say why."""
+    from latentbench.bench import recommend as choice
+    from latentbench.bench import tables
+    from latentbench.bench.listing import render
+
+    requirements = [choice.requirement(text) for text in require or []]
+    if max_latency is not None:
+        requirements.insert(0, choice.Requirement(choice.LATENCY, "<=", choice.seconds(max_latency)))
+    if min_psnr is not None:
+        requirements.append(choice.Requirement(choice.QUALITY, ">=", min_psnr))
+    rows = tables.rows(_find(run, results).last_records)
+    found = choice.recommend(rows, requirements, prefer)
+    if output is Format.rich:
+        for line in choice.explain(found):
+            out.print(line, highlight=False, markup=False)
+        return
+    _emit(render(choice.as_rows(rows, found), output.value))
+
+
+@app.command()
 def doctor(results: Results = RESULTS) -> None:
     """Check that everything latentbench needs is here and works."""
     from latentbench.bench.doctor import examine, render

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 from rich.table import Table
@@ -91,7 +91,7 @@ LISTINGS: dict[str, Callable[[], Rows]] = {
 }
 
 
-def render(rows: Sequence[dict[str, str]], output: str) -> Table | str:
+def render(rows: Sequence[Mapping[str, object]], output: str) -> Table | str:
     """The rows in one of the formats of the command line."""
     if output == "json":
         return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
@@ -100,11 +100,11 @@ def render(rows: Sequence[dict[str, str]], output: str) -> Table | str:
     header = list(rows[0])
     if output == "md":
         lines = ["| " + " | ".join(header) + " |", "| " + " | ".join("---" for _ in header) + " |"]
-        lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
+        lines += ["| " + " | ".join(map(str, row.values())) + " |" for row in rows]
         return "\n".join(lines) + "\n"
     table = Table(header_style="bold")
     for name in header:
         table.add_column(name, no_wrap=name == header[0])
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(str, row.values()))
     return table

@@ -63,8 +63,13 @@ class Suite:
 
 def names() -> list[str]:
     """The suites that latentbench ships."""
-    folder = resources.files("latentbench.bench") / "suites"
-    return sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return shipped("suites")
+
+
+def shipped(folder: str) -> list[str]:
+    """The names of the YAML files in a folder of the package."""
+    files = (resources.files("latentbench.bench") / folder).iterdir()
+    return sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))
 
 
 def load(name: str) -> Suite:
@@ -79,7 +84,7 @@ def load(name: str) -> Suite:
         parsed = parse(path.read_text(encoding="utf-8"), name=path.stem, where=path.name)
         return replace(parsed, folder=path.parent)
     if name not in names():
-        error = unknown("suite", name, names())
+        error = unknown("suite", name, [*names(), *shipped("sweeps")])
         raise LatentbenchError(f"{error} (or the path of a .yaml file)")
     file = resources.files("latentbench.bench") / "suites" / f"{name}.yaml"
     return parse(file.read_text(encoding="utf-8"), name=name, where=f"{name}.yaml")

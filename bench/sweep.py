@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -34,7 +34,7 @@ from latentbench.analysis.operations import OPERATIONS, Operation, lacking_opera
 from latentbench.analysis.precision import Precision, lacking
 from latentbench.analysis.sweep import Candidate, Patience, Point
 from latentbench.analysis.timing import Effort
-from latentbench.bench.suite import grid_specs
+from latentbench.bench.suite import grid_specs, shipped
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
@@ -115,7 +115,7 @@ class SweepFile(BaseModel):
     description: str
     image: tuple[Batch, Batch, Batch] = (1, 28, 28)
     models: Annotated[list[dict[str, Any]], Field(min_length=1)]
-    presets: Annotated[dict[str, Preset], Field(min_length=1)]
+    presets: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,7 @@ class Model:
 
 def names() -> list[str]:
     """The sweeps that latentbench ships."""
-    folder = resources.files("latentbench.bench") / "sweeps"
-    return sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return shipped("sweeps")
 
 
 def is_sweep(name: str) -> bool:
@@ -216,17 +215,30 @@ def parse(text: str, *, name: str, where: str) -> Sweep:
     specs: dict[ModelSpec, None] = {}
     for index, grid in enumerate(file.models):
         specs |= dict.fromkeys(grid_specs(grid, f"{where}, models[{index}]"))
-    for preset_name, preset in file.presets.items():
-        for index, grid in enumerate(preset.grids):
-            _refuse_unmatched(grid, list(specs), f"{where}, presets.{preset_name}.grids[{index}]")
-    return Sweep(name, file.description, file.image, tuple(specs), file.presets, where)
-
-
-def _refuse_unmatched(grid: Grid, specs: Iterable[ModelSpec], where: str) -> None:
     labels = [spec.label for spec in specs]
+    presets = {
+        preset: _preset(content, labels, f"{where}, presets.{preset}")
+        for preset, content in file.presets.items()
+    }
+    return Sweep(name, file.description, file.image, tuple(specs), presets, where)
+
+
+def _preset(content: dict[str, Any], labels: list[str], where: str) -> Preset:
+    """A preset whose grids are about models that there are."""
+    given = content.get("grids")
+    grids = [
+        _grid(grid, labels, f"{where}.grids[{index}]")
+        for index, grid in enumerate(given if isinstance(given, list) else [])
+    ]
+    return validated(Preset, {**content, "grids": grids or given}, where)
+
+
+def _grid(content: Any, labels: list[str], where: str) -> Grid:
+    grid = validated(Grid, content, where)
     for pattern in grid.models:
         if not any(fnmatchcase(label, pattern) for label in labels):
             raise LatentbenchError(f"{where}: {unknown('model', pattern, labels)}")
+    return grid
 
 
 def rows(model: Model, preset: Preset, device: torch.device) -> list[Row]:

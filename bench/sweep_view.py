@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -15,6 +16,7 @@ from rich.text import Text
 from latentbench.analysis.metric import Metric
 from latentbench.analysis.sweep import SWEEP_METRICS
 from latentbench.bench.record import Record
+from latentbench.models.families.architecture import IMAGE, LATENT_NUMBERS
 
 HEADINGS = (
     "operation",
@@ -37,7 +39,7 @@ LATENTS, PIXELS = "denoiser-block latents", "denoiser-block pixels"
 
 def as_frame(records: Sequence[Record]) -> pd.DataFrame:
     """Every row with every metric, its standard error where it has one, and what the machine did."""
-    return pd.DataFrame([_flat(record) for record in records])
+    return pd.DataFrame([_flat(record) for record in records]).astype({"repetitions": "Int64"})
 
 
 def _flat(record: Record) -> dict[str, object]:
@@ -207,19 +209,13 @@ def statements(records: Sequence[Record]) -> list[str]:
     A denoiser's block is timed on as many positions as the image has and as the latents have. Decoding is
     paid once an image, a block many times at every step of sampling.
     """
-    latents, pixels = (
-        _seconds_of_one(records, LATENTS, "denoise"),
-        _seconds_of_one(records, PIXELS, "denoise"),
-    )
+    latents, pixels = (_seconds_of_one(records, label, "denoise") for label in (LATENTS, PIXELS))
     lines = []
     for label in dict.fromkeys(record.model.label for record in records):
         decode = _seconds_of_one(records, label, "decode")
-        ratio = next(
-            (r for each in records if each.model.label == label for r in [_value(each, "input_ratio")] if r),
-            None,
-        )
-        if not label.startswith("Autoencoder") or decode is None or ratio is None:
+        if label not in DEPLOYED or decode is None:
             continue
+        ratio = math.prod(IMAGE) / LATENT_NUMBERS
         line = f"{label}: the latents are {ratio:.0f} times smaller than the image."
         if latents is not None and pixels is not None and pixels > latents:
             line += (
