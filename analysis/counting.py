@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,8 @@ def count(call: Callable[[], object], *, gradients: bool = False) -> Count:
     Operations are counted with gradients enabled in any case: under `inference_mode` torch takes fused
     paths for attention that its counter does not know, and a small ViT is credited with half its work.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import, for those who count
+
     with torch.inference_mode(False), torch.enable_grad(), FlopCounterMode(display=False) as flops:
         call()
     with torch.inference_mode(False), torch.set_grad_enabled(gradients), _Ledger() as ledger:

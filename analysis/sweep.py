@@ -18,7 +18,6 @@ from typing import Annotated, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
-from torch._dynamo.exc import TorchDynamoException
 
 from latentbench.analysis.ceilings import Ceilings
 from latentbench.analysis.counting import Count, count
@@ -335,11 +334,10 @@ def measure(
         return without_numbers("skipped", str(skip))
     except MemoryError as error:
         return without_numbers("out_of_memory", _one_line(error))
-    except TorchDynamoException as error:
-        candidate.forget()
-        return without_numbers("skipped", f"cannot be compiled here: {_one_line(error)}")
     except Exception as error:
         candidate.forget()
+        if point.compiled and _is_of_the_compiler(error):
+            return without_numbers("skipped", f"cannot be compiled here: {_one_line(error)}")
         if _is_format_clash(error):
             return without_numbers("skipped", f"keeps other formats inside: {_one_line(error)}")
         outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
@@ -483,6 +481,12 @@ def _input_ratio(candidate: Candidate, point: Point) -> Metric:
     if point.operation not in ("encode", "decode"):
         return INPUT_RATIO.missing("not an image to a code, nor back")
     return INPUT_RATIO.measured(math.prod(candidate.input_shape) / candidate.latent_dim)
+
+
+def _is_of_the_compiler(error: Exception) -> bool:
+    from torch._dynamo.exc import TorchDynamoException  # seconds to import, for those who compile
+
+    return isinstance(error, TorchDynamoException)
 
 
 def _is_format_clash(error: Exception) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from latentbench.analysis.figures import style
 from latentbench.analysis.figures.naming import name_points
@@ -39,16 +41,34 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
         return None
     picture, grid = style.panels(len(panels), columns=2, width=5.6, height=4.6)
     fronts = [_panel(axes, words, points) for axes, (words, points) in zip(grid, panels.items(), strict=True)]
+    _legend(grid[-1], [spec for points in panels.values() for spec, *_ in points])
     # Once every panel has its final size: naming looks for room.
     for axes, points, best in zip(grid, panels.values(), fronts, strict=True):
-        named = [points[position] for position in best]
         name_points(
             axes,
-            [(wait.value, quality.value) for _, _, wait, quality in named],
-            [name for _, name, _, _ in named],
-            [style.colour(spec) for spec, _, _, _ in named],
+            [(wait.value, quality.value) for _, _, wait, quality in points],
+            [name if position in best else "" for position, (_, name, _, _) in enumerate(points)],
+            [style.colour(spec) for spec, _, _, _ in points],
         )
     return picture
+
+
+def _legend(axes: Axes, specs: Sequence[ModelSpec]) -> None:
+    """The families, once each."""
+    handles = {
+        spec.family: Line2D(
+            [],
+            [],
+            color=style.FAMILY_COLOURS.get(spec.family, style.OTHER_COLOUR),
+            marker=style.marker(spec),
+            markeredgecolor="white",
+            markersize=8,
+            linestyle="none",
+            label=spec.family,
+        )
+        for spec in specs
+    }
+    axes.legend(handles=list(handles.values()), loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _points(models: Sequence[Pictured], metric: str) -> list[Point]:
@@ -76,18 +96,12 @@ def _panel(axes: Axes, words: str, points: Sequence[Point]) -> list[int]:
             elinewidth=1.2,
         )
     best = front([wait.value for _, _, wait, _ in points], [quality.value for *_, quality in points])
-    steps = [(points[position][2].value, points[position][3].value) for position in best]
+    corners = [(points[position][2].value, points[position][3].value) for position in best]
+    # Every corner by itself, so that names keep clear of the line as it is seen.
+    steps = [corners[0], *(step for a, b in pairwise(corners) for step in ((b[0], a[1]), b))]
     axes.set_xscale("log")
     axes.margins(0.15)
-    axes.step(
-        [x for x, _ in steps],
-        [y for _, y in steps],
-        where="post",
-        color=style.FAINT,
-        linewidth=1.2,
-        linestyle="--",
-        zorder=0,
-    )
+    axes.plot(*zip(*steps, strict=True), color=style.FAINT, linewidth=1.2, linestyle="--", zorder=0)
     style.plain_numbers(axes.xaxis)
     axes.set(xlabel=f"{words} (µs, median)", ylabel="PSNR (dB)")
     axes.set_title(f"{words}: {len(best)} of {len(points)} on the front")

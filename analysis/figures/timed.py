@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import seaborn as sns
-from matplotlib.colors import to_hex
 
 from latentbench.analysis.figures import style
 from latentbench.analysis.figures.registry import Pictured
@@ -14,7 +13,7 @@ from latentbench.models.spec import ModelSpec
 
 PLAIN_WAYS = ("fp32", "bf16")
 """Without another layout or compilation, which would hide each other in a picture."""
-MARKERS = "HXvPD<>^d*ps"
+MARKERS = "oPsXv^p<d>H"
 
 
 def by_model_and_operation(models: Sequence[Pictured]) -> dict[tuple[ModelSpec, str, str], list[Pictured]]:
@@ -31,11 +30,16 @@ def by_model_and_operation(models: Sequence[Pictured]) -> dict[tuple[ModelSpec, 
 
 
 def looks(specs: Sequence[ModelSpec]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each model, by label: the zoo's own, and shades of one for architectures."""
-    labels = dict.fromkeys(spec.label for spec in specs if isinstance(spec, ArchitectureSpec))
-    shades = [to_hex(colour) for colour in sns.husl_palette(max(len(labels), 1), l=0.5)]
-    deployed = {
-        label: (shade, MARKERS[index % len(MARKERS)])
-        for index, (label, shade) in enumerate(zip(labels, shades, strict=False))
-    }
-    return {spec.label: deployed.get(spec.label, (style.colour(spec), style.marker(spec))) for spec in specs}
+    """Colour and marker of each model, by label.
+
+    The zoo has its own, told apart by the marker where a family is there more than once; architectures
+    have a colour each.
+    """
+    deployed = list(dict.fromkeys(spec.label for spec in specs if isinstance(spec, ArchitectureSpec)))
+    colours = dict(zip(deployed, sns.husl_palette(max(len(deployed), 1), l=0.5).as_hex(), strict=False))
+    look: dict[str, tuple[str, str]] = {}
+    for spec in specs:
+        colour, markers = colours.get(spec.label, style.colour(spec)), [style.marker(spec), *MARKERS]
+        free = [marker for marker in markers if (colour, marker) not in look.values()]
+        look.setdefault(spec.label, (colour, free[0] if free else markers[0]))
+    return look
