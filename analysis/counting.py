@@ -56,7 +56,7 @@ class _Ledger(TorchDispatchMode):
     """Adds up what every operator reads and writes, and follows every storage from its making to its end."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.moved = 0
         self.held = 0
         self.most_held = 0

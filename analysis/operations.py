@@ -103,7 +103,7 @@ def train_step(
     step = model.train_step(step_recipe(precision, batch))
     assert step is not None
     if compiled:
-        model.forward = torch.compile(model.forward, dynamic=False)  # type: ignore[method-assign]
+        model.forward = torch.compile(model.forward, dynamic=False)
     images = _training_inputs(workload, batch)
     return lambda: step(images)
 

@@ -277,7 +277,7 @@ class Candidate:
             self._original = self._original or self.build()
             model = copy.deepcopy(self._original).to(device=device, dtype=dtype)
             if point.channels_last:
-                model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                model = model.to(memory_format=torch.channels_last)
             self._kept = key, model
         return self._workload(
             self._kept[1], "fp32" if training else point.precision, device, point.channels_last

@@ -19,13 +19,13 @@ from latentbench.analysis.precision import PRECISIONS
 from latentbench.analysis.sweep import Candidate, Place, Point, RowResult, measure, without_numbers
 from latentbench.bench.conditions import Conditions, Observer
 from latentbench.bench.environment import code, environment, environment_hash
-from latentbench.bench.record import DataReference, Record, Seconds
+from latentbench.bench.record import DataReference, Record, Seconds, Status
 from latentbench.bench.runner import Origin, complete_run, resolve_device, take_over, unfinished
 from latentbench.bench.store import Run, Store, Writer, read
 from latentbench.bench.sweep import Model, Row, Sweep, rows
 from latentbench.bench.workers import threads_of
 
-RESULTS = ("ok", "skipped", "out_of_memory")
+RESULTS: tuple[Status, ...] = ("ok", "skipped", "out_of_memory")
 """That a row cannot be had is a result; only a failure is tried again."""
 
 

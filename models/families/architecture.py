@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -228,7 +229,7 @@ class ResidualBlock(nn.Module):
         return changed
 
 
-def _open_clip(name: str) -> nn.Module:
+def _open_clip(name: str) -> Any:
     """The whole model, as its configuration in open_clip has it."""
     import open_clip
     from open_clip.model import CLIP
@@ -236,22 +237,20 @@ def _open_clip(name: str) -> nn.Module:
     return CLIP(**open_clip.get_model_config(name))
 
 
-def _image_tower(name: str) -> nn.Module:
-    tower: nn.Module = _open_clip(name).visual
-    return tower
+def _image_tower(name: str) -> Any:
+    return _open_clip(name).visual
 
 
-def _text_tower(name: str) -> nn.Module:
+def _text_tower(name: str) -> Any:
     model = _open_clip(name)
     del model.visual
     return model
 
 
-def _autoencoder_kl() -> nn.Module:
+def _autoencoder_kl() -> Any:
     """Stable Diffusion's own configuration."""
-    from diffusers import AutoencoderKL
-
-    model: nn.Module = AutoencoderKL(
+    diffusers: Any = import_module("diffusers")
+    return diffusers.AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -262,15 +261,12 @@ def _autoencoder_kl() -> nn.Module:
         norm_num_groups=32,
         sample_size=IMAGE_SIDE,
     )
-    return model
 
 
-def _autoencoder_tiny() -> nn.Module:
+def _autoencoder_tiny() -> Any:
     """The defaults of diffusers are TAESD's."""
-    from diffusers import AutoencoderTiny
-
-    model: nn.Module = AutoencoderTiny()
-    return model
+    diffusers: Any = import_module("diffusers")
+    return diffusers.AutoencoderTiny()
 
 
 IMAGE = (3, IMAGE_SIDE, IMAGE_SIDE)
