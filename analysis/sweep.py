@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import gc
 import math
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -79,8 +80,6 @@ class RowResult:
     outcome: Outcome
     metrics: tuple[Metric, ...]
     reason: str | None = None
-    seconds: float | None = None
-    """Median seconds of a call."""
 
 
 def _define(
@@ -330,11 +329,14 @@ def measure(
         _check_patience(counted, point, place, expected_seconds)
         _check_memory(candidate, counted, point, place.device)
         timing, memory = _time(candidate, point, place)
+        return RowResult("ok", _metrics(candidate, point, place.ceilings, timing, counted, memory))
     except Skip as skip:
         return without_numbers("skipped", str(skip))
     except MemoryError as error:
         return without_numbers("out_of_memory", _one_line(error))
     except Exception as error:
+        # The frames of the failed call hold its tensors, which the next row needs the room of.
+        traceback.clear_frames(error.__traceback__)
         candidate.forget()
         if point.compiled and _is_of_the_compiler(error):
             return without_numbers("skipped", f"cannot be compiled here: {_one_line(error)}")
@@ -345,9 +347,6 @@ def measure(
     finally:
         if point.compiled:
             torch._dynamo.reset()
-    return RowResult(
-        "ok", _metrics(candidate, point, place.ceilings, timing, counted, memory), seconds=timing.seconds
-    )
 
 
 def _check_possible(candidate: Candidate, point: Point, device: torch.device) -> None:
@@ -398,6 +397,7 @@ def _check_memory(candidate: Candidate, counted: Count | str, point: Point, devi
     weights = held_values(candidate.shadow) * DTYPES[point.precision].itemsize
     # A step of training adds the gradients, which are counted, and AdamW's two moments.
     needed = counted.held_bytes + (3 if point.operation == "train_step" else 1) * weights
+    needed += point.batch * math.prod(candidate.input_shape) * DTYPES[point.precision].itemsize
     free = free_memory(device)
     if needed > SHARE_OF_MEMORY * free:
         raise MemoryError(f"needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")

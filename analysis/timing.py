@@ -74,7 +74,13 @@ class Timing:
 def timed(call: Call, device: torch.device, effort: Effort | None = None) -> Timing:
     """Time `call`, by default with 3 calls to warm up, then at least 7 repetitions and 0.15 s."""
     effort = effort or Effort()
-    clock = event_clock if device.type == "cuda" else host_clock
+    if device.type != "cuda":
+        return _repeated(call, host_clock, effort)
+    with torch.cuda.device(device):  # events belong to the current device
+        return _repeated(call, event_clock, effort)
+
+
+def _repeated(call: Call, clock: Callable[[Call], float], effort: Effort) -> Timing:
     spent = _warm_up(call, clock, effort)
     samples: list[float] = []
     look_again = effort.repetitions

@@ -99,7 +99,14 @@ def run(
 
     store = Store(results)
     if sweep.is_sweep(suite):
-        _refuse("what is timed is not trained", seeds=seeds, epochs=epochs, jobs=jobs, stack=stack)
+        _refuse(
+            "what is timed is not trained",
+            seeds=seeds,
+            epochs=epochs,
+            jobs=jobs,
+            stack=stack,
+            allow_pickle=allow_pickle or None,
+        )
         _time_sweep(sweep.load(suite), store, preset, device, fresh=fresh, pictures=pictures, output=output)
         return
     _refuse("only a sweep has presets", preset=preset)
@@ -124,7 +131,8 @@ def _refuse(why: str, **options: object) -> None:
     """An option that was given and means nothing here is a mistake."""
     for name, value in options.items():
         if value is not None:
-            raise LatentbenchError(f"--{name} {value}: {why}")
+            given = "" if value is True else f" {value}"
+            raise LatentbenchError(f"--{name.replace('_', '-')}{given}: {why}")
 
 
 def _time_sweep(

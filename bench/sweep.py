@@ -19,7 +19,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib import resources
@@ -36,11 +36,14 @@ from latentbench.analysis.sweep import Candidate, Patience, Point
 from latentbench.analysis.timing import Effort
 from latentbench.bench.suite import grid_specs, shipped
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.images import ImageData, Split
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
 from latentbench.models.families.architecture import input_shape
+from latentbench.models.families.imported import ImportSettings
+from latentbench.models.family import find_family
 from latentbench.models.spec import ModelSpec
-from latentbench.models.zoo import FAMILIES
+from latentbench.models.zoo import resolve
 
 T = TypeVar("T")
 
@@ -128,6 +131,8 @@ class Sweep:
     specs: tuple[ModelSpec, ...]
     presets: dict[str, Preset]
     where: str
+    folder: Path = Path()
+    """Where the file lies: modules that it names are looked for there."""
 
     def preset(self, name: str | None, device: torch.device) -> Preset:
         """A preset by name; if none is named `full` on a GPU and `small` elsewhere, or the first there is."""
@@ -162,15 +167,17 @@ class Row:
 class Model:
     """A model of a sweep, its shapes known; `candidate` is why there is none where it cannot be built."""
 
-    def __init__(self, spec: ModelSpec, image_shape: tuple[int, int, int]) -> None:
-        self.spec = spec
-        self.input_shape = input_shape(spec, image_shape)
+    def __init__(self, spec: ModelSpec, sweep: Sweep) -> None:
+        self.spec = self.given = spec
+        self.input_shape = input_shape(spec, sweep.image_shape)
         self.candidate: Candidate | LatentbenchError
         try:
+            if isinstance(spec, ImportSettings):
+                self.spec = resolve(spec, _noise_images(sweep.image_shape), folder=sweep.folder)
             self.candidate = Candidate(
-                lambda: FAMILIES[spec.family].build(spec, image_shape).eval(),
+                lambda: find_family(spec.family).build(self.spec, sweep.image_shape).eval(),
                 self.input_shape,
-                spec.latent_dim,
+                self.spec.latent_dim,
             )
         except LatentbenchError as error:
             self.candidate = error
@@ -182,6 +189,12 @@ class Model:
             return [OPERATIONS[0]]
         shadow = self.candidate.shadow
         return [each for each in OPERATIONS if lacking_operation(shadow, each) is None]
+
+
+def _noise_images(shape: tuple[int, int, int]) -> ImageData:
+    """Two images for a model of the user's own to be tried on."""
+    noise = torch.randint(256, (2, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return ImageData("noise", Split(noise, None), Split(noise, None), ())
 
 
 def names() -> list[str]:
@@ -204,7 +217,8 @@ def load(name: str) -> Sweep:
     """A shipped sweep by name, or any by the path of its YAML file. Raises LatentbenchError."""
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
-        return parse(path.read_text(encoding="utf-8"), name=path.stem, where=path.name)
+        parsed = parse(path.read_text(encoding="utf-8"), name=path.stem, where=path.name)
+        return replace(parsed, folder=path.parent)
     file = resources.files("latentbench.bench") / "sweeps" / f"{name}.yaml"
     return parse(file.read_text(encoding="utf-8"), name=name, where=f"{name}.yaml")
 
@@ -248,7 +262,7 @@ def rows(model: Model, preset: Preset, device: torch.device) -> list[Row]:
     """
     wanted: dict[object, Row] = {}
     for grid in preset.grids:
-        if grid.takes(model.spec):
+        if grid.takes(model.given):
             for point in grid.points(model.operations):
                 wanted.setdefault(_what(model, point, device), Row(model.spec, point, model.input_shape))
     return list(wanted.values())

@@ -59,7 +59,7 @@ def run_sweep(
     store.prepare()
     place = resolve_device(device)
     chosen = sweep.preset(preset, place)
-    models = [Model(spec, sweep.image_shape) for spec in sweep.specs]
+    models = [Model(spec, sweep) for spec in sweep.specs]
     wanted = [row for model in models for row in rows(model, chosen, place)]
     threads = threads_of(1)
     here = environment(place, threads=threads)

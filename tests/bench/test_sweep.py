@@ -113,6 +113,27 @@ def test_what_is_not_installed_is_a_row_that_says_so(store, monkeypatch):
     assert (last.status, "pip install 'latentbench[diffusers]'" in last.reason) == ("skipped", True)
 
 
+def test_a_model_of_ones_own_is_timed_beside_the_zoo(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "thumbnail.py").write_text(
+        "import torch\n"
+        "class Thumbnail(torch.nn.Module):\n"
+        "    def encode(self, x):\n"
+        "        return torch.nn.functional.avg_pool2d(x, 4).flatten(1)\n"
+        "    def decode(self, z):\n"
+        "        return torch.nn.functional.interpolate(z.view(-1, 1, 2, 2), scale_factor=4)\n"
+    )
+    (tmp_path / "own.yaml").write_text(
+        TINY.replace("{family: vae, latent_dim: 2, hidden: 8}", '{import: "thumbnail:Thumbnail"}').replace(
+            "vae-*", "Thumbnail"
+        )
+    )
+    run = run_sweep(sweep.load(str(tmp_path / "own.yaml")), store, Heard(), device="cpu")
+    last = run.records[-1]
+    assert (last.model.label, last.status) == ("Thumbnail-4", "ok"), last.reason
+    assert last.metric("input_ratio").value == 64 / 4
+
+
 def test_a_device_and_a_preset_that_are_not_there(tiny, store):
     with pytest.raises(LatentbenchError, match="unknown preset 'smal'; did you mean 'small'"):
         run_sweep(tiny, store, Heard(), preset="smal", device="cpu")
