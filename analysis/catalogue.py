@@ -18,6 +18,7 @@ from latentbench.analysis import (  # noqa: F401  (each registers an analysis an
 )
 from latentbench.analysis.measurement import ANALYSES
 from latentbench.analysis.metric import METRICS
+from latentbench.analysis.sweep import SWEEP_METRICS
 
 __all__ = ["ANALYSES", "METRICS"]
 
@@ -38,4 +39,10 @@ ANALYSES.arrange(
         "throughput",
     ]
 )
-METRICS.arrange(metric.name for _, analysis in ANALYSES.items() for metric in analysis.metrics)
+METRICS.arrange(
+    dict.fromkeys(
+        metric.name
+        for metrics in (*(analysis.metrics for _, analysis in ANALYSES.items()), SWEEP_METRICS)
+        for metric in metrics
+    )
+)

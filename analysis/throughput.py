@@ -1,107 +1,35 @@
 """How fast a model is: images per second in batches, the wait for a single image, and its size.
 
-Every quantity is warmed up, then repeated for at least 0.15 s, and given as the median: a
-repetition that another process interrupts does not move it. The standard error is that of the median
-over the repetitions of this one run. It knows nothing of what differs between runs (clock speed,
-temperature, neighbours on the machine), so two runs of one model may differ by much more; the metrics
-carry a wide tolerance for that reason, and are comparable on one machine only.
+Every quantity is a median as `timing` has it. Two runs of one model may differ by much more than its
+standard error; the metrics carry a wide tolerance for that reason, and are comparable on one machine only.
 
-The images are on the model's device already: no transfer and no decoding of files is timed.
+The images are on the model's device already: no transfer and no decoding of files is timed. `sweep` has
+the same by batch size, precision and layout.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from latentbench.analysis.measurement import Measurement, analysis
+from latentbench.analysis.memory import peak_memory
 from latentbench.analysis.metric import Better, Metric, MetricDefinition, define
 from latentbench.analysis.subject import NO_DECODER, Subject, to_float
+from latentbench.analysis.timing import Effort, timed
 from latentbench.models.protocols import Autoencoder
 
 BATCH = 256
-WARM_UP = 2
-LEAST_REPETITIONS = 7
-LEAST_SECONDS = 0.15
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Median seconds of one call, the median's standard error, and the repetitions behind it."""
-
-    seconds: float
-    se: float | None
-    repetitions: int
-
-
-def timed(call: Callable[[], object], device: torch.device) -> Timing:
-    """Time `call`: two warm-up calls, then at least 7 repetitions and 0.15 s.
-
-    On CUDA the time is that between two events around the call, waited for every time; elsewhere that
-    of the host's monotonic clock.
-    """
-    once = _event_clock if device.type == "cuda" else _host_clock
-    for _ in range(WARM_UP):
-        once(call)
-    seconds: list[float] = []
-    while len(seconds) < LEAST_REPETITIONS or sum(seconds) < LEAST_SECONDS:
-        seconds.append(once(call))
-    return Timing(statistics.median(seconds), median_se(seconds), len(seconds))
-
-
-def median_se(values: list[float]) -> float | None:
-    """Standard error of a median without a distribution assumed; None below five values.
-
-    Half the distance between the order statistics √n / 2 ranks below and above the middle: the number
-    of values below the true median is binomial with that standard deviation. Ranks between two values
-    are interpolated.
-
-    >>> median_se([float(value) for value in range(1, 17)])
-    2.0
-    """
-    count = len(values)
-    if count < 5:
-        return None
-    middle, reach = (count - 1) / 2, math.sqrt(count) / 2
-    low, high = np.interp([middle - reach, middle + reach], range(count), sorted(values))
-    return float(high - low) / 2
+RATE = Effort(warm_up=2, repetitions=7, seconds=0.15)
+SINGLE = Effort(warm_up=2, repetitions=7, seconds=0.075)
+"""Single images are quick: this is hundreds of them."""
 
 
 def held_values(model: nn.Module) -> int:
     """Numbers that a model holds: its parameters and persistent buffers, such as a PCA's axes."""
     return sum(tensor.numel() for tensor in model.state_dict().values())
-
-
-def peak_memory(call: Callable[[], object], device: torch.device) -> int:
-    """Bytes that `call` needed on a CUDA device at its peak, beyond what was allocated before it."""
-    torch.cuda.synchronize(device)
-    before = torch.cuda.memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    call()
-    torch.cuda.synchronize(device)
-    return torch.cuda.max_memory_allocated(device) - before
-
-
-def _host_clock(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
-def _event_clock(call: Callable[[], object]) -> float:
-    started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    started.record()
-    call()
-    ended.record()
-    ended.synchronize()
-    return float(started.elapsed_time(ended)) / 1000
 
 
 def _define(
@@ -146,6 +74,14 @@ LATENCY = _define(
     "latency",
     decimals=6,
 )
+DECODE_LATENCY = _define(
+    "decode_latency_seconds",
+    "s",
+    "lower",
+    "Seconds to decode a single code, median.",
+    "decode latency",
+    decimals=6,
+)
 PARAMETERS = define(
     MetricDefinition(
         "parameters",
@@ -167,20 +103,26 @@ PEAK_MEMORY = _define(
 )
 
 
-@analysis("throughput", [ENCODE, DECODE, TRAIN_STEP, LATENCY, PARAMETERS, PEAK_MEMORY], exclusive=True)
+@analysis(
+    "throughput",
+    [ENCODE, DECODE, TRAIN_STEP, LATENCY, DECODE_LATENCY, PARAMETERS, PEAK_MEMORY],
+    exclusive=True,
+)
 def throughput(subject: Subject) -> Measurement:
     """Rates, latency, size and memory of the subject's model on its context's device."""
     device = subject.context.device
     images = _images(subject).to(device)
     batch = to_float(images)
-    encode, decode, step = _encoder(subject), _decoder(subject, batch), _stepper(subject, images)
+    encode, step = _encoder(subject), _stepper(subject, images)
+    decode, decode_one = _decoder(subject, batch), _decoder(subject, batch[:1])
     calls = [call for call in (lambda: encode(batch), decode, step) if call is not None]
     return Measurement(
         (
             _rate(ENCODE, lambda: encode(batch), device, ""),
             _rate(DECODE, decode, device, NO_DECODER),
             _rate(TRAIN_STEP, step, device, "no train step"),
-            _latency(timed(lambda: encode(batch[:1]), device)),
+            _latency(LATENCY, lambda: encode(batch[:1]), device, ""),
+            _latency(DECODE_LATENCY, decode_one, device, NO_DECODER),
             _parameters(subject),
             _memory(calls, device),
         )
@@ -220,14 +162,19 @@ def _rate(
     """Images per second; its relative error is that of the seconds."""
     if call is None:
         return metric.missing(reason)
-    timing = timed(call, device)
+    timing = timed(call, device, RATE)
     rate = BATCH / timing.seconds
     se = None if timing.se is None else rate * timing.se / timing.seconds
     return metric.measured(rate, se=se, n=timing.repetitions)
 
 
-def _latency(timing: Timing) -> Metric:
-    return LATENCY.measured(timing.seconds, se=timing.se, n=timing.repetitions)
+def _latency(
+    metric: MetricDefinition, call: Callable[[], object] | None, device: torch.device, reason: str
+) -> Metric:
+    if call is None:
+        return metric.missing(reason)
+    timing = timed(call, device, SINGLE)
+    return metric.measured(timing.seconds, se=timing.se, n=timing.repetitions)
 
 
 def _parameters(subject: Subject) -> Metric:

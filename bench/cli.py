@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +28,9 @@ from latentbench.bench.terminal import (
 from latentbench.data.errors import LatentbenchError
 
 if TYPE_CHECKING:
+    from latentbench.bench.progress import Lines
     from latentbench.bench.store import Run, Store
+    from latentbench.bench.sweep import Sweep
 
 app = typer.Typer(
     help="Benchmark and analysis toolkit for learned compression: what a bottleneck costs, and what it buys.",
@@ -74,14 +77,31 @@ def run(
         bool,
         typer.Option("--allow-pickle", help="Read tensors from pickled checkpoints of models of your own."),
     ] = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="How much of a sweep is timed; full on a GPU, small elsewhere if not given."),
+    ] = None,
     output: FormatOption = Format.rich,
 ) -> None:
-    """Train and measure a suite; write its results, tables, pictures and report."""
-    from latentbench.bench.progress import watcher
+    """Train and measure a suite, or time a sweep; write its results, tables, pictures and report."""
+    from latentbench.bench import sweep
     from latentbench.bench.runner import Options, run_suite
     from latentbench.bench.store import Store
     from latentbench.bench.suite import load, with_epochs
 
+    store = Store(results)
+    if sweep.is_sweep(suite):
+        _refuse(
+            "what is timed is not trained",
+            seeds=seeds,
+            epochs=epochs,
+            jobs=jobs,
+            stack=stack,
+            allow_pickle=allow_pickle or None,
+        )
+        _time_sweep(sweep.load(suite), store, preset, device, fresh=fresh, pictures=pictures, output=output)
+        return
+    _refuse("only a sweep has presets", preset=preset)
     options = Options(
         seeds=seeds,
         device=device,
@@ -91,18 +111,54 @@ def run(
         stack=stack,
         allow_pickle=allow_pickle,
     )
-    store = Store(results)
     loaded = load(suite) if epochs is None else with_epochs(load(suite), epochs)
-    try:
-        with watcher(err) as watch:
-            done = run_suite(loaded, store, options, watch)
-    except KeyboardInterrupt:
-        _say_how_to_go_on()
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    done = _interruptible(lambda watch: run_suite(loaded, store, options, watch))
     _print_table(done, output)
     _write_outputs(done, store, pictures=pictures)
     if any(record.status != "ok" for record in done.last_records):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _refuse(why: str, **options: object) -> None:
+    """An option that was given and means nothing here is a mistake."""
+    for name, value in options.items():
+        if value is not None:
+            given = "" if value is True else f" {value}"
+            raise LatentbenchError(f"--{name.replace('_', '-')}{given}: {why}")
+
+
+def _time_sweep(
+    sweep: Sweep,
+    store: Store,
+    preset: str | None,
+    device: str,
+    *,
+    fresh: bool,
+    pictures: bool,
+    output: Format,
+) -> None:
+    """A row without a number is a result; only one that failed unexpectedly is a failure."""
+    from latentbench.bench.sweep_runner import run_sweep
+
+    done = _interruptible(
+        lambda watch: run_sweep(sweep, store, watch, preset=preset, device=device, fresh=fresh)
+    )
+    _print_table(done, output)
+    _write_outputs(done, store, pictures=pictures)
+    if any(record.status == "failed" for record in done.last_records):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _interruptible(run: Callable[[Lines], Run]) -> Run:
+    """A run with its progress shown; the interrupt key leaves it to be gone on with."""
+    from latentbench.bench.progress import watcher
+
+    try:
+        with watcher(err) as watch:
+            return run(watch)
+    except KeyboardInterrupt:
+        _say_how_to_go_on()
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 @app.command("list")
@@ -146,6 +202,47 @@ def report(run: RunArgument = "latest", results: Results = RESULTS) -> None:
 
 
 @app.command()
+def recommend(
+    run: RunArgument = "latest",
+    max_latency: Annotated[
+        str | None,
+        typer.Option(
+            "--max-latency", metavar="TIME", help="Longest wait to encode one image, such as 250us or 2ms."
+        ),
+    ] = None,
+    min_psnr: Annotated[
+        float | None, typer.Option("--min-psnr", metavar="DB", help="Least PSNR of reconstructions.")
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC<=X", help="Any other requirement, also with >=; may be repeated."),
+    ] = None,
+    prefer: Annotated[
+        str, typer.Option(metavar="METRIC", help="What to choose by among what qualifies.")
+    ] = "psnr",
+    results: Results = RESULTS,
+    output: FormatOption = Format.rich,
+) -> None:
+    """Pick the model of a run that meets your requirements, and say why."""
+    from latentbench.bench import recommend as choice
+    from latentbench.bench import tables
+    from latentbench.bench.listing import render
+
+    requirements = [choice.requirement(text) for text in require or []]
+    if max_latency is not None:
+        requirements.insert(0, choice.Requirement(choice.LATENCY, "<=", choice.seconds(max_latency)))
+    if min_psnr is not None:
+        requirements.append(choice.Requirement(choice.QUALITY, ">=", min_psnr))
+    rows = tables.rows(_find(run, results).last_records)
+    found = choice.recommend(rows, requirements, prefer)
+    if output is Format.rich:
+        for line in choice.explain(found):
+            out.print(line, highlight=False, markup=False)
+        return
+    _emit(render(choice.as_rows(rows, found), output.value))
+
+
+@app.command()
 def doctor(results: Results = RESULTS) -> None:
     """Check that everything latentbench needs is here and works."""
     from latentbench.bench.doctor import examine, render
@@ -159,6 +256,9 @@ def doctor(results: Results = RESULTS) -> None:
 def _print_table(run: Run, output: Format) -> None:
     from latentbench.bench import tables
 
+    if run.is_sweep:
+        _print_sweep(run, output)
+        return
     rows = tables.rows(run.last_records)
     if not rows:
         raise LatentbenchError(f"{run.path}: no records in this run")
@@ -177,16 +277,25 @@ def _print_table(run: Run, output: Format) -> None:
             err.print(f"[red]{problem}[/]", highlight=False)
 
 
+def _print_sweep(run: Run, output: Format) -> None:
+    from latentbench.bench import sweep_view as view
+
+    records = run.last_records
+    match output:
+        case Format.rich:
+            _emit(view.as_rich(records, title=view.title(run.suite, records)))
+            out.print(view.footnote(records), style="dim", highlight=False)
+        case Format.csv:
+            sys.stdout.write(view.as_csv(records))
+        case Format.md:
+            sys.stdout.write(view.as_markdown(records))
+        case Format.json:
+            sys.stdout.write(view.as_json(records))
+
+
 def _write_outputs(run: Run, store: Store, *, pictures: bool) -> None:
     """The files that are regenerated from a run, and where they are."""
-    from latentbench.bench import tables
-
-    rows = tables.rows(run.last_records)
-    written = {
-        "records": run.path,
-        "table": store.write(f"tables/{run.suite}.csv", tables.as_csv(rows)),
-        "": store.write(f"tables/{run.suite}.md", tables.as_markdown(rows)),
-    }
+    written = {"records": run.path, **_write_tables(run, store)}
     if pictures:
         from latentbench.bench.pictures import drawn
         from latentbench.bench.report import write_report
@@ -194,9 +303,24 @@ def _write_outputs(run: Run, store: Store, *, pictures: bool) -> None:
         with err.status("drawing the pictures"):
             if paths := drawn(run, store):
                 written["pictures"] = next(iter(paths.values())).parent
-            written["report"] = write_report(run, store)
+            if not run.is_sweep:
+                written["report"] = write_report(run, store)
     for name, path in written.items():
         err.print(f"[dim]{name:>9}[/]  {path}", highlight=False, soft_wrap=True)
+
+
+def _write_tables(run: Run, store: Store) -> dict[str, Path]:
+    from latentbench.bench import sweep_view, tables
+
+    if run.is_sweep:
+        csv, markdown = sweep_view.as_csv(run.last_records), sweep_view.as_markdown(run.last_records)
+    else:
+        rows = tables.rows(run.last_records)
+        csv, markdown = tables.as_csv(rows), tables.as_markdown(rows)
+    return {
+        "table": store.write(f"tables/{run.suite}.csv", csv),
+        "": store.write(f"tables/{run.suite}.md", markdown),
+    }
 
 
 def _say_how_to_go_on() -> None:

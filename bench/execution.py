@@ -22,6 +22,7 @@ from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES, METRICS
 from latentbench.analysis.judge import load_judge
 from latentbench.analysis.measurement import Measurement
+from latentbench.analysis.memory import is_out_of_memory
 from latentbench.analysis.metric import Metric
 from latentbench.analysis.subject import DataContext, Subject
 from latentbench.bench.case import Case
@@ -202,14 +203,9 @@ def _subject(case: Case, folder: Path, place: Place) -> Subject:
 
 
 def _fail(progress: Progress, during: str, error: Exception) -> None:
-    status: Status = "out_of_memory" if _is_out_of_memory(error) else "failed"
+    status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
     details = "".join(traceback.format_exception(error))
     progress.fail(status, f"{during}: {_one_line(error)}", details)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """CUDA has an exception of its own; torch's CPU allocator only a message."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _one_line(error: Exception) -> str:

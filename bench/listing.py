@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 from rich.table import Table
@@ -13,9 +13,10 @@ Rows = list[dict[str, str]]
 
 def suites() -> Rows:
     """The shipped suites."""
-    from latentbench.bench import suite
+    from latentbench.bench import suite, sweep
 
     loaded = [suite.load(name) for name in suite.names()]
+    sweeps = [sweep.load(name) for name in sweep.names()]
     return [
         {
             "suite": s.name,
@@ -25,6 +26,15 @@ def suites() -> Rows:
             "description": s.description,
         }
         for s in loaded
+    ] + [
+        {
+            "suite": s.name,
+            "data": "noise",
+            "models": str(len(s.specs)),
+            "seeds": "–",
+            "description": f"{s.description} Presets: {', '.join(s.presets)}.",
+        }
+        for s in sweeps
     ]
 
 
@@ -53,18 +63,23 @@ def data() -> Rows:
 def metrics() -> Rows:
     """Every metric, in the order of the tables; `by request` where a suite has to name its analysis."""
     from latentbench.analysis.catalogue import ANALYSES
+    from latentbench.analysis.sweep import SWEEP_METRICS
 
+    groups = [
+        (f"{analysis.name} (by request)" if analysis.by_request else analysis.name, analysis.metrics)
+        for _, analysis in ANALYSES.items()
+    ]
     return [
         {
             "metric": metric.name,
-            "analysis": f"{analysis.name} (by request)" if analysis.by_request else analysis.name,
+            "analysis": group,
             "version": str(metric.version),
             "unit": metric.unit,
             "better": metric.better,
             "description": metric.title,
         }
-        for _, analysis in ANALYSES.items()
-        for metric in analysis.metrics
+        for group, metrics in [*groups, ("rows of a sweep", SWEEP_METRICS)]
+        for metric in metrics
     ]
 
 
@@ -76,7 +91,7 @@ LISTINGS: dict[str, Callable[[], Rows]] = {
 }
 
 
-def render(rows: Sequence[dict[str, str]], output: str) -> Table | str:
+def render(rows: Sequence[Mapping[str, object]], output: str) -> Table | str:
     """The rows in one of the formats of the command line."""
     if output == "json":
         return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
@@ -85,11 +100,11 @@ def render(rows: Sequence[dict[str, str]], output: str) -> Table | str:
     header = list(rows[0])
     if output == "md":
         lines = ["| " + " | ".join(header) + " |", "| " + " | ".join("---" for _ in header) + " |"]
-        lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
+        lines += ["| " + " | ".join(map(str, row.values())) + " |" for row in rows]
         return "\n".join(lines) + "\n"
     table = Table(header_style="bold")
     for name in header:
         table.add_column(name, no_wrap=name == header[0])
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(str, row.values()))
     return table

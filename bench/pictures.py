@@ -38,6 +38,7 @@ def pictured(run: Run) -> list[Pictured]:
             record.seed,
             {metric.name: metric for metric in record.metrics},
             run.arrays(record),
+            record.point,
         )
         for row in rows(run.last_records)
         for record in row.records

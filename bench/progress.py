@@ -20,13 +20,13 @@ from rich.progress import (
 
 from latentbench.bench.case import Case
 from latentbench.bench.record import Record
-from latentbench.bench.runner import Watcher
+from latentbench.bench.sweep_view import duration, three_digits
 
 COLOURS = {"ok": "green", "skipped": "yellow"}
 
 
 @contextmanager
-def watcher(console: Console) -> Iterator[Watcher]:
+def watcher(console: Console) -> Iterator[Lines]:
     """The watcher that suits the console."""
     if console.is_terminal:
         with Bars(console) as bars:
@@ -69,6 +69,21 @@ class Lines:
         if details:
             self.console.print(details, style="dim", markup=False, highlight=False)
 
+    def rows_started(self, path: Path, total: int, done: int) -> None:
+        """The same of a sweep, which has rows."""
+        self.total, self.done = total, done
+        already = f", {done} of them done already" if done else ""
+        self.note(f"{total} rows{already} → {path}")
+
+    def row_finished(self, record: Record) -> None:
+        """A row of a sweep: what it reached, or why it has no number."""
+        self.done += 1
+        colour = COLOURS.get(record.status, "red")
+        self.note(
+            f"[dim]{self.done:>3}/{self.total}[/] {escape(record.label):<44} [{colour}]{record.status}[/]"
+            f"  [dim]{escape(_reached(record))}[/]"
+        )
+
     def note(self, message: str) -> None:
         """A line."""
         self.console.print(message, highlight=False, soft_wrap=True)
@@ -105,10 +120,29 @@ class Bars(Lines):
             self.bars.remove_task(self.stage)
         self.stage = self.bars.add_task(name, total=total, last="")
 
+    def rows_started(self, path: Path, total: int, done: int) -> None:
+        """The line, and a bar."""
+        super().rows_started(path, total, done)
+        self.stage = self.bars.add_task("timing", total=total - done, last="")
+
+    def row_finished(self, record: Record) -> None:
+        """The line, and the bar moved."""
+        super().row_finished(record)
+        if self.stage is not None:
+            self.bars.update(self.stage, advance=1, last=escape(record.model.label))
+
     def stage_advanced(self, case: Case) -> None:
         """Move the bar."""
         if self.stage is not None:
             self.bars.update(self.stage, advance=1, last=escape(case.label))
+
+
+def _reached(record: Record) -> str:
+    rate, latency = record.metric("examples_per_second"), record.metric("latency_seconds")
+    if rate is None or latency is None or rate.value is None or latency.value is None:
+        return record.reason or ""
+    marks = record.conditions.marks if record.conditions else ()
+    return "; ".join([f"{three_digits(rate.value)} examples/s, {duration(latency.value)} a call", *marks])
 
 
 def _seconds(value: float | None) -> str:

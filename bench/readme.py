@@ -82,6 +82,8 @@ def speed(folder: Path) -> str:
         hardware.add(f"{cpu['count']} cores of {cpu['brand_raw']}")
         for case in content["benchmarks"]:
             info = case["extra_info"]
+            if "rival" not in info:
+                continue
             lines.append(
                 f"| {info['what']} | {case['stats']['median']:.2f} s | {info['rival']}: "
                 f"{info['rival_seconds']:.2f} s | {info['ratio']:.1f}× | {info['reached']} |"

@@ -15,6 +15,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from latentbench.analysis.metric import Metric
+from latentbench.analysis.sweep import Point
+from latentbench.bench.conditions import Conditions
 from latentbench.bench.environment import Code
 from latentbench.models.recipe import Recipe
 from latentbench.models.zoo import AnySpec
@@ -74,6 +76,15 @@ class Record(BaseModel):
     seconds: Seconds
     reused_from: str | None = None
     """The run that measured this, where a later run took the line over."""
+    point: Point | None = None
+    """Where in a sweep this was measured; None outside of one."""
+    conditions: Conditions | None = None
+    """What else the machine did meanwhile, where that was watched."""
+
+    @property
+    def label(self) -> str:
+        """The model's label, and the point of a sweep."""
+        return self.model.label if self.point is None else f"{self.model.label} {self.point.label}"
 
     def metric(self, name: str) -> Metric | None:
         """A metric by name, None where it was not measured."""

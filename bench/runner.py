@@ -8,21 +8,22 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-import psutil
 import torch
 
 from latentbench import data as datasets
+from latentbench.analysis.memory import free_memory
 from latentbench.bench import execution
 from latentbench.bench.case import Case, cases
 from latentbench.bench.environment import code, environment, environment_hash
 from latentbench.bench.execution import Place, Progress
-from latentbench.bench.record import Record
+from latentbench.bench.record import Record, Status
 from latentbench.bench.store import Run, Store, Writer, read
 from latentbench.bench.suite import Suite, resolved
 from latentbench.bench.workers import Workers, default_jobs, threads_of, workers
 from latentbench.data.errors import LatentbenchError
+from latentbench.models.spec import ModelSpec
 from latentbench.models.zoo import check_fits, prepare_cache, stacks
 
 STACK_SHARE = 0.5
@@ -63,20 +64,41 @@ class Options:
     """Whether weights of imported models may come from a pickle."""
 
 
+class Wanted(Protocol):
+    """What a record is the result of: a case, or a point of a sweep."""
+
+    @property
+    def id(self) -> str:
+        """The same on every machine."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+
+    @property
+    def analyses(self) -> tuple[str, ...]:
+        """What is measured of it."""
+
+
+AnyWanted = TypeVar("AnyWanted", bound=Wanted)
+
+
 @dataclass(frozen=True)
 class Origin:
     """What must agree for an earlier result to stand in for a new one."""
 
     environment: str
     source: str
+    results: tuple[Status, ...] = ("ok",)
+    """What counts as a result; anything else is tried again."""
 
-    def vouches_for(self, record: Record, case: Case) -> bool:
+    def vouches_for(self, record: Record, case: Wanted) -> bool:
         """Whether the record is a good result of the case, measured by this code in this environment.
 
         The model's own code, where it is the user's, is part of its spec.
         """
         return (
-            record.status == "ok"
+            record.status in self.results
             and record.case == case.id
             and record.model == case.spec
             and record.environment == self.environment
@@ -122,13 +144,13 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     store.remember_environment(origin.environment, here)
 
     earlier = [] if options.fresh else [read(path) for path in store.paths(suite.name)]
-    if complete := _complete_run(earlier, wanted, origin):
+    if complete := complete_run(earlier, wanted, origin):
         watcher.note(f"all {len(wanted)} cases are done already; --fresh measures them again")
         return complete
-    with store.writer(suite.name, code().commit, _unfinished(earlier, store, origin)) as writer:
+    with store.writer(suite.name, code().commit, unfinished(earlier, store, origin)) as writer:
         if writer.note:
             watcher.note(writer.note)
-        todo = _take_over(earlier, wanted, origin, writer)
+        todo = take_over(earlier, wanted, origin, writer)
         watcher.run_started(writer.path, len(wanted), len(wanted) - len(todo))
         place = Place(
             suite=suite.name,
@@ -172,16 +194,10 @@ def _training_groups(todo: list[Case], place: Place, jobs: int) -> list[list[Cas
     positions = stacks(
         [case.training for case in todo],
         data.image_shape,
-        memory_bytes=_free_memory(torch.device(place.device)) * STACK_SHARE / jobs,
+        memory_bytes=free_memory(torch.device(place.device)) * STACK_SHARE / jobs,
         largest=math.ceil(len(todo) / jobs),
     )
     return [[todo[position] for position in stack] for stack in positions]
-
-
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
 
 
 def _stage(name: str, results: Iterable[Progress], total: int, watcher: Watcher) -> list[Progress]:
@@ -199,11 +215,11 @@ def _in_order(progresses: list[Progress], todo: list[Case]) -> list[Progress]:
     return sorted(progresses, key=lambda progress: position[progress.case.id])
 
 
-def _vouched(records: Sequence[Record], case: Case, origin: Origin) -> Record | None:
+def _vouched(records: Sequence[Record], case: Wanted, origin: Origin) -> Record | None:
     return next((record for record in reversed(records) if origin.vouches_for(record, case)), None)
 
 
-def _complete_run(earlier: list[Run], wanted: list[Case], origin: Origin) -> Run | None:
+def complete_run(earlier: list[Run], wanted: Sequence[Wanted], origin: Origin) -> Run | None:
     """The latest finished run that holds a good result of every wanted case."""
     for run in reversed(earlier):
         if run.finished and all(_vouched(run.records, case, origin) for case in wanted):
@@ -211,16 +227,19 @@ def _complete_run(earlier: list[Run], wanted: list[Case], origin: Origin) -> Run
     return None
 
 
-def _unfinished(earlier: list[Run], store: Store, origin: Origin) -> Path | None:
+def unfinished(earlier: list[Run], store: Store, origin: Origin) -> Path | None:
     """The latest interrupted run that this code, in this environment, can go on with."""
     for run in reversed(earlier):
-        origins = {Origin(record.environment, record.code.source) for record in run.records}
-        if not run.finished and origins <= {origin} and not store.is_written_now(run.path):
+        origins = {(record.environment, record.code.source) for record in run.records}
+        ours = origins <= {(origin.environment, origin.source)}
+        if not run.finished and ours and not store.is_written_now(run.path):
             return run.path
     return None
 
 
-def _take_over(earlier: list[Run], wanted: list[Case], origin: Origin, writer: Writer) -> list[Case]:
+def take_over(
+    earlier: list[Run], wanted: Sequence[AnyWanted], origin: Origin, writer: Writer
+) -> list[AnyWanted]:
     """Copy earlier good results into the run being written; returns the cases still to do."""
     todo = []
     for case in wanted:

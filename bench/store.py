@@ -69,6 +69,11 @@ class Run:
         return not self.path.name.endswith(PARTIAL)
 
     @property
+    def is_sweep(self) -> bool:
+        """Whether its records are rows of a sweep."""
+        return any(record.point is not None for record in self.records)
+
+    @property
     def last_records(self) -> tuple[Record, ...]:
         """One record a case: its last, where a failed case was tried again."""
         return tuple({record.case: record for record in self.records}.values())

@@ -63,8 +63,13 @@ class Suite:
 
 def names() -> list[str]:
     """The suites that latentbench ships."""
-    folder = resources.files("latentbench.bench") / "suites"
-    return sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return shipped("suites")
+
+
+def shipped(folder: str) -> list[str]:
+    """The names of the YAML files in a folder of the package."""
+    files = (resources.files("latentbench.bench") / folder).iterdir()
+    return sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))
 
 
 def load(name: str) -> Suite:
@@ -79,7 +84,7 @@ def load(name: str) -> Suite:
         parsed = parse(path.read_text(encoding="utf-8"), name=path.stem, where=path.name)
         return replace(parsed, folder=path.parent)
     if name not in names():
-        error = unknown("suite", name, names())
+        error = unknown("suite", name, [*names(), *shipped("sweeps")])
         raise LatentbenchError(f"{error} (or the path of a .yaml file)")
     file = resources.files("latentbench.bench") / "suites" / f"{name}.yaml"
     return parse(file.read_text(encoding="utf-8"), name=name, where=f"{name}.yaml")
@@ -143,11 +148,16 @@ def _entries(grid: dict[str, Any], recipe: dict[str, Any], where: str) -> Iterat
     if not isinstance(own, dict):
         raise LatentbenchError(f"{where}: recipe must be a mapping, got {own!r}")
     merged = validated(Recipe, {**recipe, **own}, f"{where}, recipe")
-    keys = [key for key in grid if key != "recipe"]
-    axes = [grid[key] if isinstance(grid[key], list) else [grid[key]] for key in keys]
+    for spec in grid_specs({key: value for key, value in grid.items() if key != "recipe"}, where):
+        yield Entry(spec, merged, where)
+
+
+def grid_specs(grid: dict[str, Any], where: str) -> Iterator[ModelSpec]:
+    """One spec for each combination of the grid's lists. Raises LatentbenchError that begins with `where`."""
+    axes = [value if isinstance(value, list) else [value] for value in grid.values()]
     for values in itertools.product(*axes):
         try:
-            yield Entry(model_spec(**dict(zip(keys, values, strict=True))), merged, where)
+            yield model_spec(**dict(zip(grid, values, strict=True)))
         except LatentbenchError as error:
             raise LatentbenchError(f"{where}: {error}") from None
 

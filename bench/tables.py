@@ -81,13 +81,14 @@ def _position(row: Row) -> tuple[int, str, int, float]:
 
 
 def _group(record: Record) -> str:
-    return record.model.model_dump_json() + record.recipe.model_dump_json() + record.data.fingerprint
+    point = "" if record.point is None else record.point.model_dump_json()
+    return record.model.model_dump_json() + record.recipe.model_dump_json() + record.data.fingerprint + point
 
 
 def _row(records: list[Record]) -> Row:
     records = sorted(records, key=lambda record: record.seed)
     names = [name for name in METRICS if any(record.metric(name) for record in records)]
-    return Row(records[0].model.label, tuple(records), {name: _cell(records, name) for name in names})
+    return Row(records[0].label, tuple(records), {name: _cell(records, name) for name in names})
 
 
 def _cell(records: list[Record], name: str) -> Cell:

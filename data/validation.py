@@ -22,7 +22,8 @@ def validated(model: type[Model], content: Any, where: str) -> Model:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem in one clause: the key, what is allowed, what was given."""
-    first = error.errors()[0]
+    # A key that is not known explains the one that is missing: it is misspelt.
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return str(unknown("key", key, list(model.model_fields)))

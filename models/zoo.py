@@ -21,6 +21,7 @@ from latentbench.models.checkpoint import Card, Checkpoint
 from latentbench.models.engine import Progress
 from latentbench.models.families import (  # noqa: F401  (each registers a family)
     ae,
+    architecture,
     betatc,
     clip,
     dae,
@@ -63,7 +64,9 @@ __all__ = [
     "train_or_load_stack",
 ]
 
-FAMILIES.arrange(["pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "vq", "fsq", "clip", "import"])
+FAMILIES.arrange(
+    ["pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "vq", "fsq", "clip", "architecture", "import"]
+)
 
 TRAINING_VERSION = 4
 """Part of a checkpoint's address: raise it when a change to training changes the weights."""

@@ -9,6 +9,7 @@ import matplotlib.figure
 import numpy as np
 
 from latentbench.analysis.metric import Metric
+from latentbench.analysis.sweep import Point
 from latentbench.data.registry import Registry
 from latentbench.models.spec import ModelSpec
 
@@ -26,6 +27,8 @@ class Pictured:
     seed: int
     metrics: dict[str, Metric]
     arrays: dict[str, np.ndarray]
+    point: Point | None = None
+    """Where in a sweep it was timed; None outside of one."""
 
     def value(self, metric: str) -> float | None:
         """A metric's value; None where it is null or was not measured."""

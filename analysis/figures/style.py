@@ -33,6 +33,7 @@ FAMILY_COLOURS = {
     "vq": "#004d40",
     "fsq": "#b2182b",
     "clip": "#009e73",
+    "architecture": "#8a4f9e",
 }
 FAMILY_MARKERS = {
     "pca": "s",
@@ -46,6 +47,7 @@ FAMILY_MARKERS = {
     "vq": ">",
     "fsq": "*",
     "clip": "^",
+    "architecture": "H",
 }
 OTHER_COLOUR, OTHER_MARKER = "#cc79a7", "P"
 """A family that somebody brought along."""

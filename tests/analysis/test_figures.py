@@ -25,8 +25,10 @@ from latentbench.analysis.figures.catalogue import FIGURES
 from latentbench.analysis.figures.registry import Pictured
 from latentbench.analysis.figures.seeds import estimate, lowest_seeds
 from latentbench.analysis.figures.tiles import GAP, tile
+from latentbench.analysis.figures.timed import looks
 from latentbench.analysis.metric import Metric
 from latentbench.analysis.samplers import SAMPLERS
+from latentbench.analysis.sweep import Point
 from latentbench.models.spec import ForeignSpec
 from latentbench.models.zoo import model_spec
 
@@ -59,6 +61,8 @@ def whole(family, latent_dim, seed=0, **settings):
     }
     metrics = {
         "mse": 0.1 / latent_dim,
+        "psnr": 10 + latent_dim,
+        "encode_latency_seconds": 1e-4 + 1e-6 * latent_dim,
         "frechet_prior": 900.0 / latent_dim,
         "frechet_moment": 300.0 / latent_dim,
         "frechet_floor": 1.5,
@@ -89,6 +93,22 @@ def whole(family, latent_dim, seed=0, **settings):
     return model(family, latent_dim, seed, metrics=metrics, arrays=arrays, **settings)
 
 
+def timed_row(family, operation, batch, *, seconds, precision="fp32", **settings):
+    """A row of a sweep whose numbers fit each other: 1 GFLOP and 0.1 GB an example, a roof of 100 GFLOP/s."""
+    spec = model_spec(family=family, **settings)
+    point = Point(operation=operation, batch=batch, precision=precision)
+    values = {
+        "examples_per_second": batch / seconds,
+        "latency_seconds": seconds,
+        "flops_per_second": 1e9 * batch / seconds,
+        "bytes_per_second": 1e8 * batch / seconds,
+        "peak_flops_per_second": 1e11,
+        "bandwidth_bytes_per_second": 2e10,
+    }
+    metrics = {name: metric(name, value) for name, value in values.items()}
+    return Pictured(f"{spec.label} {point.label}", spec, 0, metrics, {}, point)
+
+
 @pytest.fixture(scope="module")
 def zoo():
     plain = [whole(family, width) for family in ("pca", "ae") for width in (2, 8, 16)]
@@ -98,7 +118,8 @@ def zoo():
         for beta in (0.25, 1.0, 4.0)
         for seed in (0, 1)
     ]
-    return plain + vaes
+    rows = [timed_row("ae", "encode", batch, seconds=0.1 * batch, latent_dim=2) for batch in (1, 8)]
+    return plain + vaes + rows
 
 
 @pytest.fixture(autouse=True)
@@ -375,3 +396,61 @@ def test_names_of_classes_at_one_place_are_pushed_apart():
     gaps = np.linalg.norm(moved[:, None] - moved[None], axis=2)[np.triu_indices(4, 1)]
     assert gaps.min() > 0.9 * scatter.APART
     assert moved[3].tolist() == [0.1, 0.1]
+
+
+# Speed
+
+
+@pytest.fixture
+def sweep_rows():
+    return [
+        timed_row(family, operation, batch, seconds=batch / (10 + batch), precision=precision, latent_dim=16)
+        for family in ("ae", "vae")
+        for operation in ("encode", "decode")
+        for batch in (64, 1, 8)
+        for precision in ("fp32", "bf16")
+    ]
+
+
+def test_throughput_is_drawn_against_the_batch_in_rising_order(sweep_rows):
+    picture = FIGURES["batch_size"].draw(sweep_rows)
+    assert [axes.get_title(loc="left") for axes in picture.axes] == ["encode", "encode", "decode", "decode"]
+    rates, waits = picture.axes[:2]
+    assert list(rates.lines[0].get_xdata()) == [1, 8, 64]
+    assert list(rates.lines[0].get_ydata()) == pytest.approx([11, 18, 74])
+    assert list(waits.lines[0].get_ydata()) == pytest.approx([1000 / 11, 8000 / 18, 64000 / 74])
+    assert {line.get_linestyle() for line in rates.lines} == {"-", ":"}
+
+
+def test_models_of_one_family_are_told_apart_by_their_marker():
+    specs = [model_spec(family="vae", latent_dim=width) for width in (2, 4, 8)]
+    look = looks(specs)
+    assert len(set(look.values())) == 3
+    assert looks([*specs, specs[0]]) == look
+
+
+def test_the_roof_is_the_devices_and_every_model_is_under_it_at_its_largest_batch(sweep_rows):
+    picture = FIGURES["roofline"].draw(sweep_rows)
+    encode = picture.axes[0]
+    roof = encode.lines[0]
+    assert max(roof.get_ydata()) == pytest.approx(100)  # GFLOP/s
+    x, y = roof.get_xdata(), roof.get_ydata()
+    assert y[0] == pytest.approx(20 * x[0])  # the slope is the bandwidth, 20 GB/s
+    spots = [line for line in encode.lines if len(line.get_xdata()) == 1]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in spots] == [pytest.approx((10, 74))] * 2
+    assert {text.get_text() for text in encode.texts} >= {"ae-16", "vae-16 β=1"}
+
+
+def test_the_front_names_those_that_nothing_beats():
+    def picked(latent_dim, psnr, seconds):
+        return model("ae", latent_dim, metrics={"psnr": psnr, "encode_latency_seconds": seconds})
+
+    models = [picked(2, 12.0, 1e-5), picked(8, 20.0, 1e-4), picked(16, 18.0, 2e-4), picked(32, 25.0, 1e-3)]
+    (axes,) = FIGURES["quality_speed"].draw(models).axes
+    assert {text.get_text() for text in axes.texts} - {""} == {"ae-2", "ae-8", "ae-32"}
+    assert "3 of 4 on the front" in axes.get_title(loc="left")
+
+
+def test_without_a_sweep_or_a_latency_there_is_nothing_to_draw():
+    models = [model("ae", 2, metrics={"psnr": 12.0})]
+    assert [FIGURES[name].draw(models) for name in ("batch_size", "roofline", "quality_speed")] == [None] * 3

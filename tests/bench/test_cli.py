@@ -487,3 +487,54 @@ def test_the_whole_path_on_real_mnist(home):
     assert "vae-8" in page
     assert "data:image/png;base64," in page
     assert (results / "tables" / "whole.md").read_text().startswith("| model | MSE")
+
+
+SWEEP = """
+description: one small model
+image: [1, 8, 8]
+models:
+  - {family: pca, latent_dim: 2}
+presets:
+  small:
+    budget_seconds: 0.02
+    longest_call_seconds: 5
+    grids:
+      - {operations: [encode, train_step], batch: [1, 4], precision: fp32}
+"""
+
+
+def test_a_sweep_is_run_like_a_suite_and_a_row_without_a_number_is_no_failure(home):
+    (home / "speed.yaml").write_text(SWEEP)
+    done = latentbench(home, "run", "speed.yaml", "--preset", "small")
+    assert done.returncode == 0, done.stderr
+    assert "at its best" in done.stderr
+    assert "no train step" in done.stdout
+    assert (
+        (home / "results" / "tables" / "speed.csv").read_text().startswith("model,operation,batch,precision,")
+    )
+    assert (home / "results" / "figures" / "speed" / "roofline.png").is_file()
+    assert latentbench(home, "table", "speed", "--format", "md").stdout.startswith("| model | operation |")
+    assert latentbench(home, "compare", "latest", "latest").returncode == 0
+
+    for arguments, message in (
+        (("--seeds", "2"), "--seeds 2: what is timed is not trained"),
+        (("--preset", "ful"), "speed.yaml: unknown preset 'ful'"),
+        (("--device", "cuda:99"), "this machine has"),
+    ):
+        refused = latentbench(home, "run", "speed.yaml", *arguments)
+        assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
+    picked = latentbench(home, "recommend", "speed")
+    assert (picked.returncode, "random weights" in picked.stderr) == (2, True)
+
+
+def test_a_model_is_recommended_with_reasons_and_nothing_is_an_error(home):
+    latentbench(home, "run", "my.yaml", *QUICK)
+    picked = latentbench(home, "recommend", "--min-psnr", "1")
+    assert picked.returncode == 0, picked.stderr
+    assert picked.stdout.startswith("Pick ")
+    rows = json.loads(latentbench(home, "recommend", "--format", "json").stdout)
+    assert sum(row["chosen"] for row in rows) == 1
+    nothing = latentbench(home, "recommend", "--min-psnr", "99")
+    assert nothing.returncode == 2
+    assert "the closest is" in nothing.stderr
+    assert "Traceback" not in nothing.stderr

@@ -1,0 +1,64 @@
+"""What a device can do at its best, measured: the speed of a large matrix product, and of a large copy.
+
+No model is faster than the roof they make (Williams, Waterman & Patterson 2009,
+doi:10.1145/1498765.1498785): the lesser of the peak and intensity × bandwidth. The peak is what torch
+reaches on this device with the threads that it has, not what a data sheet says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from latentbench.analysis.precision import DTYPES, Precision, in_precision, lacking
+from latentbench.analysis.timing import Effort, timed
+
+EFFORT = Effort(warm_up=2, repetitions=5, seconds=0.2, budget_seconds=2.0)
+MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
+COPIED_BYTES = {"cpu": 2**28, "cuda": 2**30}
+"""Many times what a cache holds."""
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Floating-point operations a second by precision, for those the device has, and bytes a second."""
+
+    flops_per_second: dict[Precision, float]
+    bytes_per_second: float
+
+    def attainable(self, intensity: float, precision: Precision) -> float:
+        """Most operations a second of something that does `intensity` operations a byte.
+
+        >>> Ceilings({"fp32": 100.0}, 10.0).attainable(2.0, "fp32")
+        20.0
+        """
+        return min(self.flops_per_second[precision], intensity * self.bytes_per_second)
+
+
+def measure_ceilings(device: torch.device, precisions: Iterable[Precision]) -> Ceilings:
+    """The peak in each precision that the device has, and its bandwidth; the best of several repetitions."""
+    had = [precision for precision in precisions if lacking(precision, device) is None]
+    return Ceilings(
+        {precision: matmul_flops_per_second(device, precision) for precision in had},
+        copy_bytes_per_second(device),
+    )
+
+
+def matmul_flops_per_second(device: torch.device, precision: Precision) -> float:
+    """Operations a second of a square matrix product, 2 n³ each."""
+    side = MATMUL_SIDE[device.type]
+    a, b = (torch.randn(side, side, device=device).to(DTYPES[precision]) for _ in range(2))
+    product = torch.empty_like(a)
+    with in_precision(precision):
+        timing = timed(lambda: torch.mm(a, b, out=product), device, EFFORT)
+    return 2 * side**3 / min(timing.samples)
+
+
+def copy_bytes_per_second(device: torch.device) -> float:
+    """Bytes read and written a second by a copy from memory to memory."""
+    source = torch.ones(COPIED_BYTES[device.type] // 4, device=device)
+    target = torch.empty_like(source)
+    timing = timed(lambda: target.copy_(source), device, EFFORT)
+    return 2 * source.nbytes / min(timing.samples)

@@ -1,0 +1,185 @@
+"""What else went on while something was timed: clocks, throttling, and who shared the device.
+
+What a machine does not tell (most virtual ones tell nothing of their clocks) is null. NVIDIA's management
+library speaks for GPUs where the extra `gpu` is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psutil
+import torch
+from pydantic import BaseModel, ConfigDict
+
+BUSY = 0.05
+"""Share of the processor that others may take before a row is marked."""
+
+THROTTLED = {
+    0x04: "power cap",
+    0x08: "hardware slowdown",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "power brake",
+}
+"""Of NVML's reasons for a lower clock, those that take speed away; idleness and chosen clocks do not."""
+
+GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+class GpuState(BaseModel):
+    """A GPU as its driver describes it; null where it does not say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    driver: str | None = None
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    temperature_celsius: int | None = None
+    power_watts: float | None = None
+    power_limit_watts: float | None = None
+    throttle_reasons: tuple[str, ...] = ()
+    other_processes: int | None = None
+
+
+class Conditions(BaseModel):
+    """The machine while a row was timed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    load_average: float | None
+    """Over the last minute."""
+    others_share: float
+    """Processor time that other processes and other virtual machines took, as a share of all cores."""
+    frequency_mhz: float | None
+    governor: str | None
+    gpu: GpuState | None = None
+    gpu_unknown: str | None = None
+    """Why nothing is known of the GPU in use."""
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What makes the row's timing doubtful; empty on a quiet, cool machine."""
+        marks = []
+        if self.others_share > BUSY:
+            marks.append(f"busy: others took {self.others_share:.0%} of the processor")
+        if self.gpu is not None and self.gpu.throttle_reasons:
+            marks.append(f"throttled: {', '.join(self.gpu.throttle_reasons)}")
+        if self.gpu is not None and self.gpu.other_processes:
+            others = self.gpu.other_processes
+            marks.append(f"shared: {others} other process{'es' if others > 1 else ''} on the device")
+        return tuple(marks)
+
+
+class Observer:
+    """Looks at the machine from its making until `conditions` is asked for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._started = time.perf_counter()
+        self._busy, self._own = _busy_seconds(), _own_seconds()
+
+    def conditions(self) -> Conditions:
+        """What there was to see; of a GPU as it is now, still warm."""
+        seconds = max(time.perf_counter() - self._started, 1e-9)
+        others = (_busy_seconds() - self._busy) - (_own_seconds() - self._own)
+        gpu = gpu_state(self.device) if self.device.type == "cuda" else None
+        return Conditions(
+            load_average=_load_average(),
+            others_share=min(1.0, max(0.0, others / (seconds * (os.cpu_count() or 1)))),
+            frequency_mhz=_frequency(),
+            governor=_governor(),
+            gpu=gpu if isinstance(gpu, GpuState) else None,
+            gpu_unknown=gpu if isinstance(gpu, str) else None,
+        )
+
+
+def throttle_reasons(bits: int) -> tuple[str, ...]:
+    """NVML's bit mask in words.
+
+    >>> throttle_reasons(0x04 | 0x01)
+    ('power cap',)
+    """
+    return tuple(words for bit, words in THROTTLED.items() if bits & bit)
+
+
+def gpu_state(device: torch.device) -> GpuState | str:
+    """The GPU behind a CUDA device, or why nothing is known of it."""
+    try:
+        import pynvml
+    except ImportError:
+        return "nvidia-ml-py is not installed; pip install 'latentbench[gpu]'"
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return f"NVML: {error}"
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+        return _read(pynvml, handle)
+    except pynvml.NVMLError as error:
+        return f"NVML: {error}"
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _read(nvml: ModuleType, handle: Any) -> GpuState:
+    """Every fact by itself: a card may know one and not another."""
+
+    def ask(function: str, *arguments: Any) -> Any:
+        with suppress(nvml.NVMLError, AttributeError):
+            return getattr(nvml, function)(*arguments)
+        return None
+
+    def watts(milliwatts: int | None) -> float | None:
+        return None if milliwatts is None else milliwatts / 1000
+
+    processes: Sequence[Any] | None = ask("nvmlDeviceGetComputeRunningProcesses", handle)
+    return GpuState(
+        driver=ask("nvmlSystemGetDriverVersion"),
+        sm_clock_mhz=ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
+        memory_clock_mhz=ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_MEM),
+        temperature_celsius=ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
+        power_watts=watts(ask("nvmlDeviceGetPowerUsage", handle)),
+        power_limit_watts=watts(ask("nvmlDeviceGetEnforcedPowerLimit", handle)),
+        throttle_reasons=throttle_reasons(ask("nvmlDeviceGetCurrentClocksEventReasons", handle) or 0),
+        # One of them is this one, whatever number it has outside of a container.
+        other_processes=None if processes is None else max(0, len(processes) - 1),
+    )
+
+
+def _busy_seconds() -> float:
+    """Processor time that anybody has taken since the machine started, other virtual machines included."""
+    times = psutil.cpu_times()
+    # The kernel counts what guests take under `user` and `nice` as well.
+    named = ("user", "nice", "system", "irq", "softirq", "steal")
+    return float(sum(getattr(times, name, 0.0) for name in named))
+
+
+def _own_seconds() -> float:
+    """Processor time that this process and those it waited for have taken."""
+    return float(sum(os.times()[:4]))
+
+
+def _load_average() -> float | None:
+    with suppress(OSError):
+        return os.getloadavg()[0]
+    return None
+
+
+def _frequency() -> float | None:
+    with suppress(OSError, NotImplementedError):
+        frequency = psutil.cpu_freq()
+        return float(frequency.current) if frequency else None
+    return None
+
+
+def _governor() -> str | None:
+    with suppress(OSError):
+        return GOVERNOR.read_text(encoding="utf-8").strip()
+    return None
