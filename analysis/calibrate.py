@@ -113,7 +113,7 @@ def table(lines: Iterator[Line]) -> str:
     note = (
         f"Mean over {len(SEEDS)} seeds and, in brackets, the smallest and the largest; {2 * POINTS:,} codes "
         f"for the dead zone and {2 * CLASSIFIED:,} for the overlap, as the analysis takes them. A measured "
-        "overlap above the true one is what the classifier did not find: a gap is not overstated beyond chance."
+        "overlap above the true one is what the classifier missed: no gap is overstated beyond chance."
     )
     return "\n".join([*rows, "", note, ""])
 

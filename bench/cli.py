@@ -28,6 +28,8 @@ from latentbench.bench.terminal import (
 from latentbench.data.errors import LatentbenchError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from latentbench.bench.progress import Lines
     from latentbench.bench.store import Run, Store
     from latentbench.bench.sweep import Sweep
@@ -233,13 +235,13 @@ def recommend(
         requirements.insert(0, choice.Requirement(choice.LATENCY, "<=", choice.seconds(max_latency)))
     if min_psnr is not None:
         requirements.append(choice.Requirement(choice.QUALITY, ">=", min_psnr))
-    rows = tables.rows(_find(run, results).last_records)
+    rows = tables.rows(find(run, results).last_records)
     found = choice.recommend(rows, requirements, prefer)
     if output is Format.rich:
         for line in choice.explain(found):
             out.print(line, highlight=False, markup=False)
         return
-    _emit(render(choice.as_rows(rows, found), output.value))
+    emit(render(choice.as_rows(rows, found), output.value))
 
 
 @app.command()
@@ -283,7 +285,7 @@ def _print_sweep(run: Run, output: Format) -> None:
     records = run.last_records
     match output:
         case Format.rich:
-            _emit(view.as_rich(records, title=view.title(run.suite, records)))
+            emit(view.as_rich(records, title=view.title(run.suite, records)))
             out.print(view.footnote(records), style="dim", highlight=False)
         case Format.csv:
             sys.stdout.write(view.as_csv(records))
