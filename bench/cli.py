@@ -200,7 +200,10 @@ def report(run: RunArgument = "latest", results: Results = RESULTS) -> None:
     from latentbench.bench.report import write_report
     from latentbench.bench.store import Store
 
-    out.print(str(write_report(find(run, results), Store(results))), soft_wrap=True, highlight=False)
+    found = find(run, results)
+    if found.is_sweep:
+        raise LatentbenchError(f"{found.suite} is a sweep and has no report; see its table and plot")
+    out.print(str(write_report(found, Store(results))), soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -523,8 +523,9 @@ def test_a_sweep_is_run_like_a_suite_and_a_row_without_a_number_is_no_failure(ho
     ):
         refused = latentbench(home, "run", "speed.yaml", *arguments)
         assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
-    picked = latentbench(home, "recommend", "speed")
-    assert (picked.returncode, "random weights" in picked.stderr) == (2, True)
+    for verb, message in (("recommend", "random weights"), ("report", "has no report")):
+        refused = latentbench(home, verb, "speed")
+        assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
 
 
 def test_a_model_is_recommended_with_reasons_and_nothing_is_an_error(home):
