@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from latentbench.analysis import (  # noqa: F401  (each registers an analysis and its metrics)
     codebook,
+    controls,
     coverage,
     embedding,
     estimators,
@@ -11,9 +12,11 @@ from latentbench.analysis import (  # noqa: F401  (each registers an analysis an
     importance,
     likelihood,
     probe,
+    prompts,
     reconstruction,
     throughput,
     training,
+    transfer,
     zero_shot,
 )
 from latentbench.analysis.measurement import ANALYSES
@@ -34,6 +37,9 @@ ANALYSES.arrange(
         "coverage",
         "probe",
         "zero_shot",
+        "prompts",
+        "controls",
+        "transfer",
         "embedding",
         "throughput",
     ]

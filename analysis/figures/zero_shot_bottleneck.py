@@ -11,7 +11,7 @@ from latentbench.analysis.figures import style
 from latentbench.analysis.figures.lines import by_series, draw_line
 from latentbench.analysis.figures.registry import Pictured, figure
 from latentbench.analysis.figures.seeds import Estimate, estimate
-from latentbench.data.cells import CAPTIONS
+from latentbench.data.cells import DIGIT_CAPTIONS
 
 METRIC = "zero_shot_top1"
 
@@ -42,7 +42,7 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
 
 
 def _finish(axes: Axes, widths: list[int]) -> None:
-    chance = 1 / len(CAPTIONS)
+    chance = 1 / len(DIGIT_CAPTIONS.captions)
     axes.axhline(chance, color=style.FAINT, linestyle="--", linewidth=1.2, label=f"chance ({chance:.1%})")
     axes.margins(y=0.1)
     style.width_axis(axes, widths)

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 import latentbench.data
+from latentbench.analysis.locked import fit_towers
 from latentbench.analysis.measurement import ANALYSES
 from latentbench.analysis.probe import standardise
 from latentbench.analysis.subject import DataContext, Subject
 from latentbench.analysis.zero_shot import (
     CaptionScores,
-    fit_towers,
     harmonic_mean,
     locked_image_scores,
     seen_unseen_auc,
 )
-from latentbench.data.captions import captioned_digits
+from latentbench.data.captions import captioned as draw
 from latentbench.models.family import FAMILIES
 from latentbench.models.recipe import Recipe
 from latentbench.models.tokenizer import Tokenizer
@@ -35,7 +35,7 @@ def pca_16(mnist):
 
 @pytest.fixture(scope="module")
 def captioned(mnist):
-    return captioned_digits(mnist)
+    return draw(mnist)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_data_that_are_no_digits_are_null():
     model = FAMILIES["pca"].build(digits, data.image_shape)
     measured = ANALYSES["zero_shot"].measure(Subject(model, DataContext(data, None), seed=0))
     assert all(metric.value is None for metric in measured.metrics)
-    assert all("captioned digits need 28x28 grey images" in metric.reason for metric in measured.metrics)
+    assert all("captions need 28x28 grey images" in metric.reason for metric in measured.metrics)
 
 
 def test_a_text_encoder_has_a_native_number(mnist, captioned):
