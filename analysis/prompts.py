@@ -316,7 +316,7 @@ def _probabilities(embedded: Embedded, model: ImageTextModel) -> Tensor | None:
     if scale is None:
         return None
     readable = embedded.scores[embedded.asked.readable]
-    return (readable.double() * float(scale)).softmax(1)
+    return (readable.double() * torch.as_tensor(scale).detach().cpu()).softmax(1)
 
 
 def _template_hits(embedded: Embedded) -> list[Tensor]:

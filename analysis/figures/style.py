@@ -33,6 +33,9 @@ FAMILY_COLOURS = {
     "vq": "#004d40",
     "fsq": "#b2182b",
     "clip": "#009e73",
+    "siglip": "#44aa99",
+    "matryoshka": "#aa4499",
+    "pretrained": "#1f2328",
 }
 FAMILY_MARKERS = {
     "pca": "s",
@@ -46,6 +49,9 @@ FAMILY_MARKERS = {
     "vq": ">",
     "fsq": "*",
     "clip": "^",
+    "siglip": "h",
+    "matryoshka": "H",
+    "pretrained": "8",
 }
 OTHER_COLOUR, OTHER_MARKER = "#cc79a7", "P"
 """A family that somebody brought along."""

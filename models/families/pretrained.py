@@ -116,8 +116,8 @@ class Pretrained(Family):
         filled: PretrainedSpec = spec.model_copy(
             update={"architecture": architecture, "preprocessing": _preprocessing(source, architecture)}
         )
-        model = cls.build(filled, data.image_shape).eval()
         found = _weights(source, folder, allow_pickle=allow_pickle)
+        model = cls.build(filled, data.image_shape).eval()
         where = f"{filled.label}: {source.checkpoint or f'tag {source.tag}'}"
         try:
             weights.apply(model.towers, found.state, where)
@@ -128,7 +128,9 @@ class Pretrained(Family):
         weights.keep(found.state, found.sha256)
         with torch.inference_mode():
             width = model.encode_image(data.test.images[:1].float() / 255).shape[1]
-            model.encode_text([text for row in prompts_of(data.classes, templates_of(data)) for text in row])
+            if data.classes:
+                texts = prompts_of(data.classes, templates_of(data))
+                model.encode_text([text for row in texts for text in row])
         for name, given, truth in (
             ("latent_dim", spec.latent_dim, width),
             ("checkpoint_sha256", spec.checkpoint_sha256, found.sha256),

@@ -192,3 +192,22 @@ def test_a_text_encoder_has_a_native_number(mnist, captioned):
     share = (logits.argmax(1) == captioned.test_unseen.captions).double().mean().item()
     assert metrics["native_zero_shot_top1"].value == pytest.approx(share, abs=1e-3)
     assert metrics["native_zero_shot_top1"].value < 0.1 < metrics["zero_shot_unseen_only"].value
+
+
+# Every encoder
+
+
+@pytest.mark.parametrize("family", ["vq", "fsq"])
+def test_discrete_codes_are_tuned_to_words_as_well(subject_of, family):
+    subject = subject_of(family, 8, hidden=64, epochs=4)
+    metrics = {metric.name: metric for metric in ANALYSES["zero_shot"].measure(subject).metrics}
+    assert metrics["zero_shot_top1"].value > 5 * CHANCE
+
+
+def test_the_confusions_are_of_all_unseen_images_and_agree_with_the_shares(pca_16, metrics, captioned):
+    arrays = ANALYSES["zero_shot"].measure(pca_16).arrays
+    for factor in captioned.scheme.factors:
+        counts = arrays[f"confusion_{factor.name}"]
+        assert counts.sum() == len(captioned.test_unseen)
+        assert counts.trace() / counts.sum() == pytest.approx(metrics[f"zero_shot_{factor.name}"].value)
+    assert metrics["zero_shot_garment"].reason == "captioned digits name no garment"
