@@ -197,11 +197,14 @@ def test_a_text_encoder_has_a_native_number(mnist, captioned):
 # Every encoder
 
 
-@pytest.mark.parametrize("family", ["vq", "fsq"])
-def test_discrete_codes_are_tuned_to_words_as_well(subject_of, family):
-    subject = subject_of(family, 8, hidden=64, epochs=4)
+@pytest.mark.parametrize(
+    ("family", "settings"), [("vq", {"latent_dim": 4, "codes": 32, "epochs": 40}), ("fsq", {"latent_dim": 8})]
+)
+def test_discrete_codes_are_tuned_to_words_as_well(subject_of, family, settings):
+    subject = subject_of(family, hidden=64, **settings)
+    assert subject.is_discrete
     metrics = {metric.name: metric for metric in ANALYSES["zero_shot"].measure(subject).metrics}
-    assert metrics["zero_shot_top1"].value > 5 * CHANCE
+    assert metrics["zero_shot_top1"].value > 3 * CHANCE
 
 
 def test_the_confusions_are_of_all_unseen_images_and_agree_with_the_shares(pca_16, metrics, captioned):

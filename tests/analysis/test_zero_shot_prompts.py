@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from latentbench.analysis import controls as controls_module
+from latentbench.analysis import locked
 from latentbench.analysis.controls import fit_classifier
 from latentbench.analysis.measurement import ANALYSES
 from latentbench.analysis.prompts import from_lines, question
@@ -123,7 +124,6 @@ def test_the_ensemble_lies_among_its_templates_and_what_is_unsaid_costs(asked_cl
     # Who is told the digit alone cannot name stroke and slant but by guessing: 1 in 9.
     assert arrays["shortened_accuracy"][2] <= 1 / 9
     assert metrics["prompt_shortened"].value <= (1 / 3 + 1 / 3 + 1 / 9) / 3
-    assert metrics["prompt_top1"].value > 5 * CHANCE
     assert np.isfinite(arrays["class_recall"]).sum() == 18
 
 
@@ -164,7 +164,9 @@ def test_captions_of_clothes_are_asked_too(mnist_small):
 # Controls
 
 
-def test_nothing_learned_is_chance_and_the_rival_is_not(pca):
+def test_nothing_learned_is_chance_and_the_rival_is_not(pca, monkeypatch):
+    for module in (controls_module, locked):
+        monkeypatch.setattr(module, "STEPS", 150)
     metrics, _ = measured("controls", pca)
     untrained, shuffled, new = (
         metrics[f"zero_shot_{name}"] for name in ("untrained", "shuffled", "new_name")
@@ -196,12 +198,15 @@ def test_data_without_captions_have_no_controls_and_no_transfer():
 # Transfer
 
 
-def test_other_hands_digits_are_read_by_words_and_by_the_judge(clip):
-    metrics, _ = measured("transfer", clip)
-    assert {metric.n for metric in metrics.values()} == {1797}
+def test_other_hands_digits_are_read_by_words_and_by_the_judge(pca, clip):
+    metrics, _ = measured("transfer", pca)
     assert metrics["transfer_rival"].value > 0.5
-    assert metrics["transfer_top1"].value > 0.2
-    assert 0 < metrics["native_transfer_top1"].value < 1
+    assert metrics["transfer_top1"].value > 0.3
+    assert metrics["transfer_top1"].n == 1797
+    assert metrics["native_transfer_top1"].reason == "no text encoder"
+    native = measured("transfer", clip)[0]["native_transfer_top1"]
+    assert native.n == 1797
+    assert native.value is not None
 
 
 def test_the_target_has_mnists_margins():
