@@ -413,7 +413,9 @@ def _arrays(embedded: Embedded, subject: Subject) -> Arrays:
 
 def _width_curve(embedded: Embedded, subject: Subject) -> Arrays:
     """Accuracy of the embedding cut to its first dimensions, as they are and along its principal axes."""
-    axes = principal_axes(subject.encode(embedded.asked.train[:AXES_FITTED]).mean)
+    asked = embedded.asked
+    fitted = embedded.image if asked.train is asked.images else subject.encode(asked.train[:AXES_FITTED]).mean
+    axes = principal_axes(fitted)
     widths = widths_up_to(embedded.image.shape[1])
     curves = {}
     for name, image, text in (

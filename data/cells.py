@@ -52,7 +52,8 @@ class CaptionScheme:
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Every cell; a cell's position is its caption's id."""
-        return tuple(product(*(range(len(factor.words)) for factor in self.factors)))
+        first, second, third = (range(len(factor.words)) for factor in self.factors)
+        return tuple(product(first, second, third))
 
     @cached_property
     def captions(self) -> tuple[str, ...]:

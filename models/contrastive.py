@@ -60,7 +60,8 @@ def uniformity(points: Tensor) -> Tensor:
     """
     squared = 2 - 2 * points @ points.T
     others = ~torch.eye(len(points), dtype=torch.bool, device=points.device)
-    return (-2 * squared[others]).exp().mean().log()
+    value: Tensor = (-2 * squared[others]).exp().mean().log()
+    return value
 
 
 def modality_gap(image: Tensor, text: Tensor) -> Tensor:
