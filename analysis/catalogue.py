@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from latentbench.analysis import (  # noqa: F401  (each registers an analysis and its metrics)
     codebook,
+    controls,
     coverage,
     embedding,
     estimators,
     importance,
     likelihood,
     probe,
+    prompts,
     reconstruction,
     sampling,
     throughput,
     training,
+    transfer,
     zero_shot,
 )
 from latentbench.analysis.measurement import ANALYSES
@@ -35,6 +38,9 @@ ANALYSES.arrange(
         "coverage",
         "probe",
         "zero_shot",
+        "prompts",
+        "controls",
+        "transfer",
         "embedding",
         "throughput",
     ]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from latentbench.analysis.precision import DTYPES, Precision
-from latentbench.data.cells import CAPTIONS
+from latentbench.data.cells import DIGIT_CAPTIONS
 from latentbench.models.engine import Step
 from latentbench.models.family import Family, GradientFamily
 from latentbench.models.recipe import Recipe
@@ -88,7 +88,8 @@ def _given(workload: Workload, operation: Operation, batch: int, method: Any) ->
     if operation == "decode":
         return workload.noise(batch, workload.latent_dim)
     if method.__name__ == "encode_text":
-        return [CAPTIONS[index % len(CAPTIONS)] for index in range(batch)]
+        captions = DIGIT_CAPTIONS.captions
+        return [captions[index % len(captions)] for index in range(batch)]
     return workload.inputs(batch)
 
 

@@ -25,6 +25,8 @@ from latentbench.models.protocols import Autoencoder, DiscreteAutoencoder, Image
 from latentbench.models.seeds import generator
 
 BATCH = 1000
+BATCH_VALUES = 10_000_000
+"""Pixels in a batch, where a thousand large images would be too much."""
 TRAIN_CODES = 30_000
 """Train images whose codes describe the latent space: as many as any analysis looks at, and no more."""
 
@@ -138,7 +140,8 @@ class Subject:
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Posterior:
         """uint8 images `[N, C, H, W]` to q(z | x), on the CPU, in batches."""
-        posteriors = [self._encode(to_float(batch).to(self.context.device)) for batch in images.split(BATCH)]
+        size = max(1, min(BATCH, BATCH_VALUES // images[0].numel()))
+        posteriors = [self._encode(to_float(batch).to(self.context.device)) for batch in images.split(size)]
         mean = torch.cat([posterior.mean.float().cpu() for posterior in posteriors])
         log_vars = [p.log_var.float().cpu() for p in posteriors if p.log_var is not None]
         return Posterior(mean, torch.cat(log_vars) if log_vars else None)

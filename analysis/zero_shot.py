@@ -1,13 +1,8 @@
 """Zero-shot: what words can say of a frozen encoder's codes, in combinations that were never trained on.
 
-Locked-image tuning (Zhai et al. 2022, arXiv:2111.07991), small: the image encoder stays frozen and its
-codes are computed once; only an image projection and a text tower are trained, on the 63 seen captions
-of captioned digits. They are tested on images of 18 unseen captions, whose words are known and whose
-combinations are not. So one number is had for every encoder, whether or not it ever met a word.
-
-Sixty-three distinct captions describe all train images, so a step embeds each caption once and asks
-of every image which of the 63 is its own. In-batch negatives, as CLIP has them, would count an image's
-own caption against it whenever two images share it.
+Towers trained by `locked` on the seen captions are tested on images of 18 unseen captions, whose words are
+known and whose combinations are not. So one number is had for every encoder, whether or not it ever met a
+word.
 """
 
 from __future__ import annotations
@@ -15,88 +10,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from latentbench.analysis.intervals import binomial_se, standard_error
+from latentbench.analysis.locked import locked_image
 from latentbench.analysis.measurement import Measurement, analysis
 from latentbench.analysis.metric import Metric, MetricDefinition, define
-from latentbench.analysis.probe import standardise
 from latentbench.analysis.subject import Subject
-from latentbench.data.captions import CaptionedDigits, captioned_digits
+from latentbench.data.captions import CaptionedData, captioned
+from latentbench.data.cells import SCHEMES
 from latentbench.data.errors import DataError
 from latentbench.models.protocols import ImageTextModel
-from latentbench.models.seeds import derive, generator
-from latentbench.models.tokenizer import Tokenizer
-
-WIDTH = 64
-HIDDEN = 256
-STEPS = 600
-BATCH = 256
-LEARNING_RATE = 4e-3
-WEIGHT_DECAY = 0.01
-# Chosen on the tuning images and their nine validation captions; the unseen captions took no part.
-
-
-class Towers(nn.Module):
-    """An image projection and a text tower into one space, compared by cosine at a learned temperature.
-
-    A caption's vector is the sum of its words' vectors: what was learned of a word in one combination
-    holds in every other.
-    """
-
-    def __init__(self, code_dimensions: int, tokenizer: Tokenizer) -> None:
-        super().__init__()
-        self.tokenizer = tokenizer
-        self.words = nn.Embedding(tokenizer.size, WIDTH)
-        nn.init.normal_(self.words.weight, std=0.1)
-        self.image = nn.Sequential(
-            nn.Linear(code_dimensions, HIDDEN),
-            nn.GELU(),
-            nn.Linear(HIDDEN, HIDDEN),
-            nn.GELU(),
-            nn.Linear(HIDDEN, WIDTH),
-        )
-        self.log_scale = nn.Parameter(torch.tensor(math.log(10)))
-
-    def text(self, ids: Tensor) -> Tensor:
-        """Token ids `[M, context]` to unit vectors `[M, 64]`."""
-        is_word = (ids > 1) & (ids < self.tokenizer.end)
-        return F.normalize((self.words(ids) * is_word.unsqueeze(2)).sum(1), dim=1)
-
-    def forward(self, codes: Tensor, ids: Tensor) -> Tensor:
-        """Standardised codes `[N, D]` against captions `[M, context]`: logits `[N, M]`."""
-        image = F.normalize(self.image(codes), dim=1)
-        return image @ self.text(ids).T * self.log_scale.exp()
-
-
-def fit_towers(
-    codes: Tensor, captions: Tensor, tokenizer: Tokenizer, texts: tuple[str, ...], *, seed: int
-) -> Towers:
-    """Train towers on standardised codes `[N, D]` whose captions are `texts[captions]`, captions int64 `[N]`.
-
-    Only captions that occur are ever embedded: a text that describes no image is not trained on. Runs on
-    the CPU, a second or two; the same input and seed give the same towers.
-    """
-    occurring, targets = captions.unique(return_inverse=True)
-    ids = tokenizer.encode([texts[i] for i in occurring.tolist()])
-    order = generator(seed, "zero-shot order")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "zero-shot towers"))
-        towers = Towers(codes.shape[1], tokenizer)
-        optimiser = torch.optim.AdamW(
-            towers.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
-        for _ in range(STEPS):
-            rows = torch.randint(len(codes), (BATCH,), generator=order)
-            loss = F.cross_entropy(towers(codes[rows], ids), targets[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return towers.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,23 +41,17 @@ class CaptionScores:
     held_out: Tensor
 
 
-def locked_image_scores(subject: Subject, captioned: CaptionedDigits) -> CaptionScores:
-    """Train towers on the subject's frozen codes of the train images, and score the test images."""
-    held_out = torch.zeros(len(captioned.captions), dtype=torch.bool)
-    held_out[[*captioned.validation, *captioned.unseen]] = True
-    if held_out[captioned.train.captions].any():
-        raise AssertionError("a held-out caption is among the train captions")
-    train = subject.encode(captioned.train.images).mean
-    codes, seen = standardise(train, subject.encode(captioned.test_seen.images).mean)
-    _, unseen = standardise(train, subject.encode(captioned.test_unseen.images).mean)
-    tokenizer = Tokenizer(captioned.vocabulary)
-    towers = fit_towers(codes, captioned.train.captions, tokenizer, captioned.captions, seed=subject.seed)
-    ids = tokenizer.encode(captioned.captions)
+def locked_image_scores(subject: Subject, drawn: CaptionedData) -> CaptionScores:
+    """The scores of the subject's locked-image towers on the test images, none of whose are trained on."""
+    locked = locked_image(subject, drawn)
+    seen, unseen = (subject.encode(part.images).mean for part in (drawn.test_seen, drawn.test_unseen))
+    held_out = torch.zeros(len(drawn.captions), dtype=torch.bool)
+    held_out[[*drawn.validation, *drawn.unseen]] = True
     return CaptionScores(
-        towers(seen, ids),
-        captioned.test_seen.captions,
-        towers(unseen, ids),
-        captioned.test_unseen.captions,
+        locked.scores(seen),
+        drawn.test_seen.captions,
+        locked.scores(unseen),
+        drawn.test_unseen.captions,
         held_out,
     )
 
@@ -197,33 +118,36 @@ AUC = define(
         heading="zs AUC",
     )
 )
-FACTORS = tuple(
-    _accuracy_metric(
-        f"zero_shot_{factor}",
-        f"zs {factor}",
-        f"Share of unseen images whose {factor} is named rightly; chance {chance}.",
+FACTORS = {
+    factor.name: _accuracy_metric(
+        f"zero_shot_{factor.name}",
+        f"zs {factor.name}",
+        f"Share of unseen images whose {factor.name} is named rightly; chance {1 / len(factor.words):.3g}.",
     )
-    for factor, chance in (("digit", "0.1"), ("stroke", "0.333"), ("slant", "0.333"))
-)
+    for scheme in SCHEMES
+    for factor in scheme.factors
+}
 NATIVE = _accuracy_metric(
     "native_zero_shot_top1", "native zs", "As zero-shot, by the model's own text encoder; chance 0.011."
 )
-LOCKED = (TOP1, UNSEEN_ONLY, SEEN, HARMONIC, AUC, *FACTORS)
+LOCKED = (TOP1, UNSEEN_ONLY, SEEN, HARMONIC, AUC, *FACTORS.values())
 
 
 @analysis("zero_shot", [*LOCKED, NATIVE])
 def zero_shot(subject: Subject) -> Measurement:
-    """Accuracy on captioned digits, of towers on frozen codes and of the model's own text encoder.
+    """Accuracy on captioned images, of towers on frozen codes and of the model's own text encoder.
 
-    Null where the data cannot be drawn as captioned digits.
+    Null where the data cannot be redrawn as captioned digits or clothes. The arrays `confusion_FACTOR` are
+    counts of unseen images, true value by named one.
     """
     try:
-        captioned = captioned_digits(subject.data)
+        drawn = captioned(subject.data)
     except DataError as error:
         return Measurement(tuple(metric.missing(str(error)) for metric in (*LOCKED, NATIVE)))
-    scores = locked_image_scores(subject, captioned)
-    metrics = (*_locked_metrics(scores, captioned), _native_metric(subject, captioned))
-    return Measurement(metrics, examples={TOP1.name: _unseen_hits(scores).numpy()})
+    scores = locked_image_scores(subject, drawn)
+    metrics = (*_locked_metrics(scores, drawn), _native_metric(subject, drawn))
+    arrays = confusions(scores.unseen.argmax(1), scores.unseen_truth, drawn)
+    return Measurement(metrics, arrays, examples={TOP1.name: _unseen_hits(scores).numpy()})
 
 
 def _unseen_hits(scores: CaptionScores) -> Tensor:
@@ -231,32 +155,54 @@ def _unseen_hits(scores: CaptionScores) -> Tensor:
     return scores.unseen.argmax(1) == scores.unseen_truth
 
 
-def _locked_metrics(scores: CaptionScores, captioned: CaptionedDigits) -> list[Metric]:
+def confusions(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> dict[str, NDArray[np.int64]]:
+    """Counts of each true value of a factor being named as each other, of captions int64 `[N]` each."""
+    tables = {}
+    for place, factor in enumerate(drawn.scheme.factors):
+        values, size = drawn.factors[:, place], len(factor.words)
+        pairs = values[truth] * size + values[predicted]
+        counts = torch.bincount(pairs, minlength=size**2).view(size, size)
+        tables[f"confusion_{factor.name}"] = counts.numpy()
+    return tables
+
+
+def _locked_metrics(scores: CaptionScores, drawn: CaptionedData) -> list[Metric]:
     predicted, truth = scores.unseen.argmax(1), scores.unseen_truth
     top1 = _share(TOP1, _unseen_hits(scores))
-    unseen = torch.tensor(captioned.unseen)
+    unseen = torch.tensor(drawn.unseen)
     unseen_only = _share(UNSEEN_ONLY, unseen[scores.unseen[:, unseen].argmax(1)] == truth)
     seen = _share(SEEN, scores.seen.argmax(1) == scores.seen_truth)
     area, area_se = seen_unseen_auc(scores)
     n = len(truth) + len(scores.seen_truth)
-    right_factors = captioned.factors[predicted] == captioned.factors[truth]
     return [
         top1,
         unseen_only,
         seen,
         _harmonic_metric(top1, seen),
         AUC.measured(area, se=area_se, n=n),
-        *(_share(metric, right) for metric, right in zip(FACTORS, right_factors.T, strict=True)),
+        *_factor_metrics(predicted, truth, drawn),
     ]
 
 
-def _native_metric(subject: Subject, captioned: CaptionedDigits) -> Metric:
+def _factor_metrics(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> list[Metric]:
+    """How often each factor is named rightly; null for those that these captions do not name."""
+    right = (drawn.factors[predicted] == drawn.factors[truth]).T
+    named = {factor.name: column for factor, column in zip(drawn.scheme.factors, right, strict=True)}
+    return [
+        _share(metric, named[name])
+        if name in named
+        else metric.missing(f"{drawn.scheme.name} name no {name}")
+        for name, metric in FACTORS.items()
+    ]
+
+
+def _native_metric(subject: Subject, drawn: CaptionedData) -> Metric:
     if not isinstance(subject.model, ImageTextModel):
         return NATIVE.missing("no text encoder")
     with torch.inference_mode():
-        text = subject.model.encode_text(list(captioned.captions)).float().cpu()
-    image = subject.encode(captioned.test_unseen.images).mean
-    return _share(NATIVE, (image @ text.T).argmax(1) == captioned.test_unseen.captions)
+        text = subject.model.encode_text(list(drawn.captions)).float().cpu()
+    image = subject.encode(drawn.test_unseen.images).mean
+    return _share(NATIVE, (image @ text.T).argmax(1) == drawn.test_unseen.captions)
 
 
 def _share(metric: MetricDefinition, right: Tensor) -> Metric:

@@ -87,7 +87,9 @@ class Progress:
 def data_context(data: str, device: str) -> DataContext:
     """The data with its judge, which is trained first where none is shipped or cached; once a process."""
     images = datasets.load(data)
-    return DataContext(images, load_judge(images), torch.device(device))
+    # A judge is trained on train images; where there are none there is no judge.
+    judge = None if images.train is images.test else load_judge(images)
+    return DataContext(images, judge, torch.device(device))
 
 
 def train(cases: Sequence[Case], place: Place) -> list[Progress]:

@@ -11,31 +11,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latentbench.data.captions import CaptionedDigits, CaptionedImages, captioned_digits
+    from latentbench.data.captions import CaptionedData, CaptionedImages, captioned
     from latentbench.data.errors import DataError, LatentbenchError
     from latentbench.data.images import ImageData, Split
     from latentbench.data.loading import load
 
 # Loaded at first use: the command line imports this package and must start without torch.
 _HOMES = {
-    "CaptionedDigits": "captions",
+    "CaptionedData": "captions",
     "CaptionedImages": "captions",
     "DataError": "errors",
     "ImageData": "images",
     "LatentbenchError": "errors",
     "Split": "images",
-    "captioned_digits": "captions",
+    "captioned": "captions",
     "load": "loading",
 }
 
 __all__ = [
-    "CaptionedDigits",
+    "CaptionedData",
     "CaptionedImages",
     "DataError",
     "ImageData",
     "LatentbenchError",
     "Split",
-    "captioned_digits",
+    "captioned",
     "load",
 ]
 

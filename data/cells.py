@@ -1,8 +1,9 @@
-"""The 90 captions of captioned digits, and which of them are trained on.
+"""What captions are made of, and which of them are trained on.
 
-A cell is one combination of digit (10), stroke (3) and slant (3). The split into 63 seen, 9
-validation and 18 unseen cells is fixed: `captioned_digits.json` lists it, `split_hash` is its
-fingerprint, and `design_split` shows how it was made.
+A scheme has three factors, such as digit (10), stroke (3) and slant (3); a cell is one combination of
+their values, and has a caption. The split of a scheme's 90 cells into 63 seen, 9 validation and 18
+unseen ones is fixed: a committed file lists it, `CellSplit.hash` is its fingerprint, and `design_split`
+shows how it was made.
 """
 
 from __future__ import annotations
@@ -15,42 +16,126 @@ from importlib.resources import files
 from itertools import product
 
 from latentbench.data.errors import DataError
+from latentbench.data.fashion_mnist import CLASSES as GARMENTS
 
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-STROKES = ("thin", "normal", "bold")
-SLANTS = ("leaning left", "standing upright", "leaning right")
 
 Cell = tuple[int, int, int]
-"""`(digit, stroke, slant)`, each an index into the tuple of its words."""
-
-CELLS: tuple[Cell, ...] = tuple(product(range(10), range(3), range(3)))
-"""All 90 cells; a cell's position is its caption's id."""
+"""The values of the three factors, each an index into the factor's words."""
 
 
-def caption(cell: Cell) -> str:
-    """The caption of a cell.
+@dataclass(frozen=True)
+class Factor:
+    """Something that captions name: `words` for each of its values."""
 
-    >>> caption((7, 2, 0))
-    'a bold seven leaning left'
+    name: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CaptionScheme:
+    """A way of describing images: the factors, and the templates that their words are put into.
+
+    The first factor is the class of the image, the other two are induced by redrawing it. Models are
+    trained on `templates`, of which the first makes the captions as they are listed; `reworded` ones say
+    the same in words that were trained on, otherwise put; `shortened` ones leave something unsaid.
     """
-    digit, stroke, slant = cell
-    return f"a {STROKES[stroke]} {DIGIT_WORDS[digit]} {SLANTS[slant]}"
+
+    name: str
+    file: str
+    """Where the split is listed."""
+    factors: tuple[Factor, Factor, Factor]
+    templates: tuple[str, ...]
+    reworded: tuple[str, ...]
+    shortened: tuple[str, ...]
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell; a cell's position is its caption's id."""
+        first, second, third = (range(len(factor.words)) for factor in self.factors)
+        return tuple(product(first, second, third))
+
+    @cached_property
+    def captions(self) -> tuple[str, ...]:
+        """The caption of every cell, in order."""
+        return self.captions_by(self.templates[0])
+
+    def captions_by(self, template: str) -> tuple[str, ...]:
+        """Every cell's words in a template, in order; equal where the template leaves the difference out."""
+        return tuple(self.caption(cell, template) for cell in self.cells)
+
+    def caption(self, cell: Cell, template: str | None = None) -> str:
+        """The caption of a cell, by the first template if none is given.
+
+        >>> DIGIT_CAPTIONS.caption((7, 2, 0))
+        'a bold seven leaning left'
+        """
+        words = {f.name: f.words[value] for f, value in zip(self.factors, cell, strict=True)}
+        return (template or self.templates[0]).format(**words)
 
 
-CAPTIONS: tuple[str, ...] = tuple(caption(cell) for cell in CELLS)
+DIGIT_CAPTIONS = CaptionScheme(
+    "captioned digits",
+    "captioned_digits.json",
+    (
+        Factor("digit", DIGIT_WORDS),
+        Factor("stroke", ("thin", "normal", "bold")),
+        Factor("slant", ("leaning left", "standing upright", "leaning right")),
+    ),
+    templates=(
+        "a {stroke} {digit} {slant}",
+        "the digit {digit}, {stroke} and {slant}",
+        "a handwritten {digit}, {slant}, {stroke}",
+        "{slant}: the number {digit} in {stroke} strokes",
+    ),
+    reworded=(
+        "{digit}, {stroke}, {slant}",
+        "a {slant} and {stroke} number {digit}",
+        "the handwritten digit {digit} in {stroke} strokes, {slant}",
+    ),
+    shortened=("a {digit} {slant}", "a {stroke} {digit}", "a {digit}"),
+)
+
+CLOTHES_CAPTIONS = CaptionScheme(
+    "captioned clothes",
+    "captioned_clothes.json",
+    (
+        Factor("garment", GARMENTS),
+        Factor("brightness", ("dark", "grey", "bright")),
+        Factor("size", ("small", "medium", "large")),
+    ),
+    templates=(
+        "a {size} {brightness} {garment}",
+        "the garment {garment}, {brightness} and {size}",
+        "a photographed {garment}, {size}, {brightness}",
+        "{brightness}: the item {garment} in {size} size",
+    ),
+    reworded=(
+        "{garment}, {size}, {brightness}",
+        "a {brightness} and {size} item {garment}",
+        "the photographed garment {garment} in {size} size, {brightness}",
+    ),
+    shortened=("a {brightness} {garment}", "a {size} {garment}", "a {garment}"),
+)
+
+SCHEMES = (DIGIT_CAPTIONS, CLOTHES_CAPTIONS)
 
 
 @dataclass(frozen=True)
 class CellSplit:
     """Caption ids, ascending: `seen` may be trained on, `validation` tuned on, `unseen` only tested on."""
 
+    scheme: CaptionScheme
     seen: tuple[int, ...]
     validation: tuple[int, ...]
     unseen: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if sorted(self.seen + self.validation + self.unseen) != list(range(len(CELLS))):
-            raise DataError("captioned digits: the split does not hold each of the 90 captions exactly once")
+        count = len(self.scheme.cells)
+        if sorted(self.seen + self.validation + self.unseen) != list(range(count)):
+            raise DataError(
+                f"{self.scheme.name}: the split does not hold each of the {count} captions exactly once"
+            )
 
     @cached_property
     def hash(self) -> str:
@@ -60,36 +145,38 @@ class CellSplit:
     def as_captions(self) -> dict[str, list[str]]:
         """The split in words, as the committed file lists it."""
         groups = {"seen": self.seen, "validation": self.validation, "unseen": self.unseen}
-        return {group: [CAPTIONS[i] for i in ids] for group, ids in groups.items()}
+        return {group: [self.scheme.captions[i] for i in ids] for group, ids in groups.items()}
 
 
-def committed_split() -> CellSplit:
-    """The split that `captioned_digits.json` lists: the one every result is measured with."""
-    listed = json.loads((files("latentbench.data") / "captioned_digits.json").read_text())
+def committed_split(scheme: CaptionScheme) -> CellSplit:
+    """The split that the scheme's file lists: the one every result is measured with."""
+    listed = json.loads((files("latentbench.data") / scheme.file).read_text())
     groups = ("seen", "validation", "unseen")
-    return CellSplit(*(tuple(CAPTIONS.index(text) for text in listed[group]) for group in groups))
+    return CellSplit(
+        scheme, *(tuple(scheme.captions.index(text) for text in listed[group]) for group in groups)
+    )
 
 
-def design_split() -> CellSplit:
+def design_split(scheme: CaptionScheme) -> CellSplit:
     """Design the split anew; it equals the committed one.
 
-    The digits are put in a hashed order on a circle of ten. Each of the nine pairs of stroke and
-    slant is unseen for two digits and validation for one, at fixed distances round the circle. So
-    every stroke and every slant has six unseen and three validation cells, every digit one or two
-    unseen and at most one validation cell, and every digit is still seen with every stroke and every
-    slant.
+    The ten classes are put in a hashed order on a circle. Each of the nine pairs of values of the other
+    two factors is unseen for two classes and validation for one, at fixed distances round the circle. So
+    every value of those factors has six unseen and three validation cells, every class one or two unseen
+    and at most one validation cell, and every class is still seen with every value.
     """
-    circle = sorted(range(10), key=lambda digit: hashlib.sha256(DIGIT_WORDS[digit].encode()).hexdigest())
+    words = scheme.factors[0].words
+    circle = sorted(range(len(words)), key=lambda value: hashlib.sha256(words[value].encode()).hexdigest())
     unseen: list[Cell] = []
     validation: list[Cell] = []
-    for pair, (stroke, slant) in enumerate(product(range(3), range(3))):
-        first, second, third = (circle[(pair + step) % 10] for step in (0, 4, 8))
-        unseen += [(first, stroke, slant), (second, stroke, slant)]
-        validation += [(third, stroke, slant)]
+    for pair, (second, third) in enumerate(product(range(3), range(3))):
+        one, other, last = (circle[(pair + step) % 10] for step in (0, 4, 8))
+        unseen += [(one, second, third), (other, second, third)]
+        validation += [(last, second, third)]
     held_out = {*unseen, *validation}
-    seen = [cell for cell in CELLS if cell not in held_out]
-    return CellSplit(_ids(seen), _ids(validation), _ids(unseen))
+    seen = [cell for cell in scheme.cells if cell not in held_out]
+    return CellSplit(scheme, *(_ids(scheme, cells) for cells in (seen, validation, unseen)))
 
 
-def _ids(cells: list[Cell]) -> tuple[int, ...]:
-    return tuple(sorted(CELLS.index(cell) for cell in cells))
+def _ids(scheme: CaptionScheme, cells: list[Cell]) -> tuple[int, ...]:
+    return tuple(sorted(scheme.cells.index(cell) for cell in cells))

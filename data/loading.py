@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Imported for what they register.
-from latentbench.data import digits, fashion_mnist, mnist, vision  # noqa: F401
+from latentbench.data import captions, digits, fashion_mnist, mnist, vision  # noqa: F401
 from latentbench.data.catalogue import DATASETS, Dataset, dataset
 from latentbench.data.errors import DataError
 from latentbench.data.folder import DEFAULT_SIZE, read_folder
 from latentbench.data.images import ImageData
+from latentbench.data.prompted import DEFAULT_SIZE as PROMPTED_SIZE
+from latentbench.data.prompted import is_prompted, read_prompted
 from latentbench.data.registry import unknown
 from latentbench.data.resizing import check_size, resized
 
@@ -32,8 +34,8 @@ def load(name: str, *, size: int | None = None) -> ImageData:
 
     `size` asks for images of `size` x `size` pixels, 8 to 256; a suffix `?size=32` on the name says
     the same where there is only one string. A folder's images are scaled and cropped to 28 pixels
-    unless told otherwise (see `latentbench.data.folder` for layouts and channels); a named data set
-    keeps its own size.
+    unless told otherwise (see `latentbench.data.folder` for layouts and channels), to 224 where it names
+    its classes in `classes.txt` (see `latentbench.data.prompted`); a named data set keeps its own size.
 
     Raises `LatentbenchError` for an unknown name, and `DataError` for a size out of range or data
     that is missing, damaged or mislabelled.
@@ -44,6 +46,9 @@ def load(name: str, *, size: int | None = None) -> ImageData:
             raise DataError(f"{name}: size given twice, as {source.size} and as {size}; give one")
         check_size(size, where=name)
         source = Source(source.name, source.folder, size)
+    if source.folder is not None and is_prompted(source.folder):
+        pixels = source.size or PROMPTED_SIZE
+        return read_prompted(source.folder, size=pixels, name=f"{FOLDER}{source.folder}?size={pixels}")
     if source.folder is not None:
         pixels = source.size or DEFAULT_SIZE
         return read_folder(source.folder, size=pixels, name=f"{FOLDER}{source.folder}?size={pixels}")

@@ -51,7 +51,12 @@ class Family(nn.Module):
 
         Called once for each model of a suite, before anything is trained. Raises LatentbenchError.
         """
-        del data, folder, allow_pickle
+        del folder, allow_pickle
+        if data.train is data.test:
+            raise LatentbenchError(
+                f"{data.name}: has test images only, and {spec.label} has to be trained; use data with a "
+                f"train split"
+            )
         resolved: ModelSpec = spec
         return resolved
 
@@ -195,11 +200,14 @@ def find_family(name: str) -> type[Family]:
 def model_spec(**settings: Any) -> ModelSpec:
     """The spec of a member of the zoo: `family` and its settings, defaults filled in.
 
-    With the key `import`, which says where a model of one's own is, the family goes without saying.
+    With the key `import`, which says where a model of one's own is, the family goes without saying; with
+    `pretrained` it is `pretrained`, though `clip` may be said too.
     Raises LatentbenchError for an unknown family, a setting it does not have, or a value out of range.
     """
     if "import" in settings:
         settings = {"family": "import", **settings}
+    if "pretrained" in settings and settings.get("family", "clip") == "clip":
+        settings = {**settings, "family": "pretrained"}
     if not isinstance(settings.get("family"), str):
         raise LatentbenchError(
             "the key 'family' is missing"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from latentbench.data.cells import SCHEMES
 from latentbench.data.errors import LatentbenchError
 
 PAD, START = 0, 1
@@ -77,6 +78,16 @@ class Tokenizer:
                     f"unknown word {word!r} in caption {caption!r}; known: {', '.join(self.words)}"
                 )
         return [START, *(self._ids[word] for word in words), self.end]
+
+
+def caption_tokenizer() -> Tokenizer:
+    """The tokenizer of every text tower trained here: all words of all schemes' captions and templates."""
+    templates = [
+        (scheme, template)
+        for scheme in SCHEMES
+        for template in (*scheme.templates, *scheme.reworded, *scheme.shortened)
+    ]
+    return Tokenizer([text for scheme, template in templates for text in scheme.captions_by(template)])
 
 
 def split_words(caption: str) -> list[str]:

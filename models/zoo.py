@@ -28,8 +28,11 @@ from latentbench.models.families import (  # noqa: F401  (each registers a famil
     fsq,
     imported,
     iwae,
+    matryoshka,
     pca,
+    pretrained,
     rae,
+    siglip,
     vae,
     vq,
     wae,
@@ -65,10 +68,13 @@ __all__ = [
 ]
 
 FAMILIES.arrange(
-    ["pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "vq", "fsq", "clip", "architecture", "import"]
+    [
+        *("pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "vq", "fsq"),
+        *("clip", "siglip", "matryoshka", "pretrained", "architecture", "import"),
+    ]
 )
 
-TRAINING_VERSION = 4
+TRAINING_VERSION = 5
 """Part of a checkpoint's address: raise it when a change to training changes the weights."""
 
 BYTES_PER_PARAMETER = 16

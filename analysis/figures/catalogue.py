@@ -11,6 +11,11 @@ import latentbench.analysis.figures.precision_recall
 import latentbench.analysis.figures.rate_distortion
 import latentbench.analysis.figures.quality_speed
 import latentbench.analysis.figures.zero_shot_bottleneck
+import latentbench.analysis.figures.seen_unseen
+import latentbench.analysis.figures.factor_confusion
+import latentbench.analysis.figures.prompt_spread
+import latentbench.analysis.figures.width_curve
+import latentbench.analysis.figures.contrastive_history
 import latentbench.analysis.figures.latent_maps
 import latentbench.analysis.figures.decoded_planes
 import latentbench.analysis.figures.umap_pictures

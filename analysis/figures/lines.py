@@ -29,8 +29,10 @@ def points(group: Sequence[Sequence[Pictured]], x: str, y: str) -> list[Point]:
     return [(spec, a, b) for spec, a, b in estimates if a is not None and b is not None]
 
 
-def draw_line(axes: Axes, line: Sequence[Point], *, label: str, colour: str | None = None) -> None:
-    """Points with their intervals, joined in order, in the look of their family."""
+def draw_line(
+    axes: Axes, line: Sequence[Point], *, label: str, colour: str | None = None, hollow: bool = False
+) -> None:
+    """Points with their intervals, joined in order, in the look of their family; hollow ones by dashes."""
     colour = colour or style.colour(line[0][0])
     x, y = [x.value for _, x, _ in line], [y.value for _, _, y in line]
     axes.plot(
@@ -38,7 +40,9 @@ def draw_line(axes: Axes, line: Sequence[Point], *, label: str, colour: str | No
         y,
         color=colour,
         marker=style.marker(line[0][0]),
-        markeredgecolor="white",
+        markerfacecolor="white" if hollow else colour,
+        markeredgecolor=colour if hollow else "white",
+        linestyle="--" if hollow else "-",
         markersize=8,
         label=label,
     )

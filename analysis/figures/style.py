@@ -34,6 +34,9 @@ FAMILY_COLOURS = {
     "fsq": "#b2182b",
     "clip": "#009e73",
     "architecture": "#8a4f9e",
+    "siglip": "#44aa99",
+    "matryoshka": "#aa4499",
+    "pretrained": "#1f2328",
 }
 FAMILY_MARKERS = {
     "pca": "s",
@@ -48,6 +51,9 @@ FAMILY_MARKERS = {
     "fsq": "*",
     "clip": "^",
     "architecture": "H",
+    "siglip": "h",
+    "matryoshka": "H",
+    "pretrained": "8",
 }
 OTHER_COLOUR, OTHER_MARKER = "#cc79a7", "P"
 """A family that somebody brought along."""

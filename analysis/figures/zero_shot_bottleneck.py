@@ -8,42 +8,46 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from latentbench.analysis.figures import style
-from latentbench.analysis.figures.lines import by_series, draw_line
+from latentbench.analysis.figures.lines import Point, by_series, draw_line
 from latentbench.analysis.figures.registry import Pictured, figure
 from latentbench.analysis.figures.seeds import Estimate, estimate
-from latentbench.data.cells import CAPTIONS
+from latentbench.data.cells import DIGIT_CAPTIONS
 
-METRIC = "zero_shot_top1"
+LOCKED, NATIVE = "zero_shot_top1", "native_zero_shot_top1"
 
 
 @figure(
     "zero_shot_bottleneck",
     title="Zero-shot accuracy against the bottleneck",
-    caption="Share of digits whose caption is found among all 90, for captions never trained on, against the "
-    "width of the code, with 95 % intervals. Every model's codes are frozen and matched to words in the same "
-    "way, so families share one axis. The dashed line is chance, 1 in 90.",
+    caption="Share of images whose caption is found among all 90, for captions never trained on, against the "
+    "width of the code, with 95 % intervals. Solid: every model's codes are frozen and matched to words in "
+    "the same way, so families share one axis. Dashed: by the model's own text encoder. The dotted line is "
+    "chance, 1 in 90.",
 )
 def draw(models: Sequence[Pictured]) -> Figure | None:
-    """A line for each family and β."""
-    measured = [model for model in models if model.value(METRIC) is not None]
+    """A line for each family and β, and a second for those with a text encoder."""
+    measured = [model for model in models if model.value(LOCKED) is not None]
     if not measured:
         return None
     picture = Figure(figsize=(8.4, 4.6), layout="constrained")
     axes = picture.subplots()
     for name, group in by_series(measured).items():
-        line = [
-            (seeds[0].spec, Estimate(seeds[0].spec.latent_dim, 0), accuracy)
-            for seeds in group
-            if (accuracy := estimate(seeds, METRIC)) is not None
-        ]
-        draw_line(axes, line, label=name)
+        draw_line(axes, _line(group, LOCKED), label=name)
+        if own := _line(group, NATIVE):
+            draw_line(axes, own, label=f"{name}, own text", hollow=True)
     _finish(axes, [model.spec.latent_dim for model in measured])
     return picture
 
 
+def _line(group: Sequence[Sequence[Pictured]], metric: str) -> list[Point]:
+    """The accuracy of each width, where it was measured."""
+    found = [(seeds[0].spec, estimate(seeds, metric)) for seeds in group]
+    return [(spec, Estimate(spec.latent_dim, 0), accuracy) for spec, accuracy in found if accuracy]
+
+
 def _finish(axes: Axes, widths: list[int]) -> None:
-    chance = 1 / len(CAPTIONS)
-    axes.axhline(chance, color=style.FAINT, linestyle="--", linewidth=1.2, label=f"chance ({chance:.1%})")
+    chance = 1 / len(DIGIT_CAPTIONS.captions)
+    axes.axhline(chance, color=style.FAINT, linestyle=":", linewidth=1.2, label=f"chance ({chance:.1%})")
     axes.margins(y=0.1)
     style.width_axis(axes, widths)
     axes.set_ylim(bottom=0)

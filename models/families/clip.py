@@ -1,29 +1,29 @@
-"""A small CLIP, built from open_clip's own model class, trained on captioned digits."""
+"""A small CLIP, built from open_clip's own model class, trained on captioned images."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from latentbench.data.captions import captioned_digits
-from latentbench.data.cells import CAPTIONS, committed_split
+from latentbench.data.captions import captioned
+from latentbench.data.cells import DIGIT_CAPTIONS, CaptionScheme, committed_split
 from latentbench.data.images import ImageData
 from latentbench.models.backbones import ImageShape
+from latentbench.models.contrastive import alignment, modality_gap, symmetric_cross_entropy, uniformity
 from latentbench.models.engine import Draw, Step
 from latentbench.models.family import FAMILIES, GradientFamily
-from latentbench.models.tokenizer import Tokenizer
+from latentbench.models.tokenizer import caption_tokenizer
 
-CONTEXT = 12
 WIDTH, HEADS = 64, 2
 LARGEST_LOGIT_SCALE = math.log(100)
 
 
-def clip_config(embed_dim: int, side: int, vocabulary: int) -> dict[str, Any]:
+def clip_config(embed_dim: int, side: int, *, vocabulary: int, context: int) -> dict[str, Any]:
     """open_clip's configuration of a three-layer ViT with patches of a quarter of the image, or less."""
     return {
         "embed_dim": embed_dim,
@@ -35,7 +35,7 @@ def clip_config(embed_dim: int, side: int, vocabulary: int) -> dict[str, Any]:
             "head_width": WIDTH // HEADS,
         },
         "text_cfg": {
-            "context_length": CONTEXT,
+            "context_length": context,
             "vocab_size": vocabulary,
             "width": WIDTH,
             "heads": HEADS,
@@ -44,15 +44,15 @@ def clip_config(embed_dim: int, side: int, vocabulary: int) -> dict[str, Any]:
     }
 
 
-@FAMILIES.register("clip")
-class CLIP(GradientFamily):
-    """Images and captions in one space of `latent_dim` dimensions.
+class ContrastiveFamily(GradientFamily):
+    """Images and captions in one space of `latent_dim` dimensions; a subclass says what is minimised.
 
-    Trained on the seen caption cells alone: the captions a zero-shot test asks about never appear.
+    Trained on the seen captions alone, each step by a random one of the scheme's templates: the captions
+    a zero-shot test asks about never appear.
     """
 
-    paper: ClassVar[str] = "Radford et al. 2021, arXiv:2103.00020"
-
+    initial_scales: ClassVar[dict[str, float]] = {}
+    """open_clip's keywords for how the logits start."""
     seen_tokens: Tensor
 
     def __init__(self, embed_dim: int, image_shape: ImageShape) -> None:
@@ -60,11 +60,19 @@ class CLIP(GradientFamily):
         from open_clip.model import CLIP as OpenClip
 
         super().__init__()
-        self.tokenizer = Tokenizer(CAPTIONS, context=CONTEXT)
-        self.towers = OpenClip(**clip_config(embed_dim, image_shape[1], self.tokenizer.size))
-        self.seen = committed_split().seen
-        seen = self.tokenizer.encode([CAPTIONS[caption] for caption in self.seen])
-        self.register_buffer("seen_tokens", seen, persistent=False)
+        self.tokenizer = caption_tokenizer()
+        config = clip_config(
+            embed_dim, image_shape[1], vocabulary=self.tokenizer.size, context=self.tokenizer.context
+        )
+        self.towers = OpenClip(**config, **self.initial_scales)
+        self.register_buffer("seen_tokens", torch.empty(0), persistent=False)
+        self._describe(DIGIT_CAPTIONS, committed_split(DIGIT_CAPTIONS).seen)
+
+    def _describe(self, scheme: CaptionScheme, seen: Sequence[int]) -> None:
+        """Keep the ids of every seen caption by every template, `[T, templates, context]`."""
+        texts = [[scheme.captions_by(template)[caption] for template in scheme.templates] for caption in seen]
+        tokens = torch.stack([self.tokenizer.encode(texts_of_one) for texts_of_one in texts])
+        self.seen_tokens = tokens.to(self.towers.logit_scale.device)
 
     @classmethod
     def build(cls, spec: Any, image_shape: ImageShape) -> Self:
@@ -90,50 +98,76 @@ class CLIP(GradientFamily):
         embedding: Tensor = self.towers.encode_text(tokens, normalize=True)
         return embedding.float()
 
+    def prepare(self, data: ImageData) -> None:
+        """The captions of `data`, where they are not digits."""
+        drawn = captioned(data)
+        self._describe(drawn.scheme, drawn.seen)
+
     def training_tensors(self, data: ImageData) -> tuple[Tensor, ...]:
-        """Digits rendered from `data` in the seen cells, and the row of each one's caption."""
-        train = captioned_digits(data).train
-        row_of_caption = torch.full((len(CAPTIONS),), -1)
-        row_of_caption[list(self.seen)] = torch.arange(len(self.seen))
-        return train.images, row_of_caption[train.captions]
+        """Images drawn from `data` in the seen cells, and the row of each one's caption."""
+        drawn = captioned(data)
+        row_of_caption = torch.full((len(drawn.captions),), -1)
+        row_of_caption[list(drawn.seen)] = torch.arange(len(drawn.seen))
+        return drawn.train.images, row_of_caption[drawn.train.captions]
 
     def timing_batch(self, images: Tensor) -> tuple[Tensor, ...]:
         """The images, with the seen captions in turn."""
-        return images, torch.arange(len(images), device=images.device) % len(self.seen)
+        return images, torch.arange(len(images), device=images.device) % len(self.seen_tokens)
 
     def draws(self, batch_size: int) -> dict[str, Draw]:
-        """None: the loss is deterministic."""
+        """Which template each caption is put in."""
         del batch_size
-        return {}
+        return {"template": Draw("uniform", (len(self.seen_tokens),))}
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """The symmetric contrastive loss, nats, with every distinct caption once.
+        """The contrastive loss, nats, and what the space looks like: alignment, uniformity, gap.
 
         A batch holds each caption many times over, so an image is told apart from the distinct seen
         captions, and a caption has all its images as positives: no equal pair is ever pushed apart.
         """
         images, caption = step.rows
-        scale = self.towers.logit_scale.clamp(max=LARGEST_LOGIT_SCALE).exp()
-        text = self._encode_tokens(self.seen_tokens)
-        logits = scale * self.encode_image(images.float() / 255) @ text.T
-        image_to_text = F.cross_entropy(logits, caption)
-        text_to_image = multi_positive_cross_entropy(logits.T, caption)
+        template = (step.draws["template"] * self.seen_tokens.shape[1]).long()
+        row = torch.arange(len(template), device=template.device)
+        text = self._encode_tokens(self.seen_tokens[row, template])
+        image = self.encode_image(images.float() / 255)
+        return {**self.contrast(image, text, caption), **_geometry(image, text, caption, self.scale)}
+
+    @property
+    def scale(self) -> Tensor:
+        """What cosines are multiplied by: one over the temperature, at most 100."""
+        scale: Tensor = self.towers.logit_scale.clamp(max=LARGEST_LOGIT_SCALE).exp()
+        return scale
+
+    @abstractmethod
+    def contrast(self, image: Tensor, text: Tensor, caption: Tensor) -> dict[str, Tensor]:
+        """The loss and its parts, nats, of images `[B, D]`, distinct captions `[T, D]` and whose is whose."""
+
+
+@torch.no_grad()
+def _geometry(image: Tensor, text: Tensor, caption: Tensor, scale: Tensor) -> dict[str, Tensor]:
+    """The temperature and the shape of the space, for the history."""
+    return {
+        "temperature": 1 / scale,
+        "alignment": alignment(image, text[caption]),
+        "uniformity": uniformity(image),
+        "modality_gap": modality_gap(image, text),
+    }
+
+
+@FAMILIES.register("clip")
+class CLIP(ContrastiveFamily):
+    """Images and captions in one space of `latent_dim` dimensions, by the symmetric contrastive loss.
+
+    With `pretrained`, in place of `latent_dim`, one of open_clip's, measured as it is.
+    """
+
+    paper: ClassVar[str] = "Radford et al. 2021, arXiv:2103.00020"
+
+    def contrast(self, image: Tensor, text: Tensor, caption: Tensor) -> dict[str, Tensor]:
+        """The mean of image to text and text to image."""
+        image_to_text, text_to_image = symmetric_cross_entropy(self.scale * image @ text.T, caption)
         return {
             "loss": (image_to_text + text_to_image) / 2,
             "image_to_text": image_to_text,
             "text_to_image": text_to_image,
-            "scale": scale,
         }
-
-
-def multi_positive_cross_entropy(logits: Tensor, caption: Tensor) -> Tensor:
-    """Cross-entropy of each caption with a batch of images, nats: a scalar.
-
-    `logits` `[T, B]`, `caption` `[B]` in 0 … T−1. The target of a caption is uniform over its images;
-    captions without an image in the batch do not count.
-    """
-    positives = F.one_hot(caption, len(logits)).float().T
-    count = positives.sum(1, keepdim=True)
-    present = count > 0
-    per_caption = -(positives * logits.log_softmax(1)).sum(1, keepdim=True) / count.clamp_min(1)
-    return (per_caption * present).sum() / present.sum()

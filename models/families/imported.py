@@ -12,7 +12,7 @@ import torch
 from pydantic import AfterValidator, Field, JsonValue, create_model
 from torch import Tensor, nn
 
-from latentbench.data.cells import CAPTIONS
+from latentbench.data.cells import DIGIT_CAPTIONS
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models import importing, weights
@@ -254,7 +254,7 @@ class ImportedImageText(Imported):
         with importing.user_code(f"{self.spec.target}: encode_image"):
             image, again = self.encode_image(x), self.encode_image(x)
         with importing.user_code(f"{self.spec.target}: encode_text"):
-            text = self.encode_text(CAPTIONS[: len(x)])
+            text = self.encode_text(DIGIT_CAPTIONS.captions[: len(x)])
         width = image.shape[1] if image.ndim == 2 else 0
         for method, embedding in (("encode_image", image), ("encode_text", text)):
             expected = f"[{len(x)}, {width or 'D'}]"

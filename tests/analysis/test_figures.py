@@ -9,16 +9,19 @@ from matplotlib import pyplot
 from matplotlib.colors import to_hex
 
 from latentbench.analysis.figures import (
+    contrastive_history,
     error_strips,
     kl_curves,
     kl_per_dim,
     kl_per_dim_history,
     latent_maps,
     naming,
+    prompt_spread,
     reconstructions,
     samples,
     scatter,
     style,
+    width_curve,
     zero_shot_bottleneck,
 )
 from latentbench.analysis.figures.catalogue import FIGURES
@@ -27,8 +30,10 @@ from latentbench.analysis.figures.seeds import estimate, lowest_seeds
 from latentbench.analysis.figures.tiles import GAP, tile
 from latentbench.analysis.figures.timed import looks
 from latentbench.analysis.metric import Metric
+from latentbench.analysis.prompts import as_lines
 from latentbench.analysis.samplers import SAMPLERS
 from latentbench.analysis.sweep import Point
+from latentbench.data.cells import DIGIT_CAPTIONS
 from latentbench.models.spec import ForeignSpec
 from latentbench.models.zoo import model_spec
 
@@ -122,6 +127,43 @@ def zoo():
     return plain + vaes + rows
 
 
+def worded(family, latent_dim, seed=0):
+    """An image–text model with everything that the pictures of words are drawn from."""
+    rng = np.random.default_rng(latent_dim + seed)
+    steps = np.arange(1, 201)
+    scheme = DIGIT_CAPTIONS
+    widths = np.array([2, 4, latent_dim])
+    arrays = {f"history/{term}": rng.random() + 1 / steps for term in contrastive_history.TERMS}
+    arrays |= {
+        f"zero_shot/confusion_{factor.name}": rng.integers(0, 9, (len(factor.words),) * 2)
+        + 90 * np.eye(len(factor.words), dtype=int)
+        for factor in scheme.factors
+    }
+    arrays |= {
+        prompt_spread.TEMPLATES: rng.random(7),
+        prompt_spread.LINES: as_lines(scheme.templates + scheme.reworded),
+        prompt_spread.SHORTENED: rng.random(3) / 3,
+        prompt_spread.SHORTENED_LINES: as_lines(scheme.shortened),
+        prompt_spread.RECALL: np.where(np.arange(90) % 5 == 0, rng.random(90), np.nan),
+        prompt_spread.CLASSES: as_lines(scheme.captions),
+        width_curve.WIDTHS: widths,
+        width_curve.TRUNCATED: np.array([0.1, 0.3, 0.8]),
+        width_curve.PCA: np.array([0.2, 0.6, 0.8]),
+    }
+    values = {"zero_shot_top1": 0.7, "native_zero_shot_top1": 0.8, "zero_shot_seen": 0.9, "prompt_top1": 0.75}
+    return model(family, latent_dim, seed, metrics=values, arrays=arrays)
+
+
+@pytest.fixture(scope="module")
+def readers():
+    return [worded(family, width) for family in ("clip", "siglip", "matryoshka") for width in (8, 32)]
+
+
+@pytest.fixture(scope="module")
+def everyone(zoo, readers):
+    return zoo + readers
+
+
 @pytest.fixture(autouse=True)
 def themed():
     with style.theme():
@@ -133,8 +175,8 @@ def words(picture):
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_every_picture_is_drawn_within_its_frame_and_legibly(name, zoo):
-    picture = FIGURES[name].draw(zoo)
+def test_every_picture_is_drawn_within_its_frame_and_legibly(name, everyone):
+    picture = FIGURES[name].draw(everyone)
     picture.draw_without_rendering()
     texts = [t for t in picture.findobj(matplotlib.text.Text) if t.get_text() and t.get_visible()]
     assert min(text.get_fontsize() for text in texts) >= 9
@@ -154,8 +196,8 @@ def test_a_picture_with_nothing_to_draw_is_none(name):
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_one_model_without_the_arrays_is_left_out_and_the_others_drawn(name, zoo):
-    assert FIGURES[name].draw([model("clip", 8), *zoo]) is not None
+def test_one_model_without_the_arrays_is_left_out_and_the_others_drawn(name, everyone):
+    assert FIGURES[name].draw([model("clip", 8), *everyone]) is not None
 
 
 def test_every_picture_says_what_it_shows():
@@ -454,3 +496,25 @@ def test_the_front_names_those_that_nothing_beats():
 def test_without_a_sweep_or_a_latency_there_is_nothing_to_draw():
     models = [model("ae", 2, metrics={"psnr": 12.0})]
     assert [FIGURES[name].draw(models) for name in ("batch_size", "roofline", "quality_speed")] == [None] * 3
+
+
+# Words
+
+
+def test_own_text_is_a_zero_shot_line_of_its_own(readers):
+    labels = FIGURES["zero_shot_bottleneck"].draw(readers).axes[0].get_legend_handles_labels()[1]
+    assert {"clip", "clip, own text", "siglip, own text"} <= set(labels)
+
+
+def test_the_best_and_the_worst_zero_shot_captions_are_listed(readers):
+    below = FIGURES["prompt_spread"].draw(readers[:1]).axes[1]
+    recall, names = readers[0].arrays[prompt_spread.RECALL], DIGIT_CAPTIONS.captions
+    listed = [label.get_text() for label in below.get_yticklabels()]
+    assert listed[0] == names[int(np.nanargmin(recall))]
+    assert listed[-1] == names[int(np.nanargmax(recall))]
+
+
+def test_confusion_by_factor_shows_the_widest_clip(readers):
+    shown = words(FIGURES["factor_confusion"].draw(readers))
+    assert "clip-32: digit" in shown
+    assert "clip-8: digit" not in shown

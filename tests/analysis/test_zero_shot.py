@@ -6,17 +6,17 @@ import pytest
 import torch
 
 import latentbench.data
+from latentbench.analysis.locked import fit_towers
 from latentbench.analysis.measurement import ANALYSES
 from latentbench.analysis.probe import standardise
 from latentbench.analysis.subject import DataContext, Subject
 from latentbench.analysis.zero_shot import (
     CaptionScores,
-    fit_towers,
     harmonic_mean,
     locked_image_scores,
     seen_unseen_auc,
 )
-from latentbench.data.captions import captioned_digits
+from latentbench.data.captions import captioned as draw
 from latentbench.models.family import FAMILIES
 from latentbench.models.recipe import Recipe
 from latentbench.models.tokenizer import Tokenizer
@@ -35,7 +35,7 @@ def pca_16(mnist):
 
 @pytest.fixture(scope="module")
 def captioned(mnist):
-    return captioned_digits(mnist)
+    return draw(mnist)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_data_that_are_no_digits_are_null():
     model = FAMILIES["pca"].build(digits, data.image_shape)
     measured = ANALYSES["zero_shot"].measure(Subject(model, DataContext(data, None), seed=0))
     assert all(metric.value is None for metric in measured.metrics)
-    assert all("captioned digits need 28x28 grey images" in metric.reason for metric in measured.metrics)
+    assert all("captions need 28x28 grey images" in metric.reason for metric in measured.metrics)
 
 
 def test_a_text_encoder_has_a_native_number(mnist, captioned):
@@ -192,3 +192,25 @@ def test_a_text_encoder_has_a_native_number(mnist, captioned):
     share = (logits.argmax(1) == captioned.test_unseen.captions).double().mean().item()
     assert metrics["native_zero_shot_top1"].value == pytest.approx(share, abs=1e-3)
     assert metrics["native_zero_shot_top1"].value < 0.1 < metrics["zero_shot_unseen_only"].value
+
+
+# Every encoder
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"), [("vq", {"latent_dim": 4, "codes": 32, "epochs": 40}), ("fsq", {"latent_dim": 8})]
+)
+def test_discrete_codes_are_tuned_to_words_as_well(subject_of, family, settings):
+    subject = subject_of(family, hidden=64, **settings)
+    assert subject.is_discrete
+    metrics = {metric.name: metric for metric in ANALYSES["zero_shot"].measure(subject).metrics}
+    assert metrics["zero_shot_top1"].value > 3 * CHANCE
+
+
+def test_the_confusions_are_of_all_unseen_images_and_agree_with_the_shares(pca_16, metrics, captioned):
+    arrays = ANALYSES["zero_shot"].measure(pca_16).arrays
+    for factor in captioned.scheme.factors:
+        counts = arrays[f"confusion_{factor.name}"]
+        assert counts.sum() == len(captioned.test_unseen)
+        assert counts.trace() / counts.sum() == pytest.approx(metrics[f"zero_shot_{factor.name}"].value)
+    assert metrics["zero_shot_garment"].reason == "captioned digits name no garment"

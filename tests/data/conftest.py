@@ -3,9 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from latentbench.data import ImageData, load
+from latentbench.data import ImageData, Split, load
+from latentbench.data.fashion_mnist import CLASSES
 
 WriteImage = Callable[..., Path]
 
@@ -29,3 +31,16 @@ def write_image(tmp_path: Path) -> WriteImage:
         return file
 
     return write
+
+
+def grey_things(images):
+    """Digits swollen and blurred: smooth shapes of every grey, as garments are."""
+    swollen = torch.nn.functional.max_pool2d(images.float(), 5, 1, 2)
+    return torch.nn.functional.avg_pool2d(swollen, 5, 1, 2).round().to(torch.uint8)
+
+
+@pytest.fixture(scope="session")
+def garments(mnist):
+    """400 such shapes for training and for testing, under Fashion-MNIST's names."""
+    splits = (Split(grey_things(part.images[:400]), part.labels[:400]) for part in (mnist.train, mnist.test))
+    return ImageData("garments", *splits, CLASSES)

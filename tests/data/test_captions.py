@@ -3,17 +3,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from latentbench.data import CaptionedDigits, DataError, ImageData, Split, captioned_digits, load
-from latentbench.data.captions import CACHED, CaptionedImages
-from latentbench.data.cells import committed_split
+from latentbench.data import CaptionedData, DataError, ImageData, Split, load
+from latentbench.data import captioned as draw
+from latentbench.data.captions import BRIGHTNESSES, CACHED, EXTENTS, CaptionedImages, as_image_data
+from latentbench.data.cells import CLOTHES_CAPTIONS, DIGIT_CAPTIONS, committed_split
+from latentbench.data.relighting import measure_brightness, measure_extent
 from latentbench.data.restyling import measure_slant
 
 PARTS = ("train", "tuning", "test_seen", "test_unseen")
 
 
 @pytest.fixture(scope="module")
-def captioned(mnist) -> CaptionedDigits:
-    return captioned_digits(mnist)
+def captioned(mnist) -> CaptionedData:
+    return draw(mnist)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def test_each_part_holds_its_own_captions_and_all_of_them(captioned):
     }
     for part, captions in expected.items():
         assert set(getattr(captioned, part).captions.tolist()) == set(captions)
-    assert captioned.split_hash == committed_split().hash
+    assert captioned.split_hash == committed_split(DIGIT_CAPTIONS).hash
 
 
 def test_captions_of_a_digit_are_drawn_evenly(captioned):
@@ -97,19 +99,19 @@ def test_the_vocabulary_is_nineteen_plain_words(captioned):
 
 
 def test_the_same_call_returns_the_same_object_and_a_copy_of_the_data_too(few):
-    first = captioned_digits(few, train_count=100)
+    first = draw(few, train_count=100)
     twin = replace(few, name="twin")
-    assert captioned_digits(twin, train_count=100) is first
-    assert captioned_digits(few, train_count=101) is not first
+    assert draw(twin, train_count=100) is first
+    assert draw(few, train_count=101) is not first
 
 
 def test_the_seed_decides_and_repeats(few):
-    kept = captioned_digits(few, seed=1, train_count=200)
+    kept = draw(few, seed=1, train_count=200)
     for seed in range(2, 2 + CACHED):  # so many that the first is dropped from memory
-        other = captioned_digits(few, seed=seed, train_count=200)
+        other = draw(few, seed=seed, train_count=200)
         assert not torch.equal(other.train.captions, kept.train.captions)
         assert other.split_hash == kept.split_hash
-    again = captioned_digits(few, seed=1, train_count=200)
+    again = draw(few, seed=1, train_count=200)
     assert again is not kept
     for part in PARTS:
         assert torch.equal(getattr(again, part).images, getattr(kept, part).images)
@@ -117,7 +119,7 @@ def test_the_seed_decides_and_repeats(few):
 
 
 def test_a_held_out_caption_in_train_is_an_error(few):
-    good = captioned_digits(few, train_count=100)
+    good = draw(few, train_count=100)
     leaky = CaptionedImages(good.train.images, good.train.captions.clone())
     leaky.captions[17] = good.unseen[0]
     with pytest.raises(DataError, match=r"train holds 'a .*', kept out of it"):
@@ -125,17 +127,49 @@ def test_a_held_out_caption_in_train_is_an_error(few):
 
 
 def test_other_data_is_refused(few):
-    with pytest.raises(DataError, match=r"digits: captioned digits need 28x28 grey .* as mnist has"):
-        captioned_digits(load("digits"))
+    with pytest.raises(DataError, match=r"digits: captions need 28x28 grey .* as mnist has"):
+        draw(load("digits"))
     clothes = replace(few, name="clothes", classes=tuple("abcdefghij"))
     with pytest.raises(DataError, match=r"clothes: .*got \[1, 28, 28\] and 10 classes \(a, b, c, …\)"):
-        captioned_digits(clothes)
+        draw(clothes)
     with pytest.raises(DataError, match="train_count must be 1 to 400, got 401"):
-        captioned_digits(few, train_count=401)
+        draw(few, train_count=401)
 
 
 def test_other_hands_digits_can_be_captioned_too():
     """scikit-learn's digits at MNIST's size: the same captions on images from another source."""
-    transfer = captioned_digits(load("digits?size=28"), train_count=1000)
+    transfer = draw(load("digits?size=28"), train_count=1000)
     assert set(transfer.test_unseen.captions.tolist()) <= set(transfer.unseen)
     assert len(transfer.test_unseen) == 147
+
+
+def test_of_few_images_at_most_half_are_trained_on(few):
+    assert len(draw(few).train) == 200
+
+
+@pytest.fixture(scope="module")
+def clothes(garments):
+    return draw(garments)
+
+
+def test_clothes_are_captioned_alike(clothes):
+    assert clothes.scheme is CLOTHES_CAPTIONS
+    assert clothes.split_hash == committed_split(CLOTHES_CAPTIONS).hash
+    assert set(clothes.train.captions.tolist()) <= set(clothes.seen)
+    assert set(clothes.test_unseen.captions.tolist()) <= set(clothes.unseen)
+    _, brightness, size = clothes.factors[clothes.train.captions].unbind(1)
+    measured = measure_brightness(clothes.train.images)
+    off = (measured - torch.tensor(BRIGHTNESSES)[brightness]).abs()
+    assert (off < 0.05).double().mean() > 0.98
+    assert (measure_extent(clothes.train.images) - torch.tensor(EXTENTS)[size]).abs().max() <= 2
+
+
+def test_as_a_data_set_the_captions_come_along(few):
+    data = as_image_data(few, "captioned-few")
+    captioned = draw(few)
+    assert draw(data) is captioned
+    assert (len(data.train), len(data.test)) == (len(captioned.train), 400)
+    digits = captioned.factors[captioned.train.captions][:, 0]
+    assert torch.equal(data.train.labels, digits)
+    assert torch.bincount(data.test.labels).tolist() == torch.bincount(few.test.labels).tolist()
+    assert data.fingerprint != few.fingerprint

@@ -9,9 +9,9 @@ from sklearn.decomposition import PCA as SklearnPCA
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
+from latentbench.models.contrastive import multi_positive_cross_entropy
 from latentbench.models.engine import Step
 from latentbench.models.families import pca as pca_module
-from latentbench.models.families.clip import multi_positive_cross_entropy
 from latentbench.models.objectives import kl_standard_normal
 from latentbench.models.recipe import Recipe
 from latentbench.models.zoo import FAMILIES, model_spec

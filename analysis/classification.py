@@ -1,0 +1,117 @@
+"""Zero-shot classification and retrieval as formulas: functions of scores, definitions as in CLIP_benchmark.
+
+`scores` are `[N, K]`, of N images for K classes, higher is better; `truth` is int64 `[N]`. An image whose
+truth is right for no class (−1) counts and is never recognised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BINS = 15
+
+
+def hits_at(scores: Tensor, truth: Tensor, k: int) -> Tensor:
+    """Whether the true class is among the k best, bool `[N]`. Raises ValueError for more than there are."""
+    if not 1 <= k <= scores.shape[1]:
+        raise ValueError(f"k must be 1 to {scores.shape[1]}, the number of classes, got {k}")
+    return (scores.topk(k, dim=1).indices == truth.unsqueeze(1)).any(1)
+
+
+def tied_accuracy(scores: Tensor, truth: Tensor, group: Tensor) -> Tensor:
+    """How often a guess is right where classes of one group cannot be told apart, float64 `[N]`.
+
+    `scores` `[N, G]` are of groups, `group` int64 `[K]` says which group each class is in. The best group's
+    classes are drawn from at random, so an image counts as one over their number.
+    """
+    size = group.bincount(minlength=scores.shape[1]).double()
+    best = scores.argmax(1)
+    return torch.where(best == group[truth], 1 / size[best], 0.0)
+
+
+def recall_per_class(hits: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Share of each class's images that are recognised, float64 `[K]`; nan for a class without images."""
+    count = labels.bincount(minlength=classes).double()
+    return labels.bincount(hits.double(), minlength=classes) / count
+
+
+def expected_calibration_error(probabilities: Tensor, truth: Tensor, bins: int = BINS) -> float:
+    """Mean distance of confidence from accuracy over bins of confidence, in [0, 1] (Guo et al. 2017).
+
+    `probabilities` `[N, K]`; the confidence is the highest one, and bins of equal width count by the images
+    in them: Σ_b n_b / N · |accuracy_b − confidence_b| (arXiv:1706.04599). 0 is best.
+    """
+    table = reliability(probabilities, truth, bins)
+    weight = table.count / table.count.sum()
+    return float((weight * (table.accuracy - table.confidence).abs().nan_to_num()).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Bins of confidence: images in each, their mean confidence and accuracy (nan where there are none)."""
+
+    count: Tensor
+    confidence: Tensor
+    accuracy: Tensor
+
+
+def reliability(probabilities: Tensor, truth: Tensor, bins: int = BINS) -> Reliability:
+    """Confidence against accuracy over `bins` equal parts of [0, 1], the upper end of each included."""
+    confidence, predicted = probabilities.double().max(1)
+    bin_of = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
+    count = bin_of.bincount(minlength=bins).double()
+    right = (predicted == truth).double()
+    return Reliability(
+        count,
+        bin_of.bincount(confidence, minlength=bins) / count,
+        bin_of.bincount(right, minlength=bins) / count,
+    )
+
+
+def retrieval_recall(scores: Tensor, positives: Tensor, k: int) -> float:
+    """Share of queries with a positive among their k best, in [0, 1].
+
+    `scores` `[Q, C]` of queries and candidates, `positives` bool `[Q, C]`; a query without any is left out.
+    """
+    if not 1 <= k <= scores.shape[1]:
+        raise ValueError(f"k must be 1 to {scores.shape[1]}, the number of candidates, got {k}")
+    asked = positives.any(1)
+    found = positives.gather(1, scores.topk(k, dim=1).indices).any(1)
+    return found[asked].double().mean().item()
+
+
+def ensemble(texts: Tensor) -> Tensor:
+    """One unit vector a class from those of several templates: `[P, K, D]` to `[K, D]`.
+
+    Normalise, average over templates, normalise.
+    """
+    return F.normalize(F.normalize(texts, dim=2).mean(0), dim=1)
+
+
+def cut(points: Tensor, width: int) -> Tensor:
+    """The first dimensions of vectors `[N, D]`, made unit again: `[N, width]`."""
+    return F.normalize(points[:, :width], dim=1)
+
+
+def principal_axes(points: Tensor) -> Tensor:
+    """An orthonormal basis `[D, D]`, in columns, of the axes along which vectors `[N, D]` vary the most.
+
+    Vectors are turned into it, not centred, so that at the full width every cosine is what it was.
+    """
+    double = points.double()
+    centred = double - double.mean(0)
+    axes: Tensor = torch.linalg.eigh(centred.T @ centred)[1].flip(1)
+    return axes.to(points.dtype)
+
+
+def widths_up_to(width: int) -> list[int]:
+    """Powers of two below the width, from 2, and the width itself.
+
+    >>> widths_up_to(12), widths_up_to(1)
+    ([2, 4, 8, 12], [1])
+    """
+    return [2**power for power in range(1, width.bit_length()) if 2**power < width] + [width]
