@@ -514,17 +514,12 @@ def test_a_sweep_is_run_like_a_suite_and_a_row_without_a_number_is_no_failure(ho
     )
     assert (home / "results" / "figures" / "speed" / "roofline.png").is_file()
     assert latentbench(home, "table", "speed", "--format", "md").stdout.startswith("| model | operation |")
-    assert latentbench(home, "compare", "latest", "latest").returncode == 0
 
     for arguments, message in (
-        (("--seeds", "2"), "--seeds 2: what is timed is not trained"),
-        (("--preset", "ful"), "speed.yaml: unknown preset 'ful'"),
-        (("--device", "cuda:99"), "this machine has"),
+        (("run", "speed.yaml", "--seeds", "2"), "--seeds 2: what is timed is not trained"),
+        (("report", "speed"), "has no report"),
     ):
-        refused = latentbench(home, "run", "speed.yaml", *arguments)
-        assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
-    for verb, message in (("recommend", "random weights"), ("report", "has no report")):
-        refused = latentbench(home, verb, "speed")
+        refused = latentbench(home, *arguments)
         assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
 
 
@@ -533,8 +528,6 @@ def test_a_model_is_recommended_with_reasons_and_nothing_is_an_error(home):
     picked = latentbench(home, "recommend", "--min-psnr", "1")
     assert picked.returncode == 0, picked.stderr
     assert picked.stdout.startswith("Pick ")
-    rows = json.loads(latentbench(home, "recommend", "--format", "json").stdout)
-    assert sum(row["chosen"] for row in rows) == 1
     nothing = latentbench(home, "recommend", "--min-psnr", "99")
     assert nothing.returncode == 2
     assert "the closest is" in nothing.stderr

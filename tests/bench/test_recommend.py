@@ -2,6 +2,7 @@
 
 import pytest
 
+from latentbench.analysis.sweep import Point
 from latentbench.bench import tables
 from latentbench.bench.recommend import (
     LATENCY,
@@ -92,3 +93,10 @@ def test_requirements_and_durations_are_read_or_refused():
 def test_what_does_not_rank_cannot_be_preferred(rows):
     with pytest.raises(LatentbenchError, match="does not rank"):
         recommend(rows, [], "parameters")
+
+
+def test_a_sweep_has_nothing_to_choose_by(make_record):
+    point = Point(operation="encode", batch=1)
+    made = make_record(latent_dim=2, latency_seconds=QUICK).model_copy(update={"point": point})
+    with pytest.raises(LatentbenchError, match="random weights"):
+        recommend(tables.rows([made]), [])
