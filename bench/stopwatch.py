@@ -18,9 +18,9 @@ from collections.abc import Callable
 
 import torch
 
-from latentbench.models.family import find_family, model_spec
 from latentbench.models.protocols import Autoencoder
 from latentbench.models.recipe import Recipe
+from latentbench.models.zoo import FAMILIES, model_spec
 
 BATCH, WARM_UP_SECONDS, SECONDS = 256, 0.3, 1.0
 
@@ -47,7 +47,7 @@ def measure(*, slower: float = 0.0, device: str | None = None) -> dict[str, floa
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.manual_seed(0)
     spec = model_spec(family="vae", latent_dim=16)
-    model = find_family(spec.family).build(spec, (1, 28, 28)).to(place)
+    model = FAMILIES[spec.family].build(spec, (1, 28, 28)).to(place)
     assert isinstance(model, Autoencoder)
     images = torch.randint(0, 256, (BATCH, 1, 28, 28), dtype=torch.uint8).to(place)
     batch = images.float() / 255

@@ -1,10 +1,12 @@
 """The throughput gate, on repositories of its own whose commands take as long as they say."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from latentbench.bench import stopwatch
 from latentbench.bench.policy import shipped
 from latentbench.bench.throughput_gate import ORDER, Blocks, Sample, decide, gate, losses
 from latentbench.data.errors import LatentbenchError
@@ -128,13 +130,16 @@ def test_a_shared_machine_is_marked():
     assert "18 of 18 processes shared the machine with other work" in comparison.notes
 
 
-def test_the_stopwatch_times_our_own_model_and_can_be_slowed_down(monkeypatch):
-    from latentbench.bench import stopwatch
-
-    monkeypatch.setattr(stopwatch, "WARM_UP_SECONDS", 0.0)
-    monkeypatch.setattr(stopwatch, "SECONDS", 0.0)
-    seconds = stopwatch.measure(device="cpu")
+def test_the_stopwatch_times_our_own_model_in_a_process_of_its_own():
+    command = [sys.executable, "-P", stopwatch.__file__]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds = json.loads(done.stdout)
     assert set(seconds) == {"encode_seconds", "decode_seconds", "train_step_seconds"}
     assert seconds["train_step_seconds"] > seconds["encode_seconds"] > 0
+
+
+def test_the_stopwatch_can_be_slowed_down(monkeypatch):
+    monkeypatch.setattr(stopwatch, "WARM_UP_SECONDS", 0.0)
+    monkeypatch.setattr(stopwatch, "SECONDS", 0.0)
     usual = stopwatch.median_seconds(lambda: sum(range(20_000)))
     assert stopwatch.median_seconds(lambda: sum(range(20_000)), slower=3.0) > 2 * usual
