@@ -18,7 +18,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from latentbench import data as datasets
-from latentbench.analysis.measurement import ANALYSES
+from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.subject import DataContext, Subject
 from latentbench.models import zoo
 from latentbench.models.recipe import Recipe

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
@@ -187,10 +188,27 @@ class Pretrained(Family):
         device = next(self.parameters()).device
         tokens = self._tokens(list(captions)).to(device)
         with self._precision(device):
-            parts = [
-                self.towers.encode_text(part, normalize=True).float() for part in tokens.split(TEXT_BATCH)
-            ]
+            parts = [self._encode_tokens(part).float() for part in tokens.split(TEXT_BATCH)]
         return torch.cat(parts)
+
+    def _encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Token ids `[N, context]` to unit vectors `[N, D]`.
+
+        Under a causal mask the end of a text does not see the padding behind it, and its vector is taken
+        there: so the padding that all of them have is left out, which is most of the work.
+        """
+        mask = getattr(self.towers, "attn_mask", None)
+        if mask is None or getattr(self.towers, "text_pool_type", None) != "argmax":
+            embedding: Tensor = self.towers.encode_text(tokens, normalize=True)
+            return embedding
+        length = int(tokens.argmax(1).max()) + 1
+        shorter = {
+            "positional_embedding": self.towers.positional_embedding[:length],
+            "attn_mask": mask[:length, :length],
+        }
+        outputs = functional_call(self.towers, shorter, (None, tokens[:, :length]))
+        vectors: Tensor = outputs["text_features"] if isinstance(outputs, dict) else outputs[1]
+        return vectors
 
     def _tokens(self, captions: list[str]) -> Tensor:
         """Token ids `[N, context]`, after seeing that no caption has more than fit."""

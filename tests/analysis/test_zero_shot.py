@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import latentbench.data
+from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.locked import fit_towers
-from latentbench.analysis.measurement import ANALYSES
 from latentbench.analysis.probe import standardise
 from latentbench.analysis.subject import DataContext, Subject
 from latentbench.analysis.zero_shot import (

@@ -8,8 +8,8 @@ from PIL import Image
 
 from latentbench.analysis import controls as controls_module
 from latentbench.analysis import locked
+from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.controls import fit_classifier
-from latentbench.analysis.measurement import ANALYSES
 from latentbench.analysis.prompts import from_lines, question
 from latentbench.analysis.subject import DataContext, Subject
 from latentbench.analysis.transfer import target_digits
