@@ -33,7 +33,7 @@ FAMILY_COLOURS = {
     "vq": "#004d40",
     "fsq": "#b2182b",
     "clip": "#009e73",
-    "siglip": "#44aa99",
+    "siglip": "#8c6d31",
     "matryoshka": "#aa4499",
     "pretrained": "#1f2328",
 }
