@@ -69,4 +69,5 @@ def modality_gap(image: Tensor, text: Tensor) -> Tensor:
 
     Liang et al. 2022, arXiv:2203.02053.
     """
-    return (image.mean(0) - text.mean(0)).norm()
+    gap: Tensor = (image.mean(0) - text.mean(0)).norm()
+    return gap
