@@ -217,7 +217,8 @@ def prompts(subject: Subject) -> Measurement:
 
     Arrays: `template_accuracy` and `template_lines`, likewise `shortened_*`; `class_recall` and
     `class_lines`; `confusion` `[K, K]`, true by named; `curve_widths`, `curve_truncated` and `curve_pca`, the
-    accuracy at narrower widths; `bins`, `[3, 15]`, count, confidence and accuracy. Lines are UTF-8 bytes.
+    accuracy at narrower widths; `bins`, `[3, 15]`, count, confidence and accuracy; `unreadable_lines`, files.
+    Lines are UTF-8 bytes.
     """
     if not isinstance(subject.model, ImageTextModel):
         return ANALYSES["prompts"].all_missing(NO_TEXT)
@@ -403,6 +404,8 @@ def _arrays(embedded: Embedded, subject: Subject) -> Arrays:
     if asked.shortened:
         arrays["shortened_accuracy"] = _means(_shortened_hits(embedded))
         arrays["shortened_lines"] = as_lines(asked.shortened_templates)
+    if isinstance(subject.data, PromptedImageData) and subject.data.unreadable:
+        arrays["unreadable_lines"] = as_lines(subject.data.unreadable)
     assert isinstance(subject.model, ImageTextModel)
     probabilities = _probabilities(embedded, subject.model)
     if probabilities is not None:

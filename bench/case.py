@@ -53,7 +53,10 @@ class Case:
 def cases(suite: Suite, data: ImageData, seeds: int) -> list[Case]:
     """Every model of a suite at seeds 0 … seeds−1, seed by seed: an interrupted run has whole seeds."""
     reference = DataReference(
-        name=data.name, fingerprint=data.fingerprint, train=len(data.train), test=len(data.test)
+        name=data.name,
+        fingerprint=data.fingerprint,
+        train=0 if data.train is data.test else len(data.train),
+        test=len(data.test),
     )
     return [
         Case(entry.spec, reference, entry.recipe, seed, suite.analyses)

@@ -113,7 +113,7 @@ def _told_apart(pairs: list[Pair]) -> list[Pair]:
 
 
 def _label(records: dict[int, Record]) -> str:
-    return next(iter(records.values())).model.label
+    return next(iter(records.values())).label
 
 
 def _data(records: dict[int, Record]) -> str:

@@ -135,6 +135,8 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     device = resolve_device(options.device)
     jobs = options.jobs or default_jobs(device)
     data = datasets.load(suite.data)
+    for warning in data.warnings:
+        watcher.note(warning)
     suite = resolved(suite, data, allow_pickle=options.allow_pickle)
     for entry in suite.entries:
         check_fits(entry.spec, data.image_shape, entry.where)

@@ -57,6 +57,11 @@ class ImageData:
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of how the data were read, a line each."""
+        return ()
+
     @cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of shapes, pixels, labels and class names: the same content, the same value."""

@@ -30,6 +30,8 @@ from latentbench.data.images import ImageData, Split
 
 CLASSES, TEMPLATES = "classes.txt", "templates.txt"
 DEFAULT_SIZE = 224
+NAMED = 10
+"""Unreadable files that are named where people read; an array of the results has them all."""
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 
@@ -44,6 +46,17 @@ class PromptedImageData(ImageData):
     templates: tuple[str, ...]
     readable: torch.Tensor
     unreadable: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The files that could not be read, by name."""
+        if not self.unreadable:
+            return ()
+        named = ", ".join(self.unreadable[:NAMED]) + (", …" if len(self.unreadable) > NAMED else "")
+        return (
+            f"{len(self.unreadable)} of {len(self.test)} files cannot be read as images and count as misses: "
+            f"{named}",
+        )
 
     @cached_property
     def fingerprint(self) -> str:

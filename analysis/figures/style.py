@@ -35,6 +35,7 @@ FAMILY_COLOURS = {
     "clip": "#009e73",
     "architecture": "#8a4f9e",
     "siglip": "#44aa99",
+    "siglip": "#8c6d31",
     "matryoshka": "#aa4499",
     "pretrained": "#1f2328",
 }

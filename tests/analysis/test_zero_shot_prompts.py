@@ -104,6 +104,7 @@ def test_an_unreadable_image_is_a_miss(folder):
     assert (metrics["prompt_top1"].value, metrics["prompt_top1"].n) == (12 / 13, 13)
     assert metrics["prompt_mean_recall"].value == pytest.approx((1 + 1 + 4 / 5) / 3)
     assert arrays["confusion"].sum() == 12
+    assert from_lines(arrays["unreadable_lines"]) == ["red/9.png"]
 
 
 def test_the_numbers_follow_the_templates(folder):

@@ -45,11 +45,14 @@ def test_the_order_does_not_depend_on_what_was_imported_before(first):
 def test_a_suite_that_names_no_analyses_leaves_out_those_by_request_and_may_name_them():
     models = "description: d\nmodels: [{family: pca, latent_dim: 2}]\n"
     usual = suite.parse(models, name="s", where="s.yaml").analyses
-    assert [name for name in ANALYSES if name not in usual] == ["importance"]
+    by_request = ["importance", "prompts", "controls", "transfer"]
+    assert {name for name in ANALYSES if name not in usual} == set(by_request)
     named = suite.parse(models + "analyses: [importance]\n", name="s", where="s.yaml")
     assert named.analyses == ("importance",)
 
 
 def test_the_list_of_metrics_says_which_are_by_request():
     marked = {row["metric"] for row in listing.metrics() if row["analysis"].endswith("(by request)")}
-    assert marked == {"log_likelihood_gaussian", "log_likelihood_bernoulli"}
+    by_request = [analysis for _, analysis in ANALYSES.items() if analysis.by_request]
+    assert marked == {metric.name for analysis in by_request for metric in analysis.metrics}
+    assert {"log_likelihood_gaussian", "prompt_top1", "transfer_top1"} < marked

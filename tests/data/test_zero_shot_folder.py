@@ -57,6 +57,7 @@ def test_an_unreadable_image_is_counted_and_named_and_stays_in_n(folder):
     data = load(f"folder:{folder}?size=32")
     assert len(data.test) == 5
     assert data.unreadable == ("n01/torn.png",)
+    assert data.warnings == ("1 of 5 files cannot be read as images and count as misses: n01/torn.png",)
     assert data.readable.tolist() == [True, True, False, True, True]
     assert not data.test.images[2].any()
 
