@@ -34,7 +34,6 @@ FAMILY_COLOURS = {
     "fsq": "#b2182b",
     "clip": "#009e73",
     "architecture": "#8a4f9e",
-    "siglip": "#44aa99",
     "siglip": "#8c6d31",
     "matryoshka": "#aa4499",
     "pretrained": "#1f2328",
@@ -51,10 +50,10 @@ FAMILY_MARKERS = {
     "vq": ">",
     "fsq": "*",
     "clip": "^",
-    "architecture": "H",
+    "architecture": "8",
     "siglip": "h",
     "matryoshka": "H",
-    "pretrained": "8",
+    "pretrained": "D",
 }
 OTHER_COLOUR, OTHER_MARKER = "#cc79a7", "P"
 """A family that somebody brought along."""
