@@ -319,10 +319,7 @@ def coverage(subject: Subject) -> Measurement:
     """The codes of the train images against their own Gaussian and, where there is one, the prior N(0, I)."""
     order = torch.randperm(len(subject.code_samples), generator=subject.generator("coverage order"))
     if subject.is_discrete:
-        return Measurement(
-            (*(metric.missing(DISCRETE) for metric in GAPS), *_class_area(subject), _dimension(subject)),
-            _lattice_plane(subject, order),
-        )
+        return Measurement(ANALYSES["coverage"].all_missing(DISCRETE).metrics, _lattice_plane(subject, order))
     used = in_use(subject.train_codes)
     problem = _why_unusable(subject.code_samples, used)
     if problem is not None:

@@ -12,6 +12,8 @@ from scipy.stats import norm
 
 from latentbench.analysis.calibrate import KNOWN, SHRUNK, Line, shrunk_overlap, table
 from latentbench.analysis.coverage import (
+    CLASS_AREA,
+    GAPS,
     Gap,
     coverage,
     dead_zone_mass,
@@ -227,7 +229,9 @@ def test_analysis_of_a_vae(vae):
     measurement = coverage(vae)
     found = by_name(measurement)
     assert list(found) == [definition.name for definition in ANALYSES["coverage"].metrics]
-    assert all(metric.value is not None and metric.se > 0 for metric in found.values())
+    assert all(found[gap.name].value is not None and found[gap.name].se > 0 for gap in GAPS)
+    assert {found[area.name].reason for area in CLASS_AREA} == {"the code has not two dimensions"}
+    assert 1 < found["intrinsic_dimension"].value < 5
     assert 0 < found["overlap_prior"].value < 1
     assert measurement.arrays == {}
     assert coverage(vae).metrics == measurement.metrics
@@ -330,6 +334,7 @@ def test_the_table_says_what_is_true_and_what_was_measured():
 
 def test_the_documented_table_has_every_known_case():
     text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    text = text.partition("<!-- begin calibration -->")[2]
     assert [
         line.split(" | ")[:2] for line in text.splitlines() if " to " in line and line.startswith("| ")
     ] == [[f"| {known.name}", str(d)] for known in KNOWN for d in known.dimensions]

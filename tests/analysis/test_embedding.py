@@ -92,11 +92,12 @@ def test_codes_without_a_picture_are_refused():
 def test_the_analysis_gives_the_stamp_and_the_picture(vae):
     measured = ANALYSES["embedding"].measure(vae)
     trust, overlap = measured.metrics
-    picture = torch.from_numpy(measured.arrays["embedding"])
-    assert picture.shape == (500, 2)
+    picture, drawn = (torch.from_numpy(measured.arrays[name]) for name in ("embedding", "prior"))
+    assert (picture.shape, drawn.shape) == ((500, 2), (166, 2))
     assert measured.arrays["labels"].tolist() == vae.data.test.labels.tolist()
-    assert trust.value == trustworthiness(vae.test_codes.mean, picture)
-    assert overlap.value == neighbour_overlap(vae.test_codes.mean, picture).mean().item()
+    together = torch.cat([vae.test_codes.mean, vae.sample_codes("prior", 166)])
+    assert trust.value == trustworthiness(together, torch.cat([picture, drawn]))
+    assert overlap.value == neighbour_overlap(together, torch.cat([picture, drawn])).mean().item()
     assert 0.9 < trust.value < 1
     assert trust.better == overlap.better == "neither"
 
@@ -111,7 +112,7 @@ def test_few_images_are_null_and_no_labels_leave_them_out(pca):
     measured = ANALYSES["embedding"].measure(Subject(pca.model, few, seed=0))
     assert [metric.reason for metric in measured.metrics] == ["needs more than 30 test images, got 30"] * 2
     measured = ANALYSES["embedding"].measure(Subject(pca.model, enough, seed=0))
-    assert list(measured.arrays) == ["embedding"]
+    assert list(measured.arrays) == ["embedding", "moment"]
     assert all(metric.value is not None for metric in measured.metrics)
 
 
