@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
+from latentbench.bench import terminal
 from latentbench.bench.cli import app
 from latentbench.bench.store import Store
 from latentbench.data.errors import LatentbenchError
@@ -15,7 +16,7 @@ from latentbench.data.errors import LatentbenchError
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(terminal.out, "width", 200)
     return Store(tmp_path / "results")
 
 
