@@ -205,7 +205,7 @@ def sampling(subject: Subject) -> Measurement:
     metrics: list[Metric] = []
     arrays = {}
     for sampler, definitions in OF_SAMPLES.items():
-        problem = _why_unusable(subject, sampler)
+        problem = why_unusable(subject, sampler)
         if problem is None:
             metrics += _measure(definitions, subject.judged_samples(sampler), context)
             arrays[f"samples_{sampler}"] = to_uint8(subject.samples(sampler)[:PICTURED]).numpy()
@@ -216,7 +216,8 @@ def sampling(subject: Subject) -> Measurement:
     return Measurement((*metrics, *dead, *_of_real_images(context)), arrays)
 
 
-def _why_unusable(subject: Subject, sampler: str) -> str | None:
+def why_unusable(subject: Subject, sampler: str) -> str | None:
+    """Why a sampler's samples of a model cannot be measured; None where they can."""
     if not subject.can_decode:
         return NO_DECODER
     try:

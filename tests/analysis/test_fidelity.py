@@ -10,7 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prdc import compute_prdc
+from sklearn.datasets import load_digits
 from sklearn.metrics.pairwise import polynomial_kernel
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 from vendi_score import vendi
 
 from latentbench.analysis.fidelity import (
@@ -218,6 +221,34 @@ def test_scores_by_hand():
     assert found.density.tolist() == [2, 1, 0]
     assert found.covered.tolist() == [True, True, True]
     assert found.recalled.tolist() == [True, True, True]
+
+
+class Flat(torch.nn.Module):
+    """Stands where torchmetrics expects a feature network: the images themselves, in float64."""
+
+    num_features = 64
+
+    def forward(self, images):
+        return images.flatten(1).double()
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception")
+@pytest.mark.parametrize(("n", "m", "copies"), [(300, 200, 1), (70, 90, 1), (12, 12, 1), (150, 150, 3)])
+def test_set_distances_are_torchmetrics_with_features_given(n, m, copies):
+    """On digits of 8 × 8 pixels; also with fewer than dimensions, and with each there thrice."""
+    digits = torch.from_numpy(load_digits().images).to(torch.uint8).unsqueeze(1)
+    real, fake = digits[:n].repeat(copies, 1, 1, 1), (digits[n : n + m] // 2).repeat(copies, 1, 1, 1)
+    features = [images.flatten(1).double() for images in (real, fake)]
+    fid = FrechetInceptionDistance(feature=Flat(), input_img_size=(1, 8, 8)).set_dtype(torch.float64)
+    size = min(len(real), len(fake))
+    kid = KernelInceptionDistance(feature=Flat(), subsets=1, subset_size=size).set_dtype(torch.float64)
+    for theirs in (fid, kid):
+        theirs.update(real, real=True)
+        theirs.update(fake, real=False)
+    # Their root is of a matrix that is not symmetric: where it is singular, half its digits are gone.
+    assert frechet_distance(*features) == pytest.approx(fid.compute().item(), rel=1e-4)
+    if len(real) == len(fake):  # theirs takes a random subset of the larger set
+        assert kernel_distance(*features) == pytest.approx(kid.compute()[0].item(), rel=1e-9)
 
 
 def test_known_distances_change_nothing(context, pca):

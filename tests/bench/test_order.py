@@ -45,7 +45,7 @@ def test_the_order_does_not_depend_on_what_was_imported_before(first):
 def test_a_suite_that_names_no_analyses_leaves_out_those_by_request_and_may_name_them():
     models = "description: d\nmodels: [{family: pca, latent_dim: 2}]\n"
     usual = suite.parse(models, name="s", where="s.yaml").analyses
-    by_request = ["importance", "prompts", "controls", "transfer"]
+    by_request = ["importance", "crosschecks", "prompts", "controls", "transfer"]
     assert {name for name in ANALYSES if name not in usual} == set(by_request)
     named = suite.parse(models + "analyses: [importance]\n", name="s", where="s.yaml")
     assert named.analyses == ("importance",)
