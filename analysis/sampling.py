@@ -21,7 +21,6 @@ from latentbench.analysis.fidelity import (
     class_histogram_kl,
     class_kl_standard_error,
     frechet_between,
-    frechet_distance,
     kernel_between,
     neighbourhoods,
     vendi_score,
@@ -285,9 +284,9 @@ def _functional_dead_zone(sampler: str, measured: dict[str, Metric]) -> Metric:
 
 def _of_real_images(context: DataContext) -> list[Metric]:
     """What real images score: train images for the distances, the test images for their diversity."""
-    train, test = context.train.features, context.test.features
+    n, test = len(context.train.features), context.test.features
     return [
-        FRECHET_FLOOR.measured(frechet_distance(train, test), n=len(train)),
-        KERNEL_FLOOR.measured(kernel_between(context.test_cubes, Cubes.of(train)), n=len(train)),
+        FRECHET_FLOOR.measured(frechet_between(context.test_moments, context.train_moments), n=n),
+        KERNEL_FLOOR.measured(kernel_between(context.test_cubes, context.train_cubes), n=n),
         VENDI_TEST.measured(vendi_score(test), n=len(test)),
     ]

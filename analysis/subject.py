@@ -90,6 +90,16 @@ class DataContext:
         """The test images' features as the kernel distance sees them."""
         return Cubes.of(self.test.features)
 
+    @cached_property
+    def train_moments(self) -> Moments:
+        """As `test_moments`, of `train`."""
+        return Moments.of(self.train.features)
+
+    @cached_property
+    def train_cubes(self) -> Cubes:
+        """As `test_cubes`, of `train`."""
+        return Cubes.of(self.train.features)
+
 
 def _distances_within(images: JudgedImages, k: int) -> Tensor:
     features = images.features.double()

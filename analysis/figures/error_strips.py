@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,4 +45,5 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
 
 def _short(error: float) -> str:
     """Three decimals without the leading zero: .012; as many more as it takes to show a digit."""
-    return (f"{error:.3f}" if error >= 0.0005 else f"{error:.0e}").removeprefix("0")
+    decimals = 3 if error >= 0.0005 or error == 0 else math.ceil(-math.log10(error))
+    return f"{error:.{decimals}f}".removeprefix("0")

@@ -16,11 +16,21 @@ Point = tuple[ModelSpec, Estimate, Estimate]
 
 
 def by_series(models: Sequence[Pictured]) -> dict[str, list[list[Pictured]]]:
-    """Models (each the list of its seeds) under what they have in common beside their width, narrow first."""
+    """Models (each the list of its seeds) under what they have in common beside their width, narrow first.
+
+    Families come in the order in which they are first met, and each with its least β first.
+    """
+    groups = by_model(models)
+    families = list(dict.fromkeys(seeds[0].spec.family for seeds in groups))
+
+    def place(seeds: Sequence[Pictured]) -> tuple[int, float, int]:
+        spec = seeds[0].spec
+        return families.index(spec.family), spec.setting("beta") or 0.0, spec.latent_dim
+
     series: dict[str, list[list[Pictured]]] = {}
-    for seeds in by_model(models):
+    for seeds in sorted(groups, key=place):
         series.setdefault(seeds[0].spec.series, []).append(seeds)
-    return {name: sorted(group, key=lambda seeds: seeds[0].spec.latent_dim) for name, group in series.items()}
+    return series
 
 
 def points(group: Sequence[Sequence[Pictured]], x: str, y: str) -> list[Point]:
