@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -92,6 +93,15 @@ def workers(jobs: int, threads: int) -> Iterator[Workers]:
 
 
 def _start(threads: int) -> None:
-    """A worker leaves the interrupt key to the process that started it."""
+    """A worker leaves the interrupt key to the process that started it, and does not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+
+
+def _end_with_parent() -> None:
+    """Exit at once when the parent is gone, killed perhaps: nobody would ever take the results."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
