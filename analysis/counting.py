@@ -6,8 +6,9 @@ either, and a batch may be counted that no memory would hold.
 
 from __future__ import annotations
 
+import math
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +46,38 @@ def count(call: Callable[[], object], *, gradients: bool = False) -> Count:
     """
     from torch.utils.flop_counter import FlopCounterMode  # slow to import, for those who count
 
-    with torch.inference_mode(False), torch.enable_grad(), FlopCounterMode(display=False) as flops:
+    corrected = {torch.ops.aten.convolution_backward: _convolution_backward_flops}
+    flops = FlopCounterMode(display=False, custom_mapping=corrected)
+    with torch.inference_mode(False), torch.enable_grad(), flops:
         call()
     with torch.inference_mode(False), torch.set_grad_enabled(gradients), _Ledger() as ledger:
         call()
     return Count(flops.get_total_flops(), ledger.moved, ledger.most_held)
+
+
+def _convolution_backward_flops(
+    grad_output: Sequence[int],
+    given: Sequence[int],
+    weight: Sequence[int],
+    bias: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    transposed: bool,
+    output_padding: object,
+    groups: int,
+    output_mask: Sequence[bool],
+    **_: object,
+) -> int:
+    """Of shapes: either gradient, of the input and of the weight, takes as many products as the convolution.
+
+    torch's own count forgets the groups in the weight's, and credits a depthwise convolution with as many
+    times its work as it has channels.
+    """
+    del bias, stride, padding, dilation, output_padding, groups
+    # Every weight meets every position of the smaller side once: a convolution's output, or what is widened.
+    positions = math.prod((given if transposed else grad_output)[2:])
+    return 2 * grad_output[0] * positions * math.prod(weight) * sum(output_mask[:2])
 
 
 class _Ledger(TorchDispatchMode):

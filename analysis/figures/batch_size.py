@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from latentbench.analysis.figures import style
 from latentbench.analysis.figures.registry import Pictured, figure
-from latentbench.analysis.figures.timed import by_model_and_operation, looks
+from latentbench.analysis.figures.timed import PLAIN_WAYS, by_model_and_operation, looks
 from latentbench.analysis.operations import OPERATIONS
 from latentbench.models.spec import ModelSpec
 
@@ -20,7 +20,7 @@ RATE, LATENCY = "examples_per_second", "latency_seconds"
 @figure(
     "batch_size",
     title="Throughput and latency against batch size",
-    caption="Examples per second and the wait for a batch, in float32 (dotted: bf16), one row for each "
+    caption="Examples per second and the wait for a batch, in float32 and bf16, one row for each "
     "operation; all axes are logarithmic. Where a line is flat the device is full, and a larger batch only "
     "waits longer.",
 )
@@ -62,7 +62,7 @@ def _panel(
             color=colour,
             marker=marker,
             markeredgecolor="white",
-            linestyle="-" if way == "fp32" else ":",
+            linestyle=_linestyle(way),
         )
     batches = sorted({m.point.batch for line in lines.values() for m in line if m.point})
     axes.set(xscale="log", yscale="log")
@@ -76,4 +76,12 @@ def _legend(picture: Figure, look: dict[str, tuple[str, str]]) -> None:
         Line2D([], [], color=colour, marker=marker, markeredgecolor="white", label=label)
         for label, (colour, marker) in look.items()
     ]
-    picture.legend(handles=handles, loc="outside right upper")
+    ways = [
+        Line2D([], [], color=style.INK, linestyle=_linestyle(way), label="float32" if way == "fp32" else way)
+        for way in PLAIN_WAYS
+    ]
+    picture.legend(handles=[*handles, *ways], loc="outside right upper")
+
+
+def _linestyle(way: str) -> str:
+    return "-" if way == "fp32" else ":"

@@ -166,7 +166,9 @@ def plain_numbers(axis: Axis) -> None:
     def name(value: float, _: object) -> str:
         low, high = axis.get_view_interval()
         shown = "1" if high > 300 * low else "1235" if high > 4 * low else "123456789"
-        return f"{value:,g}" if f"{value:e}"[0] in shown else ""
+        if f"{value:e}"[0] not in shown:
+            return ""
+        return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
     axis.set_major_formatter(name)
     axis.set_minor_formatter(name)

@@ -37,6 +37,21 @@ def test_a_backward_pass_holds_what_the_forward_pass_made():
     assert count(lambda: model(x).sum().backward(), gradients=True).held_bytes >= 10 * 4000
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_a_convolutions_gradients_take_twice_its_work(groups, transposed):
+    """One for the input and one for the weight, however its channels are grouped."""
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    layer = kind(8, 16, 3, stride=2, padding=1, groups=groups, device="meta")
+    x = torch.empty(4, 8, 20, 20, device="meta", requires_grad=True)
+    forward = count(lambda: layer(x)).flops
+    positions = 20 * 20 if transposed else 10 * 10
+    assert forward == 2 * 4 * positions * 8 * 16 * 9 // groups
+    assert count(lambda: layer(x).sum().backward(), gradients=True).flops == 3 * forward
+    fixed = x.detach()
+    assert count(lambda: layer(fixed).sum().backward(), gradients=True).flops == 2 * forward
+
+
 def test_the_callers_inference_mode_does_not_hide_attention():
     """Under inference_mode torch takes a fused path for attention which its counter does not know."""
     layer = nn.TransformerEncoderLayer(64, 2, batch_first=True).eval()
