@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -83,5 +84,5 @@ def _legend(picture: Figure, look: dict[str, tuple[str, str]]) -> None:
     picture.legend(handles=[*handles, *ways], loc="outside right upper")
 
 
-def _linestyle(way: str) -> str:
+def _linestyle(way: str) -> Literal["-", ":"]:
     return "-" if way == "fp32" else ":"
