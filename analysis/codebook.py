@@ -18,12 +18,11 @@ from torch import Tensor
 
 from latentbench.analysis.intervals import standard_error
 from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import MetricDefinition, define
+from latentbench.analysis.metric import NOT_FINITE, MetricDefinition, define
 from latentbench.analysis.subject import Subject
 from latentbench.models.protocols import DiscreteAutoencoder
 
 NOT_DISCRETE = "not a discrete code"
-NOT_FINITE = "codes hold values that are not finite"
 
 
 def shares(indices: Tensor, code_sizes: Sequence[int]) -> list[Tensor]:

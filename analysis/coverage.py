@@ -29,7 +29,7 @@ from latentbench.analysis.intervals import binomial_se
 from latentbench.analysis.judge import NO_JUDGE
 from latentbench.analysis.likelihood import active_units
 from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import Better, Metric, MetricDefinition, define
+from latentbench.analysis.metric import NOT_FINITE, Better, Metric, MetricDefinition, define
 from latentbench.analysis.moments import NO_VARIANCE, Whitening, moment_matched
 from latentbench.analysis.neighbours import nearest
 from latentbench.analysis.plane import plane_arrays
@@ -422,7 +422,7 @@ def _why_unusable(codes: Tensor, used: Tensor) -> str | None:
     if len(codes) < FEWEST_CODES:
         return f"fewer than {FEWEST_CODES} train images"
     if not codes.isfinite().all():
-        return "codes hold values that are not finite"
+        return NOT_FINITE
     return None if used.any() else "no dimension of the code is in use"
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentbench.analysis.measurement import Measurement, analysis
-from latentbench.analysis.metric import MetricDefinition, define
+from latentbench.analysis.metric import NOT_FINITE, MetricDefinition, define
 from latentbench.analysis.neighbours import nearest, squared_distances
 from latentbench.analysis.subject import Subject
 
@@ -153,14 +153,14 @@ def embedding(subject: Subject) -> Measurement:
     codes = subject.test_codes.mean[:POINTS]
     if len(codes) <= 2 * NEIGHBOURS:
         return _missing(f"needs more than {2 * NEIGHBOURS} test images, got {len(codes)}")
+    if not (codes.isfinite().all() and subject.code_samples.isfinite().all()):
+        return _missing(NOT_FINITE)
     if is_collapsed(codes):
         return _missing(COLLAPSED)
     # A model's own prior where it has one: nobody draws from another.
     sampler = "prior" if subject.has_prior else "moment"
     draws = subject.sample_codes(sampler, min(DRAWS, len(codes) // 3))
     together = torch.cat([codes, draws])
-    if not together.isfinite().all():
-        return _missing("codes hold values that are not finite")
     picture = umap_embedding(together, seed=subject.seed)
     overlap = neighbour_overlap(together, picture)
     metrics = (

@@ -60,6 +60,9 @@ class MetricDefinition:
         return Metric(self.name, self.version, None, None, n, self.unit, self.better, reason)
 
 
+NOT_FINITE = "codes hold values that are not finite"
+"""The reason of a metric where an encoder gives no numbers."""
+
 METRICS: Registry[MetricDefinition] = Registry("metric")
 
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from latentbench.analysis.intervals import binomial_se
-from latentbench.analysis.measurement import Measurement, analysis
-from latentbench.analysis.metric import MetricDefinition, define
+from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
+from latentbench.analysis.metric import NOT_FINITE, MetricDefinition, define
 from latentbench.analysis.neighbours import nearest
 from latentbench.analysis.subject import Subject
 
@@ -27,8 +27,11 @@ STEPS = 100
 def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Shift and scale both `[N, D]` by the mean and standard deviation of `train`, per dimension.
 
-    A dimension that is constant on `train` becomes 0 everywhere: it tells nothing.
+    A dimension that is constant on `train` becomes 0 everywhere: it tells nothing. Raises ValueError for
+    values that are not finite, of which a classifier would make a number all the same.
     """
+    if not (train.isfinite().all() and test.isfinite().all()):
+        raise ValueError(NOT_FINITE)
     mean, spread = train.mean(0), train.std(0, correction=0)
     # Rounding gives a constant column of large values a spread of about eps times its size.
     varies = spread > 1e-6 * mean.abs()
@@ -110,13 +113,17 @@ PROBE_KNN = define(
 
 @analysis("probe", [PROBE_LINEAR, PROBE_KNN])
 def probe(subject: Subject) -> Measurement:
-    """Accuracy of both probes on the test codes; null where the data have no labels."""
+    """Accuracy of both probes on the test codes; null where the data have no labels, or one."""
     train, test, classes = subject.data.train, subject.data.test, len(subject.data.classes)
     if train.labels is None or test.labels is None:
-        reason = "the data has no labels"
-        return Measurement((PROBE_LINEAR.missing(reason), PROBE_KNN.missing(reason)))
+        return ANALYSES["probe"].all_missing("the data has no labels")
     labels = train.labels[:FITTED]
-    codes, test_codes = standardise(subject.train_codes.mean[:FITTED], subject.test_codes.mean)
+    if len(labels.unique()) < 2:
+        return ANALYSES["probe"].all_missing("the train images are all of one class")
+    raw, raw_test = subject.train_codes.mean[:FITTED], subject.test_codes.mean
+    if not (raw.isfinite().all() and raw_test.isfinite().all()):
+        return ANALYSES["probe"].all_missing(NOT_FINITE)
+    codes, test_codes = standardise(raw, raw_test)
     predictions = {
         PROBE_LINEAR: fit_linear_probe(codes, labels, classes).predict(test_codes),
         PROBE_KNN: knn_predict(codes, labels, test_codes, classes),

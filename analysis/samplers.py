@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from latentbench.analysis.metric import NOT_FINITE
 from latentbench.analysis.moments import Whitening, moment_matched
 from latentbench.data.registry import Registry
 from latentbench.models.seeds import derive
@@ -70,6 +71,8 @@ def prior(subject: Subject, count: int) -> Tensor:
 @sampler("moment", title="samples of the Gaussian with the codes' mean and covariance")
 def moment(subject: Subject, count: int) -> Tensor:
     """Draws of the Gaussian that the codes' first two moments give."""
+    if not subject.code_samples.isfinite().all():
+        raise NoSamples(NOT_FINITE)
     return moment_matched(subject.code_samples, _noise(subject, "moment", count))
 
 
@@ -80,7 +83,7 @@ def gmm10(subject: Subject, count: int) -> Tensor:
     if len(codes) < FEWEST:
         raise NoSamples(f"fewer than {FEWEST} codes to fit a mixture to")
     if not codes.isfinite().all():
-        raise NoSamples("codes hold values that are not finite")
+        raise NoSamples(NOT_FINITE)
     whitening = Whitening.of(codes)
     if not whitening.forward.numel():
         raise NoSamples("the codes are all the same")

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from latentbench.analysis.intervals import binomial_se, standard_error
 from latentbench.analysis.locked import locked_image
-from latentbench.analysis.measurement import Measurement, analysis
-from latentbench.analysis.metric import Metric, MetricDefinition, define
+from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
+from latentbench.analysis.metric import NOT_FINITE, Metric, MetricDefinition, define
 from latentbench.analysis.subject import Subject
 from latentbench.data.captions import CaptionedData, captioned
 from latentbench.data.cells import SCHEMES
@@ -143,7 +143,9 @@ def zero_shot(subject: Subject) -> Measurement:
     try:
         drawn = captioned(subject.data)
     except DataError as error:
-        return Measurement(tuple(metric.missing(str(error)) for metric in (*LOCKED, NATIVE)))
+        return ANALYSES["zero_shot"].all_missing(str(error))
+    if not subject.test_codes.mean.isfinite().all():
+        return ANALYSES["zero_shot"].all_missing(NOT_FINITE)
     scores = locked_image_scores(subject, drawn)
     metrics = (*_locked_metrics(scores, drawn), _native_metric(subject, drawn))
     arrays = confusions(scores.unseen.argmax(1), scores.unseen_truth, drawn)
