@@ -34,7 +34,7 @@ from latentbench.analysis.classification import (
 )
 from latentbench.analysis.intervals import binomial_se, standard_error
 from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import Better, Metric, MetricDefinition, define
+from latentbench.analysis.metric import NOT_FINITE, Better, Metric, MetricDefinition, define
 from latentbench.analysis.subject import Subject
 from latentbench.data.captions import CaptionedData, captioned
 from latentbench.data.errors import DataError
@@ -227,6 +227,8 @@ def prompts(subject: Subject) -> Measurement:
     except DataError as error:
         return ANALYSES["prompts"].all_missing(str(error))
     embedded = embed(subject, subject.model, asked)
+    if not all(vectors.isfinite().all() for vectors in (embedded.image, embedded.texts, embedded.shortened)):
+        return ANALYSES["prompts"].all_missing(NOT_FINITE)
     metrics = [
         *_recognition(embedded),
         _calibration(embedded, subject.model),

@@ -15,7 +15,7 @@ from latentbench.analysis.classification import ensemble
 from latentbench.analysis.intervals import binomial_se
 from latentbench.analysis.locked import locked_image
 from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import Metric, MetricDefinition, define
+from latentbench.analysis.metric import NOT_FINITE, Metric, MetricDefinition, define
 from latentbench.analysis.subject import Subject, to_float
 from latentbench.data.captions import CaptionedData, captioned
 from latentbench.data.cells import DIGIT_CAPTIONS
@@ -58,6 +58,8 @@ def transfer(subject: Subject) -> Measurement:
         return ANALYSES["transfer"].all_missing(f"{drawn.scheme.name} name no digits")
     images, labels = target_digits()
     codes = subject.encode(images).mean
+    if not (codes.isfinite().all() and subject.test_codes.mean.isfinite().all()):
+        return ANALYSES["transfer"].all_missing(NOT_FINITE)
     return Measurement(
         (
             _locked(subject, drawn, codes, labels),

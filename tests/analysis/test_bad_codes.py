@@ -44,6 +44,29 @@ def test_what_has_a_value_is_of_the_images_alone(name, value, pca, context):
             assert metric.value == pytest.approx(sound[metric.name].value), metric.name
 
 
+class Wordless:
+    """A CLIP, but for one image in ten whose vector is not a number."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def encode_image(self, x):
+        vectors = self.model.encode_image(x).clone()
+        vectors[::10] = torch.nan
+        return vectors
+
+    def encode_text(self, captions):
+        return self.model.encode_text(captions)
+
+
+@pytest.mark.parametrize("name", ["prompts", "transfer", "zero_shot"])
+def test_words_for_no_numbers_are_null(name, subject_of, context):
+    clip = subject_of("clip", 8, epochs=1)
+    assert any(metric.value is not None for metric in ANALYSES[name].measure(clip).metrics)
+    found = ANALYSES[name].measure(Subject(Wordless(clip.model), context, seed=0)).metrics
+    assert {metric.reason for metric in found} == {NOT_FINITE}
+
+
 def test_a_classifier_of_no_numbers_is_refused():
     codes = torch.ones(5, 2)
     with pytest.raises(ValueError, match=NOT_FINITE):
