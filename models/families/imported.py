@@ -17,11 +17,9 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models import importing, weights
 from latentbench.models.backbones import ImageShape
-from latentbench.models.engine import Progress
-from latentbench.models.family import FAMILIES, Family
-from latentbench.models.history import History
+from latentbench.models.family import FAMILIES
+from latentbench.models.loaded import LoadedFamily, stated
 from latentbench.models.protocols import Posterior
-from latentbench.models.recipe import Recipe
 from latentbench.models.seeds import derive
 from latentbench.models.spec import ModelSpec
 
@@ -79,7 +77,7 @@ ImportSpec: type[ImportSettings] = create_model(
 
 
 @FAMILIES.register("import")
-class Imported(Family):
+class Imported(LoadedFamily):
     """A model of one's own, `import: my_module:build`, measured as it is and never trained.
 
     `build(**kwargs)` returns a module with `encode` and `decode`, or `encode_image` and `encode_text`.
@@ -120,35 +118,20 @@ class Imported(Family):
         images = data.test.images[torch.arange(2) % len(data.test)]
         with torch.inference_mode():
             width = model.tried(images.float() / 255)
-        for name, given, found in (
-            ("latent_dim", spec.latent_dim, width),
-            ("checkpoint_sha256", spec.checkpoint_sha256, sha256),
-        ):
-            if given and given != found:
-                raise LatentbenchError(f"{spec.target}: {name} is {found}, not {given} as the suite says")
+        resolved = stated(spec, spec.target, width=width, sha256=sha256)
         code = importing.source_sha256(importing.find(spec.target))
-        resolved: ModelSpec = spec.model_copy(
-            update={"latent_dim": width, "checkpoint_sha256": sha256, "code_sha256": code}
-        )
-        return resolved
+        return resolved.model_copy(update={"code_sha256": code})
 
-    @classmethod
-    def values_to_train(cls, spec: Any, image_shape: ImageShape) -> int:
-        """None: it is not trained."""
-        del spec, image_shape
-        return 0
+    @property
+    def holder(self) -> nn.Module:
+        """The user's module."""
+        module: nn.Module = self.module
+        return module
 
-    def fit(
-        self, data: ImageData, recipe: Recipe, *, seed: int, device: torch.device, progress: Progress
-    ) -> History:
-        """Load the weights that `resolve` found; nothing is trained."""
-        del data, recipe, seed, device
-        if self.spec.checkpoint_sha256 is None:
-            raise LatentbenchError(f"{self.spec.target}: its weights are not known yet; zoo.resolve the spec")
-        kept = weights.load_kept(self.spec.checkpoint_sha256)
-        weights.apply(self.module, kept, self.spec.target)
-        progress(1, 1)
-        return History()
+    @property
+    def where(self) -> str:
+        """The import's target."""
+        return str(self.spec.target)
 
     @abstractmethod
     def tried(self, x: Tensor) -> int:

@@ -25,10 +25,8 @@ from latentbench.data.prompted import prompts_of, templates_of
 from latentbench.data.registry import unknown
 from latentbench.models import weights
 from latentbench.models.backbones import ImageShape
-from latentbench.models.engine import Progress
-from latentbench.models.family import FAMILIES, Family
-from latentbench.models.history import History
-from latentbench.models.recipe import Recipe
+from latentbench.models.family import FAMILIES
+from latentbench.models.loaded import LoadedFamily, stated
 from latentbench.models.spec import ModelSpec
 
 TEXT_BATCH = 256
@@ -81,7 +79,7 @@ class PretrainedSpec(ModelSpec):
 
 
 @FAMILIES.register("pretrained")
-class Pretrained(Family):
+class Pretrained(LoadedFamily):
     """One of open_clip's models, `pretrained: {model: ViT-B-32, tag: …, checkpoint: …}`, measured as it is.
 
     Images are brought to the model's own size and scale, grey ones repeated to RGB.
@@ -133,33 +131,18 @@ class Pretrained(Family):
             if data.classes:
                 texts = prompts_of(data.classes, templates_of(data))
                 model.encode_text([text for row in texts for text in row])
-        for name, given, truth in (
-            ("latent_dim", spec.latent_dim, width),
-            ("checkpoint_sha256", spec.checkpoint_sha256, found.sha256),
-        ):
-            if given and given != truth:
-                raise LatentbenchError(f"{filled.label}: {name} is {truth}, not {given} as the suite says")
-        resolved: ModelSpec = filled.model_copy(
-            update={"latent_dim": width, "checkpoint_sha256": found.sha256}
-        )
-        return resolved
+        return stated(filled, filled.label, width=width, sha256=found.sha256)
 
-    @classmethod
-    def values_to_train(cls, spec: Any, image_shape: ImageShape) -> int:
-        """None: it is not trained."""
-        del spec, image_shape
-        return 0
+    @property
+    def holder(self) -> nn.Module:
+        """Both towers."""
+        towers: nn.Module = self.towers
+        return towers
 
-    def fit(
-        self, data: ImageData, recipe: Recipe, *, seed: int, device: torch.device, progress: Progress
-    ) -> History:
-        """Load the weights that `resolve` found; nothing is trained."""
-        del data, recipe, seed, device
-        if self.spec.checkpoint_sha256 is None:
-            raise LatentbenchError(f"{self.spec.label}: its weights are not known yet; zoo.resolve the spec")
-        weights.apply(self.towers, weights.load_kept(self.spec.checkpoint_sha256), self.spec.label)
-        progress(1, 1)
-        return History()
+    @property
+    def where(self) -> str:
+        """The model's label."""
+        return str(self.spec.label)
 
     def encode_image(self, x: Tensor) -> Tensor:
         """Images in [0, 1] `[B, C, H, W]` to unit vectors `[B, D]`."""
