@@ -50,7 +50,8 @@ def _finish(axes: Axes, widths: list[int]) -> None:
     axes.axhline(chance, color=style.FAINT, linestyle=":", linewidth=1.2, label=f"chance ({chance:.1%})")
     axes.margins(y=0.1)
     style.width_axis(axes, widths)
-    axes.set_ylim(bottom=0)
+    # An interval over few seeds may reach past what an accuracy can be.
+    axes.set_ylim(0, min(1.02, axes.get_ylim()[1]))
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.set_ylabel("zero-shot top-1 accuracy")
     style.legend_beside(axes)

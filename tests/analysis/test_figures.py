@@ -361,6 +361,7 @@ def test_zero_shot_shows_chance_and_every_family_on_one_axis(zoo):
     assert lines["chance (1.1%)"].get_ydata()[0] == pytest.approx(1 / 90)
     assert list(lines["ae"].get_xdata()) == [2, 8, 16]
     assert lines["ae"].get_ydata() == pytest.approx([0.1, 0.3, 0.4])
+    assert axes.get_ylim()[1] <= 1.02
     assert {"pca", "ae", "vae β=0.25", "vae β=1", "vae β=4"} < set(lines)
 
 
