@@ -2,10 +2,15 @@
 
 The replicate is a process, not an iteration: what makes two processes differ never shows within one. A
 block is A A′ B B A′ A, where A and A′ are both the baseline and B is head, so that whatever drifts
-steadily cancels. Of each block there are two logarithmic ratios, B to the baseline's four, and A′ to A; the
-latter is what the machine does to two runs of one and the same code. Both get an interval over the blocks,
-and a loss counts only if its interval excludes 0 and it exceeds the larger of 3 % and the A/A noise floor:
-the farther end of the A/A interval.
+steadily cancels. The six processes of a block live side by side and are given short turns in that order,
+again and again, one at a time, so that drift has seconds and not minutes to act in. Of each block there
+are two logarithmic ratios, B to the baseline's four, and A′ to A, each the median over the rounds of
+turns; the latter is what the machine does to two runs of one and the same code. Both get an interval over
+the blocks, and a loss counts only if its interval excludes 0 and it exceeds the larger of 3 % and the A/A
+noise floor: the farther end of the A/A interval.
+
+A command prints a JSON object of seconds by name. One that then waits for a line on its standard input, and
+prints another object for each, is given turns; one that ends has had its only one.
 """
 
 from __future__ import annotations
@@ -18,8 +23,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +40,8 @@ from latentbench.data.errors import LatentbenchError
 ORDER = ("A", "A′", "B", "B", "A′", "A")
 SMALLEST_LOSS = 0.03
 BLOCKS = 5
+TURNS = 12
+"""Of each process, at most."""
 DISTURBED = 0.25
 """Of one core, used by others while a process was timed: enough to be said."""
 
@@ -50,9 +57,9 @@ class Arm:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one process said, and how much of a core others used meanwhile."""
+    """What one process said at each of its turns, and how much of a core others used meanwhile."""
 
-    seconds: dict[str, float]
+    turns: tuple[dict[str, float], ...]
     others: float
 
 
@@ -63,16 +70,24 @@ class Blocks:
     samples: tuple[dict[str, list[Sample]], ...]
 
     @property
+    def _every(self) -> list[Sample]:
+        return [sample for block in self.samples for arm in block.values() for sample in arm]
+
+    @property
     def quantities(self) -> list[str]:
-        """What was timed in every process."""
-        every = [sample.seconds for block in self.samples for arm in block.values() for sample in arm]
-        return [name for name in every[0] if all(name in seconds for seconds in every)]
+        """What was timed at every turn of every process."""
+        turns = [turn for sample in self._every for turn in sample.turns]
+        return [name for name in turns[0] if all(name in turn for turn in turns)]
 
     def logs(self, arm: str, quantity: str) -> np.ndarray:
-        """The mean logarithm of an arm's two processes, one a block."""
+        """The mean logarithm of an arm's two processes `[blocks, turns]`, as far as all had a turn."""
+        turns = min(len(sample.turns) for sample in self._every)
         return np.array(
             [
-                statistics.fmean(math.log(sample.seconds[quantity]) for sample in block[arm])
+                [
+                    statistics.fmean(math.log(sample.turns[turn][quantity]) for sample in block[arm])
+                    for turn in range(turns)
+                ]
                 for block in self.samples
             ]
         )
@@ -80,8 +95,7 @@ class Blocks:
     @property
     def disturbed(self) -> tuple[int, int]:
         """How many processes others disturbed, and how many there were."""
-        every = [sample for block in self.samples for arm in block.values() for sample in arm]
-        return sum(sample.others > DISTURBED for sample in every), len(every)
+        return sum(sample.others > DISTURBED for sample in self._every), len(self._every)
 
 
 @dataclass(frozen=True)
@@ -108,19 +122,40 @@ class Loss:
 def time_blocks(
     arms: dict[str, Arm], blocks: int, *, progress: Callable[[int, int], None] | None = None
 ) -> Blocks:
-    """Run every block's processes, one at a time; `progress` is told how many are done, of how many.
+    """Run every block's processes, one at a time; `progress` is told how many turns are over, of how many.
 
     Raises LatentbenchError where a command fails or does not print what it should.
     """
     samples = []
     for block in range(blocks):
-        taken: dict[str, list[Sample]] = {"A": [], "A′": [], "B": []}
-        for index, name in enumerate(ORDER):
-            taken[name].append(_sample(arms[name]))
+        done = block * len(ORDER) * TURNS
+
+        def so_far(turns: int, done: int = done) -> None:
             if progress:
-                progress(block * len(ORDER) + index + 1, blocks * len(ORDER))
-        samples.append(taken)
+                progress(done + turns, blocks * len(ORDER) * TURNS)
+
+        samples.append(_block(arms, so_far))
     return Blocks(tuple(samples))
+
+
+def _block(arms: dict[str, Arm], progress: Callable[[int], None]) -> dict[str, list[Sample]]:
+    with ExitStack() as stack:
+        # A process has its first turn, and warms up, before the next one is started.
+        players: list[Player] = []
+        for name in ORDER:
+            players.append(stack.enter_context(Player(arms[name])))
+            players[-1].take_turn(players)
+            progress(len(players))
+        for turn in range(1, TURNS):
+            played = [player.take_turn(players) for player in players]
+            if not all(played):
+                break
+            progress((turn + 1) * len(players))
+        progress(TURNS * len(players))
+        taken: dict[str, list[Sample]] = {name: [] for name in ORDER}
+        for name, player in zip(ORDER, players, strict=True):
+            taken[name].append(player.sample())
+        return taken
 
 
 def losses(blocks: Blocks, *, alpha: float) -> list[Loss]:
@@ -133,8 +168,8 @@ def losses(blocks: Blocks, *, alpha: float) -> list[Loss]:
             Loss(
                 quantity,
                 math.exp(float(baseline.mean())),
-                paired_t(b - baseline, alpha=alpha, of="blocks"),
-                paired_t(again - a, alpha=alpha, of="blocks"),
+                paired_t(np.median(b - baseline, axis=1), alpha=alpha, of="blocks"),
+                paired_t(np.median(again - a, axis=1), alpha=alpha, of="blocks"),
             )
         )
     return found
@@ -196,20 +231,97 @@ def _verdict(loss: Loss, p: float, alpha: float) -> Verdict:
 # One process
 
 
-def _sample(arm: Arm) -> Sample:
-    cpu, own = psutil.cpu_times(), psutil.Process().cpu_times()
-    done = subprocess.run(
-        arm.command, cwd=arm.folder, env=_environment(arm.folder), capture_output=True, text=True
-    )
-    others = _busy(psutil.cpu_times()) - _busy(cpu) - _spent(psutil.Process().cpu_times()) + _spent(own)
-    elapsed = sum(psutil.cpu_times()) - sum(cpu)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise LatentbenchError(
-            f"{arm.name}: {shlex.join(arm.command)} failed with exit {done.returncode}: {last}"
+class Player:
+    """A process of an arm that is given turns until it is left."""
+
+    def __init__(self, arm: Arm) -> None:
+        self.arm = arm
+        self.turns: list[dict[str, float]] = []
+        self.others: list[float] = []
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - as long as the process
+        self._process = subprocess.Popen(
+            arm.command,
+            cwd=arm.folder,
+            env=_environment(arm.folder),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
         )
-    cores = psutil.cpu_count() or 1
-    return Sample(_seconds(arm, done.stdout), max(0.0, others) * cores / elapsed if elapsed else 0.0)
+
+    def __enter__(self) -> Player:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def take_turn(self, players: Sequence[Player]) -> bool:
+        """Wait for one more object of seconds; False if the process ended after an earlier one."""
+        clock = _Clock(players)
+        if self.turns:
+            self._ask()
+        seconds = self._answer()
+        if seconds is None:
+            return False
+        self.turns.append(seconds)
+        self.others.append(clock.others())
+        return True
+
+    def sample(self) -> Sample:
+        """All its turns."""
+        return Sample(tuple(self.turns), statistics.fmean(self.others))
+
+    def _ask(self) -> None:
+        assert self._process.stdin
+        try:
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            # It ended, and what it still says is read all the same.
+            pass
+
+    def _answer(self) -> dict[str, float] | None:
+        """The next object it prints; other lines are its own affair. None if it ended well after one."""
+        assert self._process.stdout
+        last = ""
+        for line in self._process.stdout:
+            last = line.strip() or last
+            if last.startswith("{"):
+                return _seconds(self.arm, last)
+        if self._process.wait():
+            self._errors.seek(0)
+            why = (self._errors.read().strip().splitlines() or ["no message"])[-1]
+            raise LatentbenchError(
+                f"{self.arm.name}: {shlex.join(self.arm.command)} failed with exit "
+                f"{self._process.returncode}: {why}"
+            )
+        return None if self.turns else _seconds(self.arm, last)
+
+    def spent(self) -> float:
+        """Core seconds it used so far; none are known of one that has ended."""
+        try:
+            return _spent(psutil.Process(self._process.pid).cpu_times())
+        except psutil.Error:
+            return 0.0
+
+
+class _Clock:
+    """How much of a core is used, from now on, by others than these processes and this one."""
+
+    def __init__(self, players: Sequence[Player]) -> None:
+        self._players = players
+        self._machine, self._own = psutil.cpu_times(), self._ours()
+
+    def _ours(self) -> float:
+        return _spent(psutil.Process().cpu_times()) + sum(player.spent() for player in self._players)
+
+    def others(self) -> float:
+        machine, own = psutil.cpu_times(), self._ours()
+        elapsed = sum(machine) - sum(self._machine)
+        others = _busy(machine) - _busy(self._machine) - (own - self._own)
+        return max(0.0, others) * (psutil.cpu_count() or 1) / elapsed if elapsed else 0.0
 
 
 def _busy(times: object) -> float:
@@ -218,22 +330,21 @@ def _busy(times: object) -> float:
 
 
 def _spent(times: object) -> float:
-    """Core seconds of this process and of those it waited for."""
+    """Core seconds of a process and of those it waited for."""
     return sum(getattr(times, name, 0.0) for name in ("user", "system", "children_user", "children_system"))
 
 
-def _seconds(arm: Arm, output: str) -> dict[str, float]:
-    """The last line: a JSON object of positive seconds by name."""
-    last = (output.strip().splitlines() or [""])[-1]
+def _seconds(arm: Arm, line: str) -> dict[str, float]:
+    """A JSON object of positive seconds by name."""
     try:
-        content = json.loads(last)
+        content = json.loads(line)
         seconds = {str(name): float(value) for name, value in content.items()}
     except (ValueError, AttributeError, TypeError):
         seconds = {}
     if not seconds or not all(0 < value < math.inf for value in seconds.values()):
         raise LatentbenchError(
-            f"{arm.name}: the last line of {shlex.join(arm.command)} must be a JSON object of seconds "
-            f"by name, got {last[:80]!r}"
+            f"{arm.name}: {shlex.join(arm.command)} must print a JSON object of seconds by name, "
+            f"got {line[:80]!r}"
         )
     return seconds
 
@@ -285,7 +396,7 @@ def _own_command(tree: Path) -> tuple[str, ...]:
     if not script.is_file():
         raise LatentbenchError(
             "this repository is not latentbench: say what to time with --command; it is run in both "
-            'worktrees, and its last line must be JSON, such as {"train_step_seconds": 0.012}'
+            'worktrees, and prints seconds as JSON, such as {"train_step_seconds": 0.012}'
         )
     # Head's stopwatch in both, by its path: the baseline may not have one yet.
     return (sys.executable, "-P", str(script))

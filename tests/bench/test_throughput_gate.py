@@ -53,6 +53,37 @@ def test_a_loss_is_caught_and_named_committed_or_not(repository):
     assert len(worktrees.splitlines()) == 1
 
 
+TURNS_SCRIPT = """
+import json, sys, time
+seconds = %s
+def turn():
+    # What the machine does to everyone: it gets slower and slower, threefold within a block.
+    drift = 3 ** (time.monotonic() %% 1000 / %s)
+    time.sleep(0.01)
+    print(json.dumps({"step_seconds": seconds * drift}), flush=True)
+turn()
+for line in sys.stdin:
+    turn()
+"""
+
+
+def test_turns_cancel_a_drift(repository):
+    (repository / "clock.py").write_text(TURNS_SCRIPT % (0.010, 3.0))
+    git(repository, "commit", "-am", "turns")
+    (repository / "clock.py").write_text(TURNS_SCRIPT % (0.011, 3.0))
+    (found,) = gate("HEAD", shipped(), command=COMMAND, blocks=3).findings
+    assert found.verdict == "regressed"
+    assert found.change == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_process_that_fails_at_a_later_turn_is_said(repository):
+    (repository / "clock.py").write_text(
+        'import sys\nprint(\'{"step_seconds": 1}\', flush=True)\nsys.stdin.readline()\nsys.exit("no more")'
+    )
+    with pytest.raises(LatentbenchError, match="failed with exit 1: no more"):
+        gate("before", shipped(), command=COMMAND, blocks=2)
+
+
 def test_the_same_code_is_silent(repository):
     comparison = gate("before", shipped(), command=COMMAND, blocks=3)
     assert {finding.verdict for finding in comparison.findings} == {"ok"}
@@ -63,8 +94,8 @@ def test_the_same_code_is_silent(repository):
     ("against", "command", "message"),
     [
         ("before", f"{sys.executable} absent.py", "failed with exit 2: .*absent.py"),
-        ("before", f"{sys.executable} -c print(1)", "must be a JSON object of seconds by name, got '1'"),
-        ("before", 'echo {"step_seconds":-1}', "must be a JSON object of seconds"),
+        ("before", f"{sys.executable} -c print(1)", "must print a JSON object of seconds by name, got '1'"),
+        ("before", 'echo {"step_seconds":-1}', "must print a JSON object of seconds"),
         ("nowhere", COMMAND, "unknown revision 'nowhere'"),
         ("before", None, "not latentbench: say what to time with --command"),
     ],
@@ -87,7 +118,7 @@ def blocks_of(a, again, b, *, others=0.0):
     """Blocks in which the processes take so many seconds each, by block."""
 
     def samples(seconds):
-        return [Sample({"step_seconds": seconds}, others)] * 2
+        return [Sample(({"step_seconds": seconds},), others)] * 2
 
     return Blocks(
         tuple(
@@ -117,7 +148,7 @@ def test_a_steady_drift_cancels_within_a_block():
     for _ in range(5):
         block = {"A": [], "A′": [], "B": []}
         for name in ORDER:
-            block[name].append(Sample({"step_seconds": 1.02**clock}, 0.0))
+            block[name].append(Sample(({"step_seconds": 1.02**clock},), 0.0))
             clock += 1
         drifting.append(block)
     (loss,) = losses(Blocks(tuple(drifting)), alpha=0.05)
@@ -132,8 +163,10 @@ def test_a_shared_machine_is_marked():
 
 def test_the_stopwatch_times_our_own_model_in_a_process_of_its_own():
     command = [sys.executable, "-P", stopwatch.__file__]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    seconds = json.loads(done.stdout)
+    done = subprocess.run(command, input="\n\n", capture_output=True, text=True, check=True)
+    turns = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(turns) == 3
+    seconds = turns[-1]
     assert set(seconds) == {"encode_seconds", "decode_seconds", "train_step_seconds"}
     assert seconds["train_step_seconds"] > seconds["encode_seconds"] > 0
 
