@@ -342,6 +342,8 @@ def measure(
             return without_numbers("skipped", f"cannot be compiled here: {_one_line(error)}")
         if _is_format_clash(error):
             return without_numbers("skipped", f"keeps other formats inside: {_one_line(error)}")
+        if _is_batch_too_small(error):
+            return without_numbers("skipped", f"has statistics of a batch inside: {_one_line(error)}")
         outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
         return without_numbers(outcome, f"{type(error).__name__}: {_one_line(error)}")
     finally:
@@ -494,6 +496,11 @@ def _is_format_clash(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(
         words in str(error) for words in ("same dtype", "expected scalar type", "should be the same")
     )
+
+
+def _is_batch_too_small(error: Exception) -> bool:
+    """Whether one image is too few for batch normalisation to train on; torch has only a message for it."""
+    return isinstance(error, ValueError) and "more than 1 value per channel" in str(error)
 
 
 def without_numbers(outcome: Outcome, reason: str) -> RowResult:

@@ -52,6 +52,13 @@ class Listed(StrEnum):
     metrics = "metrics"
 
 
+class Precision(StrEnum):
+    """What the engine can train in."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 @app.command()
 def run(
     suite: Annotated[str, typer.Argument(help="A suite's name, or the path of a YAML file.")] = "mnist",
@@ -61,6 +68,15 @@ def run(
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Train for so many epochs; each model's own if not given.")
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Train in this format; each model's own if not given.")
+    ] = None,
+    analysis: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Measure this alone; may be repeated. The suite's own if not given."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     jobs: Annotated[
@@ -89,7 +105,7 @@ def run(
     from latentbench.bench import sweep
     from latentbench.bench.runner import Options, run_suite
     from latentbench.bench.store import Store
-    from latentbench.bench.suite import load, with_epochs
+    from latentbench.bench.suite import load, with_analyses, with_recipe
 
     store = Store(results)
     if sweep.is_sweep(suite):
@@ -97,6 +113,8 @@ def run(
             "what is timed is not trained",
             seeds=seeds,
             epochs=epochs,
+            precision=precision,
+            analysis=", ".join(analysis or ()) or None,
             jobs=jobs,
             stack=stack,
             allow_pickle=allow_pickle or None,
@@ -113,7 +131,9 @@ def run(
         stack=stack,
         allow_pickle=allow_pickle,
     )
-    loaded = load(suite) if epochs is None else with_epochs(load(suite), epochs)
+    loaded = with_recipe(load(suite), epochs=epochs, precision=precision and precision.value)
+    if analysis:
+        loaded = with_analyses(loaded, analysis)
     done = _interruptible(lambda watch: run_suite(loaded, store, options, watch))
     _print_table(done, output)
     _write_outputs(done, store, pictures=pictures)

@@ -6,7 +6,7 @@ In `models`, a list stands for one model each: `latent_dim: [2, 16]` with `beta:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -102,12 +102,7 @@ def parse(text: str, *, name: str, where: str) -> Suite:
         )
     file = validated(SuiteFile, content, where)
     usual = [name for name, entry in ANALYSES.items() if not entry.by_request]
-    analyses = tuple(usual if file.analyses is None else file.analyses)
-    for index, analysis in enumerate(analyses):
-        if analysis not in ANALYSES:
-            raise LatentbenchError(
-                f"{where}, analyses[{index}]: {unknown('analysis', analysis, list(ANALYSES))}"
-            )
+    analyses = _known_analyses(usual if file.analyses is None else file.analyses, f"{where}, analyses")
     entries = [
         entry
         for index, grid in enumerate(file.models)
@@ -117,12 +112,26 @@ def parse(text: str, *, name: str, where: str) -> Suite:
     return Suite(name, file.description, file.data, file.seeds, analyses, tuple(entries))
 
 
-def with_epochs(suite: Suite, epochs: int) -> Suite:
-    """The suite with every model trained for so many epochs instead: other cases, quicker to have."""
-    entries = [
-        replace(entry, recipe=entry.recipe.model_copy(update={"epochs": epochs})) for entry in suite.entries
-    ]
+def with_recipe(suite: Suite, **settings: object) -> Suite:
+    """The suite with every model trained by other settings: other cases, such as are quicker to have.
+
+    Those that are None stay as they are.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    entries = [replace(entry, recipe=entry.recipe.model_copy(update=given)) for entry in suite.entries]
     return replace(suite, entries=tuple(entries))
+
+
+def with_analyses(suite: Suite, analyses: Sequence[str]) -> Suite:
+    """The suite with these analyses alone. Raises LatentbenchError for one that there is not."""
+    return replace(suite, analyses=_known_analyses(analyses, "--analysis"))
+
+
+def _known_analyses(analyses: Sequence[str], where: str) -> tuple[str, ...]:
+    for index, analysis in enumerate(analyses):
+        if analysis not in ANALYSES:
+            raise LatentbenchError(f"{where}[{index}]: {unknown('analysis', analysis, list(ANALYSES))}")
+    return tuple(dict.fromkeys(analyses))
 
 
 def resolved(suite: Suite, data: ImageData, *, allow_pickle: bool = False) -> Suite:

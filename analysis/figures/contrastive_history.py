@@ -36,15 +36,10 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
         return None
     picture, grid = style.panels(len(TERMS), columns=3, width=3.6, height=2.9)
     groups = by_model(having)
-    families = [group[0].spec.family for group in groups]
-    for group in groups:
-        spec = group[0].spec
-        siblings = [each for each in groups if each[0].spec.family == spec.family]
-        shades = style.width_colours(spec, families.count(spec.family))
-        colour = shades[siblings.index(group)] if len(shades) > 1 else style.colour(spec)
+    for group, colour in zip(groups, style.colours_by_width([g[0].spec for g in groups]), strict=True):
         for axes, (term, title) in zip(grid, TERMS.items(), strict=True):
             curve = smoothed(mean_over_seeds([model.arrays[f"history/{term}"] for model in group]))
             axes.plot(np.arange(1, len(curve) + 1), curve, color=colour, label=group[0].label)
             axes.set(title=title, xlabel="training step")
-    style.legend_beside(grid[-1])
+    style.legend_beside(grid[-1], in_free_cell=True)
     return picture

@@ -16,8 +16,10 @@ from latentbench.analysis.figures import style
 
 PLACES = ((0, 10), (0, -10), (8, 0), (-8, 0), (6, 8), (-6, 8), (6, -8), (-6, -8))
 """Where a name may stand, as offsets from its point in points of type, the best first."""
-RINGS = (1.0, 1.6, 2.4)
-"""Then the same places, further out."""
+RINGS = (1.0, 1.6, 2.4, 3.4, 4.6, 6.0)
+"""Then the same places, further out, with a line that leads there."""
+LEADER = 2.0
+"""From which ring on."""
 POINT, LINE = 5.0, 1.0
 """Half of the room that a marker and a line take, in points of type."""
 
@@ -46,6 +48,8 @@ def name_points(
         boxes = np.array([_box(box, place, pixels) for place in places])
         place = int(np.argmin([_overlaps(each, taken) or _leaves(each, frame) for each in boxes]))
         text.set_position(places[place])
+        if place >= len(PLACES) * sum(ring < LEADER for ring in RINGS):
+            _lead(axes, point, places[place], colour)
         taken = np.concatenate([taken, boxes[place : place + 1]])
 
 
@@ -61,6 +65,19 @@ def _write(axes: Axes, name: str, point: tuple[float, float], colour: str) -> An
         ha="center",
         va="center",
         path_effects=halo,
+    )
+
+
+def _lead(axes: Axes, point: tuple[float, float], place: tuple[float, float], colour: str) -> None:
+    """A thin line from a point towards its name, under both."""
+    end = (place[0] - np.sign(place[0]) * abs(place[0]) * 0.3, place[1])
+    axes.annotate(
+        "",
+        point,
+        textcoords="offset points",
+        xytext=end,
+        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "alpha": 0.7},
+        zorder=1,
     )
 
 

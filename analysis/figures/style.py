@@ -8,7 +8,7 @@ VAEs a heavier β is a darker shade. Figures are made without pyplot, so none ou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import matplotlib
@@ -126,6 +126,16 @@ def marker(spec: ModelSpec) -> str:
     return FAMILY_MARKERS.get(spec.family, OTHER_MARKER)
 
 
+def colours_by_width(specs: Sequence[ModelSpec]) -> list[str]:
+    """A colour each: the family's, or where a family is there more than once, shades from narrow to wide."""
+    colours = []
+    for spec in specs:
+        widths = sorted({other.latent_dim for other in specs if other.family == spec.family})
+        shades = width_colours(spec, len(widths)) if len(widths) > 1 else [colour(spec)]
+        colours.append(shades[widths.index(spec.latent_dim)])
+    return colours
+
+
 def width_colours(spec: ModelSpec, count: int) -> list[str]:
     """`count` shades of the family's colour from light to dark, for widths from narrow to wide."""
     base = FAMILY_COLOURS.get(spec.family, OTHER_COLOUR)
@@ -174,6 +184,7 @@ def plain_numbers(axis: Axis) -> None:
     axis.set_minor_formatter(name)
 
 
-def legend_beside(axes: Axes) -> None:
-    """The legend to the right of the axes, where it covers nothing."""
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+def legend_beside(axes: Axes, *, in_free_cell: bool = False) -> None:
+    """The legend to the right of the axes, where it covers nothing: room is made, or a cell is free there."""
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend.set_in_layout(not in_free_cell)

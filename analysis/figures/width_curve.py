@@ -32,8 +32,8 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
         return None
     picture, grid = style.panels(2, columns=2, width=4.8, height=3.8)
     for axes, (name, title) in zip(grid, CUTS.items(), strict=True):
-        for model in shown:
-            _line(axes, model, name)
+        for model, colour in zip(shown, style.colours_by_width([m.spec for m in shown]), strict=True):
+            _line(axes, model, name, colour)
         axes.set_title(title)
         style.width_axis(axes, sorted({int(width) for model in shown for width in model.arrays[WIDTHS]}))
         axes.set_ylim(0, 1)
@@ -43,11 +43,11 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
     return picture
 
 
-def _line(axes: Axes, model: Pictured, name: str) -> None:
+def _line(axes: Axes, model: Pictured, name: str, colour: str) -> None:
     axes.plot(
         model.arrays[WIDTHS],
         model.arrays[name],
-        color=style.colour(model.spec),
+        color=colour,
         marker=style.marker(model.spec),
         markeredgecolor="white",
         markersize=8,

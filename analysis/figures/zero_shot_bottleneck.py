@@ -14,6 +14,9 @@ from latentbench.analysis.figures.seeds import Estimate, estimate
 from latentbench.data.cells import DIGIT_CAPTIONS
 
 LOCKED, NATIVE = "zero_shot_top1", "native_zero_shot_top1"
+OWN = ", own text"
+APART = 0.03
+"""Lines are moved aside by so much of a doubling of the width, for their intervals to be told apart."""
 
 
 @figure(
@@ -22,7 +25,7 @@ LOCKED, NATIVE = "zero_shot_top1", "native_zero_shot_top1"
     caption="Share of images whose caption is found among all 90, for captions never trained on, against the "
     "width of the code, with 95 % intervals. Solid: every model's codes are frozen and matched to words in "
     "the same way, so families share one axis. Dashed: by the model's own text encoder. The dotted line is "
-    "chance, 1 in 90.",
+    "chance, 1 in 90. Lines stand a little beside each other.",
 )
 def draw(models: Sequence[Pictured]) -> Figure | None:
     """A line for each family and β, and a second for those with a text encoder."""
@@ -31,12 +34,21 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
         return None
     picture = Figure(figsize=(8.4, 4.6), layout="constrained")
     axes = picture.subplots()
-    for name, group in by_series(measured).items():
-        draw_line(axes, _line(group, LOCKED), label=name)
-        if own := _line(group, NATIVE):
-            draw_line(axes, own, label=f"{name}, own text", hollow=True)
+    lines = _lines(measured)
+    for place, (label, line) in enumerate(lines.items()):
+        beside = 2 ** (APART * (place - (len(lines) - 1) / 2))
+        moved = [(spec, Estimate(x.value * beside, 0), y) for spec, x, y in line]
+        draw_line(axes, moved, label=label, hollow=label.endswith(OWN))
     _finish(axes, [model.spec.latent_dim for model in measured])
     return picture
+
+
+def _lines(measured: Sequence[Pictured]) -> dict[str, list[Point]]:
+    """Under what the legend says."""
+    lines: dict[str, list[Point]] = {}
+    for name, group in by_series(measured).items():
+        lines[name], lines[name + OWN] = _line(group, LOCKED), _line(group, NATIVE)
+    return {label: line for label, line in lines.items() if line}
 
 
 def _line(group: Sequence[Sequence[Pictured]], metric: str) -> list[Point]:

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib import pyplot
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 from latentbench.analysis.figures import (
     contrastive_history,
@@ -359,10 +359,21 @@ def test_zero_shot_shows_chance_and_every_family_on_one_axis(zoo):
     axes = zero_shot_bottleneck.draw(zoo).axes[0]
     lines = {line.get_label(): line for line in axes.lines}
     assert lines["chance (1.1%)"].get_ydata()[0] == pytest.approx(1 / 90)
-    assert list(lines["ae"].get_xdata()) == [2, 8, 16]
+    beside = np.array(lines["ae"].get_xdata()) / [2, 8, 16]
+    assert beside == pytest.approx(beside[0])
+    assert abs(np.log2(beside[0])) < 0.25
+    assert not np.isclose(lines["pca"].get_xdata()[0], lines["ae"].get_xdata()[0])
     assert lines["ae"].get_ydata() == pytest.approx([0.1, 0.3, 0.4])
     assert axes.get_ylim()[1] <= 1.02
     assert {"pca", "ae", "vae β=0.25", "vae β=1", "vae β=4"} < set(lines)
+
+
+def test_widths_of_one_family_are_shades_and_a_family_alone_has_its_colour():
+    specs = [model_spec(family="clip", latent_dim=width) for width in (64, 8, 32)]
+    several = style.colours_by_width([*specs, model_spec(family="siglip", latent_dim=32)])
+    assert several[3] == style.FAMILY_COLOURS["siglip"]
+    brightness = [sum(to_rgb(each)) for each in several[:3]]
+    assert brightness[1] > brightness[2] > brightness[0]
 
 
 def test_trade_off_names_the_floor_and_the_widths(zoo):

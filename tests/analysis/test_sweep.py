@@ -107,6 +107,11 @@ def test_a_model_that_keeps_float32_inside_is_not_run_in_bf16():
     assert (result.outcome, "formats" in result.reason) == ("skipped", True)
 
 
+def test_batch_normalisation_is_not_trained_on_one_image():
+    result = row(candidate(family="ae", latent_dim=4, backbone="book"), "train_step", 1)
+    assert (result.outcome, "statistics of a batch" in result.reason) == ("skipped", True)
+
+
 def test_a_batch_that_cannot_fit_is_out_of_memory_and_the_next_row_goes_on(vae):
     images = 2 * free_memory(CPU) // (4 * 64)  # the hidden layer alone takes twice what is free
     patient = Place(CPU, Ceilings({"fp32": math.inf}, 1e11), QUICK)

@@ -36,9 +36,18 @@ def test_a_model_may_override_the_recipe():
 
 def test_other_epochs_change_nothing_else():
     parsed = parse(GOOD)
-    longer = suite.with_epochs(parsed, 7)
+    longer = suite.with_recipe(parsed, epochs=7, precision=None)
     assert {entry.recipe.epochs for entry in longer.entries} == {7}
-    assert suite.with_epochs(longer, parsed.entries[0].recipe.epochs) == parsed
+    assert suite.with_recipe(longer, epochs=parsed.entries[0].recipe.epochs) == parsed
+
+
+def test_other_analyses_change_nothing_else():
+    parsed = parse(GOOD)
+    fewer = suite.with_analyses(parsed, ["probe", "reconstruction", "probe"])
+    assert fewer.analyses == ("probe", "reconstruction")
+    assert suite.with_analyses(fewer, parsed.analyses) == parsed
+    with pytest.raises(LatentbenchError, match=r"--analysis\[1\]: unknown analysis 'prob'.*probe"):
+        suite.with_analyses(parsed, ["probe", "prob"])
 
 
 @pytest.mark.parametrize("name", suite.names())
