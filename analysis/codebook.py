@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from latentbench.analysis.intervals import standard_error
-from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import NOT_FINITE, MetricDefinition, define
+from latentbench.analysis.measurement import Measurement, analysis
+from latentbench.analysis.metric import MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.subject import Subject
 from latentbench.models.protocols import DiscreteAutoencoder
 
@@ -116,10 +116,8 @@ CODE_ENTROPY = define(
 def codebook(subject: Subject) -> Measurement:
     """Use, perplexity and entropy of the test images' codes; null for a code that is not discrete."""
     if not isinstance(subject.model, DiscreteAutoencoder):
-        return ANALYSES["codebook"].all_missing(NOT_DISCRETE)
-    codes, sizes = subject.test_codes.mean, subject.model.code_sizes
-    if not codes.isfinite().all():
-        return ANALYSES["codebook"].all_missing(NOT_FINITE)
+        raise Unmeasurable(NOT_DISCRETE)
+    codes, sizes = finite(subject.test_codes.mean), subject.model.code_sizes
     indices = subject.indices(codes)
     lengths, n = code_lengths(indices, sizes), len(indices)
     (mean_perplexity, perplexity_se), (total, total_se) = perplexity(lengths), entropy(lengths)

@@ -20,14 +20,14 @@ from latentbench.analysis.locked import (
     STEPS,
     WEIGHT_DECAY,
     Towers,
+    captions_of,
     fit_towers,
 )
-from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
+from latentbench.analysis.measurement import Measurement, analysis
 from latentbench.analysis.metric import Metric, MetricDefinition, define
 from latentbench.analysis.probe import standardise
 from latentbench.analysis.subject import Subject
-from latentbench.data.captions import CaptionedData, captioned
-from latentbench.data.errors import DataError
+from latentbench.data.captions import CaptionedData
 from latentbench.models.seeds import derive, generator
 from latentbench.models.tokenizer import Tokenizer
 
@@ -72,10 +72,7 @@ CONTROL_NEW_NAME = _define(
 )
 def controls(subject: Subject) -> Measurement:
     """The four controls, on the codes that zero-shot is measured on. Null where the data have no captions."""
-    try:
-        drawn = captioned(subject.data)
-    except DataError as error:
-        return ANALYSES["controls"].all_missing(str(error))
+    drawn = captions_of(subject)
     raw = subject.encode(drawn.train.images).mean
     train, test = standardise(raw, subject.encode(drawn.test_unseen.images).mean)
     _, seen = standardise(raw, subject.encode(drawn.test_seen.images).mean)

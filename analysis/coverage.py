@@ -29,11 +29,11 @@ from latentbench.analysis.intervals import binomial_se
 from latentbench.analysis.judge import NO_JUDGE
 from latentbench.analysis.likelihood import active_units
 from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import NOT_FINITE, Better, Metric, MetricDefinition, define
+from latentbench.analysis.metric import Better, Metric, MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.moments import NO_VARIANCE, Whitening, moment_matched
 from latentbench.analysis.neighbours import nearest
 from latentbench.analysis.plane import plane_arrays
-from latentbench.analysis.subject import NO_DECODER, Subject
+from latentbench.analysis.subject import Subject
 from latentbench.models.protocols import Posterior
 from latentbench.models.seeds import derive, generator
 
@@ -321,9 +321,7 @@ def coverage(subject: Subject) -> Measurement:
     if subject.is_discrete:
         return Measurement(ANALYSES["coverage"].all_missing(DISCRETE).metrics, _lattice_plane(subject, order))
     used = in_use(subject.train_codes)
-    problem = _why_unusable(subject.code_samples, used)
-    if problem is not None:
-        return ANALYSES["coverage"].all_missing(problem)
+    _refuse_unusable(subject.code_samples, used)
     codes = subject.code_samples[order][:, used]
     noise = torch.randn(
         2 * CLASSIFIED, codes.shape[1], generator=subject.generator("coverage draws"), dtype=codes.dtype
@@ -368,11 +366,13 @@ def _class_area(subject: Subject) -> list[Metric]:
 def _why_no_area(subject: Subject) -> str | None:
     if subject.code_samples.shape[1] != 2:
         return "the code has not two dimensions"
-    if not subject.can_decode:
-        return NO_DECODER
     if subject.context.judge is None:
         return NO_JUDGE
-    return None if subject.samples("moment").isfinite().all() else "samples hold values that are not finite"
+    try:
+        subject.samples("moment")
+    except Unmeasurable as reason:
+        return str(reason)
+    return None
 
 
 def _dimension(subject: Subject) -> Metric:
@@ -418,12 +418,12 @@ def in_use(posterior: Posterior) -> Tensor:
     return variance > NO_VARIANCE * variance.max()
 
 
-def _why_unusable(codes: Tensor, used: Tensor) -> str | None:
+def _refuse_unusable(codes: Tensor, used: Tensor) -> None:
     if len(codes) < FEWEST_CODES:
-        return f"fewer than {FEWEST_CODES} train images"
-    if not codes.isfinite().all():
-        return NOT_FINITE
-    return None if used.any() else "no dimension of the code is in use"
+        raise Unmeasurable(f"fewer than {FEWEST_CODES} train images")
+    finite(codes)
+    if not used.any():
+        raise Unmeasurable("no dimension of the code is in use")
 
 
 def _measured(metric: MetricDefinition, estimate: Estimate, n: int) -> Metric:

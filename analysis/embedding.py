@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentbench.analysis.measurement import Measurement, analysis
-from latentbench.analysis.metric import NOT_FINITE, MetricDefinition, define
+from latentbench.analysis.metric import MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.neighbours import nearest, squared_distances
 from latentbench.analysis.subject import Subject
 
@@ -152,11 +152,10 @@ def embedding(subject: Subject) -> Measurement:
     """
     codes = subject.test_codes.mean[:POINTS]
     if len(codes) <= 2 * NEIGHBOURS:
-        return _missing(f"needs more than {2 * NEIGHBOURS} test images, got {len(codes)}")
-    if not (codes.isfinite().all() and subject.code_samples.isfinite().all()):
-        return _missing(NOT_FINITE)
-    if is_collapsed(codes):
-        return _missing(COLLAPSED)
+        raise Unmeasurable(f"needs more than {2 * NEIGHBOURS} test images, got {len(codes)}")
+    finite(subject.code_samples)
+    if is_collapsed(finite(codes)):
+        raise Unmeasurable(COLLAPSED)
     # A model's own prior where it has one: nobody draws from another.
     sampler = "prior" if subject.has_prior else "moment"
     draws = subject.sample_codes(sampler, min(DRAWS, len(codes) // 3))
@@ -169,10 +168,6 @@ def embedding(subject: Subject) -> Measurement:
     )
     arrays = _arrays(picture[: len(codes)], subject.data.test.labels)
     return Measurement(metrics, arrays | {sampler: picture[len(codes) :].numpy()})
-
-
-def _missing(reason: str) -> Measurement:
-    return Measurement((UMAP_TRUSTWORTHINESS.missing(reason), UMAP_KNN_OVERLAP.missing(reason)))
 
 
 def _arrays(picture: Tensor, labels: Tensor | None) -> dict[str, NDArray[np.generic]]:

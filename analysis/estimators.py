@@ -19,8 +19,8 @@ from torch import Generator, Tensor
 
 from latentbench.analysis.intervals import standard_error
 from latentbench.analysis.likelihood import NO_LIKELIHOOD, observed
-from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import Metric, MetricDefinition, define
+from latentbench.analysis.measurement import Measurement, analysis
+from latentbench.analysis.metric import Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.subject import Subject, to_float
 from latentbench.models.protocols import LikelihoodModel, Posterior
 from latentbench.models.seeds import generator
@@ -138,9 +138,9 @@ def estimators(subject: Subject) -> Measurement:
     """Variances of the gradient's estimators over the first 200 test images, 50 draws of each."""
     model = subject.model
     if not subject.is_stochastic:
-        return ANALYSES["estimators"].all_missing(NO_DRAWS)
+        raise Unmeasurable(NO_DRAWS)
     if not isinstance(model, LikelihoodModel):
-        return ANALYSES["estimators"].all_missing(NO_LIKELIHOOD)
+        raise Unmeasurable(NO_LIKELIHOOD)
     found = _variances(subject, model)
     metrics = [
         metric.measured(found[name].mean().item(), se=standard_error(found[name]), n=len(found[name]))

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from latentbench.analysis.intervals import standard_error
 from latentbench.analysis.likelihood import NO_LIKELIHOOD, NO_RATE, log_likelihood, observed
-from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import Metric, MetricDefinition, define
+from latentbench.analysis.measurement import Measurement, analysis
+from latentbench.analysis.metric import Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.subject import Subject, to_float
 from latentbench.models.protocols import LikelihoodModel
 from latentbench.models.seeds import generator
@@ -57,9 +57,9 @@ def importance(subject: Subject) -> Measurement:
     """The importance-weighted log-likelihood of the test images, binarised as for the ELBO."""
     model = subject.model
     if not subject.is_stochastic:
-        return ANALYSES["importance"].all_missing(NO_RATE)
+        raise Unmeasurable(NO_RATE)
     if not isinstance(model, LikelihoodModel):
-        return ANALYSES["importance"].all_missing(NO_LIKELIHOOD)
+        raise Unmeasurable(NO_LIKELIHOOD)
     values = log_likelihoods(subject, model, DRAWS)
     return Measurement(tuple(_metric(name, metric, model, values) for name, metric in LOG_LIKELIHOOD.items()))
 

@@ -17,8 +17,8 @@ from torch import Generator, Tensor
 
 from latentbench.analysis.information import information
 from latentbench.analysis.intervals import standard_error
-from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import Metric, MetricDefinition, define
+from latentbench.analysis.measurement import Measurement, analysis
+from latentbench.analysis.metric import Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.subject import BATCH, Subject, to_float
 from latentbench.models.protocols import DiscreteAutoencoder, LikelihoodModel, Posterior
 from latentbench.models.seeds import generator
@@ -233,7 +233,7 @@ def likelihood(subject: Subject) -> Measurement:
     posterior = subject.test_codes
     kl = posterior.kl()
     if kl is None:
-        return ANALYSES["likelihood"].all_missing(NO_RATE)
+        raise Unmeasurable(NO_RATE)
     per_image = kl.double().sum(1)
     active = active_units(posterior.mean)
     bounds, examples = _bounds(subject)

@@ -18,9 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from latentbench.analysis.metric import Unmeasurable
 from latentbench.analysis.probe import standardise
 from latentbench.analysis.subject import Subject
-from latentbench.data.captions import CaptionedData
+from latentbench.data.captions import CaptionedData, captioned
+from latentbench.data.errors import DataError
 from latentbench.models.seeds import derive, generator
 from latentbench.models.tokenizer import Tokenizer
 
@@ -31,6 +33,14 @@ BATCH = 256
 LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 0.01
 # Chosen on the tuning images and their nine validation captions; the unseen captions took no part.
+
+
+def captions_of(subject: Subject) -> CaptionedData:
+    """The subject's data with captions. Raises Unmeasurable where they cannot be redrawn as any."""
+    try:
+        return captioned(subject.data)
+    except DataError as error:
+        raise Unmeasurable(str(error)) from None
 
 
 class Towers(nn.Module):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from latentbench.analysis.metric import Metric, MetricDefinition
+from latentbench.analysis.metric import Metric, MetricDefinition, Unmeasurable
 from latentbench.analysis.subject import Subject
 from latentbench.data.registry import Registry
 
@@ -48,10 +49,20 @@ ANALYSES: Registry[Analysis] = Registry("analysis")
 def analysis(
     name: str, metrics: Sequence[MetricDefinition], *, exclusive: bool = False, by_request: bool = False
 ) -> Callable[[Callable[[Subject], Measurement]], Callable[[Subject], Measurement]]:
-    """Register the decorated function as the analysis `name`, which measures `metrics`."""
+    """Register the decorated function as the analysis `name`, which measures `metrics`.
+
+    Where it raises Unmeasurable, all of them are null for that reason.
+    """
 
     def decorator(measure: Callable[[Subject], Measurement]) -> Callable[[Subject], Measurement]:
-        ANALYSES.register(name)(Analysis(name, tuple(metrics), measure, exclusive, by_request))
-        return measure
+        @functools.wraps(measure)
+        def measure_or_say_why_not(subject: Subject) -> Measurement:
+            try:
+                return measure(subject)
+            except Unmeasurable as reason:
+                return ANALYSES[name].all_missing(str(reason))
+
+        ANALYSES.register(name)(Analysis(name, tuple(metrics), measure_or_say_why_not, exclusive, by_request))
+        return measure_or_say_why_not
 
     return decorator

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from latentbench.data.registry import Registry
 
 Better = Literal["higher", "lower", "neither"]
@@ -60,8 +62,20 @@ class MetricDefinition:
         return Metric(self.name, self.version, None, None, n, self.unit, self.better, reason)
 
 
+class Unmeasurable(ValueError):
+    """There is nothing to measure; the message is the reason, as a metric gives it."""
+
+
 NOT_FINITE = "codes hold values that are not finite"
 """The reason of a metric where an encoder gives no numbers."""
+
+
+def finite(codes: Tensor, reason: str = NOT_FINITE) -> Tensor:
+    """The same codes. Raises Unmeasurable for values that are not finite: of those anything can be made."""
+    if not codes.isfinite().all():
+        raise Unmeasurable(reason)
+    return codes
+
 
 METRICS: Registry[MetricDefinition] = Registry("metric")
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from latentbench.analysis.intervals import binomial_se
-from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import NOT_FINITE, MetricDefinition, define
+from latentbench.analysis.measurement import Measurement, analysis
+from latentbench.analysis.metric import MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.neighbours import nearest
 from latentbench.analysis.subject import Subject
 
@@ -27,16 +27,14 @@ STEPS = 100
 def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Shift and scale both `[N, D]` by the mean and standard deviation of `train`, per dimension.
 
-    A dimension that is constant on `train` becomes 0 everywhere: it tells nothing. Raises ValueError for
-    values that are not finite, of which a classifier would make a number all the same.
+    A dimension that is constant on `train` becomes 0 everywhere: it tells nothing. Raises
+    Unmeasurable for values that are not finite, of which a classifier would make a number all the same.
     """
-    if not (train.isfinite().all() and test.isfinite().all()):
-        raise ValueError(NOT_FINITE)
-    mean, spread = train.mean(0), train.std(0, correction=0)
+    mean, spread = finite(train).mean(0), train.std(0, correction=0)
     # Rounding gives a constant column of large values a spread of about eps times its size.
     varies = spread > 1e-6 * mean.abs()
     scale = torch.where(varies, 1 / torch.where(varies, spread, 1.0), 0.0)
-    return (train - mean) * scale, (test - mean) * scale
+    return (train - mean) * scale, (finite(test) - mean) * scale
 
 
 @dataclass(frozen=True)
@@ -116,14 +114,11 @@ def probe(subject: Subject) -> Measurement:
     """Accuracy of both probes on the test codes; null where the data have no labels, or one."""
     train, test, classes = subject.data.train, subject.data.test, len(subject.data.classes)
     if train.labels is None or test.labels is None:
-        return ANALYSES["probe"].all_missing("the data has no labels")
+        raise Unmeasurable("the data has no labels")
     labels = train.labels[:FITTED]
     if len(labels.unique()) < 2:
-        return ANALYSES["probe"].all_missing("the train images are all of one class")
-    raw, raw_test = subject.train_codes.mean[:FITTED], subject.test_codes.mean
-    if not (raw.isfinite().all() and raw_test.isfinite().all()):
-        return ANALYSES["probe"].all_missing(NOT_FINITE)
-    codes, test_codes = standardise(raw, raw_test)
+        raise Unmeasurable("the train images are all of one class")
+    codes, test_codes = standardise(subject.train_codes.mean[:FITTED], subject.test_codes.mean)
     predictions = {
         PROBE_LINEAR: fit_linear_probe(codes, labels, classes).predict(test_codes),
         PROBE_KNN: knn_predict(codes, labels, test_codes, classes),

@@ -33,8 +33,8 @@ from latentbench.analysis.classification import (
     widths_up_to,
 )
 from latentbench.analysis.intervals import binomial_se, standard_error
-from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import NOT_FINITE, Better, Metric, MetricDefinition, define
+from latentbench.analysis.measurement import Measurement, analysis
+from latentbench.analysis.metric import Better, Metric, MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.subject import Subject
 from latentbench.data.captions import CaptionedData, captioned
 from latentbench.data.errors import DataError
@@ -221,14 +221,14 @@ def prompts(subject: Subject) -> Measurement:
     Lines are UTF-8 bytes.
     """
     if not isinstance(subject.model, ImageTextModel):
-        return ANALYSES["prompts"].all_missing(NO_TEXT)
+        raise Unmeasurable(NO_TEXT)
     try:
         asked = question(subject.data)
     except DataError as error:
-        return ANALYSES["prompts"].all_missing(str(error))
+        raise Unmeasurable(str(error)) from None
     embedded = embed(subject, subject.model, asked)
-    if not all(vectors.isfinite().all() for vectors in (embedded.image, embedded.texts, embedded.shortened)):
-        return ANALYSES["prompts"].all_missing(NOT_FINITE)
+    for vectors in (embedded.image, embedded.texts, embedded.shortened):
+        finite(vectors)
     metrics = [
         *_recognition(embedded),
         _calibration(embedded, subject.model),

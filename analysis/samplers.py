@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from latentbench.analysis.metric import NOT_FINITE
+from latentbench.analysis.metric import Unmeasurable, finite
 from latentbench.analysis.moments import Whitening, moment_matched
 from latentbench.data.registry import Registry
 from latentbench.models.seeds import derive
@@ -28,14 +28,10 @@ FITTED = 10_000
 FEWEST = 10 * COMPONENTS
 
 
-class NoSamples(Exception):
-    """A sampler has nothing to offer for a model; the message is the reason, as a metric gives it."""
-
-
 @dataclass(frozen=True)
 class Sampler:
     """A named source of codes. `draw(subject, count)` gives `[count, D]`, independent of each other, or
-    raises NoSamples."""
+    raises Unmeasurable."""
 
     name: str
     title: str
@@ -71,22 +67,18 @@ def prior(subject: Subject, count: int) -> Tensor:
 @sampler("moment", title="samples of the Gaussian with the codes' mean and covariance")
 def moment(subject: Subject, count: int) -> Tensor:
     """Draws of the Gaussian that the codes' first two moments give."""
-    if not subject.code_samples.isfinite().all():
-        raise NoSamples(NOT_FINITE)
-    return moment_matched(subject.code_samples, _noise(subject, "moment", count))
+    return moment_matched(finite(subject.code_samples), _noise(subject, "moment", count))
 
 
 @sampler("gmm10", title="samples of a mixture of ten Gaussians fitted to the codes")
 def gmm10(subject: Subject, count: int) -> Tensor:
     """Draws of a mixture with full covariances: the ex-post density of Ghosh et al. 2020."""
-    codes = subject.code_samples[:FITTED]
+    codes = finite(subject.code_samples[:FITTED])
     if len(codes) < FEWEST:
-        raise NoSamples(f"fewer than {FEWEST} codes to fit a mixture to")
-    if not codes.isfinite().all():
-        raise NoSamples(NOT_FINITE)
+        raise Unmeasurable(f"fewer than {FEWEST} codes to fit a mixture to")
     whitening = Whitening.of(codes)
     if not whitening.forward.numel():
-        raise NoSamples("the codes are all the same")
+        raise Unmeasurable("the codes are all the same")
     weights, means, factors = fit_mixture(whitening(codes), seed=derive(subject.seed, "mixture"))
     draws = subject.generator("sample gmm10")
     chosen = torch.multinomial(weights, count, replacement=True, generator=draws)

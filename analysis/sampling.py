@@ -27,11 +27,11 @@ from latentbench.analysis.fidelity import (
 )
 from latentbench.analysis.intervals import binomial_se, jackknife_error, standard_error
 from latentbench.analysis.judge import NO_JUDGE, JudgedImages
-from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import Better, Metric, MetricDefinition, define
+from latentbench.analysis.measurement import Measurement, analysis
+from latentbench.analysis.metric import Better, Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.moments import Moments
-from latentbench.analysis.samplers import SAMPLERS, NoSamples
-from latentbench.analysis.subject import NO_DECODER, DataContext, Subject, to_uint8
+from latentbench.analysis.samplers import SAMPLERS
+from latentbench.analysis.subject import DataContext, Subject, to_uint8
 
 BLOCKS = 10
 """Blocks of samples that a set distance's error is taken over."""
@@ -196,11 +196,11 @@ def sampling(subject: Subject) -> Measurement:
     """Decoded samples of every sampler against the test images, as many samples as test images."""
     context = subject.context
     if context.judge is None:
-        return ANALYSES["sampling"].all_missing(NO_JUDGE)
+        raise Unmeasurable(NO_JUDGE)
     if len(context.test.features) <= DENSITY_K:
-        return ANALYSES["sampling"].all_missing(f"fewer than {DENSITY_K + 1} test images")
+        raise Unmeasurable(f"fewer than {DENSITY_K + 1} test images")
     if len(context.train.features) < 2:
-        return ANALYSES["sampling"].all_missing("fewer than 2 train images")
+        raise Unmeasurable("fewer than 2 train images")
     metrics: list[Metric] = []
     arrays = {}
     for sampler, definitions in OF_SAMPLES.items():
@@ -217,14 +217,10 @@ def sampling(subject: Subject) -> Measurement:
 
 def why_unusable(subject: Subject, sampler: str) -> str | None:
     """Why a sampler's samples of a model cannot be measured; None where they can."""
-    if not subject.can_decode:
-        return NO_DECODER
     try:
         samples = subject.samples(sampler)
-    except NoSamples as reason:
+    except Unmeasurable as reason:
         return str(reason)
-    if not samples.isfinite().all():
-        return "samples hold values that are not finite"
     return f"fewer than {FEWEST} samples" if len(samples) < FEWEST else None
 
 

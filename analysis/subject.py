@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from latentbench.analysis.fidelity import DENSITY_K, Cubes
 from latentbench.analysis.judge import NO_JUDGE, Judge, JudgedImages
+from latentbench.analysis.metric import Unmeasurable, finite
 from latentbench.analysis.moments import Moments
 from latentbench.analysis.neighbours import nearest
 from latentbench.analysis.samplers import SAMPLERS
@@ -163,9 +164,12 @@ class Subject:
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes `[N, D]` to float images in [0, 1] `[N, C, H, W]`, on the CPU, in batches."""
+        """Codes `[N, D]` to float images in [0, 1] `[N, C, H, W]`, on the CPU, in batches.
+
+        Raises Unmeasurable for a model without a decoder.
+        """
         if not isinstance(self.model, Autoencoder):
-            raise TypeError(f"{type(self.model).__name__} has no decode")
+            raise Unmeasurable(NO_DECODER)
         batches = [self.model.decode(z.to(self.context.device)) for z in codes.split(BATCH)]
         return torch.cat([batch.float().cpu() for batch in batches])
 
@@ -206,7 +210,7 @@ class Subject:
         return self.train_codes.rsample(generator=self.generator("codes"))
 
     def sample_codes(self, sampler: str, count: int) -> Tensor:
-        """`count` codes from a named sampler, `[count, D]`. Raises NoSamples where it has none to offer."""
+        """`count` codes from a named sampler, `[count, D]`. Raises Unmeasurable where it has none."""
         return SAMPLERS[sampler].draw(self, count)
 
     @torch.inference_mode()
@@ -220,10 +224,14 @@ class Subject:
     def samples(self, sampler: str) -> Tensor:
         """As many decoded samples as there are test images, float32 in [0, 1]; kept after the first call.
 
-        Raises NoSamples where the sampler has none to offer.
+        Raises Unmeasurable where the model decodes nothing, or nothing finite, and where the sampler has
+        no codes to offer.
         """
+        if not self.can_decode:
+            raise Unmeasurable(NO_DECODER)
         if sampler not in self._samples:
-            self._samples[sampler] = self.decode(self.sample_codes(sampler, len(self.data.test)))
+            decoded = self.decode(self.sample_codes(sampler, len(self.data.test)))
+            self._samples[sampler] = finite(decoded, "samples hold values that are not finite")
         return self._samples[sampler]
 
     def judged_samples(self, sampler: str) -> JudgedImages:

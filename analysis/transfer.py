@@ -13,14 +13,13 @@ from torch import Tensor
 
 from latentbench.analysis.classification import ensemble
 from latentbench.analysis.intervals import binomial_se
-from latentbench.analysis.locked import locked_image
-from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import NOT_FINITE, Metric, MetricDefinition, define
+from latentbench.analysis.locked import captions_of, locked_image
+from latentbench.analysis.measurement import Measurement, analysis
+from latentbench.analysis.metric import Metric, MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.subject import Subject, to_float
-from latentbench.data.captions import CaptionedData, captioned
+from latentbench.data.captions import CaptionedData
 from latentbench.data.cells import DIGIT_CAPTIONS
 from latentbench.data.digits import digits
-from latentbench.data.errors import DataError
 from latentbench.data.images import Split
 from latentbench.models.protocols import ImageTextModel
 
@@ -50,16 +49,12 @@ RIVAL = _define(
 @analysis("transfer", [LOCKED, NATIVE, RIVAL], by_request=True)
 def transfer(subject: Subject) -> Measurement:
     """Digits of another source by the same prompts; null where the data's captions name no digits."""
-    try:
-        drawn = captioned(subject.data)
-    except DataError as error:
-        return ANALYSES["transfer"].all_missing(str(error))
+    drawn = captions_of(subject)
     if drawn.scheme is not DIGIT_CAPTIONS:
-        return ANALYSES["transfer"].all_missing(f"{drawn.scheme.name} name no digits")
+        raise Unmeasurable(f"{drawn.scheme.name} name no digits")
     images, labels = target_digits()
-    codes = subject.encode(images).mean
-    if not (codes.isfinite().all() and subject.test_codes.mean.isfinite().all()):
-        return ANALYSES["transfer"].all_missing(NOT_FINITE)
+    codes = finite(subject.encode(images).mean)
+    finite(subject.test_codes.mean)
     return Measurement(
         (
             _locked(subject, drawn, codes, labels),

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentbench.analysis.intervals import binomial_se, standard_error
-from latentbench.analysis.locked import locked_image
-from latentbench.analysis.measurement import ANALYSES, Measurement, analysis
-from latentbench.analysis.metric import NOT_FINITE, Metric, MetricDefinition, define
+from latentbench.analysis.locked import captions_of, locked_image
+from latentbench.analysis.measurement import Measurement, analysis
+from latentbench.analysis.metric import Metric, MetricDefinition, define, finite
 from latentbench.analysis.subject import Subject
-from latentbench.data.captions import CaptionedData, captioned
+from latentbench.data.captions import CaptionedData
 from latentbench.data.cells import SCHEMES
-from latentbench.data.errors import DataError
 from latentbench.models.protocols import ImageTextModel
 
 
@@ -140,12 +139,8 @@ def zero_shot(subject: Subject) -> Measurement:
     Null where the data cannot be redrawn as captioned digits or clothes. The arrays `confusion_FACTOR` are
     counts of unseen images, true value by named one.
     """
-    try:
-        drawn = captioned(subject.data)
-    except DataError as error:
-        return ANALYSES["zero_shot"].all_missing(str(error))
-    if not subject.test_codes.mean.isfinite().all():
-        return ANALYSES["zero_shot"].all_missing(NOT_FINITE)
+    drawn = captions_of(subject)
+    finite(subject.test_codes.mean)
     scores = locked_image_scores(subject, drawn)
     metrics = (*_locked_metrics(scores, drawn), _native_metric(subject, drawn))
     arrays = confusions(scores.unseen.argmax(1), scores.unseen_truth, drawn)

@@ -59,7 +59,7 @@ class Wordless:
         return self.model.encode_text(captions)
 
 
-@pytest.mark.parametrize("name", ["prompts", "transfer", "zero_shot"])
+@pytest.mark.parametrize("name", ["prompts", "transfer", "zero_shot", "controls"])
 def test_words_for_no_numbers_are_null(name, subject_of, context):
     clip = subject_of("clip", 8, epochs=1)
     assert any(metric.value is not None for metric in ANALYSES[name].measure(clip).metrics)

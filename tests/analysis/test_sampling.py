@@ -9,7 +9,8 @@ from prdc import compute_prdc
 
 from latentbench.analysis.fidelity import frechet_distance
 from latentbench.analysis.measurement import ANALYSES
-from latentbench.analysis.samplers import SAMPLERS, NoSamples
+from latentbench.analysis.metric import Unmeasurable
+from latentbench.analysis.samplers import SAMPLERS
 from latentbench.analysis.sampling import KINDS, sampling
 from latentbench.analysis.subject import DataContext, Subject
 from latentbench.data.images import ImageData, Split
@@ -87,7 +88,7 @@ def test_a_mixture_finds_ten_clusters():
     ],
 )
 def test_where_no_mixture_can_be_fitted_there_are_no_samples(points, reason):
-    with pytest.raises(NoSamples, match=reason):
+    with pytest.raises(Unmeasurable, match=reason):
         coded(points).sample_codes("gmm10", 5)
 
 
