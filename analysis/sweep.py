@@ -92,6 +92,7 @@ def _define(
     decimals: int = 3,
     tolerance: float = 0.25,
     headline: bool = False,
+    version: int = 1,
 ) -> MetricDefinition:
     return define(
         MetricDefinition(
@@ -99,6 +100,7 @@ def _define(
             unit,
             better,
             title,
+            version=version,
             heading=heading,
             decimals=decimals,
             tolerance=tolerance,
@@ -173,9 +175,10 @@ SHARE_OF_PEAK = _define(
     "share_of_peak",
     "fraction",
     "higher",
-    "Floating-point operations per second over those of the device's own large matrix product.",
+    "Floating-point operations per second over the most that the device itself reaches.",
     "of peak",
     headline=True,
+    version=2,
 )
 BYTES_RATE = _define(
     "bytes_per_second", "bytes/s", "higher", "Bytes moved, as counted, per second.", "bytes/s", decimals=0
@@ -191,9 +194,10 @@ PEAK_FLOPS = _define(
     "peak_flops_per_second",
     "FLOP/s",
     "neither",
-    "What the device reaches in a large matrix product of the row's precision.",
+    "What the device reaches in a large matrix product or convolution of the row's precision.",
     "peak",
     decimals=0,
+    version=2,
 )
 BANDWIDTH = _define(
     "bandwidth_bytes_per_second",

@@ -198,8 +198,9 @@ def footnote(records: Sequence[Record]) -> str:
     )
     commit = f"commit {record.code.commit[:8]}" if record.code.commit else f"source {record.code.source}"
     return (
-        f"{doubt}of peak, of bandwidth: over the device's own large matrix product and copy; everything in "
-        f"--format csv\nlatentbench {record.code.version}, {commit}, environment {record.environment}"
+        f"{doubt}of peak, of bandwidth: over the device's own large matrix product or convolution, and copy; "
+        f"everything in --format csv\n"
+        f"latentbench {record.code.version}, {commit}, environment {record.environment}"
     )
 
 

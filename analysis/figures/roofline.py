@@ -26,8 +26,8 @@ Spot = tuple[ModelSpec, float, float]
     title="Roofline",
     caption="Operations per second against operations per byte moved, every model at its largest batch in "
     "float32. The roof is what the device itself reaches: its bandwidth on the slope, a large matrix product "
-    "at the top; dashed where it is bf16's. The gap up to the roof is what is lost; above the slope is what "
-    "stays in a cache. Bytes are counted as if nothing did and nothing were fused.",
+    "or convolution at the top; dashed where it is bf16's. The gap up to the roof is what is lost; above the "
+    "slope is what stays in a cache. Bytes are counted as if nothing did and nothing were fused.",
 )
 def draw(models: Sequence[Pictured]) -> Figure | None:
     """A panel for each operation."""

@@ -7,7 +7,12 @@ import torch
 from torch import nn
 
 from latentbench.analysis import precision
-from latentbench.analysis.ceilings import Ceilings, measure_ceilings
+from latentbench.analysis.ceilings import (
+    Ceilings,
+    convolution_flops_per_second,
+    matmul_flops_per_second,
+    measure_ceilings,
+)
 from latentbench.analysis.memory import free_memory
 from latentbench.analysis.sweep import SWEEP_METRICS, Candidate, Patience, Place, Point, measure
 from latentbench.analysis.timing import Effort
@@ -190,6 +195,8 @@ def test_the_ceilings_are_of_this_device():
     # A processor from the last twenty years, and not one from the next.
     assert 1e8 < ceilings.flops_per_second["fp32"] < 1e14
     assert 1e8 < ceilings.bytes_per_second < 1e13
+    alone = matmul_flops_per_second(CPU, "fp32"), convolution_flops_per_second(CPU, "fp32")
+    assert ceilings.flops_per_second["fp32"] > 0.5 * max(alone)
     assert ceilings.attainable(1e9, "fp32") == ceilings.flops_per_second["fp32"]
 
 
