@@ -181,7 +181,12 @@ def wait_until(condition, *, seconds=120):
 def interrupt(running):
     """Ctrl-C, which a terminal sends to every process of the group."""
     os.killpg(running.pid, signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    try:
+        _, said = running.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        # One that goes on would take a core from whatever is run next.
+        os.killpg(running.pid, signal.SIGKILL)
+        raise
     assert running.returncode == 130
     assert "Traceback" not in said
     return said
