@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from latentbench.analysis import (  # noqa: F401  (each registers an analysis and its metrics)
+from latentbench.analysis import reconstruction  # noqa: F401
+from latentbench.analysis.core.metric import METRICS
+from latentbench.analysis.core.registry import ANALYSES
+from latentbench.analysis.generation import label_free_frechet, sample_quality  # noqa: F401
+from latentbench.analysis.latent import dead_zones, probes, umap  # noqa: F401
+from latentbench.analysis.performance import throughput  # noqa: F401
+from latentbench.analysis.performance.point import SWEEP_METRICS
+from latentbench.analysis.rate import (  # noqa: F401
     codebook,
-    controls,
-    coverage,
-    crosschecks,
-    embedding,
-    estimators,
-    importance,
+    gradient_variance,
+    importance_sampling,
+    kl_dynamics,
     likelihood,
-    probe,
-    prompts,
-    reconstruction,
-    sampling,
-    throughput,
-    training,
-    transfer,
-    zero_shot,
 )
-from latentbench.analysis.measurement import ANALYSES
-from latentbench.analysis.metric import METRICS
-from latentbench.analysis.sweep import SWEEP_METRICS
+from latentbench.analysis.zero_shot import compositional, controls, native_zero_shot, transfer  # noqa: F401
 
 __all__ = ["ANALYSES", "METRICS"]
 

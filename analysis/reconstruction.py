@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentbench.analysis.intervals import binomial_se, standard_error
-from latentbench.analysis.judge import NO_JUDGE, JudgedImages
-from latentbench.analysis.measurement import Measurement, analysis
-from latentbench.analysis.metric import Metric, MetricDefinition, define
-from latentbench.analysis.subject import NO_DECODER, Subject, to_float, to_uint8
+from latentbench.analysis.core.metric import Metric, MetricDefinition, define
+from latentbench.analysis.core.registry import Measurement, analysis
+from latentbench.analysis.core.subject import NO_DECODER, Subject, to_float, to_uint8
+from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages
+from latentbench.analysis.statistics.intervals import binomial_se, standard_error
 
 SSIM_TAPS = 11
 SSIM_SIGMA = 1.5

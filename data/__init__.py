@@ -11,21 +11,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latentbench.data.captions import CaptionedData, CaptionedImages, captioned
+    from latentbench.data.captioned.draw import CaptionedData, CaptionedImages, with_captions
     from latentbench.data.errors import DataError, LatentbenchError
     from latentbench.data.images import ImageData, Split
     from latentbench.data.loading import load
 
 # Loaded at first use: the command line imports this package and must start without torch.
 _HOMES = {
-    "CaptionedData": "captions",
-    "CaptionedImages": "captions",
+    "CaptionedData": "captioned.draw",
+    "CaptionedImages": "captioned.draw",
     "DataError": "errors",
     "ImageData": "images",
     "LatentbenchError": "errors",
     "Split": "images",
-    "captioned": "captions",
     "load": "loading",
+    "with_captions": "captioned.draw",
 }
 
 __all__ = [
@@ -35,8 +35,8 @@ __all__ = [
     "ImageData",
     "LatentbenchError",
     "Split",
-    "captioned",
     "load",
+    "with_captions",
 ]
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Imported for what they register.
-from latentbench.data import captions, digits, fashion_mnist, mnist, vision  # noqa: F401
+from latentbench.data.captioned import draw  # noqa: F401
 from latentbench.data.catalogue import DATASETS, Dataset, dataset
 from latentbench.data.errors import DataError
-from latentbench.data.folder import DEFAULT_SIZE, read_folder
 from latentbench.data.images import ImageData
-from latentbench.data.prompted import DEFAULT_SIZE as PROMPTED_SIZE
-from latentbench.data.prompted import is_prompted, read_prompted
 from latentbench.data.registry import unknown
 from latentbench.data.resizing import check_size, resized
+from latentbench.data.sources import digits, fashion_mnist, mnist, torchvision_sets  # noqa: F401
+from latentbench.data.sources.image_folder import DEFAULT_SIZE, read_folder
+from latentbench.data.sources.zero_shot_folder import DEFAULT_SIZE as PROMPTED_SIZE
+from latentbench.data.sources.zero_shot_folder import is_prompted, read_prompted
 
 __all__ = ["DATASETS", "Dataset", "Source", "dataset", "load", "parse"]
 
@@ -34,8 +35,8 @@ def load(name: str, *, size: int | None = None) -> ImageData:
 
     `size` asks for images of `size` x `size` pixels, 8 to 256; a suffix `?size=32` on the name says
     the same where there is only one string. A folder's images are scaled and cropped to 28 pixels
-    unless told otherwise (see `latentbench.data.folder` for layouts and channels), to 224 where it names
-    its classes in `classes.txt` (see `latentbench.data.prompted`); a named data set keeps its own size.
+    unless told otherwise (see `data.sources.image_folder` for layouts), to 224 where it names its
+    classes in `classes.txt` (see `data.sources.zero_shot_folder`); a named data set keeps its own size.
 
     Raises `LatentbenchError` for an unknown name, and `DataError` for a size out of range or data
     that is missing, damaged or mislabelled.

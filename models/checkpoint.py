@@ -20,11 +20,11 @@ from torch import nn
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.cache import write_atomically as write_atomically
+from latentbench.models.external.state_dicts import storable
 from latentbench.models.family import AnySpec, Family, find_family
-from latentbench.models.history import History
-from latentbench.models.recipe import Recipe
 from latentbench.models.spec import ForeignSpec
-from latentbench.models.weights import storable
+from latentbench.models.training.history import History
+from latentbench.models.training.recipe import Recipe
 
 WEIGHTS, HISTORY, CARD = "weights.safetensors", "history.safetensors", "model.json"
 

@@ -17,13 +17,13 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.registry import Registry, unknown
 from latentbench.data.validation import validated
-from latentbench.models import engine
-from latentbench.models.backbones import ImageShape
-from latentbench.models.engine import Progress, Single, Trainable, Trainee
-from latentbench.models.history import Diverged, History
-from latentbench.models.recipe import Recipe
+from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.spec import ForeignSpec, ModelSpec
-from latentbench.models.stacking import Stack
+from latentbench.models.training import engine
+from latentbench.models.training.engine import Progress, Single, Trainable, Trainee
+from latentbench.models.training.history import Diverged, History
+from latentbench.models.training.recipe import Recipe
+from latentbench.models.training.stacking import Stack
 
 ENTRY_POINTS = "latentbench.families"
 """Where an installed package names modules that register families of its own."""

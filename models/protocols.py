@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor
 
-from latentbench.models.objectives import kl_standard_normal
+from latentbench.models.training.objectives import kl_standard_normal
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,28 +15,13 @@ import torch
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models import checkpoint
-from latentbench.models.backbones import ImageShape
 from latentbench.models.cache import cache_root
 from latentbench.models.checkpoint import Card, Checkpoint
-from latentbench.models.engine import Progress
-from latentbench.models.families import (  # noqa: F401  (each registers a family)
-    ae,
-    architecture,
-    betatc,
-    clip,
-    dae,
-    fsq,
-    imported,
-    iwae,
-    matryoshka,
-    pca,
-    pretrained,
-    rae,
-    siglip,
-    vae,
-    vq,
-    wae,
-)
+from latentbench.models.external import architectures, open_clip, user_module  # noqa: F401
+from latentbench.models.families.autoencoders import ae, dae, pca, rae  # noqa: F401
+from latentbench.models.families.discrete import fsq, vq  # noqa: F401
+from latentbench.models.families.image_text import clip, matryoshka, siglip  # noqa: F401
+from latentbench.models.families.variational import betatc, iwae, vae, wae  # noqa: F401
 from latentbench.models.family import (
     FAMILIES,
     AnySpec,
@@ -46,10 +31,12 @@ from latentbench.models.family import (
     fit_stack,
     model_spec,
 )
-from latentbench.models.history import Diverged, History
-from latentbench.models.recipe import Recipe
+from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.seeds import derive
 from latentbench.models.spec import ModelSpec
+from latentbench.models.training.engine import Progress
+from latentbench.models.training.history import Diverged, History
+from latentbench.models.training.recipe import Recipe
 
 __all__ = [
     "FAMILIES",

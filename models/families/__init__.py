@@ -1,1 +1,1 @@
-"""The families of the zoo, one file each."""
+"""The families of compressors, one file for each."""

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import latentbench.data
-from latentbench.analysis.judge import load_judge
-from latentbench.analysis.subject import DataContext, Subject
+from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.features.judge import load_judge
 from latentbench.data.images import ImageData, Split
-from latentbench.models.recipe import Recipe
+from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import Training, model_spec, train_or_load
 
 TRAIN, TEST = 3000, 500

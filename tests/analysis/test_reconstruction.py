@@ -10,9 +10,9 @@ from pytorch_msssim import ms_ssim as reference_ms_ssim
 from pytorch_msssim import ssim as reference_ssim
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from latentbench.analysis.measurement import ANALYSES
+from latentbench.analysis.core.registry import ANALYSES
+from latentbench.analysis.core.subject import DataContext, Subject, to_float
 from latentbench.analysis.reconstruction import ms_ssim, mse, pictured, psnr, reconstruction, ssim
-from latentbench.analysis.subject import DataContext, Subject, to_float
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
 

@@ -3,9 +3,9 @@
 import pytest
 
 from latentbench.analysis.catalogue import METRICS
-from latentbench.bench.environment import Code
-from latentbench.bench.record import DataReference, Record, Seconds
-from latentbench.models.recipe import Recipe
+from latentbench.bench.store.environment import Code
+from latentbench.bench.store.record import DataReference, Record, Seconds
+from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
 
 CODE = Code(version="0.1.0", commit="0" * 40, dirty=False, source="abc")

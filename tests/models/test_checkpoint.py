@@ -8,7 +8,7 @@ import torch
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.models import checkpoint, zoo
-from latentbench.models.recipe import Recipe
+from latentbench.models.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=32)
 

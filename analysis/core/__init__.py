@@ -1,0 +1,1 @@
+"""Metrics, the registry of analyses, and the subject that an analysis measures."""

@@ -1,0 +1,86 @@
+"""A metric: its definition, declared once beside its formula, and its measured value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from latentbench.data.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Better = Literal["higher", "lower", "neither"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured number. `value` is None exactly where `reason` says why.
+
+    `se` is the standard error of `value`, None where there is no honest one; `n` the number of
+    images, samples or repetitions behind it.
+    """
+
+    name: str
+    version: int
+    value: float | None
+    se: float | None
+    n: int | None
+    unit: str
+    better: Better
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class MetricDefinition:
+    """What a metric means. A changed meaning bumps `version`; two versions are never compared."""
+
+    name: str
+    unit: str
+    better: Better
+    title: str
+    """What a person reads in a table's legend: one short sentence."""
+    version: int = 1
+    heading: str = ""
+    """Short column heading; the name where empty."""
+    tolerance: float = 0.01
+    """Relative difference below which two runs of the same seed count as the same."""
+    headline: bool = False
+    """Shown in the terminal's table; the others are in the CSV, the Markdown and the report."""
+    decimals: int = 3
+
+    def measured(self, value: float, *, se: float | None = None, n: int | None = None) -> Metric:
+        """The metric with a value; a value or error that is not finite becomes null with a reason."""
+        if not math.isfinite(value):
+            return self.missing(f"not finite ({value})", n=n)
+        if se is not None and not math.isfinite(se):
+            se = None
+        return Metric(self.name, self.version, float(value), se, n, self.unit, self.better)
+
+    def missing(self, reason: str, *, n: int | None = None) -> Metric:
+        """The metric as null, with the reason."""
+        return Metric(self.name, self.version, None, None, n, self.unit, self.better, reason)
+
+
+class Unmeasurable(ValueError):
+    """There is nothing to measure; the message is the reason, as a metric gives it."""
+
+
+NOT_FINITE = "codes hold values that are not finite"
+"""The reason of a metric where an encoder gives no numbers."""
+
+
+def finite(codes: Tensor, reason: str = NOT_FINITE) -> Tensor:
+    """The same codes. Raises Unmeasurable for values that are not finite: of those anything can be made."""
+    if not codes.isfinite().all():
+        raise Unmeasurable(reason)
+    return codes
+
+
+METRICS: Registry[MetricDefinition] = Registry("metric")
+
+
+def define(definition: MetricDefinition) -> MetricDefinition:
+    """Register a metric's definition and return it."""
+    return METRICS.register(definition.name)(definition)

@@ -1,0 +1,68 @@
+"""What an analysis receives (a Subject), what it returns (a Measurement), and where it is registered."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable
+from latentbench.analysis.core.subject import Subject
+from latentbench.data.registry import Registry
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The metrics of one analysis, and small arrays that the pictures are drawn from."""
+
+    metrics: tuple[Metric, ...]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    examples: dict[str, np.ndarray] = field(default_factory=dict)
+    """By metric, the value for each of its n test images, `[n]`: bool where it is hit or miss, else float.
+
+    Two models are compared image by image from these; a metric that is not a mean over images has none.
+    """
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A named set of measurements: `measure(subject)` gives every metric in `metrics`, in order."""
+
+    name: str
+    metrics: tuple[MetricDefinition, ...]
+    measure: Callable[[Subject], Measurement]
+    exclusive: bool = False
+    """Whether it needs the machine to itself, as a timing does."""
+    by_request: bool = False
+    """Whether it takes minutes: a suite runs it only where it names it."""
+
+    def all_missing(self, reason: str) -> Measurement:
+        """Every metric as null for one reason."""
+        return Measurement(tuple(metric.missing(reason) for metric in self.metrics))
+
+
+ANALYSES: Registry[Analysis] = Registry("analysis")
+
+
+def analysis(
+    name: str, metrics: Sequence[MetricDefinition], *, exclusive: bool = False, by_request: bool = False
+) -> Callable[[Callable[[Subject], Measurement]], Callable[[Subject], Measurement]]:
+    """Register the decorated function as the analysis `name`, which measures `metrics`.
+
+    Where it raises Unmeasurable, all of them are null for that reason.
+    """
+
+    def decorator(measure: Callable[[Subject], Measurement]) -> Callable[[Subject], Measurement]:
+        @functools.wraps(measure)
+        def measure_or_say_why_not(subject: Subject) -> Measurement:
+            try:
+                return measure(subject)
+            except Unmeasurable as reason:
+                return ANALYSES[name].all_missing(str(reason))
+
+        ANALYSES.register(name)(Analysis(name, tuple(metrics), measure_or_say_why_not, exclusive, by_request))
+        return measure_or_say_why_not
+
+    return decorator

@@ -1,0 +1,249 @@
+"""The subject of an analysis: one trained model on one data set, its codes and images computed once.
+
+Every property is computed at first use and kept, so no analysis encodes the same images twice and
+none trains a zoo model. A model without `encode`/`decode` says so through `can_decode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Generator, Tensor
+
+from latentbench.analysis.core.metric import Unmeasurable, finite
+from latentbench.analysis.features.judge import NO_JUDGE, Judge, JudgedImages
+from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.generation.generative_metrics import DENSITY_K, Cubes
+from latentbench.analysis.statistics.moments import Moments
+from latentbench.analysis.statistics.neighbours import nearest
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.images import ImageData
+from latentbench.models.protocols import Autoencoder, DiscreteAutoencoder, ImageTextModel, Posterior
+from latentbench.models.seeds import generator
+from latentbench.models.training.history import History
+
+BATCH = 1000
+BATCH_VALUES = 10_000_000
+"""Pixels in a batch, where a thousand large images would be too much."""
+TRAIN_CODES = 30_000
+"""Train images whose codes describe the latent space: as many as any analysis looks at, and no more."""
+
+NO_DECODER = "no decoder"
+"""The reason a metric of decoded images gives for a model that cannot decode."""
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images 0–255 to float32 in [0, 1]."""
+    return images.float() / 255
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float images in [0, 1] to the nearest uint8 0–255."""
+    return (images * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+@dataclass(eq=False)
+class DataContext:
+    """What every model on one data set shares: the data, its judge, and the judged originals."""
+
+    data: ImageData
+    judge: Judge | None
+    """None where the data have no labels to train one on; what a judge sees is then not to be had."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def view(self, images: Tensor) -> JudgedImages:
+        """The judge's view of float images in [0, 1]. Raises LatentbenchError where there is no judge."""
+        if self.judge is None:
+            raise LatentbenchError(NO_JUDGE)
+        return self.judge.view(images, device=self.device)
+
+    @cached_property
+    def test(self) -> JudgedImages:
+        """The judge's view of the test images."""
+        return self.view(to_float(self.data.test.images))
+
+    @cached_property
+    def train(self) -> JudgedImages:
+        """The judge's view of as many train images as there are test images: the floor of a set distance."""
+        count = len(self.data.test)
+        return self.view(to_float(self.data.train.images[:count]))
+
+    @cached_property
+    def test_distances(self) -> Tensor:
+        """Distances of every test image to its five nearest others in judge features, float64 `[N, 5]`."""
+        return _distances_within(self.test, DENSITY_K)
+
+    @cached_property
+    def train_distances(self) -> Tensor:
+        """The distance of every image of `train` to its nearest other in judge features, float64 `[N, 1]`."""
+        return _distances_within(self.train, 1)
+
+    @cached_property
+    def test_moments(self) -> Moments:
+        """Mean and covariance of the test images' features."""
+        return Moments.of(self.test.features)
+
+    @cached_property
+    def test_cubes(self) -> Cubes:
+        """The test images' features as the kernel distance sees them."""
+        return Cubes.of(self.test.features)
+
+    @cached_property
+    def train_moments(self) -> Moments:
+        """As `test_moments`, of `train`."""
+        return Moments.of(self.train.features)
+
+    @cached_property
+    def train_cubes(self) -> Cubes:
+        """As `test_cubes`, of `train`."""
+        return Cubes.of(self.train.features)
+
+
+def _distances_within(images: JudgedImages, k: int) -> Tensor:
+    features = images.features.double()
+    return nearest(features, features, k, exclude_self=True)[0]
+
+
+@dataclass(eq=False)
+class Subject:
+    """A model to be measured. `seed` drives every draw made while measuring."""
+
+    model: Autoencoder | ImageTextModel
+    context: DataContext
+    seed: int
+    train_step: Callable[[Tensor], None] | None = None
+    """One step of training on a batch of uint8 images, for throughput; None where there is none."""
+    history: History = field(default_factory=History)
+    """What the model's training went through; empty for a closed form, and for a model brought along."""
+
+    @property
+    def data(self) -> ImageData:
+        """The data set."""
+        return self.context.data
+
+    @property
+    def can_decode(self) -> bool:
+        """Whether codes can be turned back into images."""
+        return isinstance(self.model, Autoencoder)
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether q(z | x) has a spread."""
+        return self.test_codes.log_var is not None
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the code is a choice from finitely many values."""
+        return isinstance(self.model, DiscreteAutoencoder)
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether codes are meant to follow N(0, I): stochastic ones, and those of a `normal_prior` model."""
+        return self.is_stochastic or bool(getattr(self.model, "normal_prior", False))
+
+    def generator(self, purpose: str) -> Generator:
+        """CPU generator of this subject's seed for one purpose; the same for every model."""
+        return generator(self.seed, "measure", purpose)
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Posterior:
+        """uint8 images `[N, C, H, W]` to q(z | x), on the CPU, in batches."""
+        size = max(1, min(BATCH, BATCH_VALUES // images[0].numel()))
+        posteriors = [self._encode(to_float(batch).to(self.context.device)) for batch in images.split(size)]
+        mean = torch.cat([posterior.mean.float().cpu() for posterior in posteriors])
+        log_vars = [p.log_var.float().cpu() for p in posteriors if p.log_var is not None]
+        return Posterior(mean, torch.cat(log_vars) if log_vars else None)
+
+    def _encode(self, x: Tensor) -> Posterior:
+        if isinstance(self.model, Autoencoder):
+            return self.model.encode(x)
+        return Posterior(self.model.encode_image(x))
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes `[N, D]` to float images in [0, 1] `[N, C, H, W]`, on the CPU, in batches.
+
+        Raises Unmeasurable for a model without a decoder.
+        """
+        if not isinstance(self.model, Autoencoder):
+            raise Unmeasurable(NO_DECODER)
+        batches = [self.model.decode(z.to(self.context.device)) for z in codes.split(BATCH)]
+        return torch.cat([batch.float().cpu() for batch in batches])
+
+    @torch.inference_mode()
+    def indices(self, codes: Tensor) -> Tensor:
+        """Discrete codes `[N, D]` to the value of each position, int64 `[N, P]`, on the CPU, in batches."""
+        model = self._discrete_model()
+        return torch.cat([model.indices(z.to(self.context.device)).cpu() for z in codes.split(BATCH)])
+
+    def _discrete_model(self) -> DiscreteAutoencoder:
+        if not isinstance(self.model, DiscreteAutoencoder):
+            raise TypeError(f"{type(self.model).__name__} has no discrete code")
+        return self.model
+
+    @cached_property
+    def train_codes(self) -> Posterior:
+        """q(z | x) of the first 30,000 train images, or of all where there are fewer."""
+        return self.encode(self.data.train.images[:TRAIN_CODES])
+
+    @cached_property
+    def test_codes(self) -> Posterior:
+        """q(z | x) of all test images."""
+        return self.encode(self.data.test.images)
+
+    @cached_property
+    def reconstructions(self) -> Tensor:
+        """decode(E[z | x]) of all test images: float32 in [0, 1], `[N, C, H, W]`."""
+        return self.decode(self.test_codes.mean)
+
+    @cached_property
+    def judged_reconstructions(self) -> JudgedImages:
+        """The judge's view of the reconstructions."""
+        return self.context.view(self.reconstructions)
+
+    @cached_property
+    def code_samples(self) -> Tensor:
+        """One draw z ~ q(z | x) per train image, `[N, D]`; the code itself for a point posterior."""
+        return self.train_codes.rsample(generator=self.generator("codes"))
+
+    def sample_codes(self, sampler: str, count: int) -> Tensor:
+        """`count` codes from a named sampler, `[count, D]`. Raises Unmeasurable where it has none."""
+        return SAMPLERS[sampler].draw(self, count)
+
+    @torch.inference_mode()
+    def uniform_codes(self, count: int) -> Tensor:
+        """`count` discrete codes, every position uniform over its values, `[count, D]`."""
+        model, draws = self._discrete_model(), self.generator("sample prior")
+        positions = [torch.randint(size, (count,), generator=draws) for size in model.code_sizes]
+        indices = torch.stack(positions, dim=1).to(self.context.device)
+        return torch.cat([model.codes(batch).float().cpu() for batch in indices.split(BATCH)])
+
+    def samples(self, sampler: str) -> Tensor:
+        """As many decoded samples as there are test images, float32 in [0, 1]; kept after the first call.
+
+        Raises Unmeasurable where the model decodes nothing, or nothing finite, and where the sampler has
+        no codes to offer.
+        """
+        if not self.can_decode:
+            raise Unmeasurable(NO_DECODER)
+        if sampler not in self._samples:
+            decoded = self.decode(self.sample_codes(sampler, len(self.data.test)))
+            self._samples[sampler] = finite(decoded, "samples hold values that are not finite")
+        return self._samples[sampler]
+
+    def judged_samples(self, sampler: str) -> JudgedImages:
+        """The judge's view of `samples(sampler)`; kept after the first call."""
+        if sampler not in self._judged_samples:
+            self._judged_samples[sampler] = self.context.view(self.samples(sampler))
+        return self._judged_samples[sampler]
+
+    @cached_property
+    def _samples(self) -> dict[str, Tensor]:
+        return {}
+
+    @cached_property
+    def _judged_samples(self) -> dict[str, JudgedImages]:
+        return {}

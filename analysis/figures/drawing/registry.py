@@ -1,0 +1,62 @@
+"""What a picture is drawn from, and where pictures are registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import matplotlib.figure
+import numpy as np
+
+from latentbench.analysis.core.metric import Metric
+from latentbench.analysis.performance.point import Point
+from latentbench.data.registry import Registry
+from latentbench.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Pictured:
+    """One model, trained from one seed, as a picture sees it.
+
+    `arrays` go by analysis and name, such as `reconstruction/originals`. Models that share a `label`
+    are the same model from different seeds.
+    """
+
+    label: str
+    spec: ModelSpec
+    seed: int
+    metrics: dict[str, Metric]
+    arrays: dict[str, np.ndarray]
+    point: Point | None = None
+    """Where in a sweep it was timed; None outside of one."""
+
+    def value(self, metric: str) -> float | None:
+        """A metric's value; None where it is null or was not measured."""
+        return self.metrics[metric].value if metric in self.metrics else None
+
+
+Draw = Callable[[Sequence[Pictured]], matplotlib.figure.Figure | None]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A kind of picture. `draw` returns None where the models offer nothing to draw."""
+
+    name: str
+    title: str
+    caption: str
+    """What is seen, and how to read it."""
+    draw: Draw
+
+
+FIGURES: Registry[Figure] = Registry("figure")
+
+
+def figure(name: str, *, title: str, caption: str) -> Callable[[Draw], Draw]:
+    """Register the decorated function as the figure `name`."""
+
+    def decorator(draw: Draw) -> Draw:
+        FIGURES.register(name)(Figure(name, title, caption, draw))
+        return draw
+
+    return decorator

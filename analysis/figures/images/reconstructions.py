@@ -1,0 +1,47 @@
+"""What is left of an image after the bottleneck: originals above, every model's version of them below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from latentbench.analysis.figures.drawing import style
+from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.seeds import lowest_seeds
+from latentbench.analysis.figures.drawing.tiles import GAP, show, tile
+
+ORIGINALS, RECONSTRUCTIONS = "reconstruction/originals", "reconstruction/reconstructions"
+ROW_INCHES = 0.62
+
+
+@figure(
+    "reconstructions",
+    title="Reconstructions",
+    caption="Test images in the top row, and what each model makes of them after its bottleneck. "
+    "Read down a column: what a bottleneck cannot hold is blurred, or becomes something else. "
+    "MSE is the mean squared error over the whole test set, pixels in [0, 1].",
+)
+def draw(models: Sequence[Pictured]) -> Figure | None:
+    """A row a model, labelled with its error."""
+    shown = lowest_seeds(models, ORIGINALS, RECONSTRUCTIONS)
+    if not shown:
+        return None
+    rows = [shown[0].arrays[ORIGINALS], *(model.arrays[RECONSTRUCTIONS] for model in shown)]
+    count, _, height, width = rows[0].shape
+    picture = Figure(
+        figsize=(2.1 + ROW_INCHES * count * width / height, 0.2 + ROW_INCHES * len(rows)),
+        layout="constrained",
+    )
+    axes = picture.subplots()
+    show(axes, tile(np.concatenate(rows), columns=count))
+    centres = [GAP + height / 2 + row * (height + GAP) for row in range(len(rows))]
+    axes.set_yticks(centres, ["originals", *map(_label, shown)])
+    axes.tick_params(length=0, labelsize=style.NORMAL)
+    return picture
+
+
+def _label(model: Pictured) -> str:
+    mse = model.value("mse")
+    return model.label if mse is None else f"{model.label}\nMSE {mse:.4f}"

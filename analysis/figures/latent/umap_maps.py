@@ -1,0 +1,56 @@
+"""The latent spaces in the plane, each with a stamp that says how far to trust its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from latentbench.analysis.figures.drawing import style
+from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.scatter import scatter_classes
+from latentbench.analysis.figures.drawing.seeds import lowest_seeds
+
+EMBEDDING, LABELS = "embedding/embedding", "embedding/labels"
+DRAWS = {"embedding/prior": "prior", "embedding/moment": "moment Gaussian"}
+
+
+@figure(
+    "umap",
+    title="Latent spaces by UMAP",
+    caption="Codes of test images, coloured by class, and draws of the density one would sample from, "
+    "black: the prior N(0, I) of a model that has one, else the Gaussian of the codes' moments. Both are "
+    "put in the plane by UMAP together. Black by itself is where samples come from that no image is like. "
+    "Distances and sizes of islands mean nothing. The stamp says how far neighbours can be trusted: "
+    "trustworthiness is 1 where no neighbours in the picture are strangers, k-NN overlap the share of near "
+    "codes that stay near.",
+)
+def draw(models: Sequence[Pictured]) -> Figure | None:
+    """A panel a model."""
+    shown = lowest_seeds(models, EMBEDDING)
+    if not shown:
+        return None
+    picture, grid = style.panels(len(shown), columns=4, width=2.7, height=3.15)
+    for axes, model in zip(grid, shown, strict=True):
+        _panel(axes, model)
+    return picture
+
+
+def _panel(axes: Axes, model: Pictured) -> None:
+    points = model.arrays[EMBEDDING]
+    labels = model.arrays.get(LABELS, np.zeros(len(points), np.uint16))
+    drawn = next((name for name in DRAWS if name in model.arrays), None)
+    if drawn is not None:
+        x, y = model.arrays[drawn].T
+        axes.scatter(x, y, c=style.INK, s=3, alpha=0.55, linewidths=0, zorder=0)
+    scatter_classes(axes, points, labels)
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(model.label + ("" if drawn is None else f"\nblack: {DRAWS[drawn]}"))
+    axes.set_xlabel(_stamp(model), fontsize=style.SMALL, color=style.FAINT)
+
+
+def _stamp(model: Pictured) -> str:
+    stamps = {"trust": model.value("umap_trustworthiness"), "k-NN overlap": model.value("umap_knn_overlap")}
+    return ", ".join(f"{name} {value:.2f}" for name, value in stamps.items() if value is not None)

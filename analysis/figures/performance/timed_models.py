@@ -1,0 +1,45 @@
+"""Rows of a sweep as lines: one model doing one thing, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import seaborn as sns
+
+from latentbench.analysis.figures.drawing import style
+from latentbench.analysis.figures.drawing.registry import Pictured
+from latentbench.models.external.architectures import ArchitectureSpec
+from latentbench.models.spec import ModelSpec
+
+PLAIN_WAYS = ("fp32", "bf16")
+"""Without another layout or compilation, which would hide each other in a picture."""
+MARKERS = "oPsXv^p<d>H"
+
+
+def by_model_and_operation(models: Sequence[Pictured]) -> dict[tuple[ModelSpec, str, str], list[Pictured]]:
+    """Timed rows under model, operation and way, smallest batch first; rows without a number are left out."""
+    groups: dict[tuple[ModelSpec, str, str], list[Pictured]] = {}
+    for model in models:
+        point = model.point
+        if point is not None and point.way in PLAIN_WAYS and model.value("examples_per_second"):
+            groups.setdefault((model.spec, point.operation, point.way), []).append(model)
+    return {
+        key: sorted(group, key=lambda model: model.point.batch if model.point else 0)
+        for key, group in groups.items()
+    }
+
+
+def looks(specs: Sequence[ModelSpec]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each model, by label.
+
+    The zoo has its own, told apart by the marker where a family is there more than once; architectures
+    have a colour each.
+    """
+    deployed = list(dict.fromkeys(spec.label for spec in specs if isinstance(spec, ArchitectureSpec)))
+    colours = dict(zip(deployed, sns.husl_palette(max(len(deployed), 1), l=0.5).as_hex(), strict=False))
+    look: dict[str, tuple[str, str]] = {}
+    for spec in specs:
+        colour, markers = colours.get(spec.label, style.colour(spec)), [style.marker(spec), *MARKERS]
+        free = [marker for marker in markers if (colour, marker) not in look.values()]
+        look.setdefault(spec.label, (colour, free[0] if free else markers[0]))
+    return look

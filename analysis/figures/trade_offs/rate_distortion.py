@@ -1,0 +1,73 @@
+"""What a nat buys: reconstruction error against rate, along β."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from latentbench.analysis.figures.drawing import style
+from latentbench.analysis.figures.drawing.lines import Point, draw_line, points
+from latentbench.analysis.figures.drawing.naming import name_points
+from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.seeds import by_model
+from latentbench.models.spec import ModelSpec
+
+
+@figure(
+    "rate_distortion",
+    title="Rate and distortion",
+    caption="Reconstruction error against rate, a curve for each width, each point named by its β. Down and "
+    "to the left is better: less error for fewer nats. A panel for each likelihood, since rates under "
+    "different likelihoods do not compare; deterministic codes have no rate and are not here.",
+)
+def draw(models: Sequence[Pictured]) -> Figure | None:
+    """A panel for each likelihood."""
+    likelihoods: dict[str, list[Point]] = {}
+    for point in points(by_model(models), "kl", "mse"):
+        likelihoods.setdefault(_likelihood(point[0]), []).append(point)
+    if not likelihoods:
+        return None
+    picture, grid = style.panels(len(likelihoods), columns=2, width=6.2, height=4.4)
+    for axes, (name, panel) in zip(grid, likelihoods.items(), strict=True):
+        _panel(axes, panel)
+        axes.set_title(name)
+    # Once every panel has its final size: naming looks for room.
+    for axes, panel in zip(grid, likelihoods.values(), strict=True):
+        name_points(
+            axes,
+            [(rate.value, error.value) for _, rate, error in panel],
+            [_beta(spec) for spec, _, _ in panel],
+            [style.INK] * len(panel),
+        )
+    return picture
+
+
+def _likelihood(spec: ModelSpec) -> str:
+    likelihood, sigma = spec.setting("likelihood"), spec.setting("sigma")
+    if isinstance(sigma, str):
+        return f"Gaussian likelihood, {sigma} σ"
+    if sigma is not None:
+        return f"Gaussian likelihood, σ² = {sigma**2:.3g}"
+    return f"{likelihood.capitalize()} likelihood" if likelihood else "Squared error"
+
+
+def _beta(spec: ModelSpec) -> str:
+    beta = spec.setting("beta")
+    return "" if beta is None else f"β={beta:g}"
+
+
+def _panel(axes: Axes, panel: Sequence[Point]) -> None:
+    curves: dict[str, list[Point]] = {}
+    for point in sorted(panel, key=lambda point: (point[0].latent_dim, point[0].setting("beta") or 0)):
+        curves.setdefault(point[0].model_copy(update={"beta": None}).label, []).append(point)
+    for (name, curve), colour in zip(
+        curves.items(), style.width_colours(panel[0][0], len(curves)), strict=True
+    ):
+        draw_line(axes, curve, label=name, colour=colour)
+    axes.set(xlabel="rate: KL (nats per image)", ylabel="distortion: MSE (pixels in [0, 1])")
+    axes.margins(0.12)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    style.legend_beside(axes)

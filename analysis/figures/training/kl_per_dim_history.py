@@ -1,0 +1,83 @@
+"""Which dimensions of the code wake up when, while a model learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from latentbench.analysis.figures.drawing import style
+from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.seeds import lowest_seeds
+from latentbench.analysis.rate.kl_dynamics import last_steps
+
+KL, KL_PER_DIM = "history/kl", "history/kl_per_dim"
+SHOWN = 6
+COLUMNS = 2
+DARKEST = 0.999
+"""Share of the values that the colours tell apart; a spike of one batch takes the last colour."""
+
+
+@figure(
+    "kl_per_dim_history",
+    title="Dimensions waking up",
+    caption="KL to the prior of every dimension of the code over training, one row a dimension, the one that "
+    "carries the most in the end at the top. All models share one scale of colours, which spreads the small "
+    "values, and steps are on a logarithmic axis. A row turns dark when the decoder learns to use its "
+    "dimension; a row that pales again, or stays pale, has collapsed to the prior. The widest models are "
+    "shown, at most six.",
+)
+def draw(models: Sequence[Pictured]) -> Figure | None:
+    """A panel a model whose history has a KL per dimension."""
+    shown = widest(lowest_seeds(models, KL, KL_PER_DIM))
+    if not shown:
+        return None
+    picture, grid = style.panels(len(shown), columns=COLUMNS, width=4.6, height=3.0)
+    everything = np.concatenate([_finite(model).ravel() for model in shown])
+    scale = PowerNorm(0.5, 0, float(np.quantile(everything, DARKEST)) or 1)
+    for axes, model in zip(grid, shown, strict=True):
+        mesh = _panel(axes, model, scale)
+    bar = picture.colorbar(mesh, ax=grid, label="KL (nats)", location="bottom", extend="max", aspect=40)
+    bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=8))
+    return picture
+
+
+def widest(models: Sequence[Pictured]) -> list[Pictured]:
+    """At most six models, those with the most dimensions, in the order given."""
+    chosen = sorted(models, key=lambda model: -model.spec.latent_dim)[:SHOWN]
+    return [model for model in models if model in chosen]
+
+
+def _finite(model: Pictured) -> NDArray[np.float64]:
+    """KL by row of the history and dimension, `[rows, D]`; float16 may have overflowed."""
+    rows = model.arrays[KL_PER_DIM].astype(np.float64)
+    return np.nan_to_num(rows, nan=0.0, posinf=float(np.finfo(np.float16).max))
+
+
+def _panel(axes: Axes, model: Pictured, scale: Normalize) -> QuadMesh:
+    rows, steps = _finite(model), len(model.arrays[KL])
+    order = np.argsort(-last_steps(rows).mean(0), kind="stable")
+    # Not `steps_per_row` of these steps: a training that diverged was meant to have more.
+    per_row = -(-steps // len(rows))
+    edges = np.append(1 + per_row * np.arange(len(rows)), steps + 1)
+    dimensions = np.arange(rows.shape[1] + 1) + 0.5
+    mesh = axes.pcolormesh(edges, dimensions, rows[:, order].T, cmap=_colours(), norm=scale, rasterized=True)
+    axes.set_xscale("log")
+    style.plain_numbers(axes.xaxis)
+    axes.set(xlabel="training step", ylabel="dimension, by final KL", xlim=(1, steps + 1))
+    axes.set_ylim(rows.shape[1] + 0.5, 0.5)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    axes.grid(False, which="both")
+    axes.set_title(model.label)
+    return mesh
+
+
+def _colours() -> Colormap:
+    base = style.FAMILY_COLOURS["vae"]
+    return LinearSegmentedColormap.from_list("depth", ["white", base, "#00121f"])

@@ -1,0 +1,1 @@
+"""Figures of zero-shot classification."""

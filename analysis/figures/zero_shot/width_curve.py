@@ -1,0 +1,55 @@
+"""A bottleneck for a model that nobody retrains: its embedding, cut to fewer dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from latentbench.analysis.figures.drawing import style
+from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.seeds import lowest_seeds
+
+WIDTHS, TRUNCATED, PCA = "prompts/curve_widths", "prompts/curve_truncated", "prompts/curve_pca"
+CUTS = {TRUNCATED: "the first dimensions", PCA: "the leading principal axes"}
+LARGEST = 6
+"""Models shown at most, the widest ones."""
+
+
+@figure(
+    "width_curve",
+    title="Accuracy of a cut embedding",
+    caption="Accuracy of the model's own text encoder where images and texts keep fewer dimensions: the "
+    "first ones as they are, or those along which images vary the most. Each is made unit again. A nested "
+    "(Matryoshka) model is trained to keep what matters first.",
+)
+def draw(models: Sequence[Pictured]) -> Figure | None:
+    """A panel a way of cutting, a line a model."""
+    shown = sorted(lowest_seeds(models, WIDTHS, TRUNCATED, PCA), key=lambda model: -model.spec.latent_dim)
+    shown = shown[:LARGEST]
+    if not shown:
+        return None
+    picture, grid = style.panels(2, columns=2, width=4.8, height=3.8)
+    for axes, (name, title) in zip(grid, CUTS.items(), strict=True):
+        for model, colour in zip(shown, style.colours_by_width([m.spec for m in shown]), strict=True):
+            _line(axes, model, name, colour)
+        axes.set_title(title)
+        style.width_axis(axes, sorted({int(width) for model in shown for width in model.arrays[WIDTHS]}))
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.set(xlabel="dimensions kept", ylabel="accuracy")
+    style.legend_beside(grid[-1])
+    return picture
+
+
+def _line(axes: Axes, model: Pictured, name: str, colour: str) -> None:
+    axes.plot(
+        model.arrays[WIDTHS],
+        model.arrays[name],
+        color=colour,
+        marker=style.marker(model.spec),
+        markeredgecolor="white",
+        markersize=8,
+        label=model.label,
+    )

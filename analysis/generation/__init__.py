@@ -1,0 +1,1 @@
+"""Sampling: where codes come from, and how good their decoded images are."""

@@ -1,0 +1,125 @@
+"""Where codes that are decoded into new images come from: the prior, densities fitted to the codes, the data.
+
+A model that cannot generate from one density may from another (Ghosh et al. 2020, arXiv:1903.12436): every
+measure of samples is one of a model and a sampler.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from latentbench.analysis.core.metric import Unmeasurable, finite
+from latentbench.analysis.statistics.moments import Whitening, moment_matched
+from latentbench.data.registry import Registry
+from latentbench.models.seeds import derive
+
+if TYPE_CHECKING:
+    from latentbench.analysis.core.subject import Subject
+
+COMPONENTS = 10
+FITTED = 10_000
+"""Codes that a mixture is fitted to."""
+FEWEST = 10 * COMPONENTS
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A named source of codes. `draw(subject, count)` gives `[count, D]`, independent of each other, or
+    raises Unmeasurable."""
+
+    name: str
+    title: str
+    """What its decoded draws are, as in "the Fréchet distance of …"."""
+    draw: Callable[[Subject, int], Tensor]
+    of_data: bool = False
+    """Whether codes are of images: an upper reference, no way to make up new ones."""
+
+
+SAMPLERS: Registry[Sampler] = Registry("sampler")
+
+Draw = Callable[["Subject", int], Tensor]
+
+
+def sampler(name: str, *, title: str, of_data: bool = False) -> Callable[[Draw], Draw]:
+    """Register the decorated function as the sampler `name`."""
+
+    def decorator(draw: Draw) -> Draw:
+        SAMPLERS.register(name)(Sampler(name, title, draw, of_data))
+        return draw
+
+    return decorator
+
+
+@sampler("prior", title="samples of the prior (N(0, I), or uniform over discrete codes)")
+def prior(subject: Subject, count: int) -> Tensor:
+    """Draws of N(0, I), whether or not codes were ever asked to follow it; uniform ones of discrete codes."""
+    if subject.is_discrete:
+        return subject.uniform_codes(count)
+    return _noise(subject, "prior", count)
+
+
+@sampler("moment", title="samples of the Gaussian with the codes' mean and covariance")
+def moment(subject: Subject, count: int) -> Tensor:
+    """Draws of the Gaussian that the codes' first two moments give."""
+    return moment_matched(finite(subject.code_samples), _noise(subject, "moment", count))
+
+
+@sampler("gmm10", title="samples of a mixture of ten Gaussians fitted to the codes")
+def gmm10(subject: Subject, count: int) -> Tensor:
+    """Draws of a mixture with full covariances: the ex-post density of Ghosh et al. 2020."""
+    codes = finite(subject.code_samples[:FITTED])
+    if len(codes) < FEWEST:
+        raise Unmeasurable(f"fewer than {FEWEST} codes to fit a mixture to")
+    whitening = Whitening.of(codes)
+    if not whitening.forward.numel():
+        raise Unmeasurable("the codes are all the same")
+    weights, means, factors = fit_mixture(whitening(codes), seed=derive(subject.seed, "mixture"))
+    draws = subject.generator("sample gmm10")
+    chosen = torch.multinomial(weights, count, replacement=True, generator=draws)
+    noise = torch.randn(count, means.shape[1], generator=draws, dtype=torch.float64)
+    white = means[chosen] + torch.einsum("nij,nj->ni", factors[chosen], noise)
+    return whitening.undo(white).to(codes.dtype)
+
+
+@sampler("posterior", title="posterior samples of train images", of_data=True)
+def posterior(subject: Subject, count: int) -> Tensor:
+    """Codes of train images, one draw of q(z | x) each: what a perfect density of codes would give.
+
+    Fewer than `count` where there are fewer images.
+    """
+    return subject.code_samples[:count]
+
+
+def fit_mixture(points: Tensor, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Fit `COMPONENTS` Gaussians with full covariances to white points `[N, D]`.
+
+    Returns weights `[K]`, means `[K, D]` and factors L of the covariances L Lᵀ `[K, D, D]`, all float64.
+    """
+    # Imported here: it takes a while, and most of what draws samples does without it.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
+
+    mixture = GaussianMixture(COMPONENTS, init_params="k-means++", reg_covar=1e-6, random_state=seed % 2**32)
+    # As many threads as torch was given: on matrices this small more only get in each other's way.
+    with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
+        # Stopped early, it is a density all the same.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixture.fit(points.double().numpy())
+    covariances = torch.from_numpy(mixture.covariances_)
+    return (
+        torch.from_numpy(mixture.weights_),
+        torch.from_numpy(mixture.means_),
+        torch.linalg.cholesky(covariances),
+    )
+
+
+def _noise(subject: Subject, name: str, count: int) -> Tensor:
+    generator = subject.generator(f"sample {name}")
+    return torch.randn(count, subject.code_samples.shape[1], generator=generator)

@@ -1,0 +1,164 @@
+"""Does the order of models by their samples hang on the judge? The Fréchet distance in two other spaces.
+
+Neither was trained on labels: the images' own principal components, and an untrained network of the judge's
+shape (precedent for the latter: Naeem et al. 2020, arXiv:2002.09797). A distance's size means nothing across
+spaces; what can be compared is the order of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from latentbench.analysis.core.metric import Metric, MetricDefinition, define
+from latentbench.analysis.core.registry import Measurement, analysis
+from latentbench.analysis.core.subject import DataContext, Subject, to_float
+from latentbench.analysis.features.judge import FEATURES, JudgeNetwork
+from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.generation.generative_metrics import frechet_between
+from latentbench.analysis.generation.sample_quality import BLOCKS, why_unusable
+from latentbench.analysis.statistics.intervals import jackknife_error
+from latentbench.analysis.statistics.moments import Moments
+from latentbench.data.images import ImageData
+from latentbench.models.seeds import derive
+
+BATCH = 1000
+SETTLING = 1000
+"""Train images whose activations the untrained network's normalisation is fitted to."""
+SEED = 0
+"""Of the untrained network: the same one for every model and data set of one shape."""
+
+Features = Callable[[Tensor], Tensor]
+"""Images in [0, 1] `[N, C, H, W]` to float64 `[N, D]`."""
+
+
+def principal_components(images: Tensor, count: int = FEATURES) -> Features:
+    """Projection on the first `count` principal components of `images`, or all where there are fewer."""
+    pixels = images.flatten(1).double()
+    mean = pixels.mean(0)
+    _, vectors = torch.linalg.eigh(torch.cov(pixels.T).reshape(len(mean), len(mean)))
+    axes = vectors.flip(1)[:, :count]
+    return lambda others: (others.flatten(1).double() - mean) @ axes
+
+
+def untrained_network(images: Tensor) -> Features:
+    """The features of a network of the judge's shape with random weights.
+
+    Its normalisations are fitted to the first of `images`, so that every layer's activations have a spread of
+    one: without that the first layer's random scale would decide which features count.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(SEED, "untrained judge"))
+        network = JudgeNetwork(images.shape[1], 2)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean of all that is seen, not a moving one
+    with torch.inference_mode():
+        network.train()(images[:SETTLING])
+    network.eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def features(others: Tensor) -> Tensor:
+        return torch.cat([network(batch)[0] for batch in others.split(BATCH)]).double()
+
+    return features
+
+
+@dataclass(frozen=True)
+class Space:
+    """A space that samples are held against images in, and how it is come by, from train images."""
+
+    name: str
+    title: str
+    heading: str
+    fit: Callable[[Tensor], Features]
+
+    def define(self, name: str, of: str, heading: str) -> MetricDefinition:
+        """The Fréchet distance of something to the test images in this space."""
+        return define(
+            MetricDefinition(
+                f"frechet_{name}_{self.name}",
+                unit="",
+                better="neither" if name == "floor" else "lower",
+                title=f"Fréchet distance of {of} to the test images, in {self.title}.",
+                heading=f"Fréchet {heading} {self.heading}",
+                decimals=2,
+            )
+        )
+
+
+SPACES = (
+    Space("pixels", f"{FEATURES} principal components of the pixels", "pixels", principal_components),
+    Space("untrained", "the features of an untrained network", "untrained", untrained_network),
+)
+OF_SAMPLES = {
+    (space.name, name): space.define(name, sampler.title, name)
+    for space in SPACES
+    for name, sampler in SAMPLERS.items()
+}
+FLOORS = {space.name: space.define("floor", "as many train images", "floor") for space in SPACES}
+
+
+@analysis("crosschecks", [*OF_SAMPLES.values(), *FLOORS.values()], by_request=True)
+def crosschecks(subject: Subject) -> Measurement:
+    """Decoded samples of every sampler against the test images, in spaces that no label has shaped.
+
+    Needs no judge, so data without labels have it too.
+    """
+    references = _references(subject.context)
+    metrics = [
+        _distance(OF_SAMPLES[space, sampler], reference, subject, sampler)
+        for space, reference in references.items()
+        for sampler in SAMPLERS
+    ]
+    floors = [
+        FLOORS[space].measured(reference.distance(reference.floor), n=reference.floor.count)
+        for space, reference in references.items()
+    ]
+    return Measurement((*metrics, *floors))
+
+
+@dataclass(frozen=True, eq=False)
+class _Reference:
+    """The test images in a space, and as many train images."""
+
+    features: Features
+    test: Moments
+    floor: Moments
+
+    def distance(self, other: Moments) -> float:
+        return frechet_between(self.test, other)
+
+
+_kept: WeakKeyDictionary[ImageData, dict[str, _Reference]] = WeakKeyDictionary()
+
+
+def _references(context: DataContext) -> dict[str, _Reference]:
+    """The spaces of some data, come by once."""
+    if context.data not in _kept:
+        test = to_float(context.data.test.images)
+        train = to_float(context.data.train.images[: len(test)])
+        _kept[context.data] = {
+            space.name: _Reference(
+                features := space.fit(train), Moments.of(features(test)), Moments.of(features(train))
+            )
+            for space in SPACES
+        }
+    return _kept[context.data]
+
+
+def _distance(metric: MetricDefinition, reference: _Reference, subject: Subject, sampler: str) -> Metric:
+    if problem := why_unusable(subject, sampler):
+        return metric.missing(problem)
+    features = reference.features(subject.samples(sampler))
+    blocks = [Moments.of(block) for block in features.tensor_split(BLOCKS)]
+    whole = reduce(add, blocks)
+    return metric.measured(
+        reference.distance(whole), se=jackknife_error(blocks, reference.distance), n=whole.count
+    )

@@ -1,0 +1,288 @@
+"""How good a model's samples are, sampler by sampler: the measures of `fidelity` in the judge's features.
+
+Whether a plain autoencoder can generate is a question of the density one draws from, and so every number
+here is one of a model and a sampler. The `posterior` sampler decodes codes of real train images: no density
+of codes does better, and what it lacks is the decoder's fault.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+from latentbench.analysis.core.metric import Better, Metric, MetricDefinition, Unmeasurable, define
+from latentbench.analysis.core.registry import Measurement, analysis
+from latentbench.analysis.core.subject import DataContext, Subject, to_uint8
+from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages
+from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.generation.generative_metrics import (
+    DENSITY_K,
+    MANIFOLD_K,
+    Cubes,
+    Neighbourhoods,
+    authenticity,
+    class_histogram_kl,
+    class_kl_standard_error,
+    frechet_between,
+    kernel_between,
+    neighbourhoods,
+    vendi_score,
+)
+from latentbench.analysis.statistics.intervals import binomial_se, jackknife_error, standard_error
+from latentbench.analysis.statistics.moments import Moments
+
+BLOCKS = 10
+"""Blocks of samples that a set distance's error is taken over."""
+FEWEST = 2 * BLOCKS
+PICTURED = 64
+"""Samples kept for pictures."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A measure of samples; `title` has a place for what the samples are."""
+
+    name: str
+    unit: str
+    better: Better
+    title: str
+    heading: str
+    decimals: int = 3
+    headline_of: tuple[str, ...] = ()
+    """Samplers for which it is in the terminal's table."""
+
+    def of(self, sampler: str) -> MetricDefinition:
+        """The metric of one sampler."""
+        return MetricDefinition(
+            f"{self.name}_{sampler}",
+            unit=self.unit,
+            better=self.better,
+            title=self.title.format(SAMPLERS[sampler].title),
+            heading=f"{self.heading} {sampler}",
+            decimals=self.decimals,
+            headline=sampler in self.headline_of,
+        )
+
+
+KINDS = (
+    Kind(
+        "frechet",
+        "",
+        "lower",
+        "Fréchet distance of {} to the test images, in the judge's features.",
+        "Fréchet",
+        decimals=1,
+        headline_of=("prior", "moment"),
+    ),
+    Kind(
+        "kernel",
+        "",
+        "lower",
+        "Kernel distance (cubic MMD², unbiased) of {} to the test images, in the judge's features.",
+        "kernel",
+    ),
+    Kind(
+        "precision",
+        "fraction",
+        "higher",
+        f"Share of {{}} that lie where test images are (k = {MANIFOLD_K}).",
+        "precision",
+        headline_of=("moment",),
+    ),
+    Kind(
+        "recall",
+        "fraction",
+        "higher",
+        f"Share of test images that lie where {{}} are (k = {MANIFOLD_K}).",
+        "recall",
+    ),
+    Kind(
+        "density",
+        "",
+        "higher",
+        f"How densely test images surround {{}} (k = {DENSITY_K}); real images: 1.",
+        "density",
+    ),
+    Kind(
+        "coverage",
+        "fraction",
+        "higher",
+        f"Share of test images with {{}} nearby (k = {DENSITY_K}).",
+        "coverage",
+    ),
+    Kind(
+        "class_kl",
+        "nats",
+        "lower",
+        "KL of the judge's classes of {} to those of the test images.",
+        "class KL",
+    ),
+    Kind(
+        "vendi",
+        "",
+        "neither",
+        "Vendi score of {}: their effective number, by the judge's features; beside that of test images.",
+        "Vendi",
+        decimals=2,
+    ),
+    Kind(
+        "authenticity",
+        "fraction",
+        "neither",
+        "Diagnostic of memorisation: share of {} farther from the nearest train image than that is from its "
+        "own; copies: 0.",
+        "authenticity",
+    ),
+)
+OF_SAMPLES = {sampler: {kind.name: define(kind.of(sampler)) for kind in KINDS} for sampler in SAMPLERS}
+FUNCTIONAL_DEAD_ZONE = {
+    name: define(
+        MetricDefinition(
+            f"functional_dead_zone_{name}",
+            unit="fraction",
+            better="lower",
+            title=f"Precision of {SAMPLERS['posterior'].title} less that of {sampler.title}: what gaps in "
+            "the codes cost in samples.",
+            heading=f"functional dead zone {name}",
+        )
+    )
+    for name, sampler in SAMPLERS.items()
+    if not sampler.of_data
+}
+FRECHET_FLOOR = define(
+    MetricDefinition(
+        "frechet_floor",
+        unit="",
+        better="neither",
+        title="Fréchet distance of as many train images to the test images: the best to be hoped for.",
+        heading="Fréchet floor",
+        decimals=2,
+    )
+)
+KERNEL_FLOOR = define(
+    MetricDefinition(
+        "kernel_floor",
+        unit="",
+        better="neither",
+        title="Kernel distance of as many train images to the test images; 0 in expectation.",
+        heading="kernel floor",
+    )
+)
+VENDI_TEST = define(
+    MetricDefinition(
+        "vendi_test",
+        unit="",
+        better="neither",
+        title="Vendi score of the test images.",
+        heading="Vendi test",
+        decimals=2,
+    )
+)
+
+
+@analysis(
+    "sampling",
+    [
+        *(metric for metrics in OF_SAMPLES.values() for metric in metrics.values()),
+        *FUNCTIONAL_DEAD_ZONE.values(),
+        FRECHET_FLOOR,
+        KERNEL_FLOOR,
+        VENDI_TEST,
+    ],
+)
+def sampling(subject: Subject) -> Measurement:
+    """Decoded samples of every sampler against the test images, as many samples as test images."""
+    context = subject.context
+    if context.judge is None:
+        raise Unmeasurable(NO_JUDGE)
+    if len(context.test.features) <= DENSITY_K:
+        raise Unmeasurable(f"fewer than {DENSITY_K + 1} test images")
+    if len(context.train.features) < 2:
+        raise Unmeasurable("fewer than 2 train images")
+    metrics: list[Metric] = []
+    arrays = {}
+    for sampler, definitions in OF_SAMPLES.items():
+        problem = why_unusable(subject, sampler)
+        if problem is None:
+            metrics += _measure(definitions, subject.judged_samples(sampler), context)
+            arrays[f"samples_{sampler}"] = to_uint8(subject.samples(sampler)[:PICTURED]).numpy()
+        else:
+            metrics += [metric.missing(problem) for metric in definitions.values()]
+    by_name = {metric.name: metric for metric in metrics}
+    dead = [_functional_dead_zone(sampler, by_name) for sampler in FUNCTIONAL_DEAD_ZONE]
+    return Measurement((*metrics, *dead, *_of_real_images(context)), arrays)
+
+
+def why_unusable(subject: Subject, sampler: str) -> str | None:
+    """Why a sampler's samples of a model cannot be measured; None where they can."""
+    try:
+        samples = subject.samples(sampler)
+    except Unmeasurable as reason:
+        return str(reason)
+    return f"fewer than {FEWEST} samples" if len(samples) < FEWEST else None
+
+
+def _measure(
+    definitions: dict[str, MetricDefinition], samples: JudgedImages, context: DataContext
+) -> list[Metric]:
+    """The metrics of `definitions`, in order. Their errors are over sets of samples, given the real images.
+
+    Recall, coverage and the Vendi score have none: each sample's part in them depends on the others.
+    """
+    features, real, n = samples.features, context.test, len(samples.features)
+    found = neighbourhoods(real.features, features, real_distances=context.test_distances)
+    authentic = authenticity(context.train.features, features, real_distances=context.train_distances)
+    classes = (samples.predictions, real.predictions, samples.probabilities.shape[1])
+    blocks = features.tensor_split(BLOCKS)
+    moments, cubes = [Moments.of(block) for block in blocks], [Cubes.of(block) for block in blocks]
+
+    def frechet(part: Moments) -> float:
+        return frechet_between(context.test_moments, part)
+
+    def kernel(part: Cubes) -> float:
+        return kernel_between(context.test_cubes, part)
+
+    values: dict[str, tuple[float, float | None]] = {
+        "frechet": (frechet(reduce(add, moments)), jackknife_error(moments, frechet)),
+        "kernel": (kernel(reduce(add, cubes)), jackknife_error(cubes, kernel)),
+        **_neighbourhood_scores(found),
+        "class_kl": (class_histogram_kl(*classes), class_kl_standard_error(*classes)),
+        "vendi": (vendi_score(features), None),
+        "authenticity": (authentic.double().mean().item(), binomial_se(int(authentic.sum()), n)),
+    }
+    return [metric.measured(values[name][0], se=values[name][1], n=n) for name, metric in definitions.items()]
+
+
+def _neighbourhood_scores(found: Neighbourhoods) -> dict[str, tuple[float, float | None]]:
+    inside, n = int(found.precise.sum()), len(found.precise)
+    return {
+        "precision": (inside / n, binomial_se(inside, n)),
+        "recall": (found.recalled.double().mean().item(), None),
+        "density": (found.density.mean().item(), standard_error(found.density)),
+        "coverage": (found.covered.double().mean().item(), None),
+    }
+
+
+def _functional_dead_zone(sampler: str, measured: dict[str, Metric]) -> Metric:
+    """The precision that is lost with the sampler against codes of real images."""
+    metric = FUNCTIONAL_DEAD_ZONE[sampler]
+    best, own = measured["precision_posterior"], measured[f"precision_{sampler}"]
+    for precision in (best, own):
+        if precision.value is None:
+            return metric.missing(precision.reason or "no precision")
+    assert best.value is not None
+    assert own.value is not None
+    error = None if best.se is None or own.se is None else math.hypot(best.se, own.se)
+    return metric.measured(best.value - own.value, se=error, n=own.n)
+
+
+def _of_real_images(context: DataContext) -> list[Metric]:
+    """What real images score: train images for the distances, the test images for their diversity."""
+    n, test = len(context.train.features), context.test.features
+    return [
+        FRECHET_FLOOR.measured(frechet_between(context.test_moments, context.train_moments), n=n),
+        KERNEL_FLOOR.measured(kernel_between(context.test_cubes, context.train_cubes), n=n),
+        VENDI_TEST.measured(vendi_score(test), n=len(test)),
+    ]

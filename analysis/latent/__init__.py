@@ -1,0 +1,1 @@
+"""The latent space: dead zones, intrinsic dimension, maps and probes."""

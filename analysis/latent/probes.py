@@ -1,0 +1,132 @@
+"""Probes: what class a code tells, read off by a linear classifier and by the code's neighbours.
+
+Codes are posterior means, standardised by the train codes, so that neither probe depends on the scale
+of a dimension. Both are fitted on the first 10,000 train codes and tested on all test codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from latentbench.analysis.core.metric import MetricDefinition, Unmeasurable, define, finite
+from latentbench.analysis.core.registry import Measurement, analysis
+from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.statistics.intervals import binomial_se
+from latentbench.analysis.statistics.neighbours import nearest
+
+FITTED = 10_000
+NEIGHBOURS = 20
+PENALTY = 1.0
+STEPS = 100
+
+
+def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Shift and scale both `[N, D]` by the mean and standard deviation of `train`, per dimension.
+
+    A dimension that is constant on `train` becomes 0 everywhere: it tells nothing. Raises
+    Unmeasurable for values that are not finite, of which a classifier would make a number all the same.
+    """
+    mean, spread = finite(train).mean(0), train.std(0, correction=0)
+    # Rounding gives a constant column of large values a spread of about eps times its size.
+    varies = spread > 1e-6 * mean.abs()
+    scale = torch.where(varies, 1 / torch.where(varies, spread, 1.0), 0.0)
+    return (train - mean) * scale, (finite(test) - mean) * scale
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """Multinomial logistic regression: `logits = codes @ weight + bias`."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def predict(self, codes: Tensor) -> Tensor:
+        """Codes `[N, D]` to the likeliest class, int64 `[N]`."""
+        return (codes.to(self.weight) @ self.weight + self.bias).argmax(1)
+
+
+def fit_linear_probe(codes: Tensor, labels: Tensor, classes: int, *, penalty: float = PENALTY) -> LinearProbe:
+    """Fit standardised codes `[N, D]` to labels int64 `[N]` in 0 … classes − 1.
+
+    Minimises summed cross-entropy + penalty · ‖weight‖² / 2, the bias free: scikit-learn's
+    LogisticRegression with C = 1 / penalty. The problem is convex, so full-batch L-BFGS from zero is
+    deterministic and finds the one optimum.
+    """
+    count, dimensions = codes.shape
+    codes = torch.cat([codes.float(), torch.ones(count, 1)], dim=1)
+    parameters = torch.zeros(dimensions + 1, classes, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [parameters],
+        max_iter=STEPS,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-7,
+        line_search_fn="strong_wolfe",
+        history_size=20,
+    )
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = F.cross_entropy(codes @ parameters, labels)
+        value = value + penalty / (2 * count) * parameters[:-1].square().sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    return LinearProbe(parameters[:-1].detach(), parameters[-1].detach())
+
+
+def knn_predict(train: Tensor, labels: Tensor, test: Tensor, classes: int, *, k: int = NEIGHBOURS) -> Tensor:
+    """The commonest label among the k nearest `train` codes of each of `test` `[M, D]`, int64 `[M]`.
+
+    Of equally common labels the lowest wins, as in scikit-learn's KNeighborsClassifier.
+    """
+    _, indices = nearest(test, train, min(k, len(train)))
+    return F.one_hot(labels[indices], classes).sum(1).argmax(1)
+
+
+PROBE_LINEAR = define(
+    MetricDefinition(
+        "probe_linear",
+        unit="accuracy",
+        better="higher",
+        title="Test accuracy of a linear classifier fitted to 10,000 train codes.",
+        heading="probe",
+        headline=True,
+    )
+)
+PROBE_KNN = define(
+    MetricDefinition(
+        "probe_knn",
+        unit="accuracy",
+        better="higher",
+        title="Test accuracy of the vote of the 20 nearest of 10,000 train codes.",
+        heading="k-NN",
+    )
+)
+
+
+@analysis("probe", [PROBE_LINEAR, PROBE_KNN])
+def probe(subject: Subject) -> Measurement:
+    """Accuracy of both probes on the test codes; null where the data have no labels, or one."""
+    train, test, classes = subject.data.train, subject.data.test, len(subject.data.classes)
+    if train.labels is None or test.labels is None:
+        raise Unmeasurable("the data has no labels")
+    labels = train.labels[:FITTED]
+    if len(labels.unique()) < 2:
+        raise Unmeasurable("the train images are all of one class")
+    codes, test_codes = standardise(subject.train_codes.mean[:FITTED], subject.test_codes.mean)
+    predictions = {
+        PROBE_LINEAR: fit_linear_probe(codes, labels, classes).predict(test_codes),
+        PROBE_KNN: knn_predict(codes, labels, test_codes, classes),
+    }
+    metrics, examples = [], {}
+    for definition, predicted in predictions.items():
+        right = predicted == test.labels
+        hits, n = int(right.sum()), len(test)
+        metrics.append(definition.measured(hits / n, se=binomial_se(hits, n), n=n))
+        examples[definition.name] = right.numpy()
+    return Measurement(tuple(metrics), examples=examples)

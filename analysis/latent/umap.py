@@ -1,0 +1,177 @@
+"""A UMAP picture of the latent space, with a stamp that says how far to trust it. Never a score.
+
+UMAP (McInnes et al. 2018, arXiv:1802.03426) draws the neighbour graph of the codes in the plane. Given
+an exact graph and a linear start it is deterministic and an order of magnitude faster than its seeded
+default, which searches for neighbours on one thread. The stamp compares neighbourhoods in the picture
+with those in the codes; a picture of a good model may have a poor stamp, and the reverse.
+
+Codes and draws of the density that one would sample from are drawn as one: where draws keep apart from
+codes, or codes are without draws among them, that density does not cover the codes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latentbench.analysis.core.metric import MetricDefinition, Unmeasurable, define, finite
+from latentbench.analysis.core.registry import Measurement, analysis
+from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.statistics.neighbours import nearest, squared_distances
+
+POINTS, DRAWS = 3000, 1000
+NEIGHBOURS = 15
+EPOCHS = 200
+COLLAPSED = "the codes are all the same"
+
+
+def umap_embedding(codes: Tensor, *, seed: int) -> Tensor:
+    """Codes `[N, D]` to points of the plane, float32 `[N, 2]`; the same codes and seed, the same points.
+
+    Raises ValueError for codes that are all the same, which have no directions to draw, and for fewer
+    than `NEIGHBOURS` + 1.
+    """
+    if len(codes) <= NEIGHBOURS:
+        raise ValueError(f"UMAP needs more than {NEIGHBOURS} codes, got {len(codes)}")
+    if is_collapsed(codes):
+        raise ValueError(COLLAPSED)
+    distances, indices = nearest(codes, codes, NEIGHBOURS - 1, exclude_self=True)
+    # UMAP expects every point first among its own neighbours.
+    distances = torch.cat([torch.zeros(len(codes), 1), distances], dim=1)
+    indices = torch.cat([torch.arange(len(codes))[:, None], indices], dim=1)
+    with _torch_threads_kept(), warnings.catch_warnings():
+        # Imported here: it takes seconds, and most analyses do without it.
+        import umap
+
+        warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
+        warnings.filterwarnings("ignore", "n_jobs value", UserWarning)
+        reducer = umap.UMAP(
+            n_neighbors=NEIGHBOURS,
+            precomputed_knn=(indices.numpy(), distances.numpy()),
+            init="pca",
+            n_epochs=EPOCHS,
+            random_state=seed % 2**32,  # all that numpy takes
+        )
+        picture = reducer.fit_transform(_wide(codes).numpy())
+    return torch.from_numpy(picture.astype(np.float32))
+
+
+def is_collapsed(codes: Tensor) -> bool:
+    """Whether all codes `[N, D]` are the same: every image's code is the first one's."""
+    return bool((codes == codes[:1]).all())
+
+
+def trustworthiness(codes: Tensor, picture: Tensor, k: int = NEIGHBOURS) -> float:
+    """How rarely points are neighbours in the picture only, in [0, 1]; 1 where that never happens.
+
+    1 − 2 / (N k (2N − 3k − 1)) · Σᵢ Σⱼ max(0, r(i, j) − k), over the k nearest j of i in the picture,
+    r(i, j) being the rank of j among all neighbours of i by distance between codes (Venna & Kaski 2001).
+    Equals scikit-learn's `trustworthiness`, in memory O(chunk · N) instead of O(N²). `codes` are `[N, D]`,
+    `picture` is `[N, 2]`. Raises ValueError unless k < N / 2, as scikit-learn does.
+    """
+    count = len(codes)
+    if k >= count / 2:
+        raise ValueError(f"trustworthiness needs k < N / 2, got k = {k}, N = {count}")
+    _, shown = nearest(picture.double(), picture.double(), k, exclude_self=True)
+    excess = 0
+    for rows, squared in squared_distances(codes.double(), codes.double()):
+        own = torch.arange(rows.start, rows.stop)
+        squared[own - rows.start, own] = torch.inf
+        excess += int((_ranks(squared, shown[rows]) - k).clamp_min(0).sum())
+    return 1 - 2 * excess / (count * k * (2 * count - 3 * k - 1))
+
+
+def neighbour_overlap(codes: Tensor, picture: Tensor, k: int = NEIGHBOURS) -> Tensor:
+    """Share of each point's k nearest codes that are also among its k nearest in the picture, `[N]`."""
+    _, near = nearest(codes.double(), codes.double(), k, exclude_self=True)
+    _, shown = nearest(picture.double(), picture.double(), k, exclude_self=True)
+    return (near[:, :, None] == shown[:, None, :]).any(2).double().mean(1)
+
+
+@contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """Keep torch's number of threads: UMAP's compiler shares the pool, and would leave it at all cores."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _ranks(distances: Tensor, chosen: Tensor) -> Tensor:
+    """Rank within its row of `distances` `[M, N]`, 1 for the least, of every chosen column `[M, k]`.
+
+    Equal distances share the best rank, so that a duplicate is never ranked behind its twin.
+    """
+    limits = distances.gather(1, chosen)
+    closer = [(distances < limit).count_nonzero(1) for limit in limits.T.unsqueeze(2)]
+    return torch.stack(closer, dim=1) + 1
+
+
+def _wide(codes: Tensor) -> Tensor:
+    """Codes with a second, constant dimension where they have only one: UMAP's start is their 2-D PCA."""
+    return codes if codes.shape[1] > 1 else torch.cat([codes, torch.zeros_like(codes)], dim=1)
+
+
+UMAP_TRUSTWORTHINESS = define(
+    MetricDefinition(
+        "umap_trustworthiness",
+        unit="fraction",
+        better="neither",
+        title="How rarely the UMAP picture shows neighbours that are none; a stamp, not a score.",
+        version=2,
+        heading="UMAP trust",
+        tolerance=0.02,
+    )
+)
+UMAP_KNN_OVERLAP = define(
+    MetricDefinition(
+        "umap_knn_overlap",
+        unit="fraction",
+        better="neither",
+        title="Share of the 15 nearest codes that are also nearest in the picture; a stamp, not a score.",
+        version=2,
+        heading="UMAP k-NN",
+        tolerance=0.05,
+    )
+)
+
+
+@analysis("embedding", [UMAP_TRUSTWORTHINESS, UMAP_KNN_OVERLAP])
+def embedding(subject: Subject) -> Measurement:
+    """The picture of the first 3,000 test codes and of 1,000 draws, or a third as many as codes.
+
+    As arrays `embedding` `[N, 2]`, `labels` `[N]`, and `prior` or `moment` `[M, 2]`, after the draws'
+    sampler.
+    """
+    codes = subject.test_codes.mean[:POINTS]
+    if len(codes) <= 2 * NEIGHBOURS:
+        raise Unmeasurable(f"needs more than {2 * NEIGHBOURS} test images, got {len(codes)}")
+    finite(subject.code_samples)
+    if is_collapsed(finite(codes)):
+        raise Unmeasurable(COLLAPSED)
+    # A model's own prior where it has one: nobody draws from another.
+    sampler = "prior" if subject.has_prior else "moment"
+    draws = subject.sample_codes(sampler, min(DRAWS, len(codes) // 3))
+    together = torch.cat([codes, draws])
+    picture = umap_embedding(together, seed=subject.seed)
+    overlap = neighbour_overlap(together, picture)
+    metrics = (
+        UMAP_TRUSTWORTHINESS.measured(trustworthiness(together, picture), n=len(together)),
+        UMAP_KNN_OVERLAP.measured(overlap.mean().item(), n=len(together)),
+    )
+    arrays = _arrays(picture[: len(codes)], subject.data.test.labels)
+    return Measurement(metrics, arrays | {sampler: picture[len(codes) :].numpy()})
+
+
+def _arrays(picture: Tensor, labels: Tensor | None) -> dict[str, NDArray[np.generic]]:
+    arrays: dict[str, NDArray[np.generic]] = {"embedding": picture.numpy()}
+    if labels is not None:
+        arrays["labels"] = labels[: len(picture)].numpy().astype(np.uint16)
+    return arrays

@@ -1,0 +1,1 @@
+"""Speed and memory: timing, counted FLOPs and measured peaks."""

@@ -1,0 +1,86 @@
+"""What a device can do at its best, measured: in a large matrix product or convolution, and in a large copy.
+
+No model is faster than the roof they make (Williams, Waterman & Patterson 2009,
+doi:10.1145/1498765.1498785): the lesser of the peak and intensity × bandwidth. The peak is what torch
+reaches on this device with the threads that it has, not what a data sheet says. Matrix products and
+convolutions come from libraries of their own, and either may be the faster by a fifth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from latentbench.analysis.performance.number_formats import DTYPES, Precision, in_precision, lacking
+from latentbench.analysis.performance.timing import Effort, timed
+
+EFFORT = Effort(warm_up=2, repetitions=5, seconds=1.0, budget_seconds=4.0)
+MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
+CONVOLUTION = {"cpu": (8, 512, 16), "cuda": (64, 512, 64)}
+"""Images, channels, and pixels a side."""
+COPIED_BYTES = {"cpu": 2**28, "cuda": 2**30}
+"""Many times what a cache holds."""
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Floating-point operations a second by precision, for those the device has, and bytes a second."""
+
+    flops_per_second: dict[Precision, float]
+    bytes_per_second: float
+
+    def attainable(self, intensity: float, precision: Precision) -> float:
+        """Most operations a second of something that does `intensity` operations a byte.
+
+        >>> Ceilings({"fp32": 100.0}, 10.0).attainable(2.0, "fp32")
+        20.0
+        """
+        return min(self.flops_per_second[precision], intensity * self.bytes_per_second)
+
+
+def measure_ceilings(device: torch.device, precisions: Iterable[Precision]) -> Ceilings:
+    """The peak in each precision that the device has, and its bandwidth; the best of several repetitions."""
+    had = [precision for precision in precisions if lacking(precision, device) is None]
+    return Ceilings(
+        {
+            precision: max(
+                matmul_flops_per_second(device, precision), convolution_flops_per_second(device, precision)
+            )
+            for precision in had
+        },
+        copy_bytes_per_second(device),
+    )
+
+
+def matmul_flops_per_second(device: torch.device, precision: Precision) -> float:
+    """Operations a second of a square matrix product, 2 n³ each."""
+    side = MATMUL_SIDE[device.type]
+    a, b = (torch.randn(side, side, device=device).to(DTYPES[precision]) for _ in range(2))
+    product = torch.empty_like(a)
+    with in_precision(precision):
+        timing = timed(lambda: torch.mm(a, b, out=product), device, EFFORT)
+    return 2 * side**3 / min(timing.samples)
+
+
+def convolution_flops_per_second(device: torch.device, precision: Precision) -> float:
+    """Operations a second of a convolution by 3×3, 2 · 9 for each pixel and pair of channels."""
+    images, channels, side = CONVOLUTION[device.type]
+    shapes = (images, channels, side, side), (channels, channels, 3, 3)
+    x, weight = (
+        torch.randn(shape, device=device).to(DTYPES[precision]).contiguous(memory_format=torch.channels_last)
+        for shape in shapes
+    )
+    with in_precision(precision), torch.inference_mode():
+        timing = timed(lambda: F.conv2d(x, weight, padding=1), device, EFFORT)
+    return 2 * images * (3 * channels * side) ** 2 / min(timing.samples)
+
+
+def copy_bytes_per_second(device: torch.device) -> float:
+    """Bytes read and written a second by a copy from memory to memory."""
+    source = torch.ones(COPIED_BYTES[device.type] // 4, device=device)
+    target = torch.empty_like(source)
+    timing = timed(lambda: target.copy_(source), device, EFFORT)
+    return 2 * source.nbytes / min(timing.samples)

@@ -1,0 +1,1 @@
+"""Rate: likelihoods, mutual information, codebook usage, and how the KL term develops."""

@@ -1,0 +1,173 @@
+"""The reparametrisation trick as a measurement: how noisy two gradients of one expectation are.
+
+A VAE learns its encoder from the gradient of E_q[ln p(x | z)] by the parameters of q, of which one draw gives
+an unbiased estimate in two ways. The pathwise one differentiates through the draw, z = μ + σ ε (Kingma &
+Welling 2014, arXiv:1312.6114). The score function's, or REINFORCE, knows ln p(x | z) at the draw and no
+slope: it is ln p(x | z) ∇ ln q(z) (Williams 1992, doi:10.1007/BF00992696), and may have a baseline taken off
+ln p. Both are right on average; what sets them apart is their variance (Mohamed et al. 2020,
+arXiv:1906.10652). The score function's grows with the size of ln p(x | z) itself, which a baseline removes,
+and with the number of dimensions of the code, which it does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define
+from latentbench.analysis.core.registry import Measurement, analysis
+from latentbench.analysis.core.subject import Subject, to_float
+from latentbench.analysis.rate.likelihood import NO_LIKELIHOOD, observed
+from latentbench.analysis.statistics.intervals import standard_error
+from latentbench.models.protocols import LikelihoodModel, Posterior
+from latentbench.models.seeds import generator
+
+IMAGES, DRAWS = 200, 50
+"""Test images, and draws for each: as many decoded images as MNIST has for testing."""
+BATCH = 20
+"""Images at a time."""
+NO_DRAWS = "deterministic code: nothing is drawn"
+
+_OF = "estimate from one draw of ∇ E_q[ln p(x | z)] by q's means and log-variances, summed over them"
+
+
+def _define(name: str, which: str, heading: str) -> MetricDefinition:
+    return define(
+        MetricDefinition(
+            name,
+            unit="nats²",
+            better="neither",
+            title=f"Variance of the {which} {_OF}, mean over test images.",
+            heading=heading,
+            decimals=2,
+        )
+    )
+
+
+VARIANCES = {
+    "pathwise": _define("gradient_variance_pathwise", "reparametrised", "∇ var path"),
+    "score": _define("gradient_variance_score", "score function's", "∇ var score"),
+    "score_baseline": _define(
+        "gradient_variance_score_baseline", "score function's (with a baseline)", "∇ var score − baseline"
+    ),
+}
+RATIO = define(
+    MetricDefinition(
+        "gradient_variance_ratio",
+        unit="",
+        better="neither",
+        title="How many times noisier the score function's gradient is, without a baseline, than the "
+        "reparametrised one.",
+        heading="score/path",
+        decimals=1,
+    )
+)
+
+LogLikelihood = Callable[[Tensor, Tensor], Tensor]
+"""ln p(x | z), `[B]`, of images `[B, C, H, W]` under codes `[B, D]`: a model's `log_likelihood`."""
+
+
+def gradient_estimates(
+    log_likelihood: LogLikelihood,
+    x: Tensor,
+    posterior: Posterior,
+    draws: int,
+    *,
+    generator: Generator | None = None,
+) -> dict[str, Tensor]:
+    """Estimates of ∇ E_q[ln p(x | z)], each from one draw: by q's mean, then its log-variance.
+
+    `pathwise`, `score` and `score_baseline`, float64 `[draws, B, 2 D]`, nats, all from the same draws. The
+    baseline is the mean of ln p(x | z) over the image's other draws, so the estimate stays unbiased. That two
+    estimates share draws gives them a covariance of only the squared gradient over (draws − 1)². Raises
+    ValueError for a point posterior and below two draws.
+    """
+    if posterior.log_var is None:
+        raise ValueError(NO_DRAWS)
+    if draws < 2:
+        raise ValueError(f"a variance needs at least 2 draws, got {draws}")
+    mean, deviation = posterior.mean, (0.5 * posterior.log_var).exp()
+    noise = torch.randn((draws, *mean.shape), generator=generator, device=mean.device, dtype=mean.dtype)
+    with torch.enable_grad():
+        z = (mean + noise * deviation).flatten(0, 1).requires_grad_()
+        values = log_likelihood(x.repeat(draws, *[1] * (x.ndim - 1)), z)
+        (slopes,) = torch.autograd.grad(values.sum(), z)
+    noise, deviation = noise.double(), deviation.double()
+    slope = slopes.double().unflatten(0, noise.shape[:2])
+    value = values.detach().double().reshape(draws, -1, 1)
+    score = torch.cat([noise / deviation, 0.5 * (noise.square() - 1)], 2)
+    others = (value.sum(0) - value) / (draws - 1)
+    return {
+        "pathwise": torch.cat([slope, 0.5 * slope * noise * deviation], 2),
+        "score": value * score,
+        "score_baseline": (value - others) * score,
+    }
+
+
+def gradient_variances(
+    log_likelihood: LogLikelihood,
+    x: Tensor,
+    posterior: Posterior,
+    draws: int,
+    *,
+    generator: Generator | None = None,
+) -> dict[str, Tensor]:
+    """Trace of the covariance of each of `gradient_estimates` over the draws, nats², float64 `[B]`.
+
+    Unbiased sample variances, summed over the 2 D coordinates. Raises as `gradient_estimates` does.
+    """
+    estimates = gradient_estimates(log_likelihood, x, posterior, draws, generator=generator)
+    return {name: estimate.var(0).sum(1) for name, estimate in estimates.items()}
+
+
+def ratio_of_means(above: Tensor, below: Tensor) -> tuple[float, float]:
+    """mean(above) / mean(below) of paired values `[N]`, N ≥ 2, and its standard error by the delta method.
+
+    The error is s(aᵢ − R bᵢ) / (√N mean(b)): right to first order, where mean(b) is well away from 0.
+    """
+    ratio = (above.mean() / below.mean()).item()
+    error = (above - ratio * below).std() / (math.sqrt(len(above)) * below.mean().abs())
+    return ratio, error.item()
+
+
+@analysis("estimators", [*VARIANCES.values(), RATIO])
+def estimators(subject: Subject) -> Measurement:
+    """Variances of the gradient's estimators over the first 200 test images, 50 draws of each."""
+    model = subject.model
+    if not subject.is_stochastic:
+        raise Unmeasurable(NO_DRAWS)
+    if not isinstance(model, LikelihoodModel):
+        raise Unmeasurable(NO_LIKELIHOOD)
+    found = _variances(subject, model)
+    metrics = [
+        metric.measured(found[name].mean().item(), se=standard_error(found[name]), n=len(found[name]))
+        for name, metric in VARIANCES.items()
+    ]
+    return Measurement((*metrics, _ratio(found["score"], found["pathwise"])))
+
+
+def _variances(subject: Subject, model: LikelihoodModel) -> dict[str, Tensor]:
+    """`gradient_variances` of the first test images as the model's likelihood sees them, float64 `[N]`."""
+    device = subject.context.device
+    images = subject.data.test.images[:IMAGES]
+    images = observed(model, images, generator=subject.generator("binarise for gradients"))
+    draws = generator(subject.seed, "measure", "estimators", device=device)
+    batches = []
+    for batch in images.split(BATCH):
+        x = to_float(batch).to(device)
+        with torch.no_grad():
+            posterior = model.encode(x)
+        batches.append(gradient_variances(model.log_likelihood, x, posterior, DRAWS, generator=draws))
+    return {name: torch.cat([batch[name] for batch in batches]).cpu() for name in VARIANCES}
+
+
+def _ratio(score: Tensor, pathwise: Tensor) -> Metric:
+    if not pathwise.any():
+        return RATIO.missing("the reparametrised gradient has no variance", n=len(pathwise))
+    if len(pathwise) < 2:
+        return RATIO.measured((score / pathwise).item(), n=1)
+    value, error = ratio_of_means(score, pathwise)
+    return RATIO.measured(value, se=error, n=len(pathwise))

@@ -1,0 +1,133 @@
+"""What the training's history says: how the KL term rose, peaked and settled, and how large the gradient was.
+
+Early in training a VAE's code is empty; it fills while the decoder learns to use it, often beyond what the
+objective will pay for in the end: a spike. Each step is that of one batch, so the curve is smoothed first.
+No number here has an honest standard error: the steps of one training depend on each other. How they spread
+over seeds is seen by training from several.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentbench.analysis.core.metric import Metric, MetricDefinition, define
+from latentbench.analysis.core.registry import Measurement, analysis
+from latentbench.analysis.core.subject import Subject
+
+WINDOW = 0.05
+"""Steps averaged into a smooth one, as a share of the steps up to there: even on a logarithmic axis."""
+SPIKE = 1.1
+"""A peak counts as a spike where it stands this many times above where the curve settles."""
+SETTLED = 0.1
+"""Share of the steps, at the end, over which a curve is taken to have settled."""
+NO_HISTORY = "no training history: not trained step by step here"
+
+Curve = NDArray[np.floating]
+
+KL_PEAK = define(
+    MetricDefinition(
+        "kl_peak",
+        unit="nats",
+        better="neither",
+        title=f"Highest KL per image in training, smoothed over {WINDOW:.0%} of the steps so far each way.",
+        heading="KL peak",
+        decimals=2,
+    )
+)
+KL_PEAK_STEP = define(
+    MetricDefinition(
+        "kl_peak_step",
+        unit="step",
+        better="neither",
+        title="Training step, counted from 1, at which the smoothed KL is highest.",
+        heading="peak step",
+        decimals=0,
+    )
+)
+KL_SETTLED = define(
+    MetricDefinition(
+        "kl_settled",
+        unit="nats",
+        better="neither",
+        title="Smoothed KL per image over the last tenth of the training steps, mean.",
+        heading="KL settled",
+        decimals=2,
+    )
+)
+KL_SPIKE = define(
+    MetricDefinition(
+        "kl_spike",
+        unit="",
+        better="neither",
+        title=f"The KL's peak over where it settles: about 1 where it only rises, a spike above {SPIKE:g}.",
+        heading="KL spike",
+        decimals=2,
+    )
+)
+GRADIENT_NORM = define(
+    MetricDefinition(
+        "gradient_norm_last",
+        unit="",
+        better="neither",
+        title="Norm of the loss's gradient, in the loss's units: median over the last tenth of the steps.",
+        heading="∇ norm",
+        decimals=2,
+    )
+)
+OF_KL = (KL_PEAK, KL_PEAK_STEP, KL_SETTLED, KL_SPIKE)
+
+
+def smoothed(curve: Curve) -> NDArray[np.float64]:
+    """Each step's mean with the steps before and after it, as many as `WINDOW` of its number either side."""
+    steps = np.arange(len(curve))
+    reach = np.ceil(WINDOW * steps).astype(int)
+    first, last = np.maximum(steps - reach, 0), np.minimum(steps + reach, len(curve) - 1)
+    total = np.concatenate([[0.0], np.cumsum(curve, dtype=np.float64)])
+    return np.asarray((total[last + 1] - total[first]) / (last - first + 1))
+
+
+def last_steps(curve: Curve) -> Curve:
+    """The last tenth of a curve, at least one step.
+
+    >>> last_steps(np.arange(30.0)).tolist()
+    [27.0, 28.0, 29.0]
+    """
+    return curve[-max(1, round(SETTLED * len(curve))) :]
+
+
+def spike(curve: Curve) -> int | None:
+    """The step, from 0, of the highest point; None unless it stands out above where the curve settles."""
+    peak = int(np.argmax(curve))
+    return peak if curve[peak] > SPIKE * last_steps(curve).mean() else None
+
+
+@analysis("training", [*OF_KL, GRADIENT_NORM])
+def training(subject: Subject) -> Measurement:
+    """The course of the KL term and the gradient's norm, from the history of the subject's training."""
+    terms = subject.history.terms
+    return Measurement((*_course(terms.get("kl"), terms), _gradient_norm(terms)))
+
+
+def _course(kl: Curve | None, terms: dict[str, np.ndarray]) -> list[Metric]:
+    """The metrics of the KL curve."""
+    if kl is None or not len(kl):
+        return [metric.missing("the objective has no KL term" if terms else NO_HISTORY) for metric in OF_KL]
+    smooth = smoothed(kl)
+    peak, settled, steps = int(np.argmax(smooth)), float(last_steps(smooth).mean()), len(kl)
+    return [
+        KL_PEAK.measured(float(smooth[peak]), n=steps),
+        KL_PEAK_STEP.measured(peak + 1, n=steps),
+        KL_SETTLED.measured(settled, n=steps),
+        KL_SPIKE.measured(float(smooth[peak]) / settled, n=steps)
+        if settled > 0
+        else KL_SPIKE.missing("the KL settles at 0", n=steps),
+    ]
+
+
+def _gradient_norm(terms: dict[str, np.ndarray]) -> Metric:
+    norms = terms.get("gradient_norm")
+    if norms is None or not len(norms):
+        return GRADIENT_NORM.missing("the gradient's norm was not recorded" if terms else NO_HISTORY)
+    last = last_steps(norms)
+    return GRADIENT_NORM.measured(float(np.median(last)), n=len(last))

@@ -1,0 +1,306 @@
+"""Rate and likelihood: what the code costs, in nats per image, and how probable the model finds the data.
+
+A rate exists only where the code is noisy or discrete: a deterministic code of real numbers carries
+unbounded information, so an autoencoder and PCA have none. A likelihood belongs to its observation model, and
+values under two observation models are never comparable: so the observation model is part of the
+metric's name. 1 nat is 1 / ln 2 = 1.44 bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define
+from latentbench.analysis.core.registry import Measurement, analysis
+from latentbench.analysis.core.subject import BATCH, Subject, to_float
+from latentbench.analysis.rate.mutual_information import information
+from latentbench.analysis.statistics.intervals import standard_error
+from latentbench.models.protocols import DiscreteAutoencoder, LikelihoodModel, Posterior
+from latentbench.models.seeds import generator
+
+ACTIVE_VARIANCE = 0.01
+MIXTURE, EVALUATED = 10_000, 1_000
+"""Posteriors that make up q(z), and draws at which it is evaluated."""
+AGREEMENT = 1.0
+"""Nats by which the two estimates of the mutual information may differ."""
+NO_RATE = "deterministic code: no rate"
+DISCRETE = "discrete code: no density of z"
+NO_LIKELIHOOD = "the model states no likelihood"
+
+KL = define(
+    MetricDefinition(
+        "kl",
+        unit="nats",
+        better="neither",
+        title="Rate: KL(q(z | x) ‖ p) per test image, p = N(0, I), or uniform over the codes where they are "
+        "discrete.",
+        heading="rate",
+        headline=True,
+        decimals=2,
+    )
+)
+ACTIVE_UNITS = define(
+    MetricDefinition(
+        "active_units",
+        unit="dimensions",
+        better="neither",
+        title="Dimensions whose posterior mean varies over the test images by more than 0.01 (variance).",
+        heading="active",
+        headline=True,
+        decimals=0,
+    )
+)
+ELBO = {
+    "gaussian": define(
+        MetricDefinition(
+            "elbo_gaussian",
+            unit="nats",
+            better="higher",
+            title="Lower bound of ln p(x) per test image, Gaussian likelihood of the spec's σ.",
+            heading="ELBO (Gaussian)",
+            decimals=2,
+        )
+    ),
+    "bernoulli": define(
+        MetricDefinition(
+            "elbo_bernoulli",
+            unit="nats",
+            better="higher",
+            title="Lower bound of ln p(x) per test image, binarised at random, Bernoulli likelihood.",
+            heading="ELBO (Bernoulli)",
+            decimals=2,
+        )
+    ),
+}
+BITS_PER_DIM = {
+    "gaussian": define(
+        MetricDefinition(
+            "bits_per_dim_gaussian",
+            unit="bits per pixel",
+            better="lower",
+            title="−ELBO in bits per pixel and channel, of a density over pixels in [0, 1]; may be negative.",
+            heading="bits/dim (Gaussian)",
+        )
+    ),
+    "bernoulli": define(
+        MetricDefinition(
+            "bits_per_dim_bernoulli",
+            unit="bits per pixel",
+            better="lower",
+            title="−ELBO in bits per pixel and channel, of images binarised at random.",
+            heading="bits/dim (Bernoulli)",
+        )
+    ),
+}
+BOUNDS = (*ELBO.values(), *BITS_PER_DIM.values())
+MUTUAL_INFORMATION = define(
+    MetricDefinition(
+        "mutual_information",
+        unit="nats",
+        better="neither",
+        title="What a code tells of the image, I(x; z); from 10,000 train images' posteriors.",
+        heading="I(x; z)",
+        decimals=2,
+    )
+)
+AGGREGATE_KL = define(
+    MetricDefinition(
+        "aggregate_kl",
+        unit="nats",
+        better="lower",
+        title="KL(q(z) ‖ N(0, I)) of all codes together: how far the prior is from where the codes are.",
+        heading="aggregate KL",
+        decimals=2,
+    )
+)
+OF_MIXTURE = (MUTUAL_INFORMATION, AGGREGATE_KL)
+
+
+def active_units(mean: Tensor) -> Tensor:
+    """Which dimensions are in use: Var over data of E[z_d | x] > 0.01, bool `[D]`; `mean` is `[N, D]`.
+
+    Burda et al. 2016 (arXiv:1509.00519), section 5.2. The threshold presumes the scale of an N(0, I)
+    prior. Raises ValueError below two images, which have no variance.
+    """
+    if mean.ndim != 2 or len(mean) < 2:
+        raise ValueError(f"posterior means must be [N, D] with N ≥ 2, got {list(mean.shape)}")
+    return mean.double().var(0) > ACTIVE_VARIANCE
+
+
+def uniform_kl(code_sizes: Sequence[int]) -> float:
+    """KL of one certain code to the uniform distribution over all codes: Σ ln size over positions, nats.
+
+    What a code costs that is sent without regard to how often it occurs.
+
+    >>> uniform_kl([2, 2, 4]) / math.log(2)
+    4.0
+    """
+    return sum(math.log(size) for size in code_sizes)
+
+
+def kl_per_dim(posterior: Posterior) -> Tensor:
+    """Mean over images of KL(q(z_d | x) ‖ N(0, 1)), nats, float64 `[D]`; non-negative.
+
+    Raises ValueError for a point posterior.
+    """
+    kl = posterior.kl()
+    if kl is None:
+        raise ValueError(NO_RATE)
+    return kl.double().mean(0)
+
+
+@torch.inference_mode()
+def elbo(
+    model: LikelihoodModel, x: Tensor, posterior: Posterior, *, generator: Generator | None = None
+) -> Tensor:
+    """ln p(x | z) − KL(q(z | x) ‖ p(z)), one draw z per image, nats, `[B]`.
+
+    `x` is float `[B, C, H, W]` as the model's likelihood sees it (`observed`), `posterior` its encoding.
+    The expectation is at most ln p(x). Raises ValueError where q is a point.
+    """
+    kl = posterior.kl()
+    if kl is None:
+        raise ValueError(NO_RATE)
+    return model.log_likelihood(x, posterior.rsample(generator=generator)) - kl.sum(1)
+
+
+@torch.inference_mode()
+def log_likelihood(
+    model: LikelihoodModel, x: Tensor, k: int, *, chunk: int = 100, generator: Generator | None = None
+) -> Tensor:
+    """ln (1/k) Σ p(x, z_i) / q(z_i | x), the importance-weighted bound of ln p(x), nats, float64 `[B]`.
+
+    Burda et al. 2016 (arXiv:1509.00519). It rises to ln p(x) with the number of draws `k`; k = 1 is an
+    ELBO. Images `[B, C, H, W]` are encoded once and decoded `chunk` draws at a time: memory is
+    O(B · chunk). Raises ValueError for k or chunk below 1, and where q is a point.
+    """
+    if k < 1 or chunk < 1:
+        raise ValueError(f"k and chunk must be at least 1, got k={k}, chunk={chunk}")
+    posterior = model.encode(x)
+    if posterior.log_var is None:
+        raise ValueError(NO_RATE)
+    parts = [
+        _log_weights(model, x, posterior, min(chunk, k - done), generator).logsumexp(0)
+        for done in range(0, k, chunk)
+    ]
+    return torch.stack(parts).logsumexp(0) - math.log(k)
+
+
+def _log_weights(
+    model: LikelihoodModel, x: Tensor, posterior: Posterior, draws: int, generator: Generator | None
+) -> Tensor:
+    """ln p(x, z) − ln q(z | x) of `draws` draws per image, float64 `[draws, B]`."""
+    assert posterior.log_var is not None
+    mean, log_var = (t.repeat(draws, 1) for t in (posterior.mean, posterior.log_var))
+    z = Posterior(mean, log_var).rsample(generator=generator)
+    conditional = model.log_likelihood(x.repeat(draws, 1, 1, 1), z).double()
+    # The normalising constants of the prior and of q cancel.
+    prior = -0.5 * z.double().square().sum(1)
+    noise = (z.double() - mean.double()) * (-0.5 * log_var.double()).exp()
+    log_q = -0.5 * (noise.square() + log_var.double()).sum(1)
+    return (conditional + prior - log_q).reshape(draws, len(x))
+
+
+def observed(model: LikelihoodModel, images: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """uint8 images as the model's likelihood sees them: as they are, or black and white at random.
+
+    The Bernoulli density of grey values is not one: a pixel becomes 255 with its grey value as
+    probability, else 0 (Salakhutdinov & Murray 2008, doi:10.1145/1390156.1390266).
+    """
+    if model.likelihood != "bernoulli":
+        return images
+    return torch.bernoulli(to_float(images), generator=generator).to(torch.uint8) * 255
+
+
+@analysis("likelihood", [KL, ACTIVE_UNITS, *BOUNDS, *OF_MIXTURE])
+def likelihood(subject: Subject) -> Measurement:
+    """Rate, active units and the evidence lower bound on the test images.
+
+    Rate and active units are those of the grey images, as every model encodes them for use; the ELBO of
+    a Bernoulli model is that of binary images, its own rate included. A discrete code has a rate alone, the
+    same for every image.
+    """
+    if isinstance(subject.model, DiscreteAutoencoder):
+        rate = KL.measured(uniform_kl(subject.model.code_sizes), se=0.0, n=len(subject.data.test))
+        return Measurement(
+            (rate, *(metric.missing(DISCRETE) for metric in (ACTIVE_UNITS, *BOUNDS, *OF_MIXTURE)))
+        )
+    posterior = subject.test_codes
+    kl = posterior.kl()
+    if kl is None:
+        raise Unmeasurable(NO_RATE)
+    per_image = kl.double().sum(1)
+    active = active_units(posterior.mean)
+    bounds, examples = _bounds(subject)
+    metrics = (
+        KL.measured(per_image.mean().item(), se=standard_error(per_image), n=len(kl)),
+        ACTIVE_UNITS.measured(int(active.sum()), n=len(kl)),
+        *bounds,
+        *_of_mixture(subject),
+    )
+    arrays = {"kl_per_dim": kl_per_dim(posterior).numpy(), "active": active.numpy()}
+    return Measurement(metrics, arrays, examples)
+
+
+def _bounds(subject: Subject) -> tuple[list[Metric], dict[str, np.ndarray]]:
+    """The ELBO and its bits per dimension, null under the likelihoods that are not the model's.
+
+    With them the ELBO of each image.
+    """
+    model = subject.model
+    if not isinstance(model, LikelihoodModel):
+        return [metric.missing(NO_LIKELIHOOD) for metric in BOUNDS], {}
+    values = _elbo_of_test_images(subject, model)
+    bits = -values / (math.log(2) * math.prod(subject.data.image_shape))
+    measured = {
+        metric.name: metric.measured(v.mean().item(), se=standard_error(v), n=len(v))
+        for metric, v in ((ELBO[model.likelihood], values), (BITS_PER_DIM[model.likelihood], bits))
+    }
+    other = f"the model's likelihood is {model.likelihood}"
+    bounds = [measured.get(metric.name) or metric.missing(other) for metric in BOUNDS]
+    return bounds, {ELBO[model.likelihood].name: values.numpy()}
+
+
+def _of_mixture(subject: Subject) -> list[Metric]:
+    """Mutual information and aggregate KL, null unless their two estimates agree."""
+    posterior = subject.train_codes
+    assert posterior.log_var is not None
+    if len(posterior.mean) < 2:
+        return [metric.missing("fewer than 2 train images") for metric in OF_MIXTURE]
+    mixture = Posterior(posterior.mean[:MIXTURE], posterior.log_var[:MIXTURE])
+    found = information(mixture, subject.code_samples[: min(EVALUATED, len(mixture.mean))])
+    # Not finite, it is no agreement either.
+    if not abs(found.disagreement) <= AGREEMENT:
+        reason = (
+            f"estimates with and without an image's own posterior differ by {found.disagreement:.1f} nats: "
+            f"too few images ({len(mixture.mean):,})"
+        )
+        return [metric.missing(reason, n=len(mixture.mean)) for metric in OF_MIXTURE]
+    return [
+        metric.measured(values.mean().item(), se=standard_error(values), n=len(values))
+        for metric, estimates in ((MUTUAL_INFORMATION, found.information), (AGGREGATE_KL, found.excess))
+        for values in [(estimates[0] + estimates[1]) / 2]
+    ]
+
+
+def _elbo_of_test_images(subject: Subject, model: LikelihoodModel) -> Tensor:
+    """The ELBO of every test image, float64 `[N]`; images that are not binarised keep their one encoding."""
+    device = subject.context.device
+    images = observed(model, subject.data.test.images, generator=subject.generator("binarise"))
+    unchanged = images is subject.data.test.images
+    posterior = subject.test_codes if unchanged else subject.encode(images)
+    assert posterior.log_var is not None
+    draws = generator(subject.seed, "measure", "elbo", device=device)
+    batches = zip(
+        images.split(BATCH), posterior.mean.split(BATCH), posterior.log_var.split(BATCH), strict=True
+    )
+    values = [
+        elbo(model, to_float(x).to(device), Posterior(mean.to(device), log_var.to(device)), generator=draws)
+        for x, mean, log_var in batches
+    ]
+    return torch.cat(values).double().cpu()

@@ -1,0 +1,1 @@
+"""Confidence intervals, moments, nearest neighbours and Pareto fronts."""

@@ -1,0 +1,216 @@
+"""Zero-shot: what words can say of a frozen encoder's codes, in combinations that were never trained on.
+
+Towers trained by `locked` on the seen captions are tested on images of 18 unseen captions, whose words are
+known and whose combinations are not. So one number is had for every encoder, whether or not it ever met a
+word.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latentbench.analysis.core.metric import Metric, MetricDefinition, define, finite
+from latentbench.analysis.core.registry import Measurement, analysis
+from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.statistics.intervals import binomial_se, standard_error
+from latentbench.analysis.zero_shot.lit import captions_of, locked_image
+from latentbench.data.captioned.draw import CaptionedData
+from latentbench.data.captioned.schemes import SCHEMES
+from latentbench.models.protocols import ImageTextModel
+
+
+@dataclass(frozen=True, eq=False)
+class CaptionScores:
+    """How well each of the M captions fits each image, higher is better, and which is right.
+
+    `seen` and `unseen` are float `[N, M]` over the images of seen and of unseen captions, `*_truth` int64
+    `[N]`; `held_out` bool `[M]` marks the captions that were not trained on.
+    """
+
+    seen: Tensor
+    seen_truth: Tensor
+    unseen: Tensor
+    unseen_truth: Tensor
+    held_out: Tensor
+
+
+def locked_image_scores(subject: Subject, drawn: CaptionedData) -> CaptionScores:
+    """The scores of the subject's locked-image towers on the test images, none of whose are trained on."""
+    locked = locked_image(subject, drawn)
+    seen, unseen = (subject.encode(part.images).mean for part in (drawn.test_seen, drawn.test_unseen))
+    held_out = torch.zeros(len(drawn.captions), dtype=torch.bool)
+    held_out[[*drawn.validation, *drawn.unseen]] = True
+    return CaptionScores(
+        locked.scores(seen),
+        drawn.test_seen.captions,
+        locked.scores(unseen),
+        drawn.test_unseen.captions,
+        held_out,
+    )
+
+
+def harmonic_mean(first: float, second: float) -> float:
+    """2ab / (a + b) of two accuracies, 0 where both are 0: high only where both are."""
+    return 2 * first * second / (first + second) if first + second > 0 else 0.0
+
+
+def seen_unseen_auc(scores: CaptionScores) -> tuple[float, float | None]:
+    """Area under the curve of seen against unseen accuracy as a bias for held-out captions is swept.
+
+    Chao et al. 2016 (arXiv:1605.04253): a bias b is added to every held-out caption's score. An unseen
+    image is right for every b above its own threshold, a seen image for every b below its own, so the
+    area is the share of (unseen, seen) pairs that some b gets both right. Range [0, 1]. Returns the area
+    and its standard error over images (DeLong et al. 1988).
+    """
+    needed = _bias_needed(scores.unseen, scores.unseen_truth, scores.held_out)
+    borne = -_bias_needed(scores.seen, scores.seen_truth, ~scores.held_out)
+    both = (needed.unsqueeze(1) < borne).double()
+    errors = standard_error(both.mean(1).numpy()), standard_error(both.mean(0).numpy())
+    se = math.hypot(*errors) if None not in errors else None  # type: ignore[arg-type]
+    return both.mean().item(), se
+
+
+def _bias_needed(scores: Tensor, truth: Tensor, group: Tensor) -> Tensor:
+    """The bias for its `group` of captions above which each image is right, `[N]`; ∞ where none helps.
+
+    None helps where another caption of the same group outscores the right one.
+    """
+    own = scores.gather(1, truth.unsqueeze(1)).squeeze(1)
+    best_in_group = scores[:, group].amax(1)
+    needed = scores[:, ~group].amax(1) - own
+    return torch.where(own >= best_in_group, needed, torch.inf)
+
+
+def _accuracy_metric(name: str, heading: str, title: str, *, headline: bool = False) -> MetricDefinition:
+    return define(
+        MetricDefinition(
+            name, unit="accuracy", better="higher", title=title, heading=heading, headline=headline
+        )
+    )
+
+
+TOP1 = _accuracy_metric(
+    "zero_shot_top1",
+    "zero-shot",
+    "Captions never trained on, recognised among all 90 by towers on frozen codes; chance 0.011.",
+    headline=True,
+)
+UNSEEN_ONLY = _accuracy_metric(
+    "zero_shot_unseen_only", "zs unseen", "As zero-shot, among the 18 unseen captions only; chance 0.056."
+)
+SEEN = _accuracy_metric("zero_shot_seen", "zs seen", "Test images of trained captions, among all 90.")
+HARMONIC = _accuracy_metric(
+    "zero_shot_harmonic", "zs harmonic", "Harmonic mean of zero-shot and seen accuracy."
+)
+AUC = define(
+    MetricDefinition(
+        "zero_shot_auc",
+        unit="area",
+        better="higher",
+        title="Area under seen against unseen accuracy as a bias for held-out captions is swept.",
+        heading="zs AUC",
+    )
+)
+FACTORS = {
+    factor.name: _accuracy_metric(
+        f"zero_shot_{factor.name}",
+        f"zs {factor.name}",
+        f"Share of unseen images whose {factor.name} is named rightly; chance {1 / len(factor.words):.3g}.",
+    )
+    for scheme in SCHEMES
+    for factor in scheme.factors
+}
+NATIVE = _accuracy_metric(
+    "native_zero_shot_top1", "native zs", "As zero-shot, by the model's own text encoder; chance 0.011."
+)
+LOCKED = (TOP1, UNSEEN_ONLY, SEEN, HARMONIC, AUC, *FACTORS.values())
+
+
+@analysis("zero_shot", [*LOCKED, NATIVE])
+def zero_shot(subject: Subject) -> Measurement:
+    """Accuracy on captioned images, of towers on frozen codes and of the model's own text encoder.
+
+    Null where the data cannot be redrawn as captioned digits or clothes. The arrays `confusion_FACTOR` are
+    counts of unseen images, true value by named one.
+    """
+    drawn = captions_of(subject)
+    finite(subject.test_codes.mean)
+    scores = locked_image_scores(subject, drawn)
+    metrics = (*_locked_metrics(scores, drawn), _native_metric(subject, drawn))
+    arrays = confusions(scores.unseen.argmax(1), scores.unseen_truth, drawn)
+    return Measurement(metrics, arrays, examples={TOP1.name: _unseen_hits(scores).numpy()})
+
+
+def _unseen_hits(scores: CaptionScores) -> Tensor:
+    """Which images of unseen captions are given their own, of all captions; bool `[N]`."""
+    return scores.unseen.argmax(1) == scores.unseen_truth
+
+
+def confusions(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> dict[str, NDArray[np.int64]]:
+    """Counts of each true value of a factor being named as each other, of captions int64 `[N]` each."""
+    tables = {}
+    for place, factor in enumerate(drawn.scheme.factors):
+        values, size = drawn.factors[:, place], len(factor.words)
+        pairs = values[truth] * size + values[predicted]
+        counts = torch.bincount(pairs, minlength=size**2).view(size, size)
+        tables[f"confusion_{factor.name}"] = counts.numpy()
+    return tables
+
+
+def _locked_metrics(scores: CaptionScores, drawn: CaptionedData) -> list[Metric]:
+    predicted, truth = scores.unseen.argmax(1), scores.unseen_truth
+    top1 = _share(TOP1, _unseen_hits(scores))
+    unseen = torch.tensor(drawn.unseen)
+    unseen_only = _share(UNSEEN_ONLY, unseen[scores.unseen[:, unseen].argmax(1)] == truth)
+    seen = _share(SEEN, scores.seen.argmax(1) == scores.seen_truth)
+    area, area_se = seen_unseen_auc(scores)
+    n = len(truth) + len(scores.seen_truth)
+    return [
+        top1,
+        unseen_only,
+        seen,
+        _harmonic_metric(top1, seen),
+        AUC.measured(area, se=area_se, n=n),
+        *_factor_metrics(predicted, truth, drawn),
+    ]
+
+
+def _factor_metrics(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> list[Metric]:
+    """How often each factor is named rightly; null for those that these captions do not name."""
+    right = (drawn.factors[predicted] == drawn.factors[truth]).T
+    named = {factor.name: column for factor, column in zip(drawn.scheme.factors, right, strict=True)}
+    return [
+        _share(metric, named[name])
+        if name in named
+        else metric.missing(f"{drawn.scheme.name} name no {name}")
+        for name, metric in FACTORS.items()
+    ]
+
+
+def _native_metric(subject: Subject, drawn: CaptionedData) -> Metric:
+    if not isinstance(subject.model, ImageTextModel):
+        return NATIVE.missing("no text encoder")
+    with torch.inference_mode():
+        text = subject.model.encode_text(list(drawn.captions)).float().cpu()
+    image = subject.encode(drawn.test_unseen.images).mean
+    return _share(NATIVE, (image @ text.T).argmax(1) == drawn.test_unseen.captions)
+
+
+def _share(metric: MetricDefinition, right: Tensor) -> Metric:
+    hits, n = int(right.sum()), len(right)
+    return metric.measured(hits / n, se=binomial_se(hits, n), n=n)
+
+
+def _harmonic_metric(unseen: Metric, seen: Metric) -> Metric:
+    """The harmonic mean, its error carried over from both accuracies to first order."""
+    u, s = unseen.value or 0.0, seen.value or 0.0
+    se = None
+    if u + s > 0 and unseen.se is not None and seen.se is not None:
+        se = 2 * math.hypot(s**2 * unseen.se, u**2 * seen.se) / (u + s) ** 2
+    return HARMONIC.measured(harmonic_mean(u, s), se=se, n=(unseen.n or 0) + (seen.n or 0))

@@ -1,0 +1,179 @@
+"""Controls for the zero-shot number: what it is where nothing can have been learned, and what the rival gets.
+
+Three negative ones, for which chance is the right answer: towers that were never trained; towers trained on
+captions shuffled among the images; a class whose name was never learned. And one rival made for the
+purpose: three supervised classifiers, one a factor, on the same codes, right where all three are. It needs
+no words, and knows beforehand what the factors are.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latentbench.analysis.core.metric import Metric, MetricDefinition, define
+from latentbench.analysis.core.registry import Measurement, analysis
+from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.latent.probes import standardise
+from latentbench.analysis.statistics.intervals import binomial_se, standard_error
+from latentbench.analysis.zero_shot.lit import (
+    BATCH,
+    HIDDEN,
+    LEARNING_RATE,
+    STEPS,
+    WEIGHT_DECAY,
+    Towers,
+    captions_of,
+    fit_towers,
+)
+from latentbench.data.captioned.draw import CaptionedData
+from latentbench.models.networks.tokenizer import Tokenizer
+from latentbench.models.seeds import derive, generator
+
+UNTRAINED, SHUFFLES = 20, 4
+"""How many times over towers are left untrained, and trained on shuffled captions."""
+
+
+def _define(name: str, heading: str, title: str) -> MetricDefinition:
+    return define(MetricDefinition(name, unit="accuracy", better="neither", title=title, heading=heading))
+
+
+FACTOR_CLASSIFIERS = define(
+    MetricDefinition(
+        "zero_shot_rival",
+        unit="accuracy",
+        better="higher",
+        title="As zero-shot, by three supervised classifiers on the same codes, one a factor; no words.",
+        heading="zs rival",
+    )
+)
+CONTROL_UNTRAINED = _define(
+    "zero_shot_untrained",
+    "zs untrained",
+    f"As zero-shot, by towers never trained, mean of {UNTRAINED}; chance 0.011 is right.",
+)
+CONTROL_SHUFFLED = _define(
+    "zero_shot_shuffled",
+    "zs shuffled",
+    f"As zero-shot, after training on shuffled captions, mean of {SHUFFLES}; chance 0.011 is right.",
+)
+CONTROL_NEW_NAME = _define(
+    "zero_shot_new_name",
+    "zs new name",
+    "Images of a class whose name was never learned, among all 90; right is chance, 0.011, or below.",
+)
+
+
+@analysis(
+    "controls",
+    [FACTOR_CLASSIFIERS, CONTROL_UNTRAINED, CONTROL_SHUFFLED, CONTROL_NEW_NAME],
+    by_request=True,
+)
+def controls(subject: Subject) -> Measurement:
+    """The four controls, on the codes that zero-shot is measured on. Null where the data have no captions."""
+    drawn = captions_of(subject)
+    raw = subject.encode(drawn.train.images).mean
+    train, test = standardise(raw, subject.encode(drawn.test_unseen.images).mean)
+    _, seen = standardise(raw, subject.encode(drawn.test_seen.images).mean)
+    return Measurement(
+        (
+            _factor_classifiers(train, test, drawn, subject.seed),
+            _untrained(test, drawn, subject.seed),
+            _shuffled(train, test, drawn, subject.seed),
+            _new_name(train, torch.cat([seen, test]), drawn, subject.seed),
+        )
+    )
+
+
+def fit_classifier(codes: Tensor, labels: Tensor, *, seed: int) -> nn.Module:
+    """A supervised classifier of codes `[N, D]` into `labels` int64 `[N]`.
+
+    The size, steps and rate of the towers' image projection; the same input and seed give the same weights.
+    """
+    order = generator(seed, "classifier order")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "classifier"))
+        network = nn.Sequential(
+            nn.Linear(codes.shape[1], HIDDEN),
+            nn.GELU(),
+            nn.Linear(HIDDEN, HIDDEN),
+            nn.GELU(),
+            nn.Linear(HIDDEN, int(labels.max()) + 1),
+        )
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
+    for _ in range(STEPS):
+        rows = torch.randint(len(codes), (BATCH,), generator=order)
+        loss = F.cross_entropy(network(codes[rows]), labels[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return network.eval().requires_grad_(False)
+
+
+def _factor_classifiers(train: Tensor, test: Tensor, drawn: CaptionedData, seed: int) -> Metric:
+    known, truth = drawn.factors[drawn.train.captions], drawn.factors[drawn.test_unseen.captions]
+    right = torch.ones(len(test), dtype=torch.bool)
+    for place, factor in enumerate(drawn.scheme.factors):
+        classifier = fit_classifier(train, known[:, place], seed=derive(seed, factor.name))
+        right &= classifier(test).argmax(1) == truth[:, place]
+    hits = int(right.sum())
+    return FACTOR_CLASSIFIERS.measured(hits / len(right), se=binomial_se(hits, len(right)), n=len(right))
+
+
+def _untrained(test: Tensor, drawn: CaptionedData, seed: int) -> Metric:
+    """The mean over towers, and its error: their words are drawn alike, so on average all 90 are."""
+    tokenizer = Tokenizer(drawn.vocabulary)
+    ids = tokenizer.encode(drawn.captions)
+    accuracies = []
+    for time in range(UNTRAINED):
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(derive(seed, "untrained towers", str(time)))
+            predicted = Towers(test.shape[1], tokenizer)(test, ids).argmax(1)
+        accuracies.append((predicted == drawn.test_unseen.captions).double().mean().item())
+    mean = sum(accuracies) / UNTRAINED
+    return CONTROL_UNTRAINED.measured(mean, se=standard_error(accuracies), n=UNTRAINED)
+
+
+def _shuffled(train: Tensor, test: Tensor, drawn: CaptionedData, seed: int) -> Metric:
+    """The mean over shuffles. Images of one caption tend to be named alike: the error counts each once."""
+    truth, tokenizer = drawn.test_unseen.captions, Tokenizer(drawn.vocabulary)
+    ids = tokenizer.encode(drawn.captions)
+    hits = 0
+    for time in range(SHUFFLES):
+        own = derive(seed, "shuffled captions", str(time))
+        order = torch.randperm(len(train), generator=generator(own, "shuffle"))
+        towers = fit_towers(train, drawn.train.captions[order], tokenizer, drawn.captions, seed=own)
+        hits += int((towers(test, ids).argmax(1) == truth).sum())
+    return _clustered(CONTROL_SHUFFLED, hits / (SHUFFLES * len(truth)), SHUFFLES * len(drawn.unseen))
+
+
+def _new_name(train: Tensor, test: Tensor, drawn: CaptionedData, seed: int) -> Metric:
+    """Without the captions that name one class, tested on all test images of that class.
+
+    Words that were learned outbid one that was not, so the accuracy may well be below chance.
+    """
+    held_out = derive(seed, "held-out name") % len(drawn.scheme.factors[0].words)
+    named = drawn.factors[:, 0]
+    known = named[drawn.train.captions] != held_out
+    truth = torch.cat([drawn.test_seen.captions, drawn.test_unseen.captions])
+    asked = named[truth] == held_out
+    if not asked.any() or not known.any():
+        return CONTROL_NEW_NAME.missing("too few images: none of the held-out class, or no others", n=0)
+    tokenizer = Tokenizer(drawn.vocabulary)
+    towers = fit_towers(
+        train[known], drawn.train.captions[known], tokenizer, drawn.captions, seed=derive(seed, "new name")
+    )
+    predicted = towers(test[asked], tokenizer.encode(drawn.captions)).argmax(1)
+    share = (predicted == truth[asked]).double().mean().item()
+    return _clustered(CONTROL_NEW_NAME, share, int((named == held_out).sum()))
+
+
+def _clustered(metric: MetricDefinition, share: float, trials: int) -> Metric:
+    """A share whose error is that of so many independent trials, far fewer than images."""
+    error = (share * (1 - share) / trials) ** 0.5 if 0 < share < 1 else None
+    return metric.measured(share, se=error, n=trials)

@@ -1,0 +1,140 @@
+"""Locked-image tuning: an image projection and a text tower on the frozen codes of any encoder.
+
+After Zhai et al. 2022 (arXiv:2111.07991), small: the image encoder stays frozen and its codes are computed
+once; only an image projection and a text tower are trained, on the 63 seen captions of captioned images.
+
+Sixty-three distinct captions describe all train images, so a step embeds each caption once and asks
+of every image which of the 63 is its own. In-batch negatives, as CLIP has them, would count an image's
+own caption against it whenever two images share it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latentbench.analysis.core.metric import Unmeasurable
+from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.latent.probes import standardise
+from latentbench.data.captioned.draw import CaptionedData, with_captions
+from latentbench.data.errors import DataError
+from latentbench.models.networks.tokenizer import Tokenizer
+from latentbench.models.seeds import derive, generator
+
+WIDTH = 64
+HIDDEN = 256
+STEPS = 600
+BATCH = 256
+LEARNING_RATE = 4e-3
+WEIGHT_DECAY = 0.01
+# Chosen on the tuning images and their nine validation captions; the unseen captions took no part.
+
+
+def captions_of(subject: Subject) -> CaptionedData:
+    """The subject's data with captions. Raises Unmeasurable where they cannot be redrawn as any."""
+    try:
+        return with_captions(subject.data)
+    except DataError as error:
+        raise Unmeasurable(str(error)) from None
+
+
+class Towers(nn.Module):
+    """An image projection and a text tower into one space, compared by cosine at a learned temperature.
+
+    A caption's vector is the sum of its words' vectors: what was learned of a word in one combination
+    holds in every other.
+    """
+
+    def __init__(self, code_dimensions: int, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.words = nn.Embedding(tokenizer.size, WIDTH)
+        nn.init.normal_(self.words.weight, std=0.1)
+        self.image = nn.Sequential(
+            nn.Linear(code_dimensions, HIDDEN),
+            nn.GELU(),
+            nn.Linear(HIDDEN, HIDDEN),
+            nn.GELU(),
+            nn.Linear(HIDDEN, WIDTH),
+        )
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10)))
+
+    def text(self, ids: Tensor) -> Tensor:
+        """Token ids `[M, context]` to unit vectors `[M, 64]`."""
+        is_word = (ids > 1) & (ids < self.tokenizer.end)
+        return F.normalize((self.words(ids) * is_word.unsqueeze(2)).sum(1), dim=1)
+
+    def forward(self, codes: Tensor, ids: Tensor) -> Tensor:
+        """Standardised codes `[N, D]` against captions `[M, context]`: logits `[N, M]`."""
+        image = F.normalize(self.image(codes), dim=1)
+        return image @ self.text(ids).T * self.log_scale.exp()
+
+
+def fit_towers(
+    codes: Tensor, captions: Tensor, tokenizer: Tokenizer, texts: tuple[str, ...], *, seed: int
+) -> Towers:
+    """Train towers on standardised codes `[N, D]` whose captions are `texts[captions]`, captions int64 `[N]`.
+
+    Only captions that occur are ever embedded: a text that describes no image is not trained on. Runs on
+    the CPU, a second or two; the same input and seed give the same towers.
+    """
+    occurring, targets = captions.unique(return_inverse=True)
+    ids = tokenizer.encode([texts[i] for i in occurring.tolist()])
+    order = generator(seed, "zero-shot order")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "zero-shot towers"))
+        towers = Towers(codes.shape[1], tokenizer)
+        optimiser = torch.optim.AdamW(
+            towers.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
+        for _ in range(STEPS):
+            rows = torch.randint(len(codes), (BATCH,), generator=order)
+            loss = F.cross_entropy(towers(codes[rows], ids), targets[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return towers.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True, eq=False)
+class LockedImage:
+    """Towers trained on the seen captions, above the frozen encoder that `train_codes` are of."""
+
+    train_codes: Tensor
+    """Of the captioned train images, `[N, D]`: what other codes are standardised by."""
+    towers: Towers
+    captions: tuple[str, ...]
+
+    def scores(self, codes: Tensor) -> Tensor:
+        """How well each of the M captions fits each image, by its code `[N, D]`: float `[N, M]`."""
+        _, standard = standardise(self.train_codes, codes)
+        scores: Tensor = self.towers(standard, self.towers.tokenizer.encode(self.captions))
+        return scores
+
+
+_kept: WeakKeyDictionary[Subject, tuple[CaptionedData, LockedImage]] = WeakKeyDictionary()
+
+
+def locked_image(subject: Subject, drawn: CaptionedData) -> LockedImage:
+    """Towers on the subject's codes of the seen captions' train images; trained at the first call.
+
+    Raises AssertionError if a held-out caption is among them.
+    """
+    kept = _kept.get(subject)
+    if kept is None or kept[0] is not drawn:
+        if set(drawn.train.captions.tolist()) & {*drawn.validation, *drawn.unseen}:
+            raise AssertionError("a held-out caption is among the train captions")
+        raw = subject.encode(drawn.train.images).mean
+        codes, _ = standardise(raw, raw)
+        towers = fit_towers(
+            codes, drawn.train.captions, Tokenizer(drawn.vocabulary), drawn.captions, seed=subject.seed
+        )
+        _kept[subject] = drawn, LockedImage(raw, towers, drawn.captions)
+    return _kept[subject][1]

@@ -1,0 +1,103 @@
+"""Transfer: the captions learned on one source's digits, asked of another's.
+
+scikit-learn's 1,797 digits (8x8, other hands, another scanner) are enlarged to 20 pixels and put in the
+middle of 28, as MNIST's were. A digit's text is the mean of its captions in all strokes and slants. Beside
+it: the judge, a CNN that was trained on the source's digits by supervision and never saw these either.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define, finite
+from latentbench.analysis.core.registry import Measurement, analysis
+from latentbench.analysis.core.subject import Subject, to_float
+from latentbench.analysis.statistics.intervals import binomial_se
+from latentbench.analysis.zero_shot.lit import captions_of, locked_image
+from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble
+from latentbench.data.captioned.draw import CaptionedData
+from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
+from latentbench.data.images import Split
+from latentbench.data.sources.digits import digits
+from latentbench.models.protocols import ImageTextModel
+
+BOX = 20
+"""The side of the box that MNIST's digits were made to fit, in an image of 28 pixels."""
+
+_OF = "of scikit-learn's digits"
+
+
+def _define(name: str, heading: str, title: str) -> MetricDefinition:
+    return define(MetricDefinition(name, unit="accuracy", better="higher", title=title, heading=heading))
+
+
+LOCKED = _define(
+    "transfer_top1", "transfer", f"Share {_OF} recognised by towers on frozen codes, trained on the source."
+)
+NATIVE = _define(
+    "native_transfer_top1", "native transfer", f"Share {_OF} recognised by the model's own text encoder."
+)
+RIVAL = _define(
+    "transfer_rival",
+    "transfer CNN",
+    f"Share {_OF} recognised by the judge, a CNN trained on the source by supervision.",
+)
+
+
+@analysis("transfer", [LOCKED, NATIVE, RIVAL], by_request=True)
+def transfer(subject: Subject) -> Measurement:
+    """Digits of another source by the same prompts; null where the data's captions name no digits."""
+    drawn = captions_of(subject)
+    if drawn.scheme is not DIGIT_CAPTIONS:
+        raise Unmeasurable(f"{drawn.scheme.name} name no digits")
+    images, labels = target_digits()
+    codes = finite(subject.encode(images).mean)
+    finite(subject.test_codes.mean)
+    return Measurement(
+        (
+            _locked(subject, drawn, codes, labels),
+            _native(subject, drawn, codes, labels),
+            _rival(subject, images, labels),
+        )
+    )
+
+
+def target_digits() -> tuple[Tensor, Tensor]:
+    """All of scikit-learn's digits at MNIST's size, uint8 `[1797, 1, 28, 28]`, and their labels."""
+    data = digits()
+    parts: tuple[Split, ...] = data.train, data.test
+    small = torch.cat([part.images for part in parts]).float()
+    large = F.interpolate(small, (BOX, BOX), mode="bilinear", antialias=True, align_corners=False)
+    margin = (28 - BOX) // 2
+    images = F.pad(large, (margin,) * 4).round().to(torch.uint8)
+    return images, torch.cat([part.labels for part in parts if part.labels is not None])
+
+
+def _locked(subject: Subject, drawn: CaptionedData, codes: Tensor, labels: Tensor) -> Metric:
+    """By the sum of the probabilities of each digit's nine captions."""
+    probabilities = locked_image(subject, drawn).scores(codes).softmax(1)
+    of_digit = F.one_hot(drawn.factors[:, 0]).float()
+    return _share(LOCKED, (probabilities @ of_digit).argmax(1) == labels)
+
+
+@torch.inference_mode()
+def _native(subject: Subject, drawn: CaptionedData, codes: Tensor, labels: Tensor) -> Metric:
+    if not isinstance(subject.model, ImageTextModel):
+        return NATIVE.missing("no text encoder")
+    text = subject.model.encode_text(list(drawn.captions)).float().cpu()
+    # Captions are in order of their digit, nine of each.
+    by_digit = text.view(10, -1, text.shape[1]).transpose(0, 1)
+    return _share(NATIVE, (codes @ ensemble(by_digit).T).argmax(1) == labels)
+
+
+def _rival(subject: Subject, images: Tensor, labels: Tensor) -> Metric:
+    if subject.context.judge is None:
+        return RIVAL.missing("no judge")
+    return _share(RIVAL, subject.context.view(to_float(images)).predictions == labels)
+
+
+def _share(metric: MetricDefinition, right: Tensor) -> Metric:
+    hits, n = int(right.sum()), len(right)
+    return metric.measured(hits / n, se=binomial_se(hits, n), n=n)

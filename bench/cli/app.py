@@ -1,0 +1,374 @@
+"""The command line. Every command imports what it needs when it is called: `--help` never waits for torch."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from latentbench.bench.cli import regression
+from latentbench.bench.cli.options import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    RESULTS,
+    Format,
+    FormatOption,
+    Results,
+    RunArgument,
+    emit,
+    err,
+    find,
+    out,
+)
+from latentbench.data.errors import LatentbenchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from latentbench.bench.cli.progress import Lines
+    from latentbench.bench.store.store import Run, Store
+    from latentbench.bench.sweep.spec import Sweep
+
+app = typer.Typer(
+    help="Benchmark and analysis toolkit for learned compression: what a bottleneck costs, and what it buys.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Listed(StrEnum):
+    """What `list` can list."""
+
+    suites = "suites"
+    models = "models"
+    data = "data"
+    metrics = "metrics"
+
+
+class Precision(StrEnum):
+    """What the engine can train in."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="A suite's name, or the path of a YAML file.")] = "mnist",
+    results: Results = RESULTS,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many seeds; the suite's own if not given.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Train for so many epochs; each model's own if not given.")
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Train in this format; each model's own if not given.")
+    ] = None,
+    analysis: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Measure this alone; may be repeated. The suite's own if not given."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Cases at once; as many as there are cores if not given.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is done already.")] = False,
+    cache: Annotated[bool, typer.Option(help="Take trained models from the cache.")] = True,
+    stack: Annotated[
+        bool | None,
+        typer.Option(
+            help="Train models that share a shape as one; on a GPU if not given.", show_default=False
+        ),
+    ] = None,
+    pictures: Annotated[bool, typer.Option(help="Draw the pictures and the report.")] = True,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option("--allow-pickle", help="Read tensors from pickled checkpoints of models of your own."),
+    ] = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="How much of a sweep is timed; full on a GPU, small elsewhere if not given."),
+    ] = None,
+    output: FormatOption = Format.rich,
+) -> None:
+    """Train and measure a suite, or time a sweep; write its results, tables, pictures and report."""
+    from latentbench.bench.run.runner import Options, run_suite
+    from latentbench.bench.run.suite import load, with_analyses, with_recipe
+    from latentbench.bench.store.store import Store
+    from latentbench.bench.sweep.spec import spec
+
+    store = Store(results)
+    if spec.is_sweep(suite):
+        _refuse(
+            "what is timed is not trained",
+            seeds=seeds,
+            epochs=epochs,
+            precision=precision,
+            analysis=", ".join(analysis or ()) or None,
+            jobs=jobs,
+            stack=stack,
+            allow_pickle=allow_pickle or None,
+        )
+        _time_sweep(spec.load(suite), store, preset, device, fresh=fresh, pictures=pictures, output=output)
+        return
+    _refuse("only a sweep has presets", preset=preset)
+    options = Options(
+        seeds=seeds,
+        device=device,
+        jobs=jobs,
+        fresh=fresh,
+        use_cache=cache,
+        stack=stack,
+        allow_pickle=allow_pickle,
+    )
+    loaded = with_recipe(load(suite), epochs=epochs, precision=precision and precision.value)
+    if analysis:
+        loaded = with_analyses(loaded, analysis)
+    done = _interruptible(lambda watch: run_suite(loaded, store, options, watch))
+    _print_table(done, output)
+    _write_outputs(done, store, pictures=pictures)
+    if any(record.status != "ok" for record in done.last_records):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _refuse(why: str, **options: object) -> None:
+    """An option that was given and means nothing here is a mistake."""
+    for name, value in options.items():
+        if value is not None:
+            given = "" if value is True else f" {value}"
+            raise LatentbenchError(f"--{name.replace('_', '-')}{given}: {why}")
+
+
+def _time_sweep(
+    sweep: Sweep,
+    store: Store,
+    preset: str | None,
+    device: str,
+    *,
+    fresh: bool,
+    pictures: bool,
+    output: Format,
+) -> None:
+    """A row without a number is a result; only one that failed unexpectedly is a failure."""
+    from latentbench.bench.sweep.runner import run_sweep
+
+    done = _interruptible(
+        lambda watch: run_sweep(sweep, store, watch, preset=preset, device=device, fresh=fresh)
+    )
+    _print_table(done, output)
+    _write_outputs(done, store, pictures=pictures)
+    if any(record.status == "failed" for record in done.last_records):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _interruptible(run: Callable[[Lines], Run]) -> Run:
+    """A run with its progress shown; the interrupt key leaves it to be gone on with."""
+    from latentbench.bench.cli.progress import watcher
+
+    try:
+        with watcher(err) as watch:
+            return run(watch)
+    except KeyboardInterrupt:
+        _say_how_to_go_on()
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Listed, typer.Argument(help="What to list.")],
+    output: FormatOption = Format.rich,
+) -> None:
+    """List the suites, models, data sets or metrics there are."""
+    from latentbench.bench.present.listing import LISTINGS, render
+
+    emit(render(LISTINGS[what.value](), output.value))
+
+
+@app.command()
+def table(
+    run: RunArgument = "latest",
+    results: Results = RESULTS,
+    output: FormatOption = Format.rich,
+) -> None:
+    """Print the table of a run."""
+    _print_table(find(run, results), output)
+
+
+@app.command()
+def plot(run: RunArgument = "latest", results: Results = RESULTS) -> None:
+    """Draw the pictures of a run."""
+    from latentbench.bench.present.figures import draw_all
+    from latentbench.bench.store.store import Store
+
+    for path in draw_all(find(run, results), Store(results)).values():
+        out.print(str(path), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def report(run: RunArgument = "latest", results: Results = RESULTS) -> None:
+    """Write one self-contained HTML page with the table and the pictures of a run."""
+    from latentbench.bench.present.report import write_report
+    from latentbench.bench.store.store import Store
+
+    found = find(run, results)
+    if found.is_sweep:
+        raise LatentbenchError(f"{found.suite} is a sweep and has no report; see its table and plot")
+    out.print(str(write_report(found, Store(results))), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def recommend(
+    run: RunArgument = "latest",
+    max_latency: Annotated[
+        str | None,
+        typer.Option(
+            "--max-latency", metavar="TIME", help="Longest wait to encode one image, such as 250us or 2ms."
+        ),
+    ] = None,
+    min_psnr: Annotated[
+        float | None, typer.Option("--min-psnr", metavar="DB", help="Least PSNR of reconstructions.")
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC<=X", help="Any other requirement, also with >=; may be repeated."),
+    ] = None,
+    prefer: Annotated[
+        str, typer.Option(metavar="METRIC", help="What to choose by among what qualifies.")
+    ] = "psnr",
+    results: Results = RESULTS,
+    output: FormatOption = Format.rich,
+) -> None:
+    """Pick the model of a run that meets your requirements, and say why."""
+    from latentbench.bench.present import recommend as choice
+    from latentbench.bench.present import tables
+    from latentbench.bench.present.listing import render
+
+    requirements = [choice.requirement(text) for text in require or []]
+    if max_latency is not None:
+        requirements.insert(0, choice.Requirement(choice.LATENCY, "<=", choice.seconds(max_latency)))
+    if min_psnr is not None:
+        requirements.append(choice.Requirement(choice.QUALITY, ">=", min_psnr))
+    rows = tables.rows(find(run, results).last_records)
+    found = choice.recommend(rows, requirements, prefer)
+    if output is Format.rich:
+        for line in choice.explain(found):
+            out.print(line, highlight=False, markup=False)
+        return
+    emit(render(choice.as_rows(rows, found), output.value))
+
+
+@app.command()
+def doctor(results: Results = RESULTS) -> None:
+    """Check that everything latentbench needs is here and works."""
+    from latentbench.bench.cli.doctor import examine, render
+
+    findings = examine(results)
+    emit(render(findings))
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _print_table(run: Run, output: Format) -> None:
+    from latentbench.bench.present import tables
+
+    if run.is_sweep:
+        _print_sweep(run, output)
+        return
+    rows = tables.rows(run.last_records)
+    if not rows:
+        raise LatentbenchError(f"{run.path}: no records in this run")
+    match output:
+        case Format.rich:
+            emit(tables.as_rich(rows, title=tables.title(run.suite, rows), width=out.width))
+            out.print(tables.footnote(rows), style="dim", highlight=False)
+        case Format.csv:
+            sys.stdout.write(tables.as_csv(rows))
+        case Format.md:
+            sys.stdout.write(tables.as_markdown(rows))
+        case Format.json:
+            sys.stdout.write(tables.as_json(rows))
+    for row in rows:
+        for problem in row.problems:
+            err.print(f"[red]{problem}[/]", highlight=False)
+
+
+def _print_sweep(run: Run, output: Format) -> None:
+    from latentbench.bench.sweep import view
+
+    records = run.last_records
+    match output:
+        case Format.rich:
+            emit(view.as_rich(records, title=view.title(run.suite, records)))
+            out.print(view.footnote(records), style="dim", highlight=False)
+        case Format.csv:
+            sys.stdout.write(view.as_csv(records))
+        case Format.md:
+            sys.stdout.write(view.as_markdown(records))
+        case Format.json:
+            sys.stdout.write(view.as_json(records))
+
+
+def _write_outputs(run: Run, store: Store, *, pictures: bool) -> None:
+    """The files that are regenerated from a run, and where they are."""
+    written = {"records": run.path, **_write_tables(run, store)}
+    if pictures:
+        from latentbench.bench.present.figures import drawn
+        from latentbench.bench.present.report import write_report
+
+        with err.status("drawing the pictures"):
+            if paths := drawn(run, store):
+                written["pictures"] = next(iter(paths.values())).parent
+            if not run.is_sweep:
+                written["report"] = write_report(run, store)
+    for name, path in written.items():
+        err.print(f"[dim]{name:>9}[/]  {path}", highlight=False, soft_wrap=True)
+
+
+def _write_tables(run: Run, store: Store) -> dict[str, Path]:
+    from latentbench.bench.present import tables
+    from latentbench.bench.sweep import view
+
+    if run.is_sweep:
+        csv, markdown = view.as_csv(run.last_records), view.as_markdown(run.last_records)
+    else:
+        rows = tables.rows(run.last_records)
+        csv, markdown = tables.as_csv(rows), tables.as_markdown(rows)
+    return {
+        "table": store.write(f"tables/{run.suite}.csv", csv),
+        "": store.write(f"tables/{run.suite}.md", markdown),
+    }
+
+
+def _say_how_to_go_on() -> None:
+    again = shlex.join(["latentbench", *sys.argv[1:]])
+    err.print(
+        f"\ninterrupted; finished cases and trained models are kept. Go on with: {again}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+regression.add_to(app)
+
+
+def main() -> None:
+    """Entry point: a person's mistake is one line and exit 2."""
+    try:
+        app()
+    except LatentbenchError as error:
+        err.print(f"[red]error:[/] {' '.join(str(error).split())}", highlight=False, soft_wrap=True)
+        sys.exit(EXIT_USAGE)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(EXIT_FAILED)

@@ -1,0 +1,118 @@
+"""`latentbench doctor`: is everything here that a run needs, and does it work?"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from rich.table import Table
+
+from latentbench import data
+from latentbench.analysis.features.judge import load_judge
+from latentbench.bench.run import suite
+from latentbench.bench.run.runner import resolve_device
+from latentbench.bench.store.environment import code, environment
+from latentbench.bench.store.store import Store
+from latentbench.data.errors import LatentbenchError
+from latentbench.models.zoo import cache_root
+
+ENOUGH_MEMORY, ENOUGH_DISK = 3e9, 1e9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was looked at, whether it is fine, and what was seen or what to do."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def examine(results: Path) -> list[Finding]:
+    """Every check, in order; a check that fails does not stop the others."""
+    checks: dict[str, Callable[[], str]] = {
+        "latentbench": _latentbench,
+        "packages": _packages,
+        "device": _device,
+        "memory": _memory,
+        "MNIST": _mnist,
+        "judge": _judge,
+        "suites": lambda: ", ".join(suite.load(name).name for name in suite.names()),
+        "results": lambda: _writable(results),
+        "cache": _cache,
+    }
+    return [_finding(name, check) for name, check in checks.items()]
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except Exception as error:
+        return Finding(name, False, " ".join(str(error).split()))
+
+
+def _latentbench() -> str:
+    running = code()
+    commit = running.commit[:8] if running.commit else "no checkout"
+    changed = " with local changes" if running.dirty else ""
+    return f"{running.version}, {commit}{changed}, source {running.source}"
+
+
+def _packages() -> str:
+    from torchvision.ops import nms
+
+    nms(torch.zeros(0, 4), torch.zeros(0), 0.5)  # fails where torch and torchvision are not a pair
+    packages = environment(torch.device("cpu"), threads=torch.get_num_threads())["packages"]
+    return ", ".join(f"{name} {version}" for name, version in packages.items())
+
+
+def _device() -> str:
+    here = environment(resolve_device("auto"), threads=torch.get_num_threads())
+    return f"{here['gpu'] or 'no GPU'}; {here['cpu']}, {here['cpu_cores']} cores, {here['threads']} threads"
+
+
+def _memory() -> str:
+    available = psutil.virtual_memory().available
+    if available < ENOUGH_MEMORY:
+        raise LatentbenchError(
+            f"{available / 1e9:.1f} GB free; suite mnist needs about {ENOUGH_MEMORY / 1e9:.0f} GB"
+        )
+    return f"{available / 1e9:.1f} GB free"
+
+
+def _mnist() -> str:
+    mnist = data.load("mnist")
+    return f"{len(mnist.train):,} train and {len(mnist.test):,} test images, checksums right"
+
+
+def _judge() -> str:
+    judge = load_judge(data.load("mnist"))
+    assert judge is not None  # MNIST has labels
+    return f"MNIST judge {judge.hash[:12]}, test accuracy {judge.accuracy:.2%}"
+
+
+def _writable(results: Path) -> str:
+    Store(results).prepare()
+    free = shutil.disk_usage(results).free
+    if free < ENOUGH_DISK:
+        raise LatentbenchError(
+            f"{results} has {free / 1e9:.1f} GB free; make room or choose another with --results"
+        )
+    return f"{results} can be written, {free / 1e9:.0f} GB free"
+
+
+def _cache() -> str:
+    folder = cache_root() / "checkpoints"
+    return f"{len(list(folder.glob('*/model.json')))} trained models in {folder}"
+
+
+def render(findings: list[Finding]) -> Table:
+    """A line a check."""
+    table = Table(show_header=False, box=None)
+    for finding in findings:
+        table.add_row("[green]✓[/]" if finding.ok else "[red]✗[/]", finding.check, finding.detail)
+    return table

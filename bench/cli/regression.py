@@ -1,0 +1,268 @@
+"""The commands that hold runs against each other, keep baselines, and hand results on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from latentbench.bench.cli.options import (
+    EXIT_FAILED,
+    EXIT_NOTHING,
+    EXIT_REGRESSION,
+    RESULTS,
+    Format,
+    FormatOption,
+    Results,
+    RunArgument,
+    emit,
+    err,
+    find,
+    out,
+    with_warnings,
+)
+from latentbench.data.errors import LatentbenchError
+
+if TYPE_CHECKING:
+    from latentbench.bench.compare.verdicts import Comparison
+
+baseline = typer.Typer(help="Runs that others are held against, by name.", no_args_is_help=True)
+results_ = typer.Typer(help="The results folder itself.", no_args_is_help=True)
+
+
+class ComparisonFormat(StrEnum):
+    """How a comparison is printed."""
+
+    rich = "rich"
+    csv = "csv"
+    md = "md"
+    json = "json"
+    junit = "junit"
+
+
+ComparisonFormatOption = Annotated[ComparisonFormat, typer.Option("--format", help="How to print.")]
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option("--policy", metavar="FILE", help="A YAML file with what to decide by, in place of ours."),
+]
+SaveOption = Annotated[
+    list[Path],
+    typer.Option(
+        "--save", metavar="FILE", help="Write it to a .md, .json, .csv or .xml (JUnit); repeatable."
+    ),
+]
+AcrossOption = Annotated[
+    bool, typer.Option("--across-environments", help="Compare runs of different machines all the same.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make these commands part of the command line."""
+    app.command()(compare)
+    app.command()(check)
+    app.add_typer(baseline, name="baseline")
+    app.command()(history)
+    app.command()(export)
+    app.add_typer(results_, name="results")
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="The run to hold against: as for `table`.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The run in question.")],
+    results: Results = RESULTS,
+    output: ComparisonFormatOption = ComparisonFormat.rich,
+    policy: PolicyOption = None,
+    save: SaveOption = [],  # noqa: B006
+    across_environments: AcrossOption = False,
+) -> None:
+    """Hold run B against run A, every metric. Exit 3 if anything regressed, 4 if nothing compares."""
+    from latentbench.bench.compare.compare import compare as compare_runs
+    from latentbench.bench.compare.policy import load
+
+    decided_by = load(policy)
+    compared = compare_runs(
+        find(a, results), find(b, results), decided_by, across_environments=across_environments
+    )
+    _say(compared, output, save)
+
+
+def check(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="The run in question; the latest of the baseline's suite."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--baseline", metavar="NAME", help="What to hold it against.")
+    ] = None,
+    results: Results = RESULTS,
+    output: ComparisonFormatOption = ComparisonFormat.rich,
+    policy: PolicyOption = None,
+    save: SaveOption = [],  # noqa: B006
+    across_environments: AcrossOption = False,
+    throughput: Annotated[
+        bool, typer.Option("--throughput", help="Time the working tree against a revision instead.")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(metavar="REV", help="With --throughput: the revision, such as main.")
+    ] = None,
+    command: Annotated[
+        str | None,
+        typer.Option(help="With --throughput: what to time in both trees; prints seconds by name as JSON."),
+    ] = None,
+    blocks: Annotated[int, typer.Option(min=3, help="With --throughput: of six processes each.")] = 5,
+) -> None:
+    """A gate for CI: the policy's metrics against a baseline, corrected for many tests.
+
+    Exit 0 if nothing fails, 3 on a regression, 1 if a case failed, 4 if nothing compares.
+    """
+    from latentbench.bench.compare.compare import compare as compare_runs
+    from latentbench.bench.compare.policy import load
+    from latentbench.bench.store.baseline import find_baseline
+    from latentbench.bench.store.store import Store
+
+    if throughput:
+        _say(_timed(against, policy, command, blocks), output, save)
+        return
+    if name is None:
+        raise LatentbenchError("say what to hold the run against: --baseline NAME")
+    decided_by, held = load(policy), with_warnings(find_baseline(Store(results), name))
+    compared = compare_runs(
+        held,
+        find(run or held.suite, results),
+        decided_by,
+        metrics=decided_by.gated,
+        correction="Holm",
+        across_environments=across_environments,
+    )
+    _say(compared, output, save)
+
+
+def _timed(against: str | None, policy: Path | None, command: str | None, blocks: int) -> Comparison:
+    """The throughput gate, with a line about how far it is."""
+    from latentbench.bench.compare.policy import load
+    from latentbench.bench.throughput_gate.gate import gate
+
+    if against is None:
+        raise LatentbenchError("say which revision to time against: --throughput --against REV")
+    with err.status("starting") as status:
+
+        def progress(done: int, total: int) -> None:
+            status.update(f"{done} of {total} processes timed")
+
+        return gate(against, load(policy), command=command, blocks=blocks, progress=progress)
+
+
+def _say(comparison: Comparison, output: ComparisonFormat, save: list[Path]) -> None:
+    """Print and save a comparison, and leave with its exit code."""
+    from latentbench.bench.compare.compare import view
+
+    for path in save:
+        view.save(comparison, path)
+    emit(view.render(comparison, output.value))
+    code = _exit_code(comparison)
+    if code:
+        raise typer.Exit(code)
+
+
+def _exit_code(comparison: Comparison) -> int:
+    """What a missing metric is to a gate: a regression; unless it is the failed case that misses it."""
+    if any(finding.verdict != "missing" for finding in comparison.failures):
+        return EXIT_REGRESSION
+    if comparison.failed:
+        return EXIT_FAILED
+    if not comparison.compared:
+        return EXIT_NOTHING
+    return EXIT_REGRESSION if comparison.failures else 0
+
+
+@baseline.command("set")
+def set_(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run: as for `table`.")],
+    why: Annotated[str, typer.Option(help="Why this run: kept with it, for whoever reviews the change.")],
+    results: Results = RESULTS,
+) -> None:
+    """Give a run a name to be held against."""
+    from latentbench.bench.store.baseline import FILE, set_baseline
+    from latentbench.bench.store.store import Store
+
+    store = Store(results)
+    made = set_baseline(store, name, find(run, results), why)
+    out.print(f"{name} → {made.run} in {store.root / FILE}", highlight=False, soft_wrap=True)
+
+
+@baseline.command("list")
+def list_(results: Results = RESULTS, output: FormatOption = Format.rich) -> None:
+    """List the baselines, and what is wrong with any."""
+    from latentbench.bench.present.listing import render
+    from latentbench.bench.store.baseline import read_all, why_unfit
+    from latentbench.bench.store.store import Store
+
+    store = Store(results)
+    rows = [
+        {"baseline": name, **b.model_dump(exclude={"sha256"}), "state": why_unfit(store, b) or "ok"}
+        for name, b in read_all(store).items()
+    ]
+    if not rows:
+        err.print(f"no baselines in {results}", highlight=False)
+        return
+    emit(render(rows, output.value))
+
+
+def history(
+    metric: Annotated[str, typer.Argument(metavar="METRIC", help="As in `list metrics`.")],
+    suite: Annotated[str | None, typer.Option(help="Runs of this suite alone.")] = None,
+    model: Annotated[str | None, typer.Option(help="This model alone, by its label.")] = None,
+    results: Results = RESULTS,
+    output: FormatOption = Format.rich,
+) -> None:
+    """One metric over all runs: a table, a picture, and where it seems to have changed (advice, no gate)."""
+    from latentbench.bench.present.history import draw, rows, timeline
+    from latentbench.bench.present.listing import render
+    from latentbench.bench.store.store import Store
+
+    store = Store(results)
+    series = timeline(store, metric, suite=suite, model=model)
+    emit(render(rows(series, brief=output is Format.rich), output.value))
+    picture = store.write_bytes(f"figures/history/{metric}.png", draw(series, metric))
+    err.print(f"[dim]  picture[/]  {picture}", highlight=False, soft_wrap=True)
+
+
+def export(
+    run: RunArgument = "latest",
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format; see below.")] = "csv",
+    out_folder: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The folder to write into.")
+    ] = Path("export"),
+    results: Results = RESULTS,
+) -> None:
+    """Write a run in the format of another tool.
+
+    csv, parquet, pytest-benchmark, github-action-benchmark; and with extras tensorboard, mlflow, wandb.
+    """
+    from latentbench.bench.exports.exporters import export as export_run
+
+    for path in export_run(find(run, results), to, out_folder):
+        out.print(str(path), soft_wrap=True, highlight=False)
+
+
+@results_.command("verify")
+def verify_(results: Results = RESULTS, output: FormatOption = Format.rich) -> None:
+    """Check every run, its arrays, environments and baselines. Exit 1 if anything is not as written."""
+    from latentbench.bench.present.listing import render
+    from latentbench.bench.store.store import Store
+    from latentbench.bench.store.verify import verify
+
+    found = verify(Store(results))
+    if found.problems and output is not Format.rich:
+        emit(render([problem.row() for problem in found.problems], output.value))
+    elif found.problems:
+        for problem in found.problems:
+            colour = "red" if problem.broken else "yellow"
+            out.print(f"[{colour}]{problem.state}[/] {problem}", highlight=False, soft_wrap=True)
+    state = "whole" if found.ok else "NOT whole"
+    err.print(f"{found.runs} runs with {found.records:,} records: {state}", highlight=False)
+    if not found.ok:
+        raise typer.Exit(EXIT_FAILED)

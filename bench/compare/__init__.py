@@ -1,0 +1,1 @@
+"""Comparing two runs: matching, significance and verdicts."""

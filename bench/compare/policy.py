@@ -1,0 +1,158 @@
+"""The policy of a gate: what it looks at, what it calls worse, and what it fails on; a small YAML file."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from latentbench.analysis.catalogue import ANALYSES, METRICS
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.registry import unknown
+from latentbench.data.validation import validated
+
+Verdict = Literal["regressed", "changed", "missing", "inconclusive", "new", "incomparable", "ok"]
+"""What has become of a metric; the gravest first."""
+
+Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Effect(BaseModel):
+    """A size of effect: a share of the baseline's value, or an amount in the metric's unit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    relative: Size | None = None
+    absolute: Size | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.relative is None) == (self.absolute is None):
+            raise ValueError("must have either relative or absolute")
+        return self
+
+    def of(self, baseline: float) -> float:
+        """The amount, in the metric's unit."""
+        return self.absolute if self.absolute is not None else (self.relative or 0.0) * abs(baseline)
+
+
+class SmallestEffects(BaseModel):
+    """The smallest effect of interest, by metric, else by unit, else one for all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: Effect
+    units: dict[str, Effect] = {}
+    metrics: dict[str, Effect] = {}
+
+    def of(self, metric: str, unit: str, baseline: float) -> float:
+        """The smallest effect of interest on a metric whose baseline has this value, in its unit."""
+        return (self.metrics.get(metric) or self.units.get(unit) or self.default).of(baseline)
+
+
+class Policy(BaseModel):
+    """What a comparison decides by."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)]
+    gate: Literal["headline", "all"] | Annotated[tuple[str, ...], Field(min_length=1)]
+    fail_on: tuple[Verdict, ...]
+    smallest_effect: SmallestEffects
+
+    @property
+    def gated(self) -> frozenset[str] | None:
+        """The metrics that the gate looks at; None for all of them."""
+        if self.gate == "all":
+            return None
+        if self.gate == "headline":
+            return frozenset(
+                name
+                for name, metric in METRICS.items()
+                if metric.headline and metric.better != "neither" and name not in TIMINGS
+            )
+        return frozenset(self.gate)
+
+
+TIMINGS = frozenset(
+    metric.name
+    for _, entry in ANALYSES.items()
+    if entry.exclusive
+    for metric in entry.metrics
+    if metric.better != "neither"
+)
+"""Metrics that depend on what else the machine does: one process's numbers say little of the next one's."""
+
+
+def shipped() -> Policy:
+    """The policy that latentbench ships."""
+    return validated(Policy, _shipped_content(), "policy.yaml")
+
+
+def load(path: Path | None) -> Policy:
+    """The shipped policy, with what a file of one's own says in its place.
+
+    Raises LatentbenchError naming the file, the key and what is allowed there.
+    """
+    if path is None:
+        return shipped()
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LatentbenchError(f"policy {path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LatentbenchError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise LatentbenchError(f"{path.name}: a policy is a mapping, got {type(content).__name__}")
+    effects = content.get("smallest_effect", {})
+    _check_effects(effects, path.name)
+    merged = _shipped_content()
+    theirs = merged["smallest_effect"]
+    merged |= content | {
+        "smallest_effect": {
+            "default": effects.get("default", theirs["default"]),
+            "units": theirs["units"] | effects.get("units", {}),
+            "metrics": theirs["metrics"] | effects.get("metrics", {}),
+        }
+    }
+    policy = validated(Policy, merged, path.name)
+    _check_metrics(policy, path.name)
+    return policy
+
+
+def _shipped_content() -> dict[str, Any]:
+    text = (resources.files("latentbench.bench.compare") / "policy.yaml").read_text(encoding="utf-8")
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+def _check_effects(effects: Any, where: str) -> None:
+    """Each effect by itself, so that a mistake is named where it is."""
+    where = f"{where}, smallest_effect"
+    if not isinstance(effects, dict):
+        raise LatentbenchError(f"{where} must be a mapping, got {effects!r}")
+    for key, given in effects.items():
+        if key == "default":
+            validated(Effect, given, f"{where}.default")
+        elif key in ("units", "metrics") and isinstance(given, dict):
+            for name, effect in given.items():
+                validated(Effect, effect, f"{where}.{key}.{name}")
+        else:
+            raise LatentbenchError(f"{where}: {unknown('key', key, list(SmallestEffects.model_fields))}")
+
+
+def _check_metrics(policy: Policy, where: str) -> None:
+    named = {"smallest_effect.metrics": list(policy.smallest_effect.metrics)}
+    if not isinstance(policy.gate, str):
+        named["gate"] = list(policy.gate)
+    for key, names in named.items():
+        for name in names:
+            if name not in METRICS:
+                raise LatentbenchError(f"{where}, {key}: {unknown('metric', name, list(METRICS))}")
+    for unit in policy.smallest_effect.units:
+        units = sorted({metric.unit for _, metric in METRICS.items() if metric.unit})
+        if unit not in units:
+            raise LatentbenchError(f"{where}, smallest_effect.units: {unknown('unit', unit, units)}")

@@ -1,0 +1,71 @@
+"""Power of a one-sided t test: what so many seeds can see, and how many more would settle a question.
+
+Effects are in standard deviations of a pair's difference: not of one run's results, but of how much
+two runs of one seed differ.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special
+
+from latentbench.bench.compare.significance import ALPHA
+
+POWER = 0.8
+MOST_SEEDS = 1000
+SPREADS = 4000
+
+
+def power_of_t(effect: float, n: int, *, alpha: float = ALPHA) -> float:
+    """Chance that a one-sided t test of n pairs finds an effect of so many standard deviations.
+
+    >>> round(power_of_t(1.0, 8), 2)
+    0.82
+    """
+    critical = special.stdtrit(n - 1, 1 - alpha)
+    # The non-central t as a normal mixed over the sample's own spread: scipy's is not a number far out.
+    return float(special.ndtr(effect * math.sqrt(n) - critical * _relative_spreads(n - 1)).mean())
+
+
+@lru_cache(maxsize=256)
+def _relative_spreads(freedom: int) -> NDArray[np.float64]:
+    """Equally likely values of a sample's standard deviation over the true one."""
+    shares = (np.arange(SPREADS) + 0.5) / SPREADS
+    return np.asarray(np.sqrt(2 * special.gammaincinv(freedom / 2, shares) / freedom))
+
+
+def detectable_effect(n: int, *, alpha: float = ALPHA, power: float = POWER) -> float:
+    """The smallest effect, in standard deviations, that n ≥ 2 pairs show with the given power.
+
+    >>> [round(detectable_effect(n), 1) for n in (3, 5, 8)]
+    [2.3, 1.4, 1.0]
+    """
+    if n < 2:
+        raise ValueError(f"a t test needs at least 2 pairs, got {n}")
+    critical = float(special.stdtrit(n - 1, 1 - alpha))
+    highest = 4 * (critical + 10) / math.sqrt(n)
+    return float(optimize.brentq(lambda effect: power_of_t(effect, n, alpha=alpha) - power, 0.0, highest))
+
+
+def pairs_needed(
+    effect: float, *, alpha: float = ALPHA, power: float = POWER, most: int = MOST_SEEDS
+) -> int | None:
+    """The fewest pairs that show an effect of so many standard deviations; None if more than `most`.
+
+    >>> pairs_needed(1.0)
+    8
+    """
+    if effect <= 0 or power_of_t(effect, most, alpha=alpha) < power:
+        return None
+    low, high = 1, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        if middle >= 2 and power_of_t(effect, middle, alpha=alpha) >= power:
+            high = middle
+        else:
+            low = middle
+    return high

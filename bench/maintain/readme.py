@@ -1,0 +1,123 @@
+"""The numbers in README.md, written from the committed records.
+
+    python -m latentbench.bench.maintain.readme
+
+A block between `<!-- begin NAME -->` and `<!-- end NAME -->` belongs to this module; everything else in
+the file is left as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentbench.analysis.catalogue import METRICS
+from latentbench.bench.present import tables
+from latentbench.bench.present.claims import findings
+from latentbench.bench.present.tables import Row
+from latentbench.bench.store.store import Run, Store, read
+from latentbench.data.errors import LatentbenchError
+
+SUITE, LIKELIHOOD_SUITE = "mnist", "likelihood"
+SPEED = "speed"
+"""The folder of results/ where pytest-benchmark's records of `bench/speed` lie."""
+
+
+def update(text: str, blocks: dict[str, str]) -> str:
+    """The text with every block replaced; raises LatentbenchError for a block the text has no place for."""
+    for name, content in blocks.items():
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            raise LatentbenchError(f"README.md has no place for the block {name!r}: {begin.strip()} … {end}")
+        text = f"{before}{begin}{content.strip()}\n{end}{after}"
+    return text
+
+
+def blocks(store: Store) -> dict[str, str]:
+    """Every generated block, from the latest runs in the store."""
+    run = read(store.find(SUITE))
+    rows = tables.rows(run.last_records)
+    return {
+        "likelihood": likelihood(read(store.find(LIKELIHOOD_SUITE)), store),
+        "speed": speed(store.root / SPEED),
+        "table": tables.as_markdown(rows, headline=True),
+        "statements": statements(rows),
+        "provenance": provenance(run, store),
+    }
+
+
+def statements(rows: Sequence[Row]) -> str:
+    """What the essay says and what the run measured, with the verdict that follows from it."""
+    lines = ["| statement | measured | effect [95 %] | n | verdict |", "| --- | --- | ---: | --- | --- |"]
+    for found in findings(rows):
+        verdict = f"**{found.verdict}**" + (f": {found.reason}" if found.reason else "")
+        lines.append(
+            f"| {found.claim.statement} | {found.claim.effect} | {found.shown} | {found.n} | {verdict} |"
+        )
+    return "\n".join(lines)
+
+
+def likelihood(run: Run, store: Store) -> str:
+    """What suite `likelihood` reached, in a sentence."""
+    (row,) = tables.rows(run.last_records)
+    name = "log_likelihood_bernoulli"
+    reached = tables.format_cell(row.cells[name], METRICS[name])
+    epochs = run.last_records[0].recipe.epochs
+    return (
+        f"A VAE of 2×200 tanh units and 50 latent dimensions, trained on binarised MNIST for {epochs} "
+        f"epochs, gives a test image {reached} nats by 5,000 importance samples; −86.76 is published, after "
+        f"3,280 epochs (Burda et al. 2016). `latentbench run {LIKELIHOOD_SUITE}`. {provenance(run, store)}"
+    )
+
+
+def speed(folder: Path) -> str:
+    """A table of every side-by-side timing on record, the ratio being rival's median over ours."""
+    lines = ["| work | ours | rival | ratio | reached |", "| --- | ---: | ---: | ---: | --- |"]
+    hardware = set()
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        cpu = content["machine_info"]["cpu"]
+        hardware.add(f"{cpu['count']} cores of {cpu['brand_raw']}")
+        for case in content["benchmarks"]:
+            info = case["extra_info"]
+            if "rival" not in info:
+                continue
+            lines.append(
+                f"| {info['what']} | {case['stats']['median']:.2f} s | {info['rival']}: "
+                f"{info['rival_seconds']:.2f} s | {info['ratio']:.1f}× | {info['reached']} |"
+            )
+    return (
+        "\n".join(lines) + f"\n\nMedians, in one process and turn by turn, on {'; '.join(sorted(hardware))}."
+    )
+
+
+def provenance(run: Run, store: Store) -> str:
+    """Where the numbers come from: n, hardware, code, time."""
+    record = run.last_records[0]
+    where = json.loads(
+        (store.root / "environments" / f"{record.environment}.json").read_text(encoding="utf-8")
+    )
+    hardware = where["gpu"] or f"{where['cpu_cores']} cores of {where['cpu']}"
+    seconds = [s for r in run.last_records for s in (r.seconds.train, r.seconds.evaluate) if s is not None]
+    seeds, cases = len({r.seed for r in run.last_records}), len(run.last_records)
+    return (
+        f"Run `{run.stem}`: {record.data.train:,} train and {record.data.test:,} test images, "
+        f"{seeds} seed{'s' if seeds > 1 else ''}, {cases} case{'s' if cases > 1 else ''} in "
+        f"{sum(seconds):.0f} s of training and measuring on {hardware}, torch {where['packages']['torch']}; "
+        f"{'± is the 95 % interval over seeds' if seeds > 1 else '± is 1.96 standard errors'}."
+    )
+
+
+def main() -> None:
+    """Rewrite README.md in the current folder from `results/`."""
+    path, store = Path("README.md"), Store(Path("results"))
+    path.write_text(update(path.read_text(encoding="utf-8"), blocks(store)), encoding="utf-8")
+    sys.stdout.write(f"README.md written from {store.root}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Presenting runs: tables, figures, reports, claims and history."""

@@ -1,0 +1,111 @@
+"""What `latentbench list` shows: suites, models, data sets and metrics, from their registries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+from rich.table import Table
+
+Rows = list[dict[str, str]]
+
+
+def suites() -> Rows:
+    """The shipped suites."""
+    from latentbench.bench.run import suite
+    from latentbench.bench.sweep.spec import spec
+
+    loaded = [suite.load(name) for name in suite.names()]
+    sweeps = [spec.load(name) for name in spec.names()]
+    return [
+        {
+            "suite": s.name,
+            "data": s.data,
+            "models": str(len(s.entries)),
+            "seeds": str(s.seeds),
+            "description": s.description,
+        }
+        for s in loaded
+    ] + [
+        {
+            "suite": s.name,
+            "data": "noise",
+            "models": str(len(s.specs)),
+            "seeds": "–",
+            "description": f"{s.description} Presets: {', '.join(s.presets)}.",
+        }
+        for s in sweeps
+    ]
+
+
+def models() -> Rows:
+    """The families, with the settings each one takes."""
+    from latentbench.models.zoo import FAMILIES
+
+    return [
+        {
+            "family": name,
+            "settings": ", ".join(name for name in family.Spec.model_fields if name != "family"),
+            "description": (family.__doc__ or "").strip().splitlines()[0],
+            "paper": family.paper,
+        }
+        for name, family in FAMILIES.items()
+    ]
+
+
+def data() -> Rows:
+    """The data sets that are known by name."""
+    from latentbench.data.loading import DATASETS
+
+    return [{"data": name, "description": entry.description} for name, entry in DATASETS.items()]
+
+
+def metrics() -> Rows:
+    """Every metric, in the order of the tables; `by request` where a suite has to name its analysis."""
+    from latentbench.analysis.catalogue import ANALYSES
+    from latentbench.analysis.performance.point import SWEEP_METRICS
+
+    groups = [
+        (f"{analysis.name} (by request)" if analysis.by_request else analysis.name, analysis.metrics)
+        for _, analysis in ANALYSES.items()
+    ]
+    return [
+        {
+            "metric": metric.name,
+            "analysis": group,
+            "version": str(metric.version),
+            "unit": metric.unit,
+            "better": metric.better,
+            "description": metric.title,
+        }
+        for group, metrics in [*groups, ("rows of a sweep", SWEEP_METRICS)]
+        for metric in metrics
+    ]
+
+
+LISTINGS: dict[str, Callable[[], Rows]] = {
+    "suites": suites,
+    "models": models,
+    "data": data,
+    "metrics": metrics,
+}
+
+
+def render(rows: Sequence[Mapping[str, object]], output: str) -> Table | str:
+    """The rows in one of the formats of the command line."""
+    if output == "json":
+        return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    if output == "csv":
+        return pd.DataFrame(rows).to_csv(index=False)
+    header = list(rows[0])
+    if output == "md":
+        lines = ["| " + " | ".join(header) + " |", "| " + " | ".join("---" for _ in header) + " |"]
+        lines += ["| " + " | ".join(map(str, row.values())) + " |" for row in rows]
+        return "\n".join(lines) + "\n"
+    table = Table(header_style="bold")
+    for name in header:
+        table.add_column(name, no_wrap=name == header[0])
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    return table

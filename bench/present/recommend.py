@@ -1,0 +1,225 @@
+"""Which model of a run to pick: what is required of it, what qualifies, what is best of that, and why."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from latentbench.analysis.catalogue import METRICS
+from latentbench.analysis.core.metric import MetricDefinition
+from latentbench.analysis.statistics.pareto import front
+from latentbench.bench.present.tables import Cell, Row, format_cell
+from latentbench.data.errors import LatentbenchError
+
+LATENCY, QUALITY = "encode_latency_seconds", "psnr"
+UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+SENSES: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A metric that must be at most (`<=`) or at least (`>=`) a bound."""
+
+    metric: str
+    sense: str
+    bound: float
+
+    def __str__(self) -> str:
+        sign = "≤" if self.sense == "<=" else "≥"
+        return f"{self.metric} {sign} {with_unit(METRICS[self.metric], self.bound)}"
+
+    def is_met(self, cell: Cell | None) -> bool:
+        """Whether a model has the metric, and it is on the right side."""
+        return cell is not None and cell.value is not None and SENSES[self.sense](cell.value, self.bound)
+
+    def missed_by(self, cell: Cell | None) -> float:
+        """How far a model is from the bound, as a share of it: 0 where it is met, infinite if not known."""
+        if cell is None or cell.value is None:
+            return float("inf")
+        if self.is_met(cell):
+            return 0.0
+        return abs(cell.value - self.bound) / max(abs(self.bound), 1e-12)
+
+    def is_near(self, cell: Cell) -> bool:
+        """Whether the bound lies within the 95 % interval, so that another run may decide otherwise."""
+        return cell.value is not None and abs(cell.value - self.bound) <= (cell.half_width or 0.0)
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The model to pick, what else qualified, and what each requirement ruled out."""
+
+    chosen: Row
+    qualified: tuple[Row, ...]
+    tied: tuple[Row, ...]
+    """Those whose preferred metric is within the intervals of the best; the quickest of them is chosen."""
+    ruled_out: dict[Requirement, tuple[str, ...]]
+    requirements: tuple[Requirement, ...]
+    prefer: MetricDefinition
+
+
+def seconds(text: str) -> float:
+    """A duration with its unit, in seconds.
+
+    >>> seconds("250us"), seconds("2 ms")
+    (0.00025, 0.002)
+    """
+    found = re.fullmatch(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*(s|ms|us|µs)\s*", text)
+    try:
+        value = float(found[1]) * UNITS[found[2]] if found else 0.0
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise LatentbenchError(f"{text!r} is no duration; write it with its unit, such as 250us, 2ms or 0.5s")
+    return value
+
+
+def requirement(text: str) -> Requirement:
+    """`frechet_prior<=50` as a requirement. Raises LatentbenchError for an unknown metric."""
+    found = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*(\S+)\s*", text)
+    if not found:
+        raise LatentbenchError(f"{text!r} is no requirement; write METRIC<=NUMBER or METRIC>=NUMBER")
+    try:
+        bound = float(found[3])
+    except ValueError:
+        raise LatentbenchError(f"{text!r}: {found[3]!r} is no number") from None
+    return Requirement(METRICS[found[1]].name, found[2], bound)
+
+
+def recommend(
+    rows: Sequence[Row], requirements: Sequence[Requirement], prefer: str = QUALITY
+) -> Recommendation:
+    """The model that meets every requirement and is best in the metric `prefer`.
+
+    Where the best one's 95 % interval overlaps others', they are tied, and the quickest is chosen. Raises
+    LatentbenchError, naming the closest, where none qualifies.
+    """
+    if any(row.records[0].point for row in rows):
+        raise LatentbenchError("a sweep times models with random weights, which have no quality to choose by")
+    preferred = METRICS[prefer]
+    if preferred.better == "neither":
+        raise LatentbenchError(f"{prefer} describes a model and does not rank it; prefer another metric")
+    qualified = [row for row in rows if all(each.is_met(row.cells.get(each.metric)) for each in requirements)]
+    measured = [row for row in qualified if _value(row, prefer) is not None]
+    if not measured:
+        raise LatentbenchError(_nothing(rows, requirements, qualified, prefer))
+    sign = 1 if preferred.better == "higher" else -1
+    best = max(measured, key=lambda row: sign * _known(row, prefer))
+    tied = [row for row in measured if _overlap(row.cells[prefer], best.cells[prefer])]
+    chosen = min(tied, key=lambda row: (_value(row, LATENCY) or float("inf"), row is not best))
+    ruled_out = {
+        each: tuple(row.label for row in rows if not each.is_met(row.cells.get(each.metric)))
+        for each in requirements
+    }
+    return Recommendation(chosen, tuple(qualified), tuple(tied), ruled_out, tuple(requirements), preferred)
+
+
+def _value(row: Row, metric: str) -> float | None:
+    cell = row.cells.get(metric)
+    return cell.value if cell else None
+
+
+def _known(row: Row, metric: str) -> float:
+    value = _value(row, metric)
+    assert value is not None
+    return value
+
+
+def _overlap(a: Cell, b: Cell) -> bool:
+    assert a.value is not None
+    assert b.value is not None
+    return abs(a.value - b.value) <= (a.half_width or 0.0) + (b.half_width or 0.0)
+
+
+def _nothing(
+    rows: Sequence[Row], requirements: Sequence[Requirement], qualified: Sequence[Row], prefer: str
+) -> str:
+    """Why nothing can be recommended, and what comes closest."""
+    if qualified:
+        labels = ", ".join(row.label for row in qualified)
+        return f"nothing to choose by: {prefer} was not measured of what qualifies ({labels})"
+    wanted = " and ".join(map(str, requirements))
+    misses = [(row, [each.missed_by(row.cells.get(each.metric)) for each in requirements]) for row in rows]
+    row, missed = min(misses, key=lambda pair: max(pair[1]))
+    if max(missed) == float("inf"):
+        return f"no model meets {wanted}, and none has all of these metrics"
+    short = "; ".join(
+        f"{each.metric} {with_unit(METRICS[each.metric], _known(row, each.metric))}, off by {share:.0%}"
+        for each, share in zip(requirements, missed, strict=True)
+        if share > 0
+    )
+    return f"no model meets {wanted}; the closest is {row.label}: {short}"
+
+
+def explain(found: Recommendation) -> list[str]:
+    """The choice in sentences, a line each."""
+    chosen, name = found.chosen, found.prefer.name
+    lines = [f"Pick {chosen.label}: {_shown(chosen, found.prefer)}."]
+    for each in found.requirements:
+        cell = chosen.cells[each.metric]
+        near = ", though the limit is within its interval" if each.is_near(cell) else ""
+        lines.append(f"It meets {each}: {_shown(chosen, METRICS[each.metric])}{near}.")
+    end = "highest" if found.prefer.better == "higher" else "lowest"
+    others = [row.label for row in found.tied if row is not chosen]
+    if others:
+        lines.append(
+            f"Of {len(found.qualified)} that qualify, the {end} {name} cannot be told apart within the "
+            f"intervals from that of {', '.join(others)}; of these it is the quickest."
+        )
+    else:
+        lines.append(f"Of {len(found.qualified)} that qualify it has the {end} {name}.")
+    for each, labels in found.ruled_out.items():
+        if labels:
+            lines.append(f"{each} rules out {len(labels)}: {', '.join(labels)}.")
+    return lines
+
+
+def with_unit(definition: MetricDefinition, value: float) -> str:
+    """A value as a person says it.
+
+    >>> with_unit(METRICS["encode_latency_seconds"], 0.00025)
+    '250 µs'
+    """
+    if definition.unit == "s":
+        unit = next(name for name in ("s", "ms", "µs") if value >= UNITS[name] or name == "µs")
+        return f"{value / UNITS[unit]:.3g} {unit}"
+    return f"{value:.4g}{' ' * bool(definition.unit)}{definition.unit}"
+
+
+def _shown(row: Row, definition: MetricDefinition) -> str:
+    cell = row.cells[definition.name]
+    if definition.unit == "s" and cell.value is not None:
+        spread = (
+            "" if cell.half_width is None else f" ± {with_unit(definition, float(f'{cell.half_width:.1g}'))}"
+        )
+        return f"{with_unit(definition, cell.value)}{spread}"
+    return f"{format_cell(cell, definition)}{' ' * bool(definition.unit)}{definition.unit}"
+
+
+def as_rows(rows: Sequence[Row], found: Recommendation) -> list[dict[str, object]]:
+    """Every model with the metrics in question, whether it qualifies, is on the Pareto front, and is chosen.
+
+    The front is of the preferred metric against latency, over all models that have both.
+    """
+    names = list(dict.fromkeys([found.prefer.name, LATENCY, *(each.metric for each in found.requirements)]))
+    sign = 1 if found.prefer.better == "higher" else -1
+    both = [
+        row for row in rows if all(_value(row, name) is not None for name in (LATENCY, found.prefer.name))
+    ]
+    best = front(
+        [_known(row, LATENCY) for row in both], [sign * _known(row, found.prefer.name) for row in both]
+    )
+    on_front = {both[position].label for position in best}
+    qualified = {row.label for row in found.qualified}
+    return [
+        {
+            "model": row.label,
+            **{name: _value(row, name) for name in names},
+            "qualifies": row.label in qualified,
+            "on_front": row.label in on_front,
+            "chosen": row.label == found.chosen.label,
+        }
+        for row in rows
+    ]

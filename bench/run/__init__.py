@@ -1,0 +1,1 @@
+"""Running a suite: cases, stages and worker processes."""

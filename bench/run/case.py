@@ -1,0 +1,65 @@
+"""A case: one model, on one data set, by one recipe, from one seed. Its id is a hash of just that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from latentbench.bench.run.suite import Suite
+from latentbench.bench.store.record import DataReference
+from latentbench.data.images import ImageData
+from latentbench.models.spec import ModelSpec
+from latentbench.models.training.recipe import Recipe
+from latentbench.models.zoo import Training
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained and measured as one line of the results."""
+
+    spec: ModelSpec
+    data: DataReference
+    recipe: Recipe
+    seed: int
+    analyses: tuple[str, ...]
+    """What is measured; not part of the id, for it does not change what is trained."""
+
+    @property
+    def id(self) -> str:
+        """The first 16 hex digits of the sha256 of the canonical JSON: the same on every machine.
+
+        What a model is, not how its code reads: a case is compared with itself across versions of the code.
+        """
+        content = {
+            "spec": self.spec.model_dump(exclude_none=True, exclude={"code_sha256"}),
+            "data": self.data.fingerprint,
+            "recipe": self.recipe.model_dump(),
+            "seed": self.seed,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def training(self) -> Training:
+        """How the model comes about, but for the data."""
+        return Training(self.spec, self.recipe, self.seed)
+
+    @property
+    def label(self) -> str:
+        """The model's label and the seed."""
+        return f"{self.spec.label} (seed {self.seed})"
+
+
+def cases(suite: Suite, data: ImageData, seeds: int) -> list[Case]:
+    """Every model of a suite at seeds 0 … seeds−1, seed by seed: an interrupted run has whole seeds."""
+    reference = DataReference(
+        name=data.name,
+        fingerprint=data.fingerprint,
+        train=0 if data.train is data.test else len(data.train),
+        test=len(data.test),
+    )
+    return [
+        Case(entry.spec, reference, entry.recipe, seed, suite.analyses)
+        for seed in range(seeds)
+        for entry in suite.entries
+    ]

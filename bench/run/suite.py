@@ -1,0 +1,184 @@
+"""Suites: YAML files that say what to train, on what, how, and what to measure.
+
+In `models`, a list stands for one model each: `latent_dim: [2, 16]` with `beta: [1, 4]` is four models.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from latentbench.analysis.catalogue import ANALYSES
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.images import ImageData
+from latentbench.data.registry import unknown
+from latentbench.data.validation import validated
+from latentbench.models.spec import ModelSpec
+from latentbench.models.training.recipe import Recipe
+from latentbench.models.zoo import model_spec, resolve
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of a suite with the recipe it is trained by, and where the file says so."""
+
+    spec: ModelSpec
+    recipe: Recipe
+    where: str
+
+
+class SuiteFile(BaseModel):
+    """A suite file as written; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str
+    data: str = "mnist"
+    recipe: dict[str, Any] = {}
+    seeds: Annotated[int, Field(ge=1, strict=True)] = 1
+    analyses: list[str] | None = None
+    models: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A validated suite: every model complete, every analysis known."""
+
+    name: str
+    description: str
+    data: str
+    seeds: int
+    analyses: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    folder: Path = Path()
+    """Where the file lies: modules and weights that it names are looked for there."""
+
+
+SHIPPED = {"suites": "run/suites", "sweeps": "sweep/sweeps"}
+"""Where in the package the YAML files lie."""
+
+
+def names() -> list[str]:
+    """The suites that latentbench ships."""
+    return shipped("suites")
+
+
+def shipped(folder: str) -> list[str]:
+    """The names of the YAML files that latentbench ships as `suites` or `sweeps`."""
+    files = (resources.files("latentbench.bench") / SHIPPED[folder]).iterdir()
+    return sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))
+
+
+def load(name: str) -> Suite:
+    """A shipped suite by name, or any suite by the path of its YAML file.
+
+    Raises LatentbenchError naming the file, the key and what is allowed there.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise LatentbenchError(f"no suite file {name}")
+        parsed = parse(path.read_text(encoding="utf-8"), name=path.stem, where=path.name)
+        return replace(parsed, folder=path.parent)
+    if name not in names():
+        error = unknown("suite", name, [*names(), *shipped("sweeps")])
+        raise LatentbenchError(f"{error} (or the path of a .yaml file)")
+    file = resources.files("latentbench.bench.run") / "suites" / f"{name}.yaml"
+    return parse(file.read_text(encoding="utf-8"), name=name, where=f"{name}.yaml")
+
+
+def parse(text: str, *, name: str, where: str) -> Suite:
+    """A suite from its YAML text; `where` is the file's name in messages."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise LatentbenchError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise LatentbenchError(
+            f"{where}: a suite is a mapping with the key 'models', got {type(content).__name__}"
+        )
+    file = validated(SuiteFile, content, where)
+    usual = [name for name, entry in ANALYSES.items() if not entry.by_request]
+    analyses = _known_analyses(usual if file.analyses is None else file.analyses, f"{where}, analyses")
+    entries = [
+        entry
+        for index, grid in enumerate(file.models)
+        for entry in _entries(grid, file.recipe, f"{where}, models[{index}]")
+    ]
+    _refuse_duplicates(entries)
+    return Suite(name, file.description, file.data, file.seeds, analyses, tuple(entries))
+
+
+def with_recipe(suite: Suite, **settings: object) -> Suite:
+    """The suite with every model trained by other settings: other cases, such as are quicker to have.
+
+    Those that are None stay as they are.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    entries = [replace(entry, recipe=entry.recipe.model_copy(update=given)) for entry in suite.entries]
+    return replace(suite, entries=tuple(entries))
+
+
+def with_analyses(suite: Suite, analyses: Sequence[str]) -> Suite:
+    """The suite with these analyses alone. Raises LatentbenchError for one that there is not."""
+    return replace(suite, analyses=_known_analyses(analyses, "--analysis"))
+
+
+def _known_analyses(analyses: Sequence[str], where: str) -> tuple[str, ...]:
+    for index, analysis in enumerate(analyses):
+        if analysis not in ANALYSES:
+            raise LatentbenchError(f"{where}[{index}]: {unknown('analysis', analysis, list(ANALYSES))}")
+    return tuple(dict.fromkeys(analyses))
+
+
+def resolved(suite: Suite, data: ImageData, *, allow_pickle: bool = False) -> Suite:
+    """The suite with every model as it can be trained on `data`; those of the user's own have been tried.
+
+    Raises LatentbenchError naming the place in the file and what is wrong there.
+    """
+    entries = [replace(entry, spec=_resolved(entry, suite, data, allow_pickle)) for entry in suite.entries]
+    _refuse_duplicates(entries)
+    return replace(suite, entries=tuple(entries))
+
+
+def _resolved(entry: Entry, suite: Suite, data: ImageData, allow_pickle: bool) -> ModelSpec:
+    try:
+        return resolve(entry.spec, data, folder=suite.folder, allow_pickle=allow_pickle)
+    except LatentbenchError as error:
+        raise LatentbenchError(f"{entry.where}: {error}") from None
+
+
+def _entries(grid: dict[str, Any], recipe: dict[str, Any], where: str) -> Iterator[Entry]:
+    """One entry for each combination of the grid's lists; a grid may override parts of the recipe."""
+    own = grid.get("recipe", {})
+    if not isinstance(own, dict):
+        raise LatentbenchError(f"{where}: recipe must be a mapping, got {own!r}")
+    merged = validated(Recipe, {**recipe, **own}, f"{where}, recipe")
+    for spec in grid_specs({key: value for key, value in grid.items() if key != "recipe"}, where):
+        yield Entry(spec, merged, where)
+
+
+def grid_specs(grid: dict[str, Any], where: str) -> Iterator[ModelSpec]:
+    """One spec for each combination of the grid's lists. Raises LatentbenchError that begins with `where`."""
+    axes = [value if isinstance(value, list) else [value] for value in grid.values()]
+    for values in itertools.product(*axes):
+        try:
+            yield model_spec(**dict(zip(grid, values, strict=True)))
+        except LatentbenchError as error:
+            raise LatentbenchError(f"{where}: {error}") from None
+
+
+def _refuse_duplicates(entries: list[Entry]) -> None:
+    seen: dict[tuple[ModelSpec, Recipe], str] = {}
+    for entry in entries:
+        key = (entry.spec, entry.recipe)
+        if key in seen:
+            raise LatentbenchError(f"{entry.where}: {entry.spec.label} is already in {seen[key]}")
+        seen[key] = entry.where

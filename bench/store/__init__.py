@@ -1,0 +1,1 @@
+"""The results store: records, runs, baselines and their verification."""

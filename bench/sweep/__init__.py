@@ -1,0 +1,1 @@
+"""Speed sweeps: their specification, runner and tables."""

@@ -1,0 +1,248 @@
+"""A sweep as a table: a line a row, models apart, and what the rows say of working in latents."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from latentbench.analysis.core.metric import Metric
+from latentbench.analysis.performance.point import SWEEP_METRICS
+from latentbench.bench.store.record import Record
+from latentbench.models.external.architectures import IMAGE, LATENT_NUMBERS
+
+HEADINGS = (
+    "operation",
+    "batch",
+    "run as",
+    "examples/s",
+    "latency",
+    "p95",
+    "p99",
+    "of peak",
+    "of bandwidth",
+    "GFLOP",
+    "held",
+    "note",
+)
+ON_A_TERMINAL = ("operation", "batch", "run as", "examples/s", "latency", "of peak", "of bandwidth")
+DEPLOYED = ("AutoencoderKL", "AutoencoderTiny")
+LATENTS, PIXELS = "denoiser-block latents", "denoiser-block pixels"
+
+
+def as_frame(records: Sequence[Record]) -> pd.DataFrame:
+    """Every row with every metric, its standard error where it has one, and what the machine did."""
+    return pd.DataFrame([_flat(record) for record in records]).astype({"repetitions": "Int64"})
+
+
+def _flat(record: Record) -> dict[str, object]:
+    assert record.point is not None
+    conditions = record.conditions
+    rate = record.metric("examples_per_second")
+    return {
+        "model": record.model.label,
+        **record.point.model_dump(),
+        "status": record.status,
+        "reason": record.reason,
+        "marks": "; ".join(conditions.marks) if conditions else None,
+        "repetitions": rate.n if rate else None,
+        **{metric.name: metric.value for metric in record.metrics},
+        "latency_seconds_se": _se(record, "latency_seconds"),
+        "load_average": conditions.load_average if conditions else None,
+        "others_share": conditions.others_share if conditions else None,
+        "frequency_mhz": conditions.frequency_mhz if conditions else None,
+        **{
+            f"gpu_{name}": value
+            for name, value in (conditions.gpu.model_dump() if conditions and conditions.gpu else {}).items()
+        },
+    }
+
+
+def _se(record: Record, name: str) -> float | None:
+    metric = record.metric(name)
+    return metric.se if metric else None
+
+
+def as_csv(records: Sequence[Record]) -> str:
+    """Comma-separated; empty where there is no number."""
+    return as_frame(records).to_csv(index=False)
+
+
+def as_json(records: Sequence[Record]) -> str:
+    """A list of rows, reasons of nulls included."""
+    content = [
+        {
+            **_flat(record),
+            "reasons": {metric.name: metric.reason for metric in record.metrics if metric.reason},
+        }
+        for record in records
+    ]
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_markdown(records: Sequence[Record]) -> str:
+    """A table for a README or a pull request, with its legend."""
+    lines = ["| model | " + " | ".join(HEADINGS) + " |", "| --- |" + " ---: |" * len(HEADINGS)]
+    lines += [f"| {record.model.label} | " + " | ".join(_cells(record)) + " |" for record in records]
+    legend = [
+        f"- `{metric.name}`{', ' * bool(metric.unit)}{metric.unit}: {metric.title}"
+        for metric in SWEEP_METRICS
+    ]
+    return "\n".join([*lines, "", *statements(records), "", *legend]) + "\n"
+
+
+def as_rich(records: Sequence[Record], *, title: str) -> Group:
+    """A table a model for a terminal; below it, why some rows have no number."""
+    parts: list[RenderableType] = [Text(title, style="bold")]
+    for label, group in groupby(records, key=lambda record: record.model.label):
+        rows = list(group)
+        if timed := [record for record in rows if record.status == "ok"]:
+            parts.append(_table(label, timed))
+        else:
+            parts.append(Text(f"\n{label}", style="bold"))
+        without = [record for record in rows if record.status != "ok"]
+        parts += [
+            Text(f"{record.point.label}: {_note(record)}", style="dim") for record in without if record.point
+        ]
+    parts += [Text(f"\n{statement}") for statement in statements(records)]
+    return Group(*parts)
+
+
+def _table(label: str, records: Sequence[Record]) -> Table:
+    table = Table(
+        box=SIMPLE_HEAD,
+        header_style="bold",
+        pad_edge=False,
+        title=label,
+        title_justify="left",
+        title_style="bold",
+    )
+    shown = [HEADINGS.index(heading) for heading in ON_A_TERMINAL]
+    for heading in ON_A_TERMINAL:
+        left = heading in ("operation", "run as")
+        table.add_column(heading.replace("of ", "of\n"), justify="left" if left else "right", no_wrap=True)
+    for record in records:
+        cells = _cells(record)
+        doubt = " †" if record.conditions and record.conditions.marks else ""
+        table.add_row(cells[0] + doubt, *(cells[position] for position in shown[1:]))
+    return table
+
+
+def _cells(record: Record) -> list[str]:
+    assert record.point is not None
+    return [
+        record.point.operation.replace("_", " "),
+        str(record.point.batch),
+        record.point.way,
+        _shown(record, "examples_per_second", three_digits),
+        *(_shown(record, f"latency{which}_seconds", duration) for which in ("", "_p95", "_p99")),
+        *(_shown(record, name, "{:.1%}".format) for name in ("share_of_peak", "share_of_bandwidth")),
+        _shown(record, "flops_per_example", lambda flops: three_digits(flops / 1e9)),
+        _shown(record, "held_bytes", lambda size: f"{three_digits(size / 1e6)} MB"),
+        _note(record),
+    ]
+
+
+def _shown(record: Record, name: str, form: Callable[[float], str]) -> str:
+    value = _value(record, name)
+    return "–" if value is None else form(value)
+
+
+def three_digits(value: float) -> str:
+    """Three digits that count, and no exponent.
+
+    >>> three_digits(123456), three_digits(0.012345)
+    ('123,000', '0.0123')
+    """
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:.10f}".rstrip("0").rstrip(".")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them.
+
+    >>> duration(1.5), duration(0.0123), duration(4.5e-05)
+    ('1.5 s', '12.3 ms', '45 µs')
+    """
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{three_digits(seconds / size)} {unit}"
+    return f"{three_digits(seconds / 1e-6)} µs"
+
+
+def _value(record: Record, name: str) -> float | None:
+    metric: Metric | None = record.metric(name)
+    return metric.value if metric else None
+
+
+def _note(record: Record) -> str:
+    """Why there is no number, or what makes it doubtful."""
+    if record.status != "ok":
+        return f"{record.status.replace('_', ' ')}: {record.reason}"
+    return "; ".join(record.conditions.marks) if record.conditions else ""
+
+
+def footnote(records: Sequence[Record]) -> str:
+    """How to read the table, and what it was measured by."""
+    record = records[0]
+    marks = [mark for each in records if each.conditions for mark in each.conditions.marks]
+    doubt = (
+        f"† the machine was not the row's alone ({len(marks)} rows), such as {marks[0]}\n" if marks else ""
+    )
+    commit = f"commit {record.code.commit[:8]}" if record.code.commit else f"source {record.code.source}"
+    return (
+        f"{doubt}of peak, of bandwidth: over the device's own large matrix product or convolution, and copy; "
+        f"everything in --format csv\n"
+        f"latentbench {record.code.version}, {commit}, environment {record.environment}"
+    )
+
+
+def statements(records: Sequence[Record]) -> list[str]:
+    """What working in latents saves, and what it costs: a line for each deployed autoencoder timed.
+
+    A denoiser's block is timed on as many positions as the image has and as the latents have. Decoding is
+    paid once an image, a block many times at every step of sampling.
+    """
+    latents, pixels = (_seconds_of_one(records, label, "denoise") for label in (LATENTS, PIXELS))
+    lines = []
+    for label in dict.fromkeys(record.model.label for record in records):
+        decode = _seconds_of_one(records, label, "decode")
+        if label not in DEPLOYED or decode is None:
+            continue
+        ratio = math.prod(IMAGE) / LATENT_NUMBERS
+        line = f"{label}: the latents are {ratio:.0f} times smaller than the image."
+        if latents is not None and pixels is not None and pixels > latents:
+            line += (
+                f" A block of a denoiser takes {duration(latents)} on them and {duration(pixels)} on the "
+                f"pixels, {pixels / latents:.0f} times as long. Decoding takes {duration(decode)}, as much "
+                f"as {decode / pixels:.1f} blocks in pixels, and is paid once an image: after "
+                f"{decode / (pixels - latents):.1f} blocks working in latents is the cheaper way."
+            )
+        lines.append(line)
+    return lines
+
+
+def _seconds_of_one(records: Sequence[Record], label: str, operation: str) -> float | None:
+    """Seconds of one example in float32, uncompiled, at a batch of one; None where that was not timed."""
+    for record in records:
+        point = record.point
+        if (
+            point
+            and record.model.label == label
+            and (point.operation, point.batch, point.way) == (operation, 1, "fp32")
+        ):
+            return _value(record, "latency_seconds")
+    return None
+
+
+def title(suite: str, records: Sequence[Record]) -> str:
+    """What the table shows."""
+    models = len({record.model.label for record in records})
+    return f"{suite}: {models} models at {len(records)} points, inputs of noise"

@@ -1,0 +1,1 @@
+"""The gate on speed: two revisions timed in turns."""

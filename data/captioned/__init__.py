@@ -1,0 +1,1 @@
+"""Captioned images: caption schemes, and digits and garments redrawn to match their captions."""

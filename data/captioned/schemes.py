@@ -1,0 +1,182 @@
+"""What captions are made of, and which of them are trained on.
+
+A scheme has three factors, such as digit (10), stroke (3) and slant (3); a cell is one combination of
+their values, and has a caption. The split of a scheme's 90 cells into 63 seen, 9 validation and 18
+unseen ones is fixed: a committed file lists it, `CellSplit.hash` is its fingerprint, and `design_split`
+shows how it was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from itertools import product
+
+from latentbench.data.errors import DataError
+from latentbench.data.sources.fashion_mnist import CLASSES as GARMENTS
+
+DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+Cell = tuple[int, int, int]
+"""The values of the three factors, each an index into the factor's words."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Something that captions name: `words` for each of its values."""
+
+    name: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CaptionScheme:
+    """A way of describing images: the factors, and the templates that their words are put into.
+
+    The first factor is the class of the image, the other two are induced by redrawing it. Models are
+    trained on `templates`, of which the first makes the captions as they are listed; `reworded` ones say
+    the same in words that were trained on, otherwise put; `shortened` ones leave something unsaid.
+    """
+
+    name: str
+    file: str
+    """Where the split is listed."""
+    factors: tuple[Factor, Factor, Factor]
+    templates: tuple[str, ...]
+    reworded: tuple[str, ...]
+    shortened: tuple[str, ...]
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell; a cell's position is its caption's id."""
+        first, second, third = (range(len(factor.words)) for factor in self.factors)
+        return tuple(product(first, second, third))
+
+    @cached_property
+    def captions(self) -> tuple[str, ...]:
+        """The caption of every cell, in order."""
+        return self.captions_by(self.templates[0])
+
+    def captions_by(self, template: str) -> tuple[str, ...]:
+        """Every cell's words in a template, in order; equal where the template leaves the difference out."""
+        return tuple(self.caption(cell, template) for cell in self.cells)
+
+    def caption(self, cell: Cell, template: str | None = None) -> str:
+        """The caption of a cell, by the first template if none is given.
+
+        >>> DIGIT_CAPTIONS.caption((7, 2, 0))
+        'a bold seven leaning left'
+        """
+        words = {f.name: f.words[value] for f, value in zip(self.factors, cell, strict=True)}
+        return (template or self.templates[0]).format(**words)
+
+
+DIGIT_CAPTIONS = CaptionScheme(
+    "captioned digits",
+    "captioned_digits.json",
+    (
+        Factor("digit", DIGIT_WORDS),
+        Factor("stroke", ("thin", "normal", "bold")),
+        Factor("slant", ("leaning left", "standing upright", "leaning right")),
+    ),
+    templates=(
+        "a {stroke} {digit} {slant}",
+        "the digit {digit}, {stroke} and {slant}",
+        "a handwritten {digit}, {slant}, {stroke}",
+        "{slant}: the number {digit} in {stroke} strokes",
+    ),
+    reworded=(
+        "{digit}, {stroke}, {slant}",
+        "a {slant} and {stroke} number {digit}",
+        "the handwritten digit {digit} in {stroke} strokes, {slant}",
+    ),
+    shortened=("a {digit} {slant}", "a {stroke} {digit}", "a {digit}"),
+)
+
+CLOTHES_CAPTIONS = CaptionScheme(
+    "captioned clothes",
+    "captioned_clothes.json",
+    (
+        Factor("garment", GARMENTS),
+        Factor("brightness", ("dark", "grey", "bright")),
+        Factor("size", ("small", "medium", "large")),
+    ),
+    templates=(
+        "a {size} {brightness} {garment}",
+        "the garment {garment}, {brightness} and {size}",
+        "a photographed {garment}, {size}, {brightness}",
+        "{brightness}: the item {garment} in {size} size",
+    ),
+    reworded=(
+        "{garment}, {size}, {brightness}",
+        "a {brightness} and {size} item {garment}",
+        "the photographed garment {garment} in {size} size, {brightness}",
+    ),
+    shortened=("a {brightness} {garment}", "a {size} {garment}", "a {garment}"),
+)
+
+SCHEMES = (DIGIT_CAPTIONS, CLOTHES_CAPTIONS)
+
+
+@dataclass(frozen=True)
+class CellSplit:
+    """Caption ids, ascending: `seen` may be trained on, `validation` tuned on, `unseen` only tested on."""
+
+    scheme: CaptionScheme
+    seen: tuple[int, ...]
+    validation: tuple[int, ...]
+    unseen: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        count = len(self.scheme.cells)
+        if sorted(self.seen + self.validation + self.unseen) != list(range(count)):
+            raise DataError(
+                f"{self.scheme.name}: the split does not hold each of the {count} captions exactly once"
+            )
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 (hex) of the split's canonical JSON, captions spelled out."""
+        return hashlib.sha256(json.dumps(self.as_captions(), sort_keys=True).encode()).hexdigest()
+
+    def as_captions(self) -> dict[str, list[str]]:
+        """The split in words, as the committed file lists it."""
+        groups = {"seen": self.seen, "validation": self.validation, "unseen": self.unseen}
+        return {group: [self.scheme.captions[i] for i in ids] for group, ids in groups.items()}
+
+
+def committed_split(scheme: CaptionScheme) -> CellSplit:
+    """The split that the scheme's file lists: the one every result is measured with."""
+    listed = json.loads((files("latentbench.data.captioned") / scheme.file).read_text())
+    groups = ("seen", "validation", "unseen")
+    return CellSplit(
+        scheme, *(tuple(scheme.captions.index(text) for text in listed[group]) for group in groups)
+    )
+
+
+def design_split(scheme: CaptionScheme) -> CellSplit:
+    """Design the split anew; it equals the committed one.
+
+    The ten classes are put in a hashed order on a circle. Each of the nine pairs of values of the other
+    two factors is unseen for two classes and validation for one, at fixed distances round the circle. So
+    every value of those factors has six unseen and three validation cells, every class one or two unseen
+    and at most one validation cell, and every class is still seen with every value.
+    """
+    words = scheme.factors[0].words
+    circle = sorted(range(len(words)), key=lambda value: hashlib.sha256(words[value].encode()).hexdigest())
+    unseen: list[Cell] = []
+    validation: list[Cell] = []
+    for pair, (second, third) in enumerate(product(range(3), range(3))):
+        one, other, last = (circle[(pair + step) % 10] for step in (0, 4, 8))
+        unseen += [(one, second, third), (other, second, third)]
+        validation += [(last, second, third)]
+    held_out = {*unseen, *validation}
+    seen = [cell for cell in scheme.cells if cell not in held_out]
+    return CellSplit(scheme, *(_ids(scheme, cells) for cells in (seen, validation, unseen)))
+
+
+def _ids(scheme: CaptionScheme, cells: list[Cell]) -> tuple[int, ...]:
+    return tuple(sorted(scheme.cells.index(cell) for cell in cells))

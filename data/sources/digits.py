@@ -1,0 +1,32 @@
+"""The 8x8 digits that come with scikit-learn: MNIST's small relative, drawn by other hands.
+
+Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI repository (CC BY 4.0).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from latentbench.data.catalogue import dataset
+from latentbench.data.images import ImageData, Split
+from latentbench.data.sources.hash_split import in_test
+from latentbench.data.sources.mnist import DIGITS
+
+INK_LEVELS = 16
+
+
+@dataset("digits", "handwritten digits, 8x8 grey, 1,797 in all; comes with scikit-learn")
+def digits() -> ImageData:
+    """scikit-learn's digits: 8x8 grey, classes `"0"` to `"9"`, 1,504 train and 293 test.
+
+    Values 0–16 are scaled to 0–255. The i-th image is a test image where
+    `splitting.in_test(f"digits/{i}")`: a fixed split, about 1 in 6.
+    """
+    from sklearn.datasets import load_digits  # scikit-learn takes a second to import
+
+    bunch = load_digits()
+    images = torch.from_numpy(np.rint(bunch.images * (255 / INK_LEVELS)).astype(np.uint8)).unsqueeze(1)
+    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    test = torch.tensor([in_test(f"digits/{i}") for i in range(len(labels))])
+    return ImageData("digits", Split(images[~test], labels[~test]), Split(images[test], labels[test]), DIGITS)

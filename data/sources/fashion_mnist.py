@@ -1,0 +1,40 @@
+"""Fashion-MNIST: from Debian's package where it is installed, else through torchvision.
+
+Source: Xiao, Rasul and Vollgraf 2017, https://github.com/zalandoresearch/fashion-mnist (MIT).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from latentbench.data.catalogue import dataset
+from latentbench.data.images import ImageData, Split
+from latentbench.data.sources.idx import read_images_and_labels
+from latentbench.data.sources.torchvision_sets import mnist_like
+
+# `apt install dataset-fashion-mnist` puts the published files here.
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+CLASSES = (
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+
+
+@dataset(
+    "fashion-mnist",
+    "clothes, 28x28 grey, 60,000 train and 10,000 test; Debian's dataset-fashion-mnist or downloaded",
+)
+def fashion_mnist() -> ImageData:
+    """Fashion-MNIST: 28x28 grey, ten kinds of clothing, 60,000 train and 10,000 test."""
+    if not DEBIAN_FOLDER.is_dir():
+        return mnist_like("fashion-mnist", "FashionMNIST", CLASSES)
+    train, test = (Split(*read_images_and_labels(DEBIAN_FOLDER, prefix)) for prefix in ("train", "t10k"))
+    return ImageData("fashion-mnist", train, test, CLASSES)

@@ -1,0 +1,1 @@
+"""Third-party models: state dicts, user modules, open_clip and production architectures."""

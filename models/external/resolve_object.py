@@ -1,0 +1,162 @@
+"""Objects of the user's by name: `package.module:attribute`, or an installed entry point.
+
+Whatever goes wrong in the user's code is one LatentbenchError: what, and at which line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import pkgutil
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.registry import unknown
+
+ENTRY_POINTS = "latentbench.models"
+"""Where an installed package names functions and classes that make models."""
+LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+OURS = str(Path(__file__).parents[1])
+
+
+def make_importable(folder: Path) -> None:
+    """Let modules in `folder` and in the current one be imported before others, as beside a script.
+
+    Worker processes take Python's search path over from the one that starts them.
+    """
+    for path in (str(Path.cwd()), str(folder.resolve())):
+        if path in sys.path:
+            sys.path.remove(path)
+        sys.path.insert(0, path)
+    importlib.invalidate_caches()
+
+
+def find(target: str) -> Any:
+    """The object that `module:attribute` or an entry point's bare name stands for.
+
+    Raises LatentbenchError naming what is not there, and what is.
+    """
+    if ":" not in target:
+        return _entry_point(target)
+    module_name, _, path = target.partition(":")
+    found: Any = _module(module_name, target)
+    for name in path.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise LatentbenchError(
+                f"{target}: {unknown('attribute', name, _public(found))} in {_described(found)}"
+            ) from None
+    return found
+
+
+def call(function: Any, kwargs: Mapping[str, Any], target: str) -> Any:
+    """`function(**kwargs)`. Raises LatentbenchError, also for keywords that it does not take."""
+    if not callable(function):
+        raise LatentbenchError(
+            f"{target}: is of type {type(function).__name__}, expected a function or a class"
+        )
+    with user_code(target):
+        signature = _signature(function)
+    if signature is not None:
+        try:
+            signature.bind(**kwargs)
+        except TypeError as error:
+            given = ", ".join(kwargs) or "nothing"
+            raise LatentbenchError(f"{target}: {error}; it takes {signature}, kwargs gives {given}") from None
+    with user_code(target):
+        return function(**kwargs)
+
+
+def source_sha256(found: Any) -> str | None:
+    """sha256 of the file that defines a function or class; None where there is none, as of a built-in."""
+    try:
+        path = inspect.getsourcefile(inspect.unwrap(found))
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
+    except (TypeError, OSError):
+        return None
+
+
+@contextmanager
+def user_code(where: str) -> Iterator[None]:
+    """Turn what the user's code raises into one line that begins with `where` and ends with its place."""
+    try:
+        yield
+    except LatentbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        said = " ".join(str(error).split())
+        what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        raise LatentbenchError(f"{where}: {what}{_place(error)}") from None
+
+
+def _entry_point(name: str) -> Any:
+    installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name not in installed:
+        raise LatentbenchError(
+            f"{unknown('installed model', name, sorted(installed))} (one of your own is module:attribute)"
+        )
+    with user_code(f"{name} ({installed[name].value})"):
+        return installed[name].load()
+
+
+def _module(name: str, target: str) -> ModuleType:
+    with user_code(target):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            # Of the module itself or a package it is in; one that it imports in turn is the user's matter.
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise
+            missing = error.name
+    parent, _, last = missing.rpartition(".")
+    if last == "py":
+        raise LatentbenchError(f"{target}: a module is named without its .py: {target.replace('.py:', ':')}")
+    folders = getattr(sys.modules[parent], "__path__", []) if parent else [sys.path[0], str(Path.cwd())]
+    beside = sorted({module.name for module in pkgutil.iter_modules(folders)})
+    within = parent or " or ".join(dict.fromkeys(folders))
+    raise LatentbenchError(f"{target}: {unknown('module', last, beside)} in {within}")
+
+
+def _public(found: Any) -> list[str]:
+    """What could be meant: names of functions and classes, those the object does not merely import first."""
+    names = [name for name, value in vars(found).items() if callable(value) and not name.startswith("_")]
+    own = [
+        n for n in names if getattr(vars(found)[n], "__module__", None) == getattr(found, "__name__", None)
+    ]
+    return own or names
+
+
+def _described(found: Any) -> str:
+    return str(getattr(found, "__file__", None) or getattr(found, "__qualname__", type(found).__name__))
+
+
+def _signature(function: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line of the user's own, or else of a library that is not ours; ` (file, line n)`."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((OURS, "<"))
+    ]
+    own = [frame for frame in frames if not frame.filename.startswith(LIBRARIES)]
+    if isinstance(error, SyntaxError) or not frames:
+        # A syntax error says its place itself.
+        return ""
+    frame = (own or frames)[-1]
+    return f" ({Path(frame.filename).name}, line {frame.lineno})"

@@ -1,0 +1,44 @@
+"""A CLIP whose first dimensions are a CLIP too: one model for every width."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from latentbench.models.families.image_text.clip import ContrastiveFamily
+from latentbench.models.family import FAMILIES
+from latentbench.models.training.contrastive import symmetric_cross_entropy
+
+NARROWEST = 4
+
+
+def nested_widths(width: int) -> tuple[int, ...]:
+    """Powers of two from 4 up to the width, and the width itself.
+
+    >>> nested_widths(64), nested_widths(20), nested_widths(3)
+    ((4, 8, 16, 32, 64), (4, 8, 16, 20), (3,))
+    """
+    powers = [NARROWEST * 2**step for step in range(width.bit_length()) if NARROWEST * 2**step < width]
+    return (*powers, width)
+
+
+@FAMILIES.register("matryoshka")
+class MatryoshkaCLIP(ContrastiveFamily):
+    """CLIP over nested widths: cut to 4, 8, 16 … of its `latent_dim` dimensions, it still works.
+
+    The loss is the mean of CLIP's over the widths, each on the first dimensions alone, made unit again.
+    """
+
+    paper: ClassVar[str] = "Kusupati et al. 2022, arXiv:2205.13147"
+
+    def contrast(self, image: Tensor, text: Tensor, caption: Tensor) -> dict[str, Tensor]:
+        """The mean loss, and that of each width as `loss_at_WIDTH`."""
+        losses = {}
+        for width in nested_widths(self.width):
+            cut_image, cut_text = (F.normalize(points[:, :width], dim=1) for points in (image, text))
+            both = symmetric_cross_entropy(self.scale * cut_image @ cut_text.T, caption)
+            losses[f"loss_at_{width}"] = (both[0] + both[1]) / 2
+        return {"loss": torch.stack(list(losses.values())).mean(), **losses}

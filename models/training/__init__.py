@@ -1,0 +1,1 @@
+"""Training: the engine, stacks of models, recipes, histories and objectives."""

@@ -1,0 +1,278 @@
+"""The training engine: every gradient-trained family goes through this one loop, alone or in a stack.
+
+The data stay in memory as whole tensors and a batch is an index into them; a data loader's per-sample
+work would cost more than the arithmetic. Nothing inside a step waits for the device: the terms are
+written to one tensor, and the loss is looked at once an epoch.
+
+A trainee is one model (`Single`, here) or many of one shape trained as one (`stacking.Stack`). Either
+way each member has a seed of its own, from which come its order of the data and its noise, so that it
+learns the same in whatever company.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from latentbench.models.seeds import generator
+from latentbench.models.training.history import Diverged, History, Terms, steps_per_row
+from latentbench.models.training.recipe import Recipe
+
+WARM_UP = 0.1
+
+Progress = Callable[[int, int], None]
+"""Called with the steps done and the steps in all."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers that an objective needs at every step: standard normal, or uniform in [0, 1)."""
+
+    kind: Literal["normal", "uniform"]
+    shape: tuple[int, ...]
+
+    def sample(self, noise: Generator) -> Tensor:
+        """A fresh tensor of `shape`, on the generator's device."""
+        make = torch.randn if self.kind == "normal" else torch.rand
+        return make(self.shape, generator=noise, device=noise.device)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an objective sees at one step of training."""
+
+    rows: tuple[Tensor, ...]
+    """A batch: rows of the training tensors."""
+    draws: dict[str, Tensor]
+    """Fresh random numbers, by the names that `Trainable.draws` gave them."""
+    progress: Tensor
+    """The share of training that is done: a scalar from 0 to 1."""
+    examples: int
+    """How many training examples there are in all."""
+
+
+class Trainable(nn.Module):
+    """A module that can be trained: its `forward` is its objective."""
+
+    @abstractmethod
+    def draws(self, batch_size: int) -> dict[str, Draw]:
+        """The random numbers that a step on `batch_size` examples needs."""
+
+    @abstractmethod
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        """The terms of the objective: scalars, or `[D]` for one value a dimension; `loss` is minimised."""
+
+
+class Trainee(ABC):
+    """One model or many, as the loop sees them. Every term has the members as its first axis."""
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self.orders = [generator(seed, "order") for seed in seeds]
+        self.noises = [generator(seed, "noise", device=device) for seed in seeds]
+        self.device = device
+
+    @abstractmethod
+    def parameters(self) -> list[Tensor]:
+        """What the optimiser moves."""
+
+    @abstractmethod
+    def objective(self, rows: tuple[Tensor, ...], progress: Tensor, examples: int) -> dict[str, Tensor]:
+        """The terms of each member on its own rows `[S, B, ...]`, with fresh draws."""
+
+    @abstractmethod
+    def gradient_norm(self) -> Tensor:
+        """Euclidean norm of each member's gradient, `[S]`."""
+
+    @abstractmethod
+    def keep(self, kept: list[int], optimiser: torch.optim.Optimizer) -> None:
+        """Go on with the members at these positions alone."""
+
+
+class Single(Trainee):
+    """One model, trained by itself."""
+
+    def __init__(self, model: Trainable, seed: int, device: torch.device) -> None:
+        super().__init__([seed], device)
+        self.model = model
+
+    def parameters(self) -> list[Tensor]:
+        """The model's own."""
+        return list(self.model.parameters())
+
+    def objective(self, rows: tuple[Tensor, ...], progress: Tensor, examples: int) -> dict[str, Tensor]:
+        """The model's objective, each term with a first axis of one."""
+        batch = tuple(tensor[0] for tensor in rows)
+        draws = {name: draw.sample(self.noises[0]) for name, draw in self.model.draws(len(batch[0])).items()}
+        terms = self.model.forward(Step(batch, draws, progress, examples))
+        return {name: term.unsqueeze(0) for name, term in terms.items()}
+
+    def gradient_norm(self) -> Tensor:
+        """The norm over all parameters."""
+        norms = torch._foreach_norm([p.grad for p in self.parameters() if p.grad is not None])
+        norm: Tensor = torch.stack(norms).norm()
+        return norm.unsqueeze(0)
+
+    def keep(self, kept: list[int], optimiser: torch.optim.Optimizer) -> None:
+        """There is nobody to leave behind: a single model that diverged ends the loop."""
+
+
+def train(
+    trainee: Trainee, tensors: tuple[Tensor, ...], recipe: Recipe, *, progress: Progress
+) -> list[History | Diverged]:
+    """Minimise the members' objectives over `tensors`, whose first axes agree; what became of each.
+
+    A last, smaller batch is left out. A member whose loss goes non-finite is dropped at the end of that
+    epoch, with its history up to there; the others do not notice.
+    """
+    tensors = tuple(tensor.to(trainee.device) for tensor in tensors)
+    examples = len(tensors[0])
+    batch_size = min(recipe.batch_size, examples)
+    steps_per_epoch = examples // batch_size
+    steps = steps_per_epoch * recipe.epochs
+    optimiser = make_optimiser(trainee, recipe)
+    schedule = LambdaLR(optimiser, lambda step: schedule_factor(recipe, step, steps))
+    ledger = Ledger(len(trainee.orders), steps, trainee.device)
+
+    for epoch in range(recipe.epochs):
+        permutations = torch.stack([torch.randperm(examples, generator=order) for order in trainee.orders])
+        permutations = permutations.to(trainee.device)
+        for index in range(steps_per_epoch):
+            chosen = permutations[:, index * batch_size : (index + 1) * batch_size]
+            step = epoch * steps_per_epoch + index
+            share = torch.full((), step / steps, device=trainee.device)
+            rows = tuple(tensor[chosen] for tensor in tensors)
+            ledger.write(step, one_step(trainee, optimiser, recipe, rows, share, examples))
+            schedule.step()
+            progress(step + 1, steps)
+        kept = ledger.close_epoch(step)
+        if kept is not None:
+            if not kept:
+                break
+            trainee.keep(kept, optimiser)
+    return ledger.outcomes()
+
+
+def one_step(
+    trainee: Trainee,
+    optimiser: torch.optim.Optimizer,
+    recipe: Recipe,
+    rows: tuple[Tensor, ...],
+    progress: Tensor,
+    examples: int,
+) -> dict[str, Tensor]:
+    """One step of training; returns the terms of the objective before it, and the gradient's norm."""
+    with _precision(recipe, trainee.device):
+        terms = trainee.objective(rows, progress, examples)
+    optimiser.zero_grad(set_to_none=True)
+    terms["loss"].sum().backward()
+    terms["gradient_norm"] = trainee.gradient_norm()
+    optimiser.step()
+    return terms
+
+
+def make_optimiser(trainee: Trainee, recipe: Recipe) -> torch.optim.Optimizer:
+    """Fused AdamW over all parameters."""
+    return torch.optim.AdamW(
+        trainee.parameters(),
+        lr=recipe.learning_rate,
+        betas=recipe.adam_betas,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+def _precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[object]:
+    if recipe.precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def schedule_factor(recipe: Recipe, step: int, steps: int) -> float:
+    """What the learning rate is multiplied by at `step` of `steps`, 0 to 1.
+
+    >>> [round(schedule_factor(Recipe(), step, 100), 2) for step in (0, 4, 9, 54, 99)]
+    [0.1, 0.5, 1.0, 0.5, 0.0]
+    """
+    if recipe.schedule == "constant":
+        return 1.0
+    warm_up = max(round(WARM_UP * steps), 1)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up + 1) / max(steps - warm_up, 1)))
+
+
+class Ledger:
+    """Every term of every member at every step, on the device; read once an epoch."""
+
+    def __init__(self, members: int, steps: int, device: torch.device) -> None:
+        self.members, self.steps, self.device = members, steps, device
+        self.names: list[str] = []
+        self.scalars = torch.empty(0)
+        """`[members, names, steps]`."""
+        self.profiles: dict[str, Tensor] = {}
+        """`[members, rows, D]` each: sums over the steps of a row."""
+        self.active: Tensor | slice = slice(None)
+        """Which members are still trained."""
+        self.diverged_at: dict[int, int] = {}
+        self.per_row = steps_per_row(steps)
+        self.written = 0
+
+    def write(self, step: int, terms: dict[str, Tensor]) -> None:
+        """Note the terms of the active members at a step."""
+        if not self.names:
+            self._open(terms)
+        values = [terms[name].detach().float() for name in self.names]
+        self.scalars[self.active, :, step] = torch.stack(values, dim=1)
+        for name, rows in self.profiles.items():
+            rows[self.active, step // self.per_row] += terms[name].detach()
+        self.written = step + 1
+
+    def _open(self, terms: dict[str, Tensor]) -> None:
+        self.names = [name for name, term in terms.items() if term.ndim == 1]
+        self.scalars = torch.zeros(self.members, len(self.names), self.steps, device=self.device)
+        rows = -(-self.steps // self.per_row)
+        self.profiles = {
+            name: torch.zeros(self.members, rows, term.shape[1], device=self.device)
+            for name, term in terms.items()
+            if term.ndim == 2
+        }
+
+    def close_epoch(self, last: int) -> list[int] | None:
+        """Which of the active members go on, by position; None where all of them do."""
+        losses = self.scalars[self.active, self.names.index("loss"), : last + 1]
+        finite = torch.isfinite(losses).cpu()
+        kept = finite.all(1)
+        if bool(kept.all()):
+            return None
+        active = torch.arange(self.members, device=self.device)[self.active]
+        for member, ok in zip(active.tolist(), finite, strict=True):
+            if not ok.all():
+                self.diverged_at[member] = int((~ok).float().argmax())
+        self.active = active[kept.to(self.device)]
+        return [int(position) for position in kept.nonzero().flatten()]
+
+    def outcomes(self) -> list[History | Diverged]:
+        """What became of each member."""
+        scalars = self.scalars.cpu()
+        profiles = {name: values.cpu() for name, values in self.profiles.items()}
+        return [self._outcome(member, scalars, profiles) for member in range(self.members)]
+
+    def _outcome(self, member: int, scalars: Tensor, profiles: dict[str, Tensor]) -> History | Diverged:
+        steps = self.diverged_at.get(member, self.written)
+        full_rows, rest = divmod(steps, self.per_row)
+        counts = torch.tensor(full_rows * [self.per_row] + [rest] * (rest > 0)).unsqueeze(1)
+        columns = scalars[member, :, :steps].numpy()
+        terms: Terms = {name: column.copy() for name, column in zip(self.names, columns, strict=True)}
+        rows: Terms = {
+            name: (values[member, : len(counts)] / counts).half().numpy() for name, values in profiles.items()
+        }
+        history = History(terms, rows)
+        return history if member not in self.diverged_at else Diverged(steps, history)

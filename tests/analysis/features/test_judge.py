@@ -1,0 +1,204 @@
+"""The shipped judges are what their cards say, damage is noticed, and other data get a judge of their own."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import latentbench.data
+from latentbench.analysis.features.judge import (
+    SHIPPED,
+    JudgeRecipe,
+    accuracy,
+    find_card,
+    load_judge,
+    read_judge,
+    train_judge,
+    weights_hash,
+    write_judge,
+)
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.images import ImageData, Split
+from latentbench.data.sources.fashion_mnist import DEBIAN_FOLDER
+
+SHORT = JudgeRecipe(epochs=1, smallest_steps=1)
+
+
+@pytest.fixture(scope="module")
+def judge(mnist):
+    return load_judge(mnist)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return latentbench.data.load("digits")
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """The MNIST judge's card and weights in a folder where they may be harmed."""
+    weights = json.loads((SHIPPED / "mnist.json").read_text())["weights"]
+    for name in ("mnist.json", weights):
+        shutil.copy(SHIPPED / name, tmp_path)
+    return tmp_path / "mnist.json", tmp_path / weights
+
+
+def random_images(n, channels, side, classes):
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (n, channels, side, side), generator=draws, dtype=torch.uint8)
+    split = Split(images, torch.arange(n) % classes)
+    return ImageData("random", split, split, tuple(map(str, range(classes))))
+
+
+# The shipped judges
+
+
+def test_the_mnist_judge_is_as_accurate_as_its_card_says(mnist, judge):
+    assert accuracy(judge, mnist.test) == judge.accuracy
+    assert judge.accuracy >= 0.993
+
+
+@pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="Fashion-MNIST is not installed")
+def test_the_fashion_mnist_judge_is_as_accurate_as_its_card_says():
+    data = latentbench.data.load("fashion-mnist")
+    judge = load_judge(data)
+    assert accuracy(judge, data.test) == pytest.approx(judge.accuracy, abs=5e-4)
+    assert judge.accuracy >= 0.92
+
+
+@pytest.mark.parametrize("card", sorted(SHIPPED.glob("*.json")), ids=lambda card: card.stem)
+def test_a_shipped_card_states_its_judge(card):
+    content = json.loads(card.read_text())
+    judge = read_judge(card)
+    assert content["hash"] == judge.hash == weights_hash(judge.network)
+    assert content["n"] == 10_000
+    assert content["recipe"]["epochs"] == judge.recipe.epochs
+
+
+# What a judge sees
+
+
+def test_a_view_is_the_network_in_evaluation_whatever_the_batches(mnist, judge):
+    images = mnist.test.images[:1500].float() / 255
+    view = judge.view(images)
+    assert view.features.shape == (1500, 64)
+    assert view.features.dtype == view.probabilities.dtype == torch.float32
+    torch.testing.assert_close(view.probabilities.sum(1), torch.ones(1500))
+    alone = judge.view(images[1200:1201])
+    torch.testing.assert_close(alone.features, view.features[1200:1201], rtol=1e-4, atol=1e-4)
+    assert torch.equal(view.predictions, view.probabilities.argmax(1))
+    logits = judge.network.classifier(view.features.relu())
+    torch.testing.assert_close(logits.softmax(1), view.probabilities)
+
+
+def test_no_feature_is_constant_over_the_test_images(mnist, judge):
+    features = judge.view(mnist.test.images[:2000].float() / 255).features.double()
+    assert torch.linalg.matrix_rank(features - features.mean(0)) == 64
+
+
+# Damage
+
+
+def test_a_changed_weight_is_noticed(copied):
+    card, weights = copied
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(LatentbenchError, match=r"\.safetensors: .* hash that mnist.json states; delete it"):
+        read_judge(card)
+
+
+def test_truncated_weights_are_noticed(copied):
+    card, weights = copied
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2])
+    with pytest.raises(LatentbenchError, match=r"\.safetensors: not this judge's weights .*; delete it"):
+        read_judge(card)
+
+
+def test_the_weights_of_something_else_are_noticed(copied):
+    card, weights = copied
+    save_file({"weight": torch.zeros(3)}, weights)
+    with pytest.raises(LatentbenchError, match="not this judge's weights"):
+        read_judge(card)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hash": "0" * 64}, "hash that mnist.json states"),
+        ({"accuracy": "high"}, "mnist.json: not a judge's card: 'accuracy' must be a float"),
+        ({"recipe": {"epoch": 3}}, "mnist.json: not a judge's card: .*epoch"),
+        ({"weights": "missing.safetensors"}, "missing.safetensors: not this judge's weights"),
+    ],
+)
+def test_a_changed_card_is_noticed(copied, change, message):
+    card, _ = copied
+    card.write_text(json.dumps(json.loads(card.read_text()) | change))
+    with pytest.raises(LatentbenchError, match=message):
+        read_judge(card)
+
+
+def test_a_card_that_is_no_json_is_named(copied):
+    card, _ = copied
+    card.write_text("{")
+    with pytest.raises(LatentbenchError, match=r"mnist\.json: not readable as JSON"):
+        find_card(card.parent, "any")
+
+
+def test_a_damaged_file_of_the_package_asks_for_a_reinstallation(monkeypatch, copied):
+    card, _ = copied
+    monkeypatch.setattr("latentbench.analysis.features.judge.SHIPPED", card.parent)
+    card.write_text("{")
+    with pytest.raises(LatentbenchError, match="reinstall latentbench"):
+        read_judge(card)
+
+
+# Judges of other data
+
+
+def test_other_data_get_a_judge_once(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path))
+    steps = []
+    trained = load_judge(digits, progress=lambda done, total: steps.append((done, total)))
+    assert steps[-1] == (len(steps), len(steps))
+    assert trained.accuracy >= 0.95
+    assert trained.data == digits.fingerprint
+    cached = load_judge(digits, progress=lambda *_: pytest.fail("trained twice"))
+    assert cached.hash == trained.hash
+    assert cached.accuracy == trained.accuracy
+    images = digits.test.images.float() / 255
+    assert torch.equal(cached.view(images).features, trained.view(images).features)
+    assert {path.suffix for path in (tmp_path / "judges").iterdir()} == {".json", ".safetensors"}
+
+
+def test_training_depends_on_its_seed_alone_and_leaves_the_global_draws_be(digits):
+    torch.manual_seed(1)
+    first = train_judge(digits, recipe=SHORT, seed=0)
+    after = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), after)
+    assert train_judge(digits, recipe=SHORT, seed=0).hash == first.hash
+    assert train_judge(digits, recipe=SHORT, seed=1).hash != first.hash
+
+
+@pytest.mark.parametrize(("channels", "side", "classes"), [(1, 8, 2), (3, 9, 3), (3, 128, 11)])
+def test_any_size_channels_and_classes(channels, side, classes, tmp_path):
+    data = random_images(24, channels, side, classes)
+    judge = train_judge(data, recipe=SHORT)
+    again = read_judge(write_judge(judge, tmp_path, "random", n=24))
+    view = again.view(data.test.images.float() / 255)
+    assert view.probabilities.shape == (24, classes)
+    assert view.features.isfinite().all()
+
+
+def test_data_that_cannot_be_judged_have_no_judge():
+    data = random_images(24, 1, 8, 2)
+    images = Split(data.train.images, None)
+    unlabelled = ImageData("random", images, images, ())
+    assert load_judge(unlabelled) is None
+    assert load_judge(random_images(24, 1, 8, 1)) is None
+    with pytest.raises(LatentbenchError, match="random: a judge needs"):
+        train_judge(unlabelled)

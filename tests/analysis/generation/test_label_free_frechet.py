@@ -1,0 +1,91 @@
+"""The two other spaces that samples are held against images in."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from latentbench.analysis.core.registry import ANALYSES
+from latentbench.analysis.core.subject import DataContext, Subject, to_float
+from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.generation.generative_metrics import frechet_distance
+from latentbench.analysis.generation.label_free_frechet import (
+    crosschecks,
+    principal_components,
+    untrained_network,
+)
+from latentbench.data.images import ImageData, Split
+from latentbench.models.training.recipe import Recipe
+from latentbench.models.zoo import Training, model_spec, train_or_load
+
+
+@pytest.fixture(scope="module")
+def images(context):
+    return to_float(context.data.train.images)
+
+
+def test_pixels_are_scikit_learns_principal_components_but_for_their_signs(images):
+    reference = PCA(64, svd_solver="full").fit(images.flatten(1).double().numpy())
+    others = images[:50] * 0.7
+    expected = reference.transform(others.flatten(1).double().numpy())
+    found = principal_components(images)(others).numpy()
+    # The axes of the smallest variances are close to each other: what all 64 span is what is asked of them.
+    np.testing.assert_allclose(np.abs(found[:, :20]), np.abs(expected[:, :20]), atol=1e-6)
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-6)
+
+
+def test_few_pixels_have_as_many_components():
+    few = torch.rand(40, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    projected = principal_components(few)(few)
+    assert projected.shape == (40, 9)
+    flat = few.flatten(1).double()
+    # All components: a rotation, which keeps every distance.
+    torch.testing.assert_close(torch.cdist(projected, projected), torch.cdist(flat, flat))
+
+
+def test_the_untrained_network_is_one_and_the_same_and_leaves_the_global_draws_be(images):
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    first, second = untrained_network(images), untrained_network(images)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(first(images[:100]), second(images[:100]))
+    torch.testing.assert_close(first(images[:100])[:10], first(images[:10]), atol=1e-4, rtol=1e-4)
+
+
+def test_every_sampler_is_measured_in_both_spaces(pca, context):
+    found = {metric.name: metric for metric in crosschecks(pca).metrics}
+    assert list(found) == [definition.name for definition in ANALYSES["crosschecks"].metrics]
+    train = to_float(context.data.train.images[: len(context.data.test)])
+    test = to_float(context.data.test.images)
+    for space, fit in (("pixels", principal_components), ("untrained", untrained_network)):
+        features = fit(train)
+        floor = found[f"frechet_floor_{space}"]
+        assert floor.value == pytest.approx(frechet_distance(features(train), features(test)))
+        for sampler in SAMPLERS:
+            metric = found[f"frechet_{sampler}_{space}"]
+            expected = frechet_distance(features(pca.samples(sampler)), features(test))
+            assert metric.value == pytest.approx(expected)
+            assert metric.n == len(test)
+            assert 0 < metric.se < metric.value
+        # A PCA's codes are not N(0, I), and both spaces see that.
+        assert found[f"frechet_prior_{space}"].value > 1.2 * found[f"frechet_moment_{space}"].value
+
+
+def test_data_without_labels_are_measured_and_a_model_without_a_decoder_is_not(context, subject_of):
+    splits = [Split(split.images[:300], None) for split in (context.data.train, context.data.test)]
+    data = ImageData("unnamed", *splits, ())
+    model = train_or_load(Training(model_spec(family="pca", latent_dim=4), Recipe(), 0), data).model
+    unlabelled = Subject(model, DataContext(data, None), seed=0)
+    assert all(metric.value is not None for metric in crosschecks(unlabelled).metrics)
+    clip = {metric.name: metric for metric in crosschecks(subject_of("clip", 8, epochs=1)).metrics}
+    assert clip["frechet_prior_pixels"].value is None
+    assert "decod" in clip["frechet_prior_pixels"].reason
+    assert clip["frechet_floor_pixels"].value > 0
+
+
+def test_samples_that_are_not_finite_are_null_with_a_reason(context, pca, monkeypatch):
+    broken = Subject(pca.model, context, seed=0)
+    monkeypatch.setattr(Subject, "decode", lambda self, codes: torch.full((len(codes), 1, 28, 28), torch.nan))
+    metric = crosschecks(broken).metrics[0]
+    assert metric.value is None
+    assert metric.reason == "samples hold values that are not finite"

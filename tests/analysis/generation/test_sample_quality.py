@@ -1,0 +1,179 @@
+"""Every sampler of real models measured; the measures themselves are tested in test_fidelity."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from prdc import compute_prdc
+
+from latentbench.analysis.core.metric import Unmeasurable
+from latentbench.analysis.core.registry import ANALYSES
+from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.generation.generative_metrics import frechet_distance
+from latentbench.analysis.generation.sample_quality import KINDS, sampling
+from latentbench.data.images import ImageData, Split
+from latentbench.models.protocols import Posterior
+
+
+def by_name(measurement):
+    return {metric.name: metric for metric in measurement.metrics}
+
+
+def test_analysis_of_pca(pca, context):
+    measurement = sampling(pca)
+    found = by_name(measurement)
+    assert list(found) == [definition.name for definition in ANALYSES["sampling"].metrics]
+    real = context.test.features
+    for sampler in SAMPLERS:
+        samples = pca.judged_samples(sampler)
+        expected = compute_prdc(real.double().numpy(), samples.features.double().numpy(), 3)
+        assert found[f"precision_{sampler}"].value == pytest.approx(expected["precision"], abs=1e-6)
+        assert found[f"recall_{sampler}"].value == pytest.approx(expected["recall"], abs=1e-6)
+        expected = compute_prdc(real.double().numpy(), samples.features.double().numpy(), 5)
+        assert found[f"density_{sampler}"].value == pytest.approx(expected["density"], abs=1e-6)
+        assert found[f"coverage_{sampler}"].value == pytest.approx(expected["coverage"], abs=1e-6)
+        assert found[f"frechet_{sampler}"].value == pytest.approx(frechet_distance(samples.features, real))
+        assert found[f"frechet_{sampler}"].se > 0
+        assert found[f"class_kl_{sampler}"].value > 0
+        assert measurement.arrays[f"samples_{sampler}"].shape == (64, 1, 28, 28)
+        assert measurement.arrays[f"samples_{sampler}"].dtype == np.uint8
+    order = ["floor", "posterior", "gmm10", "moment", "prior"]
+    distances = [found[f"frechet_{name}"].value for name in order]
+    assert distances == sorted(distances)
+    best, own = found["precision_posterior"], found["precision_prior"]
+    gap = found["functional_dead_zone_prior"]
+    assert gap.value == pytest.approx(best.value - own.value)
+    assert gap.se == pytest.approx(math.hypot(best.se, own.se))
+
+
+def test_every_sampler_has_every_measure():
+    names = {definition.name for definition in ANALYSES["sampling"].metrics}
+    assert {f"{kind.name}_{sampler}" for kind in KINDS for sampler in SAMPLERS} < names
+    assert {f"functional_dead_zone_{name}" for name in ("prior", "moment", "gmm10")} < names
+    assert "functional_dead_zone_posterior" not in names
+
+
+def test_posterior_samples_are_decoded_codes_of_train_images(vae):
+    assert torch.equal(vae.sample_codes("posterior", 7), vae.code_samples[:7])
+    assert torch.equal(vae.samples("posterior"), vae.decode(vae.code_samples[: len(vae.data.test)]))
+
+
+def test_a_mixture_finds_ten_clusters():
+    """Ten clusters of known weights, means and covariances, far apart."""
+    draws = torch.Generator().manual_seed(0)
+    means = 20 * torch.randn(10, 3, generator=draws)
+    chosen = torch.multinomial(torch.arange(1.0, 11.0), 10_000, replacement=True, generator=draws)
+    points = means[chosen] + torch.randn(10_000, 3, generator=draws)
+    subject = coded(points)
+    samples = subject.sample_codes("gmm10", 10_000)
+    assert torch.equal(samples, subject.sample_codes("gmm10", 10_000))
+    distance, nearest = (samples[:, None] - means).norm(dim=2).min(1)
+    assert distance.square().mean().item() == pytest.approx(3, rel=0.05)
+    shares = nearest.bincount(minlength=10) / 10_000
+    assert torch.allclose(shares, torch.arange(1.0, 11.0) / 55, atol=0.02)
+    # Neighbours in the list are independent: an error over blocks of it means something.
+    assert (nearest[1:] == nearest[:-1]).double().mean().item() == pytest.approx(
+        shares.square().sum().item(), abs=0.02
+    )
+
+
+@pytest.mark.parametrize(
+    ("points", "reason"),
+    [
+        (torch.randn(99, 2), "fewer than 100 codes to fit a mixture to"),
+        (torch.ones(200, 2), "the codes are all the same"),
+        (torch.full((200, 2), torch.nan), "codes hold values that are not finite"),
+    ],
+)
+def test_where_no_mixture_can_be_fitted_there_are_no_samples(points, reason):
+    with pytest.raises(Unmeasurable, match=reason):
+        coded(points).sample_codes("gmm10", 5)
+
+
+def test_a_constant_direction_of_the_codes_stays_constant():
+    points = torch.cat(
+        [torch.randn(500, 1, generator=torch.Generator().manual_seed(0)), torch.ones(500, 1)], 1
+    )
+    samples = coded(points).sample_codes("gmm10", 100)
+    assert torch.equal(samples[:, 1], torch.ones(100))
+    assert samples[:, 0].std() > 0.5
+
+
+def coded(codes):
+    """A subject whose images are its codes' numbers, and whose model looks them up."""
+    count = len(codes)
+    index = torch.arange(count)
+    images = torch.stack([index // 256, index % 256], dim=1).to(torch.uint8).reshape(count, 1, 1, 2)
+    split = Split(torch.nn.functional.pad(images, (0, 6, 0, 7)), None)
+
+    class Lookup:
+        def encode(self, x):
+            high, low = (x[:, 0, 0, :2] * 255).round().long().unbind(1)
+            return Posterior(codes[256 * high + low])
+
+        def decode(self, z):
+            raise NotImplementedError
+
+    return Subject(Lookup(), DataContext(ImageData("numbered", split, split, ()), None), seed=0)
+
+
+class Encoder:
+    """A model without a decoder."""
+
+    def encode_image(self, x):
+        return torch.nn.functional.normalize(x.flatten(1), dim=1)
+
+    def encode_text(self, captions):
+        raise NotImplementedError
+
+
+def test_without_a_decoder_only_real_images_are_measured(context):
+    found = by_name(sampling(Subject(Encoder(), context, seed=0)))
+    assert all(found.pop(name).value > 0 for name in ("frechet_floor", "kernel_floor", "vendi_test"))
+    assert {(metric.value, metric.reason) for metric in found.values()} == {(None, "no decoder")}
+
+
+def test_a_diverged_decoder_is_null(context, pca):
+    class Diverged:
+        encode = staticmethod(pca.model.encode)
+
+        def decode(self, z):
+            return pca.model.decode(z) * torch.nan
+
+    found = by_name(sampling(Subject(Diverged(), context, seed=0)))
+    assert found["frechet_prior"].value is None
+    assert found["frechet_prior"].reason == "samples hold values that are not finite"
+
+
+def test_a_constant_decoder_is_measured(context, pca):
+    class Constant:
+        encode = staticmethod(pca.model.encode)
+
+        def decode(self, z):
+            return pca.model.decode(torch.zeros_like(z))
+
+    found = by_name(sampling(Subject(Constant(), context, seed=0)))
+    assert found["recall_prior"].value == 0
+    assert found["frechet_prior"].value > found["frechet_floor"].value
+    assert found["class_kl_prior"].value > math.log(5)
+
+
+def test_without_a_judge_nothing_is_known(pca, mnist_small):
+    data = ImageData(
+        "unlabelled", Split(mnist_small.train.images, None), Split(mnist_small.test.images, None), ()
+    )
+    metrics = sampling(Subject(pca.model, DataContext(data, None), seed=0)).metrics
+    assert all(metric.value is None and "no labels" in metric.reason for metric in metrics)
+
+
+def test_five_test_images_are_too_few(pca, context, mnist_small):
+    few = ImageData(
+        "few",
+        mnist_small.train,
+        Split(mnist_small.test.images[:5], mnist_small.test.labels[:5]),
+        mnist_small.classes,
+    )
+    metrics = sampling(Subject(pca.model, DataContext(few, context.judge), seed=0)).metrics
+    assert {metric.reason for metric in metrics} == {"fewer than 6 test images"}

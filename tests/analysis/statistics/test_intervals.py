@@ -1,0 +1,74 @@
+"""Intervals against hand-computed and published values, and against their own promise."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from latentbench.analysis.statistics.intervals import (
+    binomial_se,
+    mean_interval,
+    standard_error,
+    wilson_interval,
+)
+
+
+def test_standard_error_by_hand():
+    assert standard_error([2.0, 4.0, 6.0]) == pytest.approx(2 / math.sqrt(3))
+
+
+def test_standard_error_of_one_value_is_unknown():
+    assert standard_error([3.0]) is None
+    assert standard_error([]) is None
+
+
+def test_binomial_se_is_unknown_at_the_edges():
+    assert binomial_se(5, 10) == pytest.approx(math.sqrt(0.025))
+    assert binomial_se(0, 10) is None
+    assert binomial_se(10, 10) is None
+
+
+def test_wilson_interval_of_81_in_263():
+    """Newcombe 1998 (doi:10.1002/(SICI)1097-0258(19980430)17:8<857), table I, method 3."""
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+def test_wilson_interval_covers_a_known_share():
+    trials = np.random.default_rng(0).binomial(60, 0.9, size=4000)
+    covered = [low <= 0.9 <= high for low, high in (wilson_interval(int(hits), 60) for hits in trials)]
+    assert 0.93 <= np.mean(covered) <= 0.98
+
+
+def test_mean_interval_by_hand():
+    """The t quantile at 3 degrees of freedom is 3.18245; s² = 8/3, so s / √4 = √(2/3)."""
+    reach = 3.18245 * math.sqrt(2 / 3)
+    assert mean_interval([8.0, 10.0, 10.0, 12.0]) == pytest.approx((10 - reach, 10 + reach), abs=1e-4)
+
+
+def test_mean_interval_covers_the_mean():
+    samples = np.random.default_rng(0).normal(size=(4000, 3))
+    covered = [low <= 0 <= high for low, high in map(mean_interval, samples.tolist())]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
+
+
+def test_mean_interval_agrees_with_scipy():
+    values = [1.0, 2.5, 2.0, 4.0]
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    assert mean_interval(values, 0.9) == pytest.approx((interval.low, interval.high))
+
+
+@pytest.mark.parametrize(("hits", "n"), [(-1, 5), (6, 5), (0, 0)])
+def test_impossible_counts_are_refused(hits, n):
+    with pytest.raises(ValueError, match=f"hits={hits}, n={n}"):
+        wilson_interval(hits, n)
+    with pytest.raises(ValueError, match=f"hits={hits}, n={n}"):
+        binomial_se(hits, n)
+
+
+def test_impossible_confidence_and_single_seed_are_refused():
+    with pytest.raises(ValueError, match=r"confidence .* got 95"):
+        wilson_interval(1, 2, confidence=95)
+    with pytest.raises(ValueError, match="at least 2 values, got 1"):
+        mean_interval([1.0])

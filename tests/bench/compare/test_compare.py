@@ -1,0 +1,346 @@
+"""Comparing: each of the three tiers, each verdict, and nothing passed over in silence."""
+
+import time
+
+import numpy as np
+import pytest
+
+from latentbench.analysis.catalogue import METRICS
+from latentbench.bench.compare.compare import compare
+from latentbench.bench.compare.policy import shipped
+from latentbench.bench.store.record import line_of
+from latentbench.bench.store.store import Store, read
+
+
+@pytest.fixture
+def hold(tmp_path):
+    """`hold(a, b)`: lists of records, or of (record, arrays kept beside it), held against each other."""
+
+    def write(name, records):
+        with Store(tmp_path / name).writer("my", None) as writer:
+            for record in records:
+                writer.append(*(record if isinstance(record, tuple) else (record,)))
+            return read(writer.finish())
+
+    def hold(a, b, **options):
+        return compare(write("a", a), write("b", b), options.pop("policy", shipped()), **options)
+
+    return hold
+
+
+def verdicts(comparison):
+    return {finding.metric: finding.verdict for finding in comparison.findings}
+
+
+def only(comparison):
+    (finding,) = comparison.findings
+    return finding
+
+
+def seeds(make_record, metric, values, **more):
+    return [make_record(**{metric: value}, seed=seed, **more) for seed, value in enumerate(values)]
+
+
+# The same seed, the same environment
+
+
+def test_a_run_equals_itself(make_record, hold):
+    record = make_record(mse=0.02, psnr=18.0, ssim=None)
+    comparison = hold([record], [record])
+    assert verdicts(comparison) == {"mse": "ok", "psnr": "ok"}
+    assert not comparison.failures
+    assert comparison.compared == 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "a", "b", "verdict", "fails"),
+    [
+        ("mse", 0.020, 0.0201, "ok", False),
+        ("mse", 0.020, 0.0203, "changed", False),
+        ("mse", 0.020, 0.022, "changed", True),
+        ("mse", 0.020, 0.018, "changed", False),
+        ("recognisable", 0.95, 0.90, "changed", True),
+        ("recognisable", 0.90, 0.95, "changed", False),
+        ("umap_trustworthiness", 0.95, 0.80, "changed", False),
+        ("encode_images_per_second", 1000.0, 900.0, "ok", False),
+        ("encode_images_per_second", 1000.0, 500.0, "changed", False),
+        ("mse", 0.0, 0.0, "ok", False),
+        ("mse", 0.0, 0.1, "changed", True),
+        ("mse", 0.02, None, "missing", True),
+        ("mse", None, 0.02, "new", False),
+    ],
+)
+def test_one_seed_is_a_tolerance_check_by_the_metrics_own_direction(
+    make_record, hold, metric, a, b, verdict, fails
+):
+    comparison = hold([make_record(**{metric: a})], [make_record(**{metric: b})])
+    assert verdicts(comparison) == {metric: verdict}
+    assert bool(comparison.failures) == fails
+    assert only(comparison).p_adjusted is None
+
+
+def test_what_is_null_in_both_is_not_a_finding(make_record, hold):
+    assert hold([make_record(mse=None)], [make_record(mse=None)]).findings == ()
+
+
+def test_one_seed_says_whether_the_two_models_differ_on_the_images(make_record, hold):
+    errors = np.random.default_rng(0).uniform(0.01, 0.03, 10)
+    a = (make_record(mse=0.02), {"examples/mse": errors.astype(np.float16)})
+    b = (make_record(mse=0.03), {"examples/mse": (errors + 0.01).astype(np.float16)})
+    finding = only(hold([a], [b]))
+    assert finding.verdict == "changed"
+    assert finding.reason == "one seed: these two models surely differ on the test images, others may not"
+
+
+# The same weights, or a model that takes no seed: image by image
+
+
+def with_hits(record, hits):
+    return record, {"examples/recognisable": np.packbits(hits)}
+
+
+def hits(lost, gained, n=1000):
+    a, b = np.ones(n, bool), np.ones(n, bool)
+    b[:lost] = False
+    a[lost : lost + gained] = False
+    return a, b
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "verdict"),
+    [(40, 5, "regressed"), (25, 15, "inconclusive"), (5, 40, "ok"), (19, 17, "ok"), (3, 0, "ok")],
+)
+def test_hits_of_one_model_are_held_against_each_other_image_by_image(
+    make_record, hold, lost, gained, verdict
+):
+    before, after = hits(lost, gained)
+    a, b = (
+        with_hits(make_record(recognisable=float(h.mean()), n=1000, weights="same"), h)
+        for h in (before, after)
+    )
+    finding = only(hold([a], [b]))
+    if abs(lost - gained) > 10:  # beyond the tolerance
+        assert f"{lost} lost and {gained} gained" in finding.reason
+    assert finding.verdict == verdict
+
+
+def test_errors_of_a_model_that_takes_no_seed_are_paired_and_the_estimate_is_exact(make_record, hold):
+    draws = np.random.default_rng(0)
+    before = draws.uniform(0.01, 0.03, 1000)
+    after = before + draws.normal(0.002, 0.01, 1000).clip(-0.005)
+    a, b = (
+        (
+            make_record(mse=float(e.mean()), n=1000, family="pca"),
+            {"examples/mse": e.astype(np.float16)},
+        )
+        for e in (before, after)
+    )
+    finding = only(hold([a], [b]))
+    assert finding.verdict == "regressed"
+    assert finding.evidence.harm == float(after.mean()) - float(before.mean())
+    assert finding.evidence.low > 0
+
+
+def test_of_several_seeds_of_one_model_the_images_stay_the_sample(make_record, hold):
+    before, after = hits(40, 5)
+
+    def runs(which):
+        return [
+            with_hits(make_record(recognisable=float(which.mean()), n=1000, weights="w", seed=seed), which)
+            for seed in range(3)
+        ]
+
+    finding = only(hold(runs(before), runs(after)))
+    assert finding.verdict == "regressed"
+    assert finding.evidence.n == 1000
+
+
+# Trained again: the seeds are the sample
+
+
+def test_shared_seeds_are_paired(make_record, hold):
+    base = np.array([0.020, 0.024, 0.019, 0.022, 0.021])
+    losses = np.array([0.0010, 0.0012, 0.0009, 0.0011, 0.0010])
+    finding = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", base + losses)))
+    assert finding.verdict == "regressed"
+    assert finding.reason == "paired t over 5 seeds"
+    assert finding.a == pytest.approx(base.mean())
+    assert finding.change == pytest.approx(losses.mean() / base.mean())
+
+
+def test_more_seeds_in_the_baseline_are_left_out_of_the_pairs(make_record, hold):
+    base = np.array([0.020, 0.024, 0.019, 0.022, 0.021])
+    finding = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", base[:3] * 1.1)))
+    assert finding.seeds == (0, 1, 2)
+    assert finding.a == pytest.approx(base[:3].mean())
+    assert finding.verdict == "regressed"
+
+
+def test_other_seeds_are_held_against_each_other_unpaired(make_record, hold):
+    a = seeds(make_record, "mse", [0.020, 0.021, 0.022, 0.021])
+    b = [make_record(mse=value, seed=seed) for seed, value in ((7, 0.030), (8, 0.031), (9, 0.030))]
+    finding = only(hold(a, b))
+    assert finding.verdict == "regressed"
+    assert finding.reason == "Welch's t, 4 seeds against 3"
+
+
+def test_one_seed_is_held_against_the_baselines_spread(make_record, hold):
+    base = [0.020, 0.021, 0.022, 0.021, 0.020]
+    same = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", base[:1])))
+    assert (same.verdict, same.reason) == ("ok", "the same")
+    far = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", [0.030])))
+    assert far.verdict == "regressed"
+    near = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", [0.0215])))
+    assert near.verdict == "inconclusive"
+
+
+def test_one_seed_each_and_not_the_same_decides_nothing(make_record, hold):
+    finding = only(hold([make_record(mse=0.1)], [make_record(mse=0.2, seed=1)]))
+    assert finding.verdict == "inconclusive"
+
+
+def test_a_loss_within_the_noise_is_inconclusive_and_says_how_many_seeds_would_settle_it(make_record, hold):
+    base = np.full(5, 0.020)
+    noise = np.array([0.003, -0.001, 0.002, -0.0015, 0.001])
+    finding = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", base + noise)))
+    assert finding.verdict == "inconclusive"
+    assert 5 < finding.further_seeds < 100
+    assert finding.detectable == pytest.approx(1.36 * noise.std(ddof=1), rel=0.01)
+
+
+def test_a_loss_below_the_smallest_effect_of_interest_is_ok_however_certain(make_record, hold):
+    base = np.array([0.0200, 0.0240, 0.0190, 0.0220, 0.0210])
+    small = base * np.array([1.009, 1.0095, 1.0105, 1.009, 1.0095])
+    finding = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", small)))
+    assert finding.evidence.p < 0.001
+    assert finding.verdict == "ok"
+
+
+def test_a_gain_is_ok_and_said_to_be_one(make_record, hold):
+    finding = only(hold(seeds(make_record, "mse", [0.02, 0.021]), seeds(make_record, "mse", [0.01, 0.0111])))
+    assert finding.verdict == "ok"
+    assert finding.is_better
+
+
+def test_a_gate_of_many_metrics_corrects_for_them(make_record, hold):
+    harms = np.array([0.9, 0.1, 0.8, 0.6, 1.0, 0.2, 0.7, 0.5])
+    names = ("mse", "frechet_prior", "frechet_moment", "class_kl_prior", "class_kl_moment", "dead_zone_prior")
+
+    def run(values):
+        return [make_record(**dict.fromkeys(names, value), seed=seed) for seed, value in enumerate(values)]
+
+    # Weak enough that one test finds it and six together do not.
+    spread = np.array([9.0, -6.0, 8.0, -2.0, 6.0, -4.0, 5.0, 1.0]) + 3 * harms
+    a, b = run(np.full(8, 100.0)), run(100.0 + spread)
+    alone = hold(a, b, metrics=frozenset({"mse"}), correction="Holm")
+    together = hold(a, b, correction="Holm")
+    assert only(alone).evidence.p == pytest.approx(together.findings[0].evidence.p)
+    assert [f.p_adjusted for f in together.findings] == pytest.approx([only(alone).evidence.p * 6] * 6)
+    assert f"one of {len(names)} tests" in together.power
+
+
+def test_what_differs_within_the_tolerance_is_one_of_the_tests(make_record, hold):
+    """To leave out what is small would make what is left look rarer than it is."""
+    spread = np.array([9.0, -6.0, 8.0, -2.0, 6.0, -4.0, 5.0, 1.0]) + 3.0
+
+    def run(mse, quiet, untouched):
+        return [
+            make_record(mse=value, frechet_prior=quiet + seed / 100, frechet_moment=untouched, seed=seed)
+            for seed, value in enumerate(mse)
+        ]
+
+    comparison = hold(run(np.full(8, 100.0), 50.0, 7.0), run(100.0 + spread, 50.1, 7.0), correction="Holm")
+    loud, quiet, untouched = comparison.findings
+    assert (quiet.reason, untouched.reason) == ("within the tolerance", "the same")
+    assert loud.p_adjusted == pytest.approx(2 * loud.evidence.p)
+    assert comparison.tests == 2
+
+
+def test_many_cases_are_read_and_compared_in_seconds(make_record, tmp_path):
+    """On a quiet machine far below; `pytest bench/speed -k store` has the real bound at full size."""
+    names = [name for name, metric in METRICS.items() if metric.better != "neither"][:40]
+    runs = []
+    for shift in (0.0, 0.1):
+        with Store(tmp_path / str(shift)).writer("my", None) as writer:
+            path = writer.path
+        records = [
+            make_record(**dict.fromkeys(names, 1.0 + shift + seed / 50), latent_dim=width, seed=seed)
+            for width in range(1, 41)
+            for seed in range(5)
+        ]
+        path.write_bytes(b"".join(map(line_of, records)))
+        runs.append(path)
+    began = time.process_time()
+    comparison = compare(*map(read, runs), shipped())
+    assert time.process_time() - began < 4
+    assert len(comparison.findings) == 40 * len(names)
+
+
+# What cannot be compared
+
+
+def test_models_of_one_run_only_are_missing_or_new(make_record, hold):
+    comparison = hold([make_record(mse=0.1)], [make_record(mse=0.1, latent_dim=8)])
+    assert {(f.model, f.verdict) for f in comparison.findings} == {("ae-2", "missing"), ("ae-8", "new")}
+    assert comparison.compared == 0
+    assert [f.model for f in comparison.failures] == ["ae-2"]
+
+
+def test_environments_are_only_compared_when_asked_and_then_named(make_record, hold):
+    a, b = make_record(mse=0.1), make_record(mse=0.1, environment="other")
+    apart = hold([a], [b])
+    assert verdicts(apart) == {"every metric": "incomparable"}
+    assert only(apart).reason == "different environments: env → other"
+    assert apart.compared == 0
+    together = hold([a], [b], across_environments=True)
+    assert together.compared == 1
+    assert together.notes == ("compared across environments: env → other",)
+    far = hold([a], [make_record(mse=0.2, environment="other")], across_environments=True)
+    assert only(far).verdict == "inconclusive"
+
+
+def test_two_versions_of_a_metric_are_never_compared(make_record, hold):
+    a = make_record(mse=0.1)
+    newer = a.metrics[0].__class__(**{**a.metrics[0].__dict__, "version": 2})
+    finding = only(hold([a], [a.model_copy(update={"metrics": (newer,)})]))
+    assert (finding.verdict, finding.reason) == ("incomparable", "version 1 against 2 of the metric")
+
+
+def test_a_score_of_other_counts_is_another_score(make_record, hold):
+    finding = only(hold([make_record(frechet_prior=50.0)], [make_record(frechet_prior=60.0, n=20)]))
+    assert (finding.verdict, finding.reason) == ("incomparable", "measured on 10 against 20")
+
+
+def test_a_model_of_other_settings_is_compared_by_its_name_and_they_are_named(make_record, hold):
+    other = make_record(mse=0.1, epochs=9)
+    comparison = hold([make_record(mse=0.1)], [other])
+    assert verdicts(comparison) == {"mse": "ok"}
+    assert comparison.notes == ("ae-2: compared by its name; epochs 5 → 9",)
+
+
+def test_other_data_are_never_compared(make_record, hold):
+    record = make_record(mse=0.1)
+    other = record.model_copy(update={"data": record.data.model_copy(update={"fingerprint": "g"})})
+    finding = only(hold([record], [other]))
+    assert finding.verdict == "incomparable"
+    assert "data mnist f → mnist g" in finding.reason
+
+
+def test_a_case_that_failed_is_named_with_its_reason(make_record, hold):
+    failed = make_record(mse=None, status="diverged", reason="loss not finite at step 7")
+    comparison = hold([make_record(mse=0.1)], [failed])
+    assert comparison.failed == ("ae-2, seed 0: diverged (loss not finite at step 7)",)
+    assert only(comparison).verdict == "missing"
+
+
+def test_a_value_lost_at_one_seed_is_missing(make_record, hold):
+    a = seeds(make_record, "mse", [0.1, 0.1, 0.1])
+    b = seeds(make_record, "mse", [0.1, None, 0.1])
+    finding = only(hold(a, b))
+    assert finding.verdict == "missing"
+    assert "at 1 of 3 seeds: not to be had" in finding.reason
+
+
+def test_models_that_share_a_label_are_told_apart(make_record, hold):
+    both = [make_record(mse=0.1), make_record(mse=0.2, epochs=9, case="other")]
+    assert [finding.model for finding in hold(both, both).findings] == ["ae-2", "ae-2 (2)"]

@@ -1,0 +1,190 @@
+"""The statistics of comparing, held against scipy and statsmodels, and against what must hold."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from latentbench.bench.compare.multiplicity import benjamini_hochberg, holm
+from latentbench.bench.compare.power import detectable_effect, pairs_needed, power_of_t
+from latentbench.bench.compare.significance import (
+    FEW_EXAMPLES,
+    mcnemar,
+    paired_examples,
+    paired_t,
+    welch_t,
+)
+
+HARMS = hnp.arrays(np.float64, st.integers(2, 12), elements=st.floats(-1e3, 1e3, width=32))
+SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
+
+
+@pytest.fixture
+def draws():
+    return np.random.default_rng(7)
+
+
+def test_the_paired_t_test_is_scipys(draws):
+    harms = draws.normal(0.5, 1.0, 8)
+    ours, theirs = paired_t(harms), stats.ttest_1samp(harms, 0, alternative="greater")
+    assert ours.p == pytest.approx(theirs.pvalue)
+    both = stats.ttest_1samp(harms, 0).confidence_interval(0.90)
+    assert (ours.low, ours.high) == pytest.approx((both.low, both.high))
+    assert (ours.harm, ours.spread, ours.n) == pytest.approx((harms.mean(), harms.std(ddof=1), 8))
+
+
+def test_the_unpaired_t_test_is_scipys(draws):
+    a, b = draws.normal(0.0, 1.0, 5), draws.normal(1.0, 3.0, 9)
+    ours, theirs = welch_t(a, b), stats.ttest_ind(b, a, equal_var=False, alternative="greater")
+    assert ours.p == pytest.approx(theirs.pvalue)
+    both = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.90)
+    assert (ours.low, ours.high) == pytest.approx((both.low, both.high))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_one_value_is_held_against_several_by_students_t(draws, turned):
+    several, one = draws.normal(size=5), np.array([2.0])
+    a, b = (one, several) if turned else (several, one)
+    theirs = stats.ttest_ind(b, a, equal_var=True, alternative="greater")
+    assert welch_t(a, b).p == pytest.approx(theirs.pvalue)
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(12, 3), (3, 12), (5, 0), (0, 5), (1, 1), (40, 41)])
+def test_mcnemar_is_statsmodels_and_its_interval_agrees_with_its_p(lost, gained):
+    n = 200
+    a, b = np.ones(n, bool), np.ones(n, bool)
+    b[:lost] = False
+    a[lost : lost + gained] = False
+    ours = mcnemar(a, b)
+    two_sided = statsmodels_mcnemar([[0, lost], [gained, 0]], exact=True).pvalue
+    one_sided = stats.binomtest(lost, lost + gained, 0.5, alternative="greater").pvalue
+    assert ours.p == pytest.approx(one_sided)
+    if lost > gained:
+        assert two_sided == pytest.approx(2 * ours.p)
+    exact = stats.binomtest(lost, lost + gained).proportion_ci(0.90, method="exact")
+    scale = (lost + gained) / n
+    assert (ours.low, ours.high) == pytest.approx(((2 * exact.low - 1) * scale, (2 * exact.high - 1) * scale))
+    assert (ours.low > 0) == (ours.p < 0.05)
+    assert ours.harm == pytest.approx((lost - gained) / n)
+
+
+def test_models_that_hit_the_same_examples_do_not_differ():
+    hits = np.array([True, False, True])
+    same = mcnemar(hits, hits)
+    assert (same.harm, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_of_many_examples_the_bootstrap_and_students_t_say_the_same(draws):
+    harms = draws.exponential(1.0, 10_000) - 0.98
+    ours = paired_examples(harms)
+    theirs = stats.bootstrap(
+        (harms,), np.mean, n_resamples=500, confidence_level=0.9, method="basic", rng=draws
+    )
+    low, high = theirs.confidence_interval
+    assert (ours.low, ours.high) == pytest.approx((low, high), abs=0.004)
+
+
+def test_few_examples_are_bootstrapped_which_follows_their_skew(draws):
+    harms = draws.exponential(1.0, 40)
+    evidence = paired_examples(harms)
+    assert "bootstrap" in evidence.method
+    assert evidence.high - evidence.harm > evidence.harm - evidence.low > 0
+    assert evidence == paired_examples(harms)
+    assert "bootstrap" not in paired_examples(np.tile(harms, FEW_EXAMPLES)).method
+
+
+def test_the_bootstraps_false_alarms_are_as_rare_as_stated(draws):
+    alarms = sum(paired_examples(draws.laplace(size=60)).p <= 0.05 for _ in range(100))
+    assert alarms <= 12  # 5 expected; more than 12 come once in a thousand
+
+
+@given(HARMS)
+def test_the_estimate_lies_in_its_interval_and_turning_the_sign_mirrors_it(harms):
+    evidence, mirrored = paired_t(harms), paired_t(-harms)
+    assert evidence.low <= evidence.harm <= evidence.high
+    assert evidence.low == pytest.approx(-mirrored.high, rel=1e-6, abs=1e-9)
+    if evidence.spread > 1e-6 * abs(evidence.harm):
+        assert (evidence.low > 0) == (evidence.p < 0.05)
+
+
+def test_a_difference_that_every_pair_shares_is_certain():
+    assert paired_t([0.5, 0.5]).p == 0.0
+    assert paired_t([-0.5, -0.5]).p == 1.0
+    assert paired_t([0.0, 0.0]).high == 0.0
+
+
+def test_evidence_changes_its_unit_and_nothing_else(draws):
+    harms = draws.normal(0.3, 1.0, 6)
+    scaled, anew = paired_t(harms).scaled(100.0), paired_t(100 * harms)
+    assert (scaled.harm, scaled.low, scaled.high, scaled.spread) == pytest.approx(
+        (anew.harm, anew.low, anew.high, anew.spread)
+    )
+    assert scaled.p == pytest.approx(anew.p)
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: paired_t([1.0]), lambda: welch_t([1.0], [2.0]), lambda: mcnemar([], [])]
+)
+def test_too_few_values_are_refused(call):
+    with pytest.raises(ValueError, match="got"):
+        call()
+
+
+@given(SHARES)
+@settings(max_examples=10)
+def test_corrections_are_statsmodels(p):
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+    assert benjamini_hochberg(p) == pytest.approx(multipletests(p, method="fdr_bh")[1])
+
+
+@given(SHARES)
+def test_a_correction_keeps_the_order_and_lowers_nothing(p):
+    for adjusted in (holm(p), benjamini_hochberg(p)):
+        assert (adjusted >= np.asarray(p) - 1e-15).all()
+        assert (adjusted <= 1).all()
+        assert (np.diff(adjusted[np.argsort(p)]) >= -1e-15).all()
+    assert (holm(p) >= benjamini_hochberg(p) - 1e-12).all()
+
+
+def test_no_tests_need_no_correction():
+    assert holm([]).tolist() == benjamini_hochberg([]).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("effect", "n", "alpha"), [(1.0, 8, 0.05), (1.5, 5, 0.05), (2.5, 3, 0.05), (0.3, 40, 0.01)]
+)
+def test_power_is_statsmodels(effect, n, alpha):
+    theirs = TTestPower().power(effect, n, alpha, alternative="larger")
+    assert power_of_t(effect, n, alpha=alpha) == pytest.approx(theirs, abs=1e-4)
+
+
+def test_power_is_what_a_simulation_finds(draws):
+    harms = draws.normal(1.0, 1.0, (20_000, 8))
+    t = harms.mean(1) / harms.std(1, ddof=1) * math.sqrt(8)
+    assert power_of_t(1.0, 8) == pytest.approx((t > stats.t.ppf(0.95, 7)).mean(), abs=0.01)
+
+
+@given(st.integers(2, 60), st.floats(1e-6, 0.2))
+def test_what_can_be_seen_is_what_has_the_power(n, alpha):
+    effect = detectable_effect(n, alpha=alpha)
+    assert power_of_t(effect, n, alpha=alpha) == pytest.approx(0.8, abs=1e-6)
+
+
+@given(st.floats(0.15, 5.0))
+def test_the_pairs_needed_are_the_fewest(effect):
+    needed = pairs_needed(effect)
+    assert power_of_t(effect, needed) >= 0.8
+    if needed > 2:
+        assert power_of_t(effect, needed - 1) < 0.8
+
+
+def test_an_effect_too_small_to_be_seen_says_so():
+    assert pairs_needed(0.001) is None
+    assert pairs_needed(0.0) is None

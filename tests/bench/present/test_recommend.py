@@ -1,0 +1,102 @@
+"""The model that is picked meets what was asked, and the words say why."""
+
+import pytest
+
+from latentbench.analysis.performance.point import Point
+from latentbench.bench.present import tables
+from latentbench.bench.present.recommend import (
+    LATENCY,
+    Requirement,
+    as_rows,
+    explain,
+    recommend,
+    requirement,
+    seconds,
+)
+from latentbench.data.errors import LatentbenchError
+
+QUICK, SLOW = 1e-5, 1e-3
+
+
+@pytest.fixture
+def rows(make_record):
+    """Three widths: the wider the better and the slower; a fourth that beats none of them at anything."""
+    made = [
+        make_record(latent_dim=2, psnr=12.0, encode_latency_seconds=QUICK),
+        make_record(latent_dim=8, psnr=16.0, encode_latency_seconds=1e-4),
+        make_record(latent_dim=32, psnr=24.0, encode_latency_seconds=SLOW),
+        make_record(latent_dim=64, psnr=11.0, encode_latency_seconds=2 * SLOW),
+        make_record(latent_dim=128, psnr=None, encode_latency_seconds=QUICK),
+    ]
+    return tables.rows(made)
+
+
+def test_the_best_of_what_qualifies_is_picked(rows):
+    assert recommend(rows, []).chosen.label == "ae-32"
+    quick = recommend(rows, [Requirement(LATENCY, "<=", 5e-4)])
+    assert quick.chosen.label == "ae-8"
+    assert [row.label for row in quick.qualified] == ["ae-2", "ae-8", "ae-128"]
+    words = " ".join(explain(quick))
+    assert "Pick ae-8: 16.00 dB" in words
+    assert "encode_latency_seconds ≤ 500 µs: 100 µs" in words
+    assert "rules out 2: ae-32, ae-64" in words
+
+
+def test_a_model_without_the_metric_does_not_qualify_by_it(rows):
+    found = recommend(rows, [Requirement("psnr", ">=", 10)])
+    assert "ae-128" not in [row.label for row in found.qualified]
+    assert found.ruled_out[found.requirements[0]] == ("ae-128",)
+
+
+def test_where_nothing_qualifies_the_closest_is_named(rows):
+    wanted = [Requirement(LATENCY, "<=", 5e-4), Requirement("psnr", ">=", 20)]
+    with pytest.raises(LatentbenchError, match="the closest is ae-8: psnr 16 dB, off by 20%"):
+        recommend(rows, wanted)
+    with pytest.raises(LatentbenchError, match="none has all of these metrics"):
+        recommend(rows, [Requirement("ssim", ">=", 0.5)])
+
+
+def test_models_that_cannot_be_told_apart_are_tied_and_the_quickest_wins(make_record):
+    made = []
+    for seed, jitter in enumerate((-0.4, 0.0, 0.4)):
+        made.append(make_record(latent_dim=8, seed=seed, psnr=20.0 + jitter, encode_latency_seconds=QUICK))
+        made.append(make_record(latent_dim=16, seed=seed, psnr=20.2 + jitter, encode_latency_seconds=SLOW))
+    found = recommend(tables.rows(made), [Requirement("psnr", ">=", 20.0)])
+    assert found.chosen.label == "ae-8"
+    words = " ".join(explain(found))
+    assert "cannot be told apart" in words
+    assert "ae-16" in words
+    assert "though the limit is within its interval" in words
+
+
+def test_the_rows_say_who_is_on_the_front(rows):
+    found = as_rows(rows, recommend(rows, []))
+    on_front = {row["model"] for row in found if row["on_front"]}
+    assert on_front == {"ae-2", "ae-8", "ae-32"}
+    assert [row["model"] for row in found if row["chosen"]] == ["ae-32"]
+
+
+def test_requirements_and_durations_are_read_or_refused():
+    assert requirement("frechet_prior<=50") == Requirement("frechet_prior", "<=", 50.0)
+    assert seconds("2 ms") == 2e-3
+    for text in ("3", "fast", "-1ms", "1..2ms", "0s"):
+        with pytest.raises(LatentbenchError, match="write it with its unit"):
+            seconds(text)
+    with pytest.raises(LatentbenchError, match="did you mean 'psnr'"):
+        requirement("psn>=20")
+    with pytest.raises(LatentbenchError, match="METRIC<=NUMBER"):
+        requirement("psnr=20")
+    with pytest.raises(LatentbenchError, match="'many' is no number"):
+        requirement("psnr>=many")
+
+
+def test_what_does_not_rank_cannot_be_preferred(rows):
+    with pytest.raises(LatentbenchError, match="does not rank"):
+        recommend(rows, [], "parameters")
+
+
+def test_a_sweep_has_nothing_to_choose_by(make_record):
+    point = Point(operation="encode", batch=1)
+    made = make_record(latent_dim=2, latency_seconds=QUICK).model_copy(update={"point": point})
+    with pytest.raises(LatentbenchError, match="random weights"):
+        recommend(tables.rows([made]), [])

@@ -1,0 +1,59 @@
+"""The order of a table is the catalogue's, whichever module happened to be imported first."""
+
+import subprocess
+import sys
+
+import pytest
+
+from latentbench.analysis.catalogue import ANALYSES
+from latentbench.bench.present import listing
+from latentbench.bench.run import suite
+
+ORDER = "from latentbench.analysis.catalogue import METRICS; from latentbench.models.zoo import FAMILIES; "
+ORDER += "print(*METRICS, *FAMILIES)"
+
+
+FAMILY_ORDER = ["pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "vq", "fsq", "clip", "import"]
+
+
+def order_after(first):
+    done = subprocess.run(
+        [sys.executable, "-c", f"{first}; {ORDER}"], capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import latentbench.analysis.performance.throughput, latentbench.analysis.latent.dead_zones",
+        "import latentbench.models.families.variational.vae, latentbench.models.families.image_text.clip",
+    ],
+)
+def test_the_order_does_not_depend_on_what_was_imported_before(first):
+    order = order_after(first)
+    assert order == order_after("pass")
+    assert (
+        order.index("mse")
+        < order.index("kl")
+        < order.index("code_usage")
+        < order.index("dead_zone_moment")
+        < order.index("probe_linear")
+    )
+    assert [name for name in order if name in FAMILY_ORDER] == FAMILY_ORDER
+
+
+def test_a_suite_that_names_no_analyses_leaves_out_those_by_request_and_may_name_them():
+    models = "description: d\nmodels: [{family: pca, latent_dim: 2}]\n"
+    usual = suite.parse(models, name="s", where="s.yaml").analyses
+    by_request = ["importance", "crosschecks", "prompts", "controls", "transfer"]
+    assert {name for name in ANALYSES if name not in usual} == set(by_request)
+    named = suite.parse(models + "analyses: [importance]\n", name="s", where="s.yaml")
+    assert named.analyses == ("importance",)
+
+
+def test_the_list_of_metrics_says_which_are_by_request():
+    marked = {row["metric"] for row in listing.metrics() if row["analysis"].endswith("(by request)")}
+    by_request = [analysis for _, analysis in ANALYSES.items() if analysis.by_request]
+    assert marked == {metric.name for analysis in by_request for metric in analysis.metrics}
+    assert {"log_likelihood_gaussian", "prompt_top1", "transfer_top1"} < marked

@@ -1,0 +1,53 @@
+"""What goes wrong with one case becomes its status, and nothing else stops."""
+
+import pytest
+
+from latentbench.bench.run import stages
+from latentbench.bench.run.case import Case
+from latentbench.bench.run.stages import Place, Progress
+from latentbench.bench.store.record import DataReference
+from latentbench.models.training.recipe import Recipe
+from latentbench.models.zoo import model_spec
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+
+
+def place(*, stacked=False):
+    return Place("my", "run", "digits", "cpu", "here", use_cache=True, stacked=stacked)
+
+
+def case(seed=0, *, epochs=1, **spec):
+    reference = DataReference(name="digits", fingerprint="f", train=1504, test=293)
+    return Case(
+        model_spec(**spec), reference, Recipe(epochs=epochs, batch_size=128), seed, ("reconstruction",)
+    )
+
+
+def test_a_checkpoint_that_is_gone_is_a_failed_case_with_null_metrics(tmp_path):
+    progress = Progress(case(family="pca", latent_dim=2))
+    progress.checkpoint = tmp_path / "gone"
+    record = stages.record(stages.measure(progress, place(), exclusive=False), place())
+    assert record.status == "failed"
+    assert "loading the trained model" in record.reason
+    assert record.metric("mse").value is None
+    assert "no such checkpoint" in record.metric("mse").reason
+
+
+def test_a_stack_and_single_cases_are_trained_by_the_same_call():
+    cases = [case(seed, family="vae", latent_dim=width, hidden=16) for seed, width in ((0, 2), (1, 4))]
+    stacked = stages.train(cases, place(stacked=True))
+    alone = [progress for one in cases for progress in stages.train([one], place())]
+    for together, separate in zip(stacked, alone, strict=True):
+        assert together.status == separate.status == "ok"
+        assert together.checkpoint != separate.checkpoint
+        assert together.arrays["history/loss"] == pytest.approx(separate.arrays["history/loss"], rel=1e-4)
+        assert together.arrays["history/kl_per_dim"].shape == separate.arrays["history/kl_per_dim"].shape
+
+
+def test_a_case_that_cannot_be_built_is_skipped_with_its_reason():
+    (progress,) = stages.train([case(family="ae", latent_dim=2, backbone="book")], place())
+    assert progress.status == "skipped"
+    assert "'book' is for images of 28 by 28 pixels, got 8 by 8" in progress.reason

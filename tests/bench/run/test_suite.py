@@ -1,0 +1,240 @@
+"""Suites: what is shipped is right, and every mistake in a file is one line that names the place."""
+
+import sys
+
+import pytest
+
+from latentbench import data as datasets
+from latentbench.bench.run import suite
+from latentbench.bench.run.case import cases
+from latentbench.data.errors import LatentbenchError
+
+GOOD = """
+description: two widths, two betas
+models:
+  - {family: vae, latent_dim: [2, 8], beta: [0.5, 1]}
+  - {family: pca, latent_dim: 4}
+"""
+
+
+def parse(text):
+    return suite.parse(text, name="my", where="my.yaml")
+
+
+def test_a_list_means_one_model_each():
+    labels = [entry.spec.label for entry in parse(GOOD).entries]
+    assert labels == ["vae-2 β=0.5", "vae-2 β=1", "vae-8 β=0.5", "vae-8 β=1", "pca-4"]
+
+
+def test_a_model_may_override_the_recipe():
+    parsed = parse(
+        "description: x\nrecipe: {epochs: 2, batch_size: 64}\n"
+        "models: [{family: ae, latent_dim: 2}, {family: ae, latent_dim: 3, recipe: {epochs: 9}}]"
+    )
+    assert [(entry.recipe.epochs, entry.recipe.batch_size) for entry in parsed.entries] == [(2, 64), (9, 64)]
+
+
+def test_other_epochs_change_nothing_else():
+    parsed = parse(GOOD)
+    longer = suite.with_recipe(parsed, epochs=7, precision=None)
+    assert {entry.recipe.epochs for entry in longer.entries} == {7}
+    assert suite.with_recipe(longer, epochs=parsed.entries[0].recipe.epochs) == parsed
+
+
+def test_other_analyses_change_nothing_else():
+    parsed = parse(GOOD)
+    fewer = suite.with_analyses(parsed, ["probe", "reconstruction", "probe"])
+    assert fewer.analyses == ("probe", "reconstruction")
+    assert suite.with_analyses(fewer, parsed.analyses) == parsed
+    with pytest.raises(LatentbenchError, match=r"--analysis\[1\]: unknown analysis 'prob'.*probe"):
+        suite.with_analyses(parsed, ["probe", "prob"])
+
+
+@pytest.mark.parametrize("name", suite.names())
+def test_every_shipped_suite_is_valid(name):
+    assert suite.load(name).entries
+
+
+def test_the_main_job_has_the_grid_it_promises():
+    specs = [entry.spec for entry in suite.load("mnist").entries]
+    widths = {
+        family: {spec.latent_dim for spec in specs if spec.family == family}
+        for family in ("pca", "ae", "vae")
+    }
+    assert all(widths[family] >= {2, 8, 16, 32} for family in widths)
+    full = [
+        width
+        for width in widths["vae"]
+        if {spec.beta for spec in specs if spec.family == "vae" and spec.latent_dim == width}
+        >= {0.25, 1.0, 4.0}
+    ]
+    assert len(full) >= 2
+    assert len({spec.latent_dim for spec in specs if spec.family == "clip"}) >= 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models: [", r"my\.yaml: not YAML"),
+        ("- a", r"my\.yaml: a suite is a mapping .* got list"),
+        ("models: [{family: ae, latent_dim: 2}]", r"my\.yaml: the key 'description' is missing"),
+        ("description: x", r"my\.yaml: the key 'models' is missing"),
+        ("description: x\nmodels: []", r"my\.yaml: models"),
+        ("description: x\nmodel: []", r"my\.yaml: .*'model'.* did you mean 'models'|key 'models' is missing"),
+        (GOOD + "sede: 3", r"my\.yaml: unknown key 'sede'; did you mean 'seeds'\?"),
+        (GOOD + "seeds: 0", r"my\.yaml: seeds must be greater than or equal to 1, got 0"),
+        (
+            GOOD + "analyses: [samplin]",
+            r"my\.yaml, analyses\[0\]: unknown analysis 'samplin'; did you mean 'sampling'",
+        ),
+        (
+            GOOD + "recipe: {epoch: 1}",
+            r"my\.yaml, models\[0\], recipe: unknown key 'epoch'; did you mean 'epochs'",
+        ),
+        (GOOD + "recipe: {learning_rate: -1}", r"learning_rate must be greater than 0, got -1"),
+        (GOOD + "recipe: {precision: fp8}", r"precision must be 'fp32' or 'bf16', got 'fp8'"),
+        (
+            GOOD + "  - {family: vea, latent_dim: 2}",
+            r"my\.yaml, models\[2\]: unknown family 'vea'; did you mean 'vae'",
+        ),
+        (
+            GOOD + "  - {family: ae, latent_dim: 0}",
+            r"models\[2\]: family 'ae': latent_dim must be greater than or equal to 1, got 0",
+        ),
+        (
+            GOOD + "  - {family: ae, latent_dim: [2, -1]}",
+            r"latent_dim must be greater than or equal to 1, got -1",
+        ),
+        (
+            GOOD + "  - {family: vae, latent_dim: 2, beta: -1}",
+            r"beta must be greater than or equal to 0, got -1",
+        ),
+        (
+            GOOD + "  - {family: vae, latent_dim: 2, beta: .nan}",
+            r"models\[2\]: family 'vae': beta must be .*, got nan",
+        ),
+        (
+            GOOD + "  - {family: ae, latent_dim: 2, beta: 1}",
+            r"models\[2\]: family 'ae': unknown key 'beta'",
+        ),
+        (
+            GOOD + "  - {family: vae, latent_dim: 2, betta: 1}",
+            r"models\[2\]: family 'vae': unknown key 'betta'; did you mean 'beta'",
+        ),
+        (
+            GOOD + "  - {family: pca, latent_dim: 4}",
+            r"models\[2\]: pca-4 is already in my\.yaml, models\[1\]",
+        ),
+        (
+            GOOD + "  - {import: 'a:b', kwarg: {}}",
+            r"models\[2\]: family 'import': unknown key 'kwarg'; did you mean 'kwargs'",
+        ),
+        (GOOD + "  - {import: 'a b'}", r"models\[2\]: family 'import': import must be module:attribute"),
+        (
+            GOOD + "  - {import: 'a:b'}\n  - {import: 'a:b'}",
+            r"models\[3\]: b is already in my\.yaml, models\[2\]",
+        ),
+        (GOOD + "  - {latent_dim: 4}", r"models\[2\]: the key 'family' is missing"),
+        (
+            GOOD + "  - {family: ae, latent_dim: 2, recipe: fast}",
+            r"models\[2\]: recipe must be a mapping, got 'fast'",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_place(text, message):
+    with pytest.raises(LatentbenchError, match=message) as caught:
+        parse(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_suite_names_the_known_ones():
+    with pytest.raises(LatentbenchError, match=r"unknown suite 'mnits'; did you mean 'mnist'\?.*smoke"):
+        suite.load("mnits")
+
+
+def test_a_missing_suite_file_is_named():
+    with pytest.raises(LatentbenchError, match=r"no suite file nowhere\.yaml"):
+        suite.load("nowhere.yaml")
+
+
+OWN = """
+description: models of one's own
+models:
+  - {import: "suite_module:Thumbnail", kwargs: [{factor: 2}, {factor: 4}], name: thumb}
+  - {import: "suite_module:Thumbnail", kwargs: {factor: 8}}
+  - {family: pca, latent_dim: 4}
+"""
+
+MODULE = """
+import torch
+
+
+class Thumbnail(torch.nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def encode(self, x):
+        return torch.nn.functional.avg_pool2d(x, self.factor).flatten(1)
+
+    def decode(self, z):
+        side = 8 // self.factor
+        return torch.nn.functional.interpolate(z.view(-1, 1, side, side), scale_factor=self.factor)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A suite file with a module beside it; what is imported from there is forgotten afterwards."""
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "suite_module.py").write_text(MODULE)
+    (tmp_path / "own.yaml").write_text(OWN)
+    yield tmp_path / "own.yaml"
+    sys.modules.pop("suite_module", None)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return datasets.load("digits")
+
+
+def test_models_of_one_s_own_stand_beside_the_zoo(own, digits):
+    loaded = suite.load(str(own))
+    assert [entry.spec.label for entry in loaded.entries] == ["thumb", "thumb", "Thumbnail", "pca-4"]
+    found = suite.resolved(loaded, digits)
+    assert [entry.spec.label for entry in found.entries] == ["thumb-16", "thumb-4", "Thumbnail-1", "pca-4"]
+    assert found.entries[-1] == loaded.entries[-1]
+    assert "suite_module" in sys.modules
+
+
+def test_what_is_wrong_with_a_model_of_one_s_own_names_the_place(own, digits):
+    own.write_text(OWN.replace("factor: 8", "factor: 3"))
+    with pytest.raises(
+        LatentbenchError, match=r"^own\.yaml, models\[1\]: suite_module:Thumbnail: decode returned"
+    ):
+        suite.resolved(suite.load(str(own)), digits)
+
+
+def test_the_same_model_in_two_spellings_is_one(own, digits):
+    own.write_text(OWN + '  - {import: "suite_module:Thumbnail", kwargs: {factor: 8}, latent_dim: 1}\n')
+    loaded = suite.load(str(own))
+    with pytest.raises(
+        LatentbenchError, match=r"models\[3\]: Thumbnail-1 is already in own\.yaml, models\[1\]"
+    ):
+        suite.resolved(loaded, digits)
+
+
+def test_a_case_of_one_s_own_follows_its_weights_and_not_its_code(own, digits):
+    first = suite.resolved(suite.load(str(own)), digits)
+    own.with_name("suite_module.py").write_text(MODULE + "\n# a comment\n")
+    again = suite.resolved(suite.load(str(own)), digits)
+    own.with_name("suite_module.py").write_text(
+        MODULE.replace("factor\n", "factor; self.w = torch.nn.Linear(1, 1)\n")
+    )
+    del sys.modules["suite_module"]
+    heavier = suite.resolved(suite.load(str(own)), digits)
+    ids = [[case.id for case in cases(found, digits, 1)] for found in (first, again, heavier)]
+    assert ids[0] == ids[1]
+    assert first.entries[0].spec != again.entries[0].spec
+    assert [a == b for a, b in zip(ids[0], ids[2], strict=True)] == [False, False, False, True]

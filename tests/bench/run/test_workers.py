@@ -1,0 +1,31 @@
+"""Worker processes: what becomes of them when the process that started them is gone."""
+
+import subprocess
+import sys
+
+import psutil
+
+PARENT = """
+import os, sys, time
+from latentbench.bench.run.workers import workers
+
+def task(number):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with workers(2, 1) as crew:
+        list(crew.map(task, [1, 2]))
+"""
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    with parent:
+        children = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
+        assert all(child.is_running() for child in children)
+        parent.kill()
+        _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []

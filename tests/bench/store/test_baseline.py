@@ -1,0 +1,100 @@
+"""Baselines: set with a reason, found again, and never taken for what they are not."""
+
+import json
+import multiprocessing
+
+import pytest
+
+from latentbench.bench.store.baseline import FILE, find_baseline, read_all, set_baseline
+from latentbench.bench.store.store import Store, read
+from latentbench.data.errors import LatentbenchError
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "results")
+    store.prepare()
+    return store
+
+
+@pytest.fixture
+def run(store, make_record):
+    with store.writer("my", None) as writer:
+        writer.append(make_record(mse=0.1))
+        return read(writer.finish())
+
+
+def test_a_baseline_is_kept_with_its_reason_and_found(store, run):
+    set_baseline(store, "main", run, " the first release ")
+    assert read_all(store)["main"].why == "the first release"
+    assert find_baseline(store, "main") == run
+    assert json.loads((store.root / FILE).read_text())["baselines"]["main"]["run"] == run.stem
+
+
+def test_the_file_is_sorted_so_that_a_change_is_a_small_diff(store, run):
+    for name in ("b", "a", "c", "b"):
+        set_baseline(store, name, run, "why not")
+    assert list(json.loads((store.root / FILE).read_text())["baselines"]) == ["a", "b", "c"]
+
+
+def test_a_run_changed_after_it_was_set_is_refused(store, run):
+    set_baseline(store, "main", run, "good")
+    run.path.write_text(run.path.read_text().replace("0.1", "0.2"))
+    with pytest.raises(
+        LatentbenchError, match=r"baseline 'main': .* was changed after it was set .* git checkout"
+    ):
+        find_baseline(store, "main")
+    run.path.unlink()
+    with pytest.raises(LatentbenchError, match=r"is not there; restore it"):
+        find_baseline(store, "main")
+
+
+def test_an_unfinished_run_one_of_elsewhere_and_no_reason_are_refused(store, run, make_record, tmp_path):
+    with store.writer("my", None) as writer:
+        writer.append(make_record(mse=0.1))
+        with pytest.raises(LatentbenchError, match="must be a finished run of"):
+            set_baseline(store, "main", read(writer.path), "soon")
+    with pytest.raises(LatentbenchError, match="must be a finished run of"):
+        set_baseline(Store(tmp_path), "main", run, "elsewhere")
+    with pytest.raises(LatentbenchError, match="--why must say why"):
+        set_baseline(store, "main", run, "  ")
+
+
+def test_a_name_that_is_not_there_says_which_are(store, run):
+    with pytest.raises(
+        LatentbenchError, match=r"no baselines in .*; set one with: latentbench baseline set main"
+    ):
+        find_baseline(store, "main")
+    set_baseline(store, "main", run, "good")
+    with pytest.raises(LatentbenchError, match="unknown baseline 'mian'; did you mean 'main'"):
+        find_baseline(store, "mian")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "baselines.json: .*Invalid JSON.*git checkout"),
+        ('{"schema_version": 2}', "schema_version must be less than or equal to 1, got 2"),
+        ('{"baselines": {"main": {"run": "x"}}}', "the key 'baselines.main.suite' is missing"),
+    ],
+)
+def test_a_file_edited_into_nonsense_is_named_with_its_key(store, content, message):
+    (store.root / FILE).write_text(content)
+    with pytest.raises(LatentbenchError, match=message):
+        read_all(store)
+
+
+def set_many(root, path, prefix):
+    for index in range(10):
+        set_baseline(Store(root), f"{prefix}{index}", read(path), "at once")
+
+
+def test_two_processes_setting_baselines_lose_none(store, run):
+    spawn = multiprocessing.get_context("fork")
+    children = [spawn.Process(target=set_many, args=(store.root, run.path, name)) for name in "ab"]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+        assert child.exitcode == 0
+    assert len(read_all(store)) == 20

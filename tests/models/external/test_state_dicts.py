@@ -1,0 +1,238 @@
+"""Weights that somebody else made: what fits is loaded, what could run code is not, and the rest says why."""
+
+import io
+import pickle
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from latentbench.data.errors import LatentbenchError
+from latentbench.models.external import state_dicts
+
+STATE = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.tensor([1.0, -1.0])}
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """`write(content)` puts bytes, or what torch.save makes of an object, under a name that says nothing."""
+
+    def write(content, **how):
+        if not isinstance(content, bytes):
+            buffer = io.BytesIO()
+            torch.save(content, buffer, **how)
+            content = buffer.getvalue()
+        path = tmp_path / "weights.bin"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def bomb(tmp_path):
+    """An object whose pickle writes a file when it is read, and where that file would be."""
+    target = tmp_path / "exploded"
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(target), "w"))
+
+    return Bomb(), target
+
+
+def refusal(path, **how):
+    with pytest.raises(LatentbenchError) as caught:
+        state_dicts.read(path, **how)
+    message = str(caught.value)
+    assert message.startswith("checkpoint weights.bin: ")
+    assert "\n" not in message
+    return message
+
+
+def assert_same(state, expected):
+    assert set(state) == set(expected)
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_safetensors_are_read_whatever_the_file_is_called(write):
+    path = write(safetensors.torch.save(STATE))
+    read = state_dicts.read(path)
+    assert_same(read.state, STATE)
+    assert len(read.sha256) == 64
+
+
+@pytest.mark.parametrize("how", [{}, {"_use_new_zipfile_serialization": False}])
+def test_a_pickle_is_refused_by_what_is_in_it_not_by_its_name(write, how):
+    message = refusal(write(STATE, **how))
+    assert "is a pickle, and reading a pickle can run code" in message
+    assert "--allow-pickle" in message
+    assert "safetensors.torch.save_model" in message
+
+
+@pytest.mark.parametrize(
+    "saved", [STATE, {"state_dict": STATE, "epoch": 3}, {"model_state_dict": STATE, "optimizer": {"lr": 1}}]
+)
+@pytest.mark.parametrize("how", [{}, {"_use_new_zipfile_serialization": False}])
+def test_with_the_flag_tensors_are_read_and_kept_as_safetensors(write, saved, how):
+    read = state_dicts.read(write(saved, **how), allow_pickle=True)
+    assert_same(read.state, STATE)
+    assert state_dicts.kept_at(read.sha256).name == f"{read.sha256}.safetensors"
+    kept = safetensors.torch.load_file(state_dicts.kept_at(read.sha256))
+    assert_same(kept, STATE)
+
+
+def test_a_pickle_is_converted_once(write, monkeypatch):
+    path = write(STATE)
+    first = state_dicts.read(path, allow_pickle=True)
+    monkeypatch.setattr(torch, "load", None)
+    again = state_dicts.read(path, allow_pickle=True)
+    assert again.sha256 == first.sha256
+    assert torch.equal(again.state["weight"], STATE["weight"])
+
+
+def test_a_damaged_conversion_is_made_anew(write):
+    path = write(STATE)
+    kept = state_dicts.kept_at(state_dicts.read(path, allow_pickle=True).sha256)
+    kept.write_bytes(kept.read_bytes()[:20])
+    assert_same(state_dicts.read(path, allow_pickle=True).state, STATE)
+    assert kept.stat().st_size > 20
+
+
+@pytest.mark.parametrize("allow_pickle", [False, True])
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_a_malicious_pickle_never_runs(write, bomb, allow_pickle, protocol):
+    malice, exploded = bomb
+    refusal(write(pickle.dumps(malice, protocol=protocol)), allow_pickle=allow_pickle)
+    assert not exploded.exists()
+
+
+@pytest.mark.parametrize("allow_pickle", [False, True])
+@pytest.mark.parametrize("how", [{}, {"_use_new_zipfile_serialization": False}])
+def test_malice_in_a_torch_checkpoint_never_runs(write, bomb, allow_pickle, how):
+    malice, exploded = bomb
+    message = refusal(write({"state_dict": STATE, "hook": malice}, **how), allow_pickle=allow_pickle)
+    assert ("holds more than tensors" in message) == allow_pickle
+    assert not exploded.exists()
+
+
+def test_a_pickle_posing_as_safetensors_is_not_read_as_a_pickle(write, bomb):
+    malice, exploded = bomb
+    header = b'{"a":1}'
+    posing = len(header).to_bytes(8, "little") + header + pickle.dumps(malice)
+    assert "truncated or damaged safetensors" in refusal(write(posing), allow_pickle=True)
+    assert not exploded.exists()
+
+
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [
+        (nn.Linear(2, 2), "holds more than tensors, which --allow-pickle does not read either .*Linear"),
+        ([1, 2], "holds a list, expected a state dict"),
+        (torch.ones(2), "holds a Tensor, expected a state dict"),
+        ({}, "holds nothing; expected a state dict"),
+        ({"weights": STATE, "epoch": 1}, "holds what is no tensor under 'weights', 'epoch'; expected"),
+    ],
+)
+def test_a_pickle_without_a_state_dict_says_what_it_holds(write, saved, message):
+    with pytest.raises(LatentbenchError, match=message):
+        state_dicts.read(write(saved), allow_pickle=True)
+
+
+@pytest.mark.parametrize("length", [1, 20, 300, -50])
+def test_a_truncated_pickle_is_refused(write, length):
+    whole = write(STATE).read_bytes()
+    refusal(write(whole[:length]), allow_pickle=True)
+
+
+@pytest.mark.parametrize("length", [1, 8, 9, 40, -1])
+def test_truncated_safetensors_are_refused(write, length):
+    whole = safetensors.torch.save(STATE)
+    refusal(write(whole[:length]))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"hello", "is neither safetensors nor what torch.save writes"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), r"it begins with b'\x89HDF"),
+    ],
+)
+def test_a_foreign_file_is_refused(write, content, message):
+    assert message in refusal(write(content), allow_pickle=True)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(LatentbenchError, match=r"checkpoint nowhere\.pt: no such file in"):
+        state_dicts.read(tmp_path / "nowhere.pt")
+    with pytest.raises(LatentbenchError, match="cannot be read: Is a directory"):
+        state_dicts.read(tmp_path)
+
+
+def test_weights_must_fit_name_by_name():
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    state = {"0.weight": torch.zeros(2, 3), "extra": torch.zeros(1)}
+    with pytest.raises(
+        LatentbenchError,
+        match=r"^here: does not fit the model: lacks '0.bias', '1.weight', '1.bias' and 2 more "
+        r"and has also 'extra'$",
+    ):
+        state_dicts.apply(model, state, "here")
+
+
+def test_weights_must_fit_in_shape():
+    with pytest.raises(LatentbenchError, match=r"here: weight is \[2, 3\], the model's is \[2, 4\]"):
+        state_dicts.apply(nn.Linear(4, 2), STATE, "here")
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.decoder.weight = self.encoder.weight
+
+
+def test_tied_weights_are_kept_and_loaded_whether_both_names_are_given_or_one(tmp_path):
+    source = Tied()
+    one_name = tmp_path / "tied.safetensors"
+    safetensors.torch.save_model(source, str(one_name))
+    state_dicts.keep(source.state_dict(), "0" * 64)
+    for state in (state_dicts.read(one_name).state, state_dicts.load_kept("0" * 64)):
+        model = Tied()
+        state_dicts.apply(model, state, "tied")
+        assert torch.equal(model.encoder.weight, source.encoder.weight)
+        assert model.decoder.weight is model.encoder.weight
+    with pytest.raises(LatentbenchError, match=r"lacks 'encoder\.weight'"):
+        state_dicts.apply(
+            nn.ModuleDict({"encoder": nn.Linear(4, 4), "decoder": nn.Linear(4, 4)}),
+            state_dicts.read(one_name).state,
+            "untied",
+        )
+
+
+def test_the_fingerprint_is_of_names_types_shapes_and_values():
+    changes = [
+        {**STATE, "bias": torch.tensor([1.0, -2.0])},
+        {**STATE, "bias": STATE["bias"].double()},
+        {**STATE, "weight": STATE["weight"].reshape(3, 2)},
+        {"weight": STATE["weight"], "offset": STATE["bias"]},
+        {},
+    ]
+    prints = [state_dicts.fingerprint(state) for state in [STATE, *changes]]
+    assert len(set(prints)) == len(prints)
+    assert state_dicts.fingerprint(dict(reversed(STATE.items()))) == prints[0]
+    assert state_dicts.fingerprint({"a": torch.ones(3, dtype=torch.bfloat16), "b": torch.tensor(3)})
+
+
+def test_what_is_no_dense_tensor_cannot_be_kept():
+    with pytest.raises(LatentbenchError, match="'a' of the state dict is no dense tensor"):
+        state_dicts.storable({"a": torch.eye(2).to_sparse()})
+    with pytest.raises(LatentbenchError, match=r"'weight' of the state dict"):
+        state_dicts.storable(nn.LazyLinear(3).state_dict())
