@@ -15,7 +15,7 @@ from rich.text import Text
 
 from latentbench.bench.compare.verdicts import Comparison, Finding, gravity
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.cache import write_atomically
+from latentbench.data.files import write_atomically
 
 COLOURS = {
     "regressed": "bold red",

@@ -20,8 +20,8 @@ from latentbench.bench.present import tables
 from latentbench.bench.store.record import Record
 from latentbench.bench.store.store import Run
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.files import write_atomically
 from latentbench.data.registry import Registry
-from latentbench.models.checkpoint import write_atomically
 
 Exporter = Callable[[Run, Path], list[Path]]
 

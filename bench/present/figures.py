@@ -20,7 +20,7 @@ from latentbench.bench.present.tables import rows
 from latentbench.bench.store.environment import code
 from latentbench.bench.store.store import Run, Store
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.checkpoint import write_atomically
+from latentbench.data.files import write_atomically
 
 DOTS_PER_INCH = 130
 LARGEST_BYTES = 500_000

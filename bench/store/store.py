@@ -36,7 +36,7 @@ from safetensors import SafetensorError
 
 from latentbench.bench.store.record import Record, line_of, record_of
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.checkpoint import write_atomically
+from latentbench.data.files import write_atomically
 
 PARTIAL = ".partial.jsonl"
 FINISHED = ".jsonl"

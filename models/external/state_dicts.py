@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.cache import cache_root, write_atomically
+from latentbench.data.files import write_atomically
+from latentbench.models.cache import cache_root
 
 State = dict[str, Tensor]
 Kind = Literal["safetensors", "pickle", "empty", "foreign"]
@@ -205,7 +206,6 @@ def kept_at(sha256: str) -> Path:
 def keep(state: Mapping[str, Tensor], sha256: str) -> None:
     """Keep a state dict as safetensors."""
     path = kept_at(sha256)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, safetensors.torch.save(storable(state)))
 
 
