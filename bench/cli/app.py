@@ -105,7 +105,7 @@ def run(
     from latentbench.bench.run.runner import Options, run_suite
     from latentbench.bench.run.suite import load, with_analyses, with_recipe
     from latentbench.bench.store.store import Store
-    from latentbench.bench.sweep.spec import spec
+    from latentbench.bench.sweep import spec
 
     store = Store(results)
     if spec.is_sweep(suite):

@@ -31,16 +31,33 @@ class Format(StrEnum):
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="The results folder.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 RunArgument = Annotated[
-    str, typer.Argument(metavar="[RUN]", help="A path, a suite, a run id (or its start), latest, latest~N.")
+    str,
+    typer.Argument(
+        metavar="[RUN]",
+        help="A path, a suite, a run id (or its start), latest, latest~N or reference:SUITE.",
+    ),
 ]
 RESULTS = Path("results")
 
 
-def find(reference: str, results: Path) -> Run:
-    """A run by any of its names; what could not be read of it is said."""
+def find(name: str, results: Path) -> Run:
+    """Read a run by any of its names, and print what could not be read of it."""
+    from latentbench.bench.store.reference import find_reference, is_reference
     from latentbench.bench.store.store import Store, read
 
-    return with_warnings(read(Store(results).find(reference)))
+    path = find_reference(name, results) if is_reference(name) else Store(results).find(name)
+    return with_warnings(read(path))
+
+
+def find_two(a: str, b: str, results: Path) -> tuple[Run, Run]:
+    """Read two runs to compare; `reference` is the reference run of the other's suite."""
+    from latentbench.bench.store.reference import REFERENCE
+
+    if a == REFERENCE:
+        second = find(b, results)
+        return find(f"{REFERENCE}:{second.suite}", results), second
+    first = find(a, results)
+    return first, find(f"{REFERENCE}:{first.suite}" if b == REFERENCE else b, results)
 
 
 def with_warnings(run: Run) -> Run:

@@ -20,6 +20,7 @@ from latentbench.bench.cli.options import (
     emit,
     err,
     find,
+    find_two,
     out,
     with_warnings,
 )
@@ -69,22 +70,30 @@ def add_to(app: typer.Typer) -> None:
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="The run to hold against: as for `table`.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The run in question.")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="The earlier run: as for `table`, or `reference` for the committed run."
+        ),
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="The run to judge.")],
     results: Results = RESULTS,
     output: ComparisonFormatOption = ComparisonFormat.rich,
     policy: PolicyOption = None,
     save: SaveOption = [],  # noqa: B006
     across_environments: AcrossOption = False,
 ) -> None:
-    """Hold run B against run A, every metric. Exit 3 if anything regressed, 4 if nothing compares."""
+    """Compare run B with run A on every metric. Exit 3 if anything regressed, 4 if nothing compares.
+
+    `latentbench compare reference latest` shows how this machine's run differs from the committed one.
+    """
     from latentbench.bench.compare.compare import compare as compare_runs
     from latentbench.bench.compare.policy import load
+    from latentbench.bench.store.reference import is_reference
 
     decided_by = load(policy)
-    compared = compare_runs(
-        find(a, results), find(b, results), decided_by, across_environments=across_environments
-    )
+    across_environments = across_environments or is_reference(a) or is_reference(b)
+    compared = compare_runs(*find_two(a, b, results), decided_by, across_environments=across_environments)
     _say(compared, output, save)
 
 
@@ -156,7 +165,7 @@ def _timed(against: str | None, policy: Path | None, command: str | None, blocks
 
 def _say(comparison: Comparison, output: ComparisonFormat, save: list[Path]) -> None:
     """Print and save a comparison, and leave with its exit code."""
-    from latentbench.bench.compare.compare import view
+    from latentbench.bench.compare import view
 
     for path in save:
         view.save(comparison, path)
@@ -266,3 +275,29 @@ def verify_(results: Results = RESULTS, output: FormatOption = Format.rich) -> N
     err.print(f"{found.runs} runs with {found.records:,} records: {state}", highlight=False)
     if not found.ok:
         raise typer.Exit(EXIT_FAILED)
+
+
+class KeptArrays(StrEnum):
+    """Which arrays a copy of a run keeps."""
+
+    all = "all"
+    examples = "examples"
+    none = "none"
+
+
+@results_.command("copy")
+def copy_(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run: as for `table`.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The results folder to copy into.")],
+    arrays: Annotated[
+        KeptArrays,
+        typer.Option(help="What figures and comparisons per image need: all, results per image, or none."),
+    ] = KeptArrays.none,
+    results: Results = RESULTS,
+) -> None:
+    """Copy a run into another results folder, without its arrays unless asked: a fraction of its size."""
+    from latentbench.bench.store.reference import copy_run
+    from latentbench.bench.store.store import Store
+
+    path = copy_run(find(run, results), Store(to), arrays=arrays.value)
+    out.print(str(path), soft_wrap=True, highlight=False)

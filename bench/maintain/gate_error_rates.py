@@ -5,8 +5,8 @@
     python -m latentbench.bench.maintain.gate_error_rates throughput
         real processes on this machine: A/A, and a step 10 % slower
 
-Each writes `results/study/<name>.json` and `.md`. The first takes a few minutes, and the same numbers come
-out every time; the second is a measurement, an hour or so on a machine that should do nothing else.
+Each writes `results/reference/study/<name>.json` and `.md`. The first takes a few minutes and gives the same
+numbers every time; the second is a measurement that takes about an hour on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a study and write what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("study", choices=["gate", "throughput"])
-    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--results", type=Path, default=Path("results/reference"))
     parser.add_argument("--gates", type=int, default=1000, help="simulated gates of each scenario")
     parser.add_argument("--sessions", type=int, default=10, help="of each kind, A/A and slower")
     parser.add_argument("--blocks", type=int, default=5)

@@ -22,7 +22,7 @@ from latentbench.data.errors import LatentbenchError
 
 SUITE, LIKELIHOOD_SUITE = "mnist", "likelihood"
 SPEED = "speed"
-"""The folder of results/ where pytest-benchmark's records of `bench/speed` lie."""
+"""The folder of the store where pytest-benchmark's records of `tests/speed` are."""
 
 
 def update(text: str, blocks: dict[str, str]) -> str:
@@ -113,8 +113,8 @@ def provenance(run: Run, store: Store) -> str:
 
 
 def main() -> None:
-    """Rewrite README.md in the current folder from `results/`."""
-    path, store = Path("README.md"), Store(Path("results"))
+    """Rewrite README.md in the current folder from the reference store."""
+    path, store = Path("README.md"), Store(Path("results/reference"))
     path.write_text(update(path.read_text(encoding="utf-8"), blocks(store)), encoding="utf-8")
     sys.stdout.write(f"README.md written from {store.root}\n")
 

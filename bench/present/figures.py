@@ -24,8 +24,8 @@ from latentbench.data.files import write_atomically
 
 DOTS_PER_INCH = 130
 LARGEST_BYTES = 500_000
-FEWER_COLOURS = (256, 64, 32)
-"""The palettes that a larger file is written with, until it is no longer too large."""
+PALETTES = (256, 64, 32)
+"""Numbers of colours, tried in turn until the file is no larger than `LARGEST_BYTES`."""
 MANIFEST = "pictures.json"
 
 
@@ -98,14 +98,14 @@ def _stamp(run: Run) -> dict[str, object]:
 
 
 def as_png(picture: matplotlib.figure.Figure) -> bytes:
-    """The picture, trimmed to what is drawn, as a PNG; a large one with fewer colours, to make it small."""
-    buffer = BytesIO()
-    picture.savefig(buffer, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.1)
-    for colours in FEWER_COLOURS:
+    """Return the figure, trimmed to what is drawn, as a PNG with a palette, which is small."""
+    drawn = BytesIO()
+    picture.savefig(drawn, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.1)
+    with Image.open(drawn) as image:
+        in_colour = image.convert("RGB")
+    for colours in PALETTES:
+        buffer = BytesIO()
+        in_colour.quantize(colours).save(buffer, format="png", optimize=True)
         if buffer.tell() <= LARGEST_BYTES:
             break
-        with Image.open(buffer) as image:
-            smaller = image.convert("RGB").quantize(colours)
-        buffer = BytesIO()
-        smaller.save(buffer, format="png", optimize=True)
     return buffer.getvalue()

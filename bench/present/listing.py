@@ -14,7 +14,7 @@ Rows = list[dict[str, str]]
 def suites() -> Rows:
     """The shipped suites."""
     from latentbench.bench.run import suite
-    from latentbench.bench.sweep.spec import spec
+    from latentbench.bench.sweep import spec
 
     loaded = [suite.load(name) for name in suite.names()]
     sweeps = [spec.load(name) for name in spec.names()]

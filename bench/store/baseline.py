@@ -14,6 +14,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from latentbench.bench.store.reference import reference_store
 from latentbench.bench.store.store import FINISHED, Run, Store, read
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
@@ -89,7 +90,13 @@ def set_baseline(store: Store, name: str, run: Run, why: str) -> Baseline:
 
 
 def find_baseline(store: Store, name: str) -> Run:
-    """The run that a baseline names. Raises LatentbenchError where it is gone or was changed since."""
+    """Return the run that a baseline of the store names, or else one of the reference store.
+
+    Raises LatentbenchError for an unknown name, and where the run is gone or was changed since.
+    """
+    shipped = reference_store(store.root)
+    if shipped and name not in read_all(store) and name in read_all(shipped):
+        store = shipped
     known = read_all(store)
     if not known:
         raise LatentbenchError(

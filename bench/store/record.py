@@ -95,6 +95,11 @@ class Record(BaseModel):
         """The model's label and the seed."""
         return f"{self.model.label}, seed {self.seed}"
 
+    def with_arrays(self, content: bytes | None) -> Record:
+        """The same result, naming this file content as its arrays; None for no arrays."""
+        digest = hashlib.sha256(content).hexdigest() if content else None
+        return self.model_copy(update={"schema_version": SCHEMA, "arrays": digest})
+
     def reused_in(self, run: str) -> Record:
         """The same result as a line of another run."""
         return self.model_copy(

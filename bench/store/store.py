@@ -162,7 +162,7 @@ class Writer:
                 target = arrays_path(self.path, record.case)
                 target.parent.mkdir(exist_ok=True)
                 write_atomically(target, content)
-                record = record.model_copy(update={"arrays": hashlib.sha256(content).hexdigest()})
+                record = record.with_arrays(content)
             self._write_line(line_of(record))
         except OSError as error:
             raise LatentbenchError(

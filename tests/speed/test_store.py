@@ -1,6 +1,6 @@
 """The store and the comparison at size: 10,000 records opened, 1,000 cases of two runs compared.
 
-Run with `pytest bench/speed -k store -s`. There is no rival: both must take less than 2 s on one core.
+Run with `pytest tests/speed -k store -s`. There is no rival: both must take less than 2 s on one core.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from latentbench.bench.compare.policy import shipped
 from latentbench.bench.store.record import line_of
 from latentbench.bench.store.store import Store, read
 
-RESULTS = Path(__file__).parents[2] / "results"
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 
 
 def many(count):
-    """The committed run's records again and again, with seeds of their own."""
-    records = [r for r in read(Store(RESULTS).find("mnist")).records if r.status == "ok"]
+    """The reference run's records again and again, each copy with new seeds."""
+    records = [r for r in read(Store(REFERENCE).find("mnist")).records if r.status == "ok"]
     return [
         records[index % len(records)].model_copy(
             update={"schema_version": 2, "case": f"{index:016x}", "seed": index // len(records)}

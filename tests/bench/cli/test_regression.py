@@ -148,6 +148,16 @@ def test_verify_is_exit_1_where_something_is_broken(write):
     assert latentbench("results", "verify").exit_code == 0
 
 
+def test_reference_is_the_committed_run_of_the_suite(write):
+    write(mse=GOOD)
+    copied = latentbench("results", "copy", "my", "--to", "results/reference")
+    assert copied.exit_code == 0, copied.output
+    write(mse=BAD, environment="another machine")
+    assert latentbench("compare", "reference", "latest").exit_code == 3
+    assert latentbench("compare", "latest", "reference").exit_code == 0
+    assert latentbench("table", "reference:my", "--format", "csv").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
