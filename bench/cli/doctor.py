@@ -14,7 +14,7 @@ from rich.table import Table
 from latentbench import data
 from latentbench.analysis.features.judge import load_judge
 from latentbench.bench.run import suite
-from latentbench.bench.run.runner import resolve_device
+from latentbench.bench.run.resumable import resolve_device
 from latentbench.bench.store.environment import code, environment
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError

@@ -18,7 +18,6 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from latentbench.bench.run.case import Case
 from latentbench.bench.store.record import Record
 from latentbench.bench.sweep.view import duration, three_digits
 
@@ -43,46 +42,30 @@ class Lines:
         self.total = 0
         self.done = 0
 
-    def run_started(self, path: Path, total: int, done: int) -> None:
-        """Say where the records go, and how many are there."""
+    def run_started(self, path: Path, what: str, total: int, done: int) -> None:
+        """Print where the records go, and how many are there."""
         self.total, self.done = total, done
         already = f", {done} of them done already" if done else ""
-        self.note(f"{total} cases{already} → {path}")
+        self.note(f"{total} {what}{already} → {path}")
 
     def stage_started(self, name: str, total: int) -> None:
-        """Name the stage."""
+        """Print the name of the stage."""
         self.note(f"[dim]{name} {total} models[/]")
 
-    def stage_advanced(self, case: Case) -> None:
-        """Nothing: the finished case says it all."""
+    def stage_advanced(self, label: str) -> None:
+        """Print nothing: a line follows when the result is written."""
 
-    def case_finished(self, record: Record, details: str | None) -> None:
-        """The case, its status, and where its time went."""
+    def result_written(self, record: Record, details: str | None) -> None:
+        """Print the model, its status, and where the time went or which speed was reached."""
         self.done += 1
         colour = COLOURS.get(record.status, "red")
-        label = escape(f"{record.model.label} (seed {record.seed})")
+        name, told = _told(record)
         self.note(
-            f"[dim]{self.done:>3}/{self.total}[/] {label:<28} [{colour}]{record.status}[/]"
-            f"  [dim]trained in {_seconds(record.seconds.train)},"
-            f" measured in {_seconds(record.seconds.evaluate)}[/]"
+            f"[dim]{self.done:>3}/{self.total}[/] {escape(name)} [{colour}]{record.status}[/]"
+            f"  [dim]{escape(told)}[/]"
         )
         if details:
             self.console.print(details, style="dim", markup=False, highlight=False)
-
-    def rows_started(self, path: Path, total: int, done: int) -> None:
-        """The same of a sweep, which has rows."""
-        self.total, self.done = total, done
-        already = f", {done} of them done already" if done else ""
-        self.note(f"{total} rows{already} → {path}")
-
-    def row_finished(self, record: Record) -> None:
-        """A row of a sweep: what it reached, or why it has no number."""
-        self.done += 1
-        colour = COLOURS.get(record.status, "red")
-        self.note(
-            f"[dim]{self.done:>3}/{self.total}[/] {escape(record.label):<44} [{colour}]{record.status}[/]"
-            f"  [dim]{escape(_reached(record))}[/]"
-        )
 
     def note(self, message: str) -> None:
         """A line."""
@@ -120,21 +103,21 @@ class Bars(Lines):
             self.bars.remove_task(self.stage)
         self.stage = self.bars.add_task(name, total=total, last="")
 
-    def rows_started(self, path: Path, total: int, done: int) -> None:
-        """The line, and a bar."""
-        super().rows_started(path, total, done)
-        self.stage = self.bars.add_task("timing", total=total - done, last="")
-
-    def row_finished(self, record: Record) -> None:
-        """The line, and the bar moved."""
-        super().row_finished(record)
-        if self.stage is not None:
-            self.bars.update(self.stage, advance=1, last=escape(record.model.label))
-
-    def stage_advanced(self, case: Case) -> None:
+    def stage_advanced(self, label: str) -> None:
         """Move the bar."""
         if self.stage is not None:
-            self.bars.update(self.stage, advance=1, last=escape(case.label))
+            self.bars.update(self.stage, advance=1, last=escape(label))
+
+
+def _told(record: Record) -> tuple[str, str]:
+    """Return the name of a result, padded, and what its line says of it."""
+    if record.point is not None:
+        return f"{record.label:<44}", _reached(record)
+    times = record.seconds
+    return (
+        f"{record.model.label} (seed {record.seed})".ljust(28),
+        f"trained in {_seconds(times.train)}, measured in {_seconds(times.evaluate)}",
+    )
 
 
 def _reached(record: Record) -> str:

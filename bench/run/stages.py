@@ -12,8 +12,8 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,16 +41,11 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where cases are trained and measured; what a worker process is told."""
+class TrainingOptions:
+    """How models are trained; none of it changes what a case is."""
 
-    suite: str
-    run: str
-    data: str
-    device: str
-    environment: str
-    use_cache: bool
-    stacked: bool
+    use_cache: bool = True
+    stacked: bool = False
     """Whether models that share a shape are trained as one."""
 
 
@@ -83,23 +78,22 @@ class Progress:
         self.arrays.update({f"{analysis}/{name}": array for name, array in measurement.arrays.items()})
 
 
-@lru_cache(maxsize=1)
-def data_context(data: str, device: str) -> DataContext:
-    """The data with its judge, which is trained first where none is shipped or cached; once a process."""
+def open_context(data: str, device: str) -> DataContext:
+    """Load the data with their judge, which is trained if none is shipped or cached. Once per process."""
     images = datasets.load(data)
-    # A judge is trained on train images; where there are none there is no judge.
+    # A judge is trained on train images; without them there is no judge.
     judge = None if images.train is images.test else load_judge(images)
     return DataContext(images, judge, torch.device(device))
 
 
-def train(cases: Sequence[Case], place: Place) -> list[Progress]:
+def train(cases: Sequence[Case], context: DataContext, options: TrainingOptions) -> list[Progress]:
     """Train the models of cases, or find them in the cache; many are trained as one stack where they can be.
 
     Raises nothing but KeyboardInterrupt.
     """
     progresses = [Progress(case) for case in cases]
     try:
-        for progress, outcome in zip(progresses, _trained(cases, place), strict=True):
+        for progress, outcome in zip(progresses, _trained(cases, context, options), strict=True):
             _note(progress, outcome)
     except LatentbenchError as error:
         for progress in progresses:
@@ -110,14 +104,16 @@ def train(cases: Sequence[Case], place: Place) -> list[Progress]:
     return progresses
 
 
-def _trained(cases: Sequence[Case], place: Place) -> list[Checkpoint | Diverged]:
-    data = data_context(place.data, place.device).data
+def _trained(
+    cases: Sequence[Case], context: DataContext, options: TrainingOptions
+) -> list[Checkpoint | Diverged]:
     trainings = [case.training for case in cases]
-    if place.stacked and can_stack(trainings[0].spec):
-        return train_or_load_stack(trainings, data, device=place.device, use_cache=place.use_cache)
+    load_or_train: dict[str, Any] = {"device": context.device, "use_cache": options.use_cache}
+    if options.stacked and can_stack(trainings[0].spec):
+        return train_or_load_stack(trainings, context.data, **load_or_train)
     try:
         (training,) = trainings
-        return [train_or_load(training, data, device=place.device, use_cache=place.use_cache)]
+        return [train_or_load(training, context.data, **load_or_train)]
     except Diverged as diverged:
         return [diverged]
 
@@ -131,7 +127,7 @@ def _note(progress: Progress, outcome: Checkpoint | Diverged) -> None:
     progress.arrays.update({f"history/{name}": array for name, array in outcome.history.arrays().items()})
 
 
-def measure(progress: Progress, place: Place, *, exclusive: bool) -> Progress:
+def measure(progress: Progress, context: DataContext, *, exclusive: bool) -> Progress:
     """Add what the exclusive analyses, or all the others, measure of a trained case.
 
     An analysis that fails leaves its metrics null and the others alone.
@@ -143,7 +139,7 @@ def measure(progress: Progress, place: Place, *, exclusive: bool) -> Progress:
         return progress
     began = time.perf_counter()
     try:
-        subject = _subject(progress.case, progress.checkpoint, place)
+        subject = _subject(progress.case, progress.checkpoint, context)
     except Exception as error:
         _fail(progress, "loading the trained model", error)
         return _not_measured(progress, names)
@@ -164,13 +160,13 @@ def _not_measured(progress: Progress, names: Sequence[str]) -> Progress:
     return progress
 
 
-def record(progress: Progress, place: Place) -> Record:
-    """The line that a case becomes, its metrics in the order of the tables."""
+def record(progress: Progress, *, suite: str, run: str, environment: str) -> Record:
+    """Return the record that a case becomes, its metrics in the order of the tables."""
     case = progress.case
     order = list(METRICS)
     return Record(
-        suite=place.suite,
-        run=place.run,
+        suite=suite,
+        run=run,
         case=case.id,
         model=case.spec,
         data=case.data,
@@ -181,22 +177,22 @@ def record(progress: Progress, place: Place) -> Record:
         status=progress.status,
         reason=progress.reason,
         metrics=tuple(sorted(progress.metrics, key=lambda metric: order.index(metric.name))),
-        environment=place.environment,
+        environment=environment,
         code=code(),
         started=progress.started,
         seconds=Seconds(train=progress.train_seconds, evaluate=progress.evaluate_seconds),
     )
 
 
-def _subject(case: Case, folder: Path, place: Place) -> Subject:
+def _subject(case: Case, folder: Path, context: DataContext) -> Subject:
     """The trained model, ready to be measured."""
     trained = checkpoints.load(folder)
-    model = trained.model.to(place.device)
+    model = trained.model.to(context.device)
     if not isinstance(model, Autoencoder | ImageTextModel):
         raise TypeError(f"{type(model).__name__} has neither encode/decode nor encode_image/encode_text")
     return Subject(
         model,
-        data_context(place.data, place.device),
+        context,
         seed=derive(case.seed, "measure"),
         # Steps change the weights, so they are taken on a copy.
         train_step=copy.deepcopy(model).train_step(case.recipe),

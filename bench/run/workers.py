@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 import psutil
 import torch
@@ -22,6 +23,7 @@ from latentbench.data.errors import LatentbenchError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Context = TypeVar("Context")
 
 BYTES_PER_WORKER = 3e9
 
@@ -39,22 +41,29 @@ def threads_of(jobs: int) -> int:
     return max(1, (os.cpu_count() or 1) // jobs)
 
 
-class Workers:
-    """Runs tasks; `jobs` at once."""
+class Workers(Generic[Context]):
+    """Runs tasks, `jobs` at once, each with the context of the process that it runs in."""
 
-    def __init__(self, jobs: int, executor: Executor | None) -> None:
+    def __init__(self, jobs: int, executor: Executor | None, open_context: Callable[[], Context]) -> None:
         self.jobs = jobs
         self._executor = executor
+        self._open_context = open_context
 
-    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """`function` of every task, each result as soon as it is there: in order for one worker only.
+    @cached_property
+    def context(self) -> Context:
+        """The context of this process, opened at first use."""
+        return self._open_context()
+
+    def map(self, function: Callable[[Task, Context], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """Yield `function(task, context)` of every task when it is there: in order for one worker only.
 
         Raises LatentbenchError if a worker was killed, as the kernel does when memory runs out.
         """
         if self._executor is None:
-            yield from map(function, tasks)
+            for task in tasks:
+                yield function(task, self.context)
             return
-        futures = [self._executor.submit(function, task) for task in tasks]
+        futures = [self._executor.submit(_call, function, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -65,25 +74,33 @@ class Workers:
             ) from None
 
 
-@contextmanager
-def workers(jobs: int, threads: int) -> Iterator[Workers]:
-    """`jobs` workers of `threads` threads each.
+_worker_context: object = None
+"""In a worker process: what `open_context` returned when the worker started."""
 
-    Whatever ends the block early, an interrupt too, ends them at once.
+
+def _call(function: Callable[[Task, Any], Result], task: Task) -> Result:
+    return function(task, _worker_context)
+
+
+@contextmanager
+def workers(jobs: int, threads: int, open_context: Callable[[], Context]) -> Iterator[Workers[Context]]:
+    """`jobs` workers of `threads` threads each, each with a context of its own.
+
+    If the block ends early, as by an interrupt, so do the workers, at once.
     """
     if jobs == 1:
         torch.set_num_threads(threads)
-        yield Workers(1, None)
+        yield Workers(1, None, open_context)
         return
     executor = ProcessPoolExecutor(
         jobs,
         # A forked child inherits locks of threads that it does not have; a spawned one starts clean.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start,
-        initargs=(threads,),
+        initargs=(threads, open_context),
     )
     try:
-        yield Workers(jobs, executor)
+        yield Workers(jobs, executor, open_context)
     except BaseException:
         for child in multiprocessing.active_children():
             child.terminate()
@@ -92,11 +109,13 @@ def workers(jobs: int, threads: int) -> Iterator[Workers]:
     executor.shutdown()
 
 
-def _start(threads: int) -> None:
-    """A worker leaves the interrupt key to the process that started it, and does not outlive it."""
+def _start(threads: int, open_context: Callable[[], object]) -> None:
+    """Prepare a worker: it ignores the interrupt key, and does not outlive the process that started it."""
+    global _worker_context
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    _worker_context = open_context()
 
 
 def _end_with_parent() -> None:

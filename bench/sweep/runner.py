@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -24,69 +22,48 @@ from latentbench.analysis.performance.point import (
 )
 from latentbench.analysis.performance.roofline import Ceilings, measure_ceilings
 from latentbench.analysis.performance.workloads import step_recipe
-from latentbench.bench.run.runner import Origin, complete_run, resolve_device, take_over, unfinished
+from latentbench.bench.run.resumable import OpenRun, Request, Watcher, resolve_device, run_resumable
 from latentbench.bench.run.workers import threads_of
-from latentbench.bench.store.environment import code, environment, environment_hash
+from latentbench.bench.store.environment import code, environment
 from latentbench.bench.store.machine_state import Conditions, Observer
 from latentbench.bench.store.record import DataReference, Record, Seconds, Status
-from latentbench.bench.store.store import Run, Store, Writer, read
+from latentbench.bench.store.store import Run, Store
 from latentbench.bench.sweep.spec import Model, Row, Sweep, rows
 
 RESULTS: tuple[Status, ...] = ("ok", "skipped", "out_of_memory")
 """That a row cannot be had is a result; only a failure is tried again."""
 
 
-class SweepWatcher(Protocol):
-    """Is told how a sweep goes."""
-
-    def rows_started(self, path: Path, total: int, done: int) -> None:
-        """`done` of `total` rows are in the run already."""
-
-    def row_finished(self, record: Record) -> None:
-        """A row is on disk."""
-
-    def note(self, message: str) -> None:
-        """Something worth knowing."""
-
-
 def run_sweep(
     sweep: Sweep,
     store: Store,
-    watcher: SweepWatcher,
+    watcher: Watcher,
     *,
     preset: str | None = None,
     device: str = "auto",
     fresh: bool = False,
 ) -> Run:
-    """Time what is not yet timed of a sweep; returns the finished run.
+    """Time what earlier runs do not hold of a sweep; returns the finished run.
 
-    As with a suite, what earlier runs have is taken over unless `fresh`, and an interrupted run is gone on
-    with. Raises LatentbenchError for a device that is not there and a preset nobody knows.
+    Raises LatentbenchError for a device that is not there and for an unknown preset.
     """
     store.prepare()
     place = resolve_device(device)
     chosen = sweep.preset(preset, place)
     models = [Model(spec, sweep) for spec in sweep.specs]
     wanted = [row for model in models for row in rows(model, chosen, place)]
-    threads = threads_of(1)
-    here = environment(place, threads=threads)
-    origin = Origin(environment_hash(here), code().source, RESULTS)
-    store.remember_environment(origin.environment, here)
-    earlier = [] if fresh else [read(path) for path in store.paths(sweep.name)]
-    if complete := complete_run(earlier, wanted, origin):
-        watcher.note(f"all {len(wanted)} rows are done already; --fresh times them again")
-        return complete
-    with store.writer(sweep.name, code().commit, unfinished(earlier, store, origin)) as writer:
-        todo = take_over(earlier, wanted, origin, writer)
-        watcher.rows_started(writer.path, len(wanted), len(wanted) - len(todo))
-        if todo:
-            with _threads(threads):
-                ceilings = measure_ceilings(place, PRECISIONS)
-                watcher.note(_at_its_best(ceilings, here, threads))
-                timer = _Timer(sweep.name, Place(place, ceilings, chosen.patience), origin, writer, watcher)
-                for model in models:
-                    timer.time(model, [row for row in todo if row.spec == model.spec])
-        return read(writer.finish())
+    request = Request(sweep.name, "rows", wanted, place, threads_of(1), fresh=fresh, accepted=RESULTS)
+
+    def produce(run: OpenRun[Row]) -> None:
+        with _threads(request.threads):
+            ceilings = measure_ceilings(place, PRECISIONS)
+            watcher.note(_at_its_best(ceilings, environment(place, threads=request.threads), request.threads))
+            watcher.stage_started("timing", len(run.todo))
+            timer = _Timer(run, Place(place, ceilings, chosen.patience))
+            for model in models:
+                timer.time(model, [row for row in run.todo if row.spec == model.spec])
+
+    return run_resumable(request, store, watcher, produce)
 
 
 @contextmanager
@@ -110,10 +87,8 @@ def _at_its_best(ceilings: Ceilings, here: dict[str, object], threads: int) -> s
 class _Timer:
     """Times rows and writes them down; remembers what a call took, to tell what the next will take."""
 
-    def __init__(
-        self, suite: str, place: Place, origin: Origin, writer: Writer, watcher: SweepWatcher
-    ) -> None:
-        self.suite, self.place, self.origin, self.writer, self.watcher = suite, place, origin, writer, watcher
+    def __init__(self, run: OpenRun[Row], place: Place) -> None:
+        self.run, self.place = run, place
 
     def time(self, model: Model, todo: list[Row]) -> None:
         """All rows of one model."""
@@ -125,7 +100,8 @@ class _Timer:
             latency = record.metric("latency_seconds")
             if latency is not None and latency.value is not None:
                 last[way] = row.point.batch, latency.value
-            self.watcher.row_finished(self.writer.append(record))
+            self.run.write(record)
+            self.run.watcher.stage_advanced(row.spec.label)
         if isinstance(model.candidate, Candidate):
             model.candidate.forget_all()
 
@@ -143,8 +119,8 @@ class _Timer:
         self, row: Row, result: RowResult, conditions: Conditions, started: str, seconds: float
     ) -> Record:
         return Record(
-            suite=self.suite,
-            run=self.writer.run_id,
+            suite=self.run.suite,
+            run=self.run.writer.run_id,
             case=row.id,
             model=row.spec,
             data=_noise(row.input_shape),
@@ -154,7 +130,7 @@ class _Timer:
             status=result.outcome,
             reason=result.reason,
             metrics=result.metrics,
-            environment=self.origin.environment,
+            environment=self.run.origin.environment,
             code=code(),
             started=started,
             seconds=Seconds(train=None, evaluate=seconds),

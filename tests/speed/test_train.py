@@ -24,7 +24,7 @@ from torchvision.transforms.functional import to_pil_image
 import latentbench.data
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
-from latentbench.bench.run.stages import Place
+from latentbench.bench.run.stages import TrainingOptions, open_context
 from latentbench.bench.run.workers import default_jobs, threads_of, workers
 from latentbench.bench.store.record import DataReference
 from latentbench.data.images import ImageData, Split
@@ -126,13 +126,13 @@ def test_train_one_mlp_vae(side_by_side, say, mnist, pythae_train):
 
 def in_workers(mnist):
     """The grid as `latentbench run` trains it on a CPU: a worker a core, each model by itself."""
-    place = Place("speed", "run", "mnist", str(DEVICE), "here", use_cache=False, stacked=False)
     reference = DataReference(name="mnist", fingerprint=mnist.fingerprint, train=60_000, test=10_000)
     grid = [training(*variant) for variant in GRID]
     cases = [[Case(one.spec, reference, one.recipe, one.seed, ())] for one in grid]
     jobs = default_jobs(DEVICE)
-    with workers(jobs, threads_of(jobs)) as crew:
-        done = [progress for (progress,) in crew.map(partial(stages.train, place=place), cases)]
+    with workers(jobs, threads_of(jobs), partial(open_context, "mnist", str(DEVICE))) as crew:
+        train = partial(stages.train, options=TrainingOptions(use_cache=False))
+        done = [progress for (progress,) in crew.map(train, cases)]
     torch.set_num_threads(ALL_THREADS)
     return [load(progress.checkpoint) for progress in done]
 

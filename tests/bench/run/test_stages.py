@@ -2,9 +2,11 @@
 
 import pytest
 
+from latentbench import data as datasets
+from latentbench.analysis.core.subject import DataContext
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
-from latentbench.bench.run.stages import Place, Progress
+from latentbench.bench.run.stages import Progress, TrainingOptions
 from latentbench.bench.store.record import DataReference
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
@@ -15,8 +17,9 @@ def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
 
 
-def place(*, stacked=False):
-    return Place("my", "run", "digits", "cpu", "here", use_cache=True, stacked=stacked)
+@pytest.fixture(scope="module")
+def context():
+    return DataContext(datasets.load("digits"), judge=None)
 
 
 def case(seed=0, *, epochs=1, **spec):
@@ -26,20 +29,21 @@ def case(seed=0, *, epochs=1, **spec):
     )
 
 
-def test_a_checkpoint_that_is_gone_is_a_failed_case_with_null_metrics(tmp_path):
+def test_a_checkpoint_that_is_gone_is_a_failed_case_with_null_metrics(tmp_path, context):
     progress = Progress(case(family="pca", latent_dim=2))
     progress.checkpoint = tmp_path / "gone"
-    record = stages.record(stages.measure(progress, place(), exclusive=False), place())
+    measured = stages.measure(progress, context, exclusive=False)
+    record = stages.record(measured, suite="my", run="run", environment="here")
     assert record.status == "failed"
     assert "loading the trained model" in record.reason
     assert record.metric("mse").value is None
     assert "no such checkpoint" in record.metric("mse").reason
 
 
-def test_a_stack_and_single_cases_are_trained_by_the_same_call():
+def test_a_stack_and_single_cases_are_trained_by_the_same_call(context):
     cases = [case(seed, family="vae", latent_dim=width, hidden=16) for seed, width in ((0, 2), (1, 4))]
-    stacked = stages.train(cases, place(stacked=True))
-    alone = [progress for one in cases for progress in stages.train([one], place())]
+    stacked = stages.train(cases, context, TrainingOptions(stacked=True))
+    alone = [progress for one in cases for progress in stages.train([one], context, TrainingOptions())]
     for together, separate in zip(stacked, alone, strict=True):
         assert together.status == separate.status == "ok"
         assert together.checkpoint != separate.checkpoint
@@ -47,7 +51,7 @@ def test_a_stack_and_single_cases_are_trained_by_the_same_call():
         assert together.arrays["history/kl_per_dim"].shape == separate.arrays["history/kl_per_dim"].shape
 
 
-def test_a_case_that_cannot_be_built_is_skipped_with_its_reason():
-    (progress,) = stages.train([case(family="ae", latent_dim=2, backbone="book")], place())
+def test_a_case_that_cannot_be_built_is_skipped_with_its_reason(context):
+    (progress,) = stages.train([case(family="ae", latent_dim=2, backbone="book")], context, TrainingOptions())
     assert progress.status == "skipped"
     assert "'book' is for images of 28 by 28 pixels, got 8 by 8" in progress.reason

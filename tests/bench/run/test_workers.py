@@ -9,12 +9,12 @@ PARENT = """
 import os, sys, time
 from latentbench.bench.run.workers import workers
 
-def task(number):
+def task(number, context):
     print(os.getpid(), flush=True)
     time.sleep(600)
 
 if __name__ == "__main__":
-    with workers(2, 1) as crew:
+    with workers(2, 1, dict) as crew:
         list(crew.map(task, [1, 2]))
 """
 

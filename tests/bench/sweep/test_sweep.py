@@ -38,10 +38,16 @@ class Heard:
     def __init__(self, stop_after=None):
         self.notes, self.rows, self.started, self.stop_after = [], [], None, stop_after
 
-    def rows_started(self, path, total, done):
+    def run_started(self, path, what, total, done):
         self.started = total, done
 
-    def row_finished(self, record):
+    def stage_started(self, name, total):
+        pass
+
+    def stage_advanced(self, label):
+        pass
+
+    def result_written(self, record, details):
         self.rows.append(record)
         if self.stop_after == len(self.rows):
             raise KeyboardInterrupt

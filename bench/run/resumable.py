@@ -1,0 +1,208 @@
+"""One resumable run, the skeleton that suites and speed sweeps share.
+
+A caller says which results it wants. Those that earlier runs hold are taken over, the others are produced
+one by one, and each is on disk as soon as it is there. The same call resumes what was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+
+from latentbench.bench.store.environment import code, environment, environment_hash
+from latentbench.bench.store.record import Record, Status
+from latentbench.bench.store.store import Run, Store, Writer, read
+from latentbench.data.errors import LatentbenchError
+from latentbench.models.spec import ModelSpec
+
+
+class Watcher(Protocol):
+    """Receives the events of a run, and shows its progress."""
+
+    def run_started(self, path: Path, what: str, total: int, done: int) -> None:
+        """A run starts; it holds `done` of `total` results (`what`: cases or rows) already."""
+
+    def stage_started(self, name: str, total: int) -> None:
+        """A stage of `total` steps starts, such as `training`."""
+
+    def stage_advanced(self, label: str) -> None:
+        """One step of the stage is done; `label` names its model."""
+
+    def result_written(self, record: Record, details: str | None) -> None:
+        """A record is on disk; `details` is the traceback of an unexpected failure."""
+
+    def note(self, message: str) -> None:
+        """Show a message to the user."""
+
+
+class Wanted(Protocol):
+    """What a record is the result of: a case of a suite, or a row of a sweep."""
+
+    @property
+    def id(self) -> str:
+        """The identity, equal on every machine."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+
+    @property
+    def analyses(self) -> tuple[str, ...]:
+        """What is measured of it."""
+
+
+W = TypeVar("W", bound=Wanted)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What must agree for an earlier result to be taken over."""
+
+    environment: str
+    source: str
+    accepted: tuple[Status, ...] = ("ok",)
+    """The statuses that are results; a case with another status is tried again."""
+
+    def vouches_for(self, record: Record, wanted: Wanted) -> bool:
+        """Return whether the record is a result of `wanted`, measured by this code in this environment.
+
+        The code of an imported model is part of its spec.
+        """
+        return (
+            record.status in self.accepted
+            and record.case == wanted.id
+            and record.model == wanted.spec
+            and record.environment == self.environment
+            and record.code.source == self.source
+            and record.analyses == wanted.analyses
+        )
+
+
+@dataclass(frozen=True)
+class Request(Generic[W]):
+    """The results that a call asks for. `what` names them in messages: cases or rows."""
+
+    suite: str
+    what: str
+    wanted: Sequence[W]
+    device: torch.device
+    threads: int
+    fresh: bool = False
+    accepted: tuple[Status, ...] = ("ok",)
+
+
+@dataclass(frozen=True)
+class OpenRun(Generic[W]):
+    """A run that is being written, and what it still lacks."""
+
+    suite: str
+    origin: Origin
+    todo: list[W]
+    writer: Writer
+    watcher: Watcher
+
+    def write(
+        self, record: Record, arrays: dict[str, np.ndarray] | None = None, details: str | None = None
+    ) -> Record:
+        """Put a record on disk and report it; returns it with the digest of its arrays."""
+        written = self.writer.append(record, arrays)
+        self.watcher.result_written(written, details)
+        return written
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of that name; `auto` is CUDA where there is one. Raises LatentbenchError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    allowed = "auto, cpu, cuda, cuda:N"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise LatentbenchError(f"unknown device {name!r}; allowed: {allowed}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise LatentbenchError(f"device {name!r} is not supported; allowed: {allowed}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise LatentbenchError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def run_resumable(
+    request: Request[W], store: Store, watcher: Watcher, produce: Callable[[OpenRun[W]], None]
+) -> Run:
+    """Return a finished run with exactly the wanted results, the latest of the store.
+
+    `produce` writes a record for everything in `todo`. A result that an earlier run holds is taken over,
+    unless the request is `fresh`. An interrupted run is resumed if nothing was started after it.
+    """
+    wanted = request.wanted
+    here = environment(request.device, threads=request.threads)
+    origin = Origin(environment_hash(here), code().source, request.accepted)
+    store.remember_environment(origin.environment, here)
+    earlier = [] if request.fresh else [read(path) for path in store.paths(request.suite)]
+    latest = _latest(earlier, store)
+    if latest and _holds_exactly(latest, wanted, origin):
+        watcher.note(f"all {len(wanted)} {request.what} are done already; --fresh measures them again")
+        return latest
+    resumed = latest.path if latest and _can_be_resumed(latest, wanted, origin, store) else None
+    with store.writer(request.suite, code().commit, resumed) as writer:
+        if writer.note:
+            watcher.note(writer.note)
+        todo = _take_over(earlier, wanted, origin, writer)
+        watcher.run_started(writer.path, request.what, len(wanted), len(wanted) - len(todo))
+        if todo:
+            produce(OpenRun(request.suite, origin, todo, writer, watcher))
+        else:
+            watcher.note(f"all {len(wanted)} {request.what} are done already; --fresh measures them again")
+        return read(writer.finish())
+
+
+def _latest(earlier: list[Run], store: Store) -> Run | None:
+    """Return the suite's last run if no run of any suite was started after it."""
+    paths = store.paths()
+    return earlier[-1] if earlier and earlier[-1].path == paths[-1] else None
+
+
+def _holds_exactly(run: Run, wanted: Sequence[Wanted], origin: Origin) -> bool:
+    """Return whether a finished run holds a result of everything wanted and nothing else."""
+    cases = {record.case for record in run.records}
+    return (
+        run.finished
+        and cases == {each.id for each in wanted}
+        and all(_result(run.records, each, origin) for each in wanted)
+    )
+
+
+def _can_be_resumed(run: Run, wanted: Sequence[Wanted], origin: Origin, store: Store) -> bool:
+    """Return whether an interrupted run is of this code and environment, and holds only what is wanted."""
+    cases = {record.case for record in run.records}
+    origins = {(record.environment, record.code.source) for record in run.records}
+    return (
+        not run.finished
+        and cases <= {each.id for each in wanted}
+        and origins <= {(origin.environment, origin.source)}
+        and not store.is_written_now(run.path)
+    )
+
+
+def _result(records: Sequence[Record], wanted: Wanted, origin: Origin) -> Record | None:
+    return next((record for record in reversed(records) if origin.vouches_for(record, wanted)), None)
+
+
+def _take_over(earlier: list[Run], wanted: Sequence[W], origin: Origin, writer: Writer) -> list[W]:
+    """Copy earlier results into the run that is being written; returns what is still to do."""
+    todo = []
+    for each in wanted:
+        if _result(writer.records, each, origin):
+            continue
+        for run in reversed(earlier):
+            if record := _result(run.records, each, origin):
+                writer.append(record.reused_in(writer.run_id), run.arrays(record))
+                break
+        else:
+            todo.append(each)
+    return todo

@@ -1,0 +1,134 @@
+"""A call of `run` makes the latest run hold exactly what was asked for, and measures nothing twice."""
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from latentbench.bench.run.resumable import Request, run_resumable
+from latentbench.bench.store.environment import code
+from latentbench.bench.store.record import Record
+from latentbench.bench.store.store import Store, read
+from latentbench.models.spec import ModelSpec
+
+SPEC = ModelSpec(family="pca", latent_dim=2)
+
+
+@dataclass(frozen=True)
+class Asked:
+    id: str
+    spec: ModelSpec = SPEC
+    analyses: tuple[str, ...] = ("reconstruction",)
+
+
+@dataclass
+class Heard:
+    """Remembers the events, and stops the run after some results."""
+
+    stop_after: int | None = None
+    written: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def run_started(self, path, what, total, done):
+        self.started = total, done
+
+    def result_written(self, record, details):
+        self.written.append(record.case)
+        if len(self.written) == self.stop_after:
+            raise KeyboardInterrupt
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def ask(store, make_record):
+    """`ask("a", "b")` runs a suite of the cases a and b; returns the run and what was heard."""
+
+    def ask(*ids, suite="my", fresh=False, stop_after=None):
+        heard = Heard(stop_after)
+
+        def produce(run):
+            for each in run.todo:
+                template: Record = make_record(mse=0.1, case=each.id)
+                update = {"model": SPEC, "code": code(), "suite": run.suite, "run": run.writer.run_id}
+                run.write(template.model_copy(update=update | {"environment": run.origin.environment}))
+
+        wanted = [Asked(each) for each in ids]
+        request = Request(suite, "cases", wanted, torch.device("cpu"), 1, fresh=fresh)
+        return run_resumable(request, store, heard, produce), heard
+
+    return ask
+
+
+def cases(run):
+    return [record.case for record in run.records]
+
+
+def test_run_answers_with_the_latest_run(ask, store):
+    """A regression that is run again after a good run is judged again, and so is a reverted one."""
+    for id_ in ("good", "bad", "good", "bad"):
+        run, heard = ask(id_)
+        assert store.find("latest") == store.find("my") == run.path
+        assert cases(run) == [id_]
+    assert heard.written == []
+    assert "done already" in heard.notes[-1]
+
+
+def test_the_same_call_twice_writes_nothing(ask, store):
+    first, _ = ask("a", "b")
+    second, heard = ask("b", "a")
+    assert (second.path, heard.written) == (first.path, [])
+    assert store.paths() == [first.path]
+
+
+def test_another_suite_in_between_makes_a_new_run(ask, store):
+    first, _ = ask("a")
+    ask("x", suite="other")
+    again, heard = ask("a")
+    assert heard.written == []
+    assert store.find("latest") == again.path != first.path
+    assert again.records[0].reused_from == first.records[0].run
+
+
+def test_fewer_cases_are_a_run_of_their_own(ask):
+    ask("a", "b")
+    fewer, heard = ask("a")
+    assert (cases(fewer), heard.written) == (["a"], [])
+
+
+def test_fresh_measures_again(ask):
+    first, _ = ask("a")
+    second, heard = ask("a", fresh=True)
+    assert (heard.written, second.path != first.path) == (["a"], True)
+
+
+def test_an_interrupted_run_is_resumed(ask, store):
+    with pytest.raises(KeyboardInterrupt):
+        ask("a", "b", "c", stop_after=2)
+    (partial,) = store.paths()
+    run, heard = ask("a", "b", "c")
+    assert (heard.started, heard.written) == ((3, 2), ["c"])
+    assert run.stem == read(run.path).stem == partial.name.removesuffix(".partial.jsonl")
+
+
+def test_a_resumed_run_is_the_latest(ask, store):
+    with pytest.raises(KeyboardInterrupt):
+        ask("a", "b", stop_after=1)
+    ask("x", suite="other")
+    run, heard = ask("a", "b")
+    assert heard.written == ["b"]
+    assert store.find("latest") == run.path
+
+
+def test_an_interrupted_run_of_other_cases_is_left_alone(ask):
+    with pytest.raises(KeyboardInterrupt):
+        ask("a", "b", "c", stop_after=2)
+    run, heard = ask("b", "c")
+    assert heard.written == ["c"]
+    assert cases(run) == ["b", "c"]
