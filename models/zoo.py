@@ -50,6 +50,7 @@ __all__ = [
     "prepare_cache",
     "resolve",
     "stacks",
+    "takes_seed",
     "train_or_load",
     "train_or_load_stack",
 ]
@@ -204,6 +205,11 @@ def train_or_load_stack(
                 else _kept(model, history, trainings[position], data, folders[position], seconds, len(todo))
             )
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+def takes_seed(spec: ModelSpec) -> bool:
+    """Whether training the model depends on the seed: not for a closed form, nor for loaded weights."""
+    return issubclass(find_family(spec.family), GradientFamily)
 
 
 def can_stack(spec: ModelSpec) -> bool:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from latentbench.bench.cli.progress import Lines
-    from latentbench.bench.store.store import Run, Store
+    from latentbench.bench.store.run import Run
+    from latentbench.bench.store.store import Store
     from latentbench.bench.sweep.spec import Sweep
 
 app = typer.Typer(

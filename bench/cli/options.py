@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 if TYPE_CHECKING:
-    from latentbench.bench.store.store import Run
+    from latentbench.bench.store.run import Run
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REGRESSION, EXIT_NOTHING, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -41,9 +42,10 @@ RESULTS = Path("results")
 
 
 def find(name: str, results: Path) -> Run:
-    """Read a run by any of its names, and print what could not be read of it."""
+    """Read a run by any of its names, and warn of what could not be read of it."""
     from latentbench.bench.store.reference import find_reference, is_reference
-    from latentbench.bench.store.store import Store, read
+    from latentbench.bench.store.run import read
+    from latentbench.bench.store.store import Store
 
     path = find_reference(name, results) if is_reference(name) else Store(results).find(name)
     return with_warnings(read(path))
@@ -61,9 +63,17 @@ def find_two(a: str, b: str, results: Path) -> tuple[Run, Run]:
 
 
 def with_warnings(run: Run) -> Run:
-    """The run, after what could not be read of it was said."""
+    """Return the run, after warning of lines that could not be read, and of a run that is not finished."""
+    if not run.finished:
+        count = f"{len(run.records)} record{'' if len(run.records) == 1 else 's'}"
+        err.print(
+            f"[yellow]warning:[/] {escape(run.stem)} is unfinished: it has {count} so far; run the same "
+            f"command again to resume, such as: latentbench run {escape(run.suite)}",
+            highlight=False,
+            soft_wrap=True,
+        )
     for warning in run.warnings:
-        err.print(f"[yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)
+        err.print(f"[yellow]warning:[/] {escape(str(warning))}", highlight=False, soft_wrap=True)
     return run
 
 

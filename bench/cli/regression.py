@@ -199,7 +199,21 @@ def set_(
 
     store = Store(results)
     made = set_baseline(store, name, find(run, results), why)
-    out.print(f"{name} → {made.run} in {store.root / FILE}", highlight=False, soft_wrap=True)
+    where = store.root / FILE
+    out.print(f"{name} → {made.run} in {where}", markup=False, highlight=False, soft_wrap=True)
+
+
+@baseline.command("remove")
+def remove_(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The baseline to remove.")],
+    results: Results = RESULTS,
+) -> None:
+    """Remove a baseline's name. The run itself stays."""
+    from latentbench.bench.store.baseline import remove_baseline
+    from latentbench.bench.store.store import Store
+
+    removed = remove_baseline(Store(results), name)
+    out.print(f"{name} removed; its run {removed.run} stays", markup=False, highlight=False, soft_wrap=True)
 
 
 @baseline.command("list")
@@ -211,7 +225,7 @@ def list_(results: Results = RESULTS, output: FormatOption = Format.rich) -> Non
 
     store = Store(results)
     rows = [
-        {"baseline": name, **b.model_dump(exclude={"sha256"}), "state": why_unfit(store, b) or "ok"}
+        {"baseline": name, **b.model_dump(exclude={"sha256"}), "state": str(why_unfit(store, b) or "ok")}
         for name, b in read_all(store).items()
     ]
     if not rows:

@@ -38,7 +38,7 @@ from latentbench.bench.compare.significance import (
 )
 from latentbench.bench.compare.verdicts import EVERY_METRIC, Comparison, Finding, direction_of_harm
 from latentbench.bench.store.record import Record
-from latentbench.bench.store.store import Run
+from latentbench.bench.store.run import Run
 
 ABSOLUTE_FLOOR = 1e-9
 WITHIN = "within the tolerance"

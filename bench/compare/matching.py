@@ -12,9 +12,7 @@ import numpy as np
 from latentbench.bench.compare.verdicts import EVERY_METRIC, Finding
 from latentbench.bench.store.per_example import unpacked
 from latentbench.bench.store.record import Record
-from latentbench.bench.store.store import Run
-from latentbench.models.family import FAMILIES, GradientFamily
-from latentbench.models.spec import ModelSpec
+from latentbench.bench.store.run import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +38,7 @@ class Pair:
 
     def same_subject(self, seeds: Iterable[int]) -> bool:
         """Whether no training stands between the two: equal weights, or a model that takes no seed."""
-        if not _is_trained(next(iter(self.b.values())).model):
+        if not next(iter(self.b.values())).trained:
             return True
         return all(
             self.a[seed].weights is not None and self.a[seed].weights == self.b[seed].weights
@@ -59,11 +57,6 @@ class Pair:
                 return None
             both.append(values)
         return both[0], both[1]
-
-
-def _is_trained(spec: ModelSpec) -> bool:
-    """Whether a model comes from a training that takes a seed; also where its family is not known here."""
-    return spec.family not in FAMILIES or issubclass(FAMILIES[spec.family], GradientFamily)
 
 
 def matched(a: Run, b: Run) -> tuple[list[Pair], list[Finding], list[str]]:

@@ -18,7 +18,7 @@ import pandas as pd
 from latentbench.analysis.core.metric import Better, Metric
 from latentbench.bench.present import tables
 from latentbench.bench.store.record import Record
-from latentbench.bench.store.store import Run
+from latentbench.bench.store.run import Run
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import write_atomically
 from latentbench.data.registry import Registry

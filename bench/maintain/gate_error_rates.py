@@ -32,7 +32,8 @@ from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import Effect, Policy, SmallestEffects, shipped
 from latentbench.bench.store.environment import Code
 from latentbench.bench.store.record import DataReference, Record, Seconds
-from latentbench.bench.store.store import Run, Store
+from latentbench.bench.store.run import Run
+from latentbench.bench.store.store import Store
 from latentbench.bench.throughput_gate.gate import Arm, decide, time_blocks
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec

@@ -17,7 +17,8 @@ from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.present import tables
 from latentbench.bench.present.claims import findings
 from latentbench.bench.present.tables import Row
-from latentbench.bench.store.store import Run, Store, read
+from latentbench.bench.store.run import Run, read
+from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
 SUITE, LIKELIHOOD_SUITE = "mnist", "likelihood"

@@ -18,7 +18,8 @@ from latentbench.analysis.figures.drawing.registry import Pictured
 from latentbench.analysis.figures.drawing.style import theme
 from latentbench.bench.present.tables import rows
 from latentbench.bench.store.environment import code
-from latentbench.bench.store.store import Run, Store
+from latentbench.bench.store.run import Run
+from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import write_atomically
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.figures.drawing.style import FAINT, SMALL, colour, panels, theme
 from latentbench.bench.present import tables
-from latentbench.bench.store.store import STAMP, Store, read
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import STAMP, Store
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.spec import ModelSpec
 
@@ -83,7 +84,7 @@ def timeline(
                 suite=run.suite,
                 run=run.stem,
                 begun=_begun(run.stem),
-                commit=record.code.commit[:8] if record.code.commit else None,
+                commit=record.code.commit_label or None,
                 environment=record.environment,
                 model=row.label,
                 seeds=cell.n_seeds,

@@ -21,7 +21,8 @@ from latentbench.bench.present.figures import drawn
 from latentbench.bench.present.tables import Row
 from latentbench.bench.run import suite
 from latentbench.bench.store.record import Record
-from latentbench.bench.store.store import Run, Store
+from latentbench.bench.store.run import Run
+from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
 DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "neither": "describes, does not rank"}

@@ -16,7 +16,8 @@ import torch
 
 from latentbench.bench.store.environment import code, environment, environment_hash
 from latentbench.bench.store.record import Record, Status
-from latentbench.bench.store.store import Run, Store, Writer, read
+from latentbench.bench.store.run import Run, read
+from latentbench.bench.store.store import Store, Writer
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.spec import ModelSpec
 
@@ -149,7 +150,7 @@ def run_resumable(
         watcher.note(f"all {len(wanted)} {request.what} are done already; --fresh measures them again")
         return latest
     resumed = latest.path if latest and _can_be_resumed(latest, wanted, origin, store) else None
-    with store.writer(request.suite, code().commit, resumed) as writer:
+    with store.writer(request.suite, code().run_commit, resumed) as writer:
         if writer.note:
             watcher.note(writer.note)
         todo = _take_over(earlier, wanted, origin, writer)

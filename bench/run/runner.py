@@ -19,7 +19,8 @@ from latentbench.bench.run.resumable import OpenRun, Request, Watcher, resolve_d
 from latentbench.bench.run.stages import Progress, TrainingOptions
 from latentbench.bench.run.suite import Suite, resolved
 from latentbench.bench.run.workers import Workers, default_jobs, threads_of, workers
-from latentbench.bench.store.store import Run, Store
+from latentbench.bench.store.run import Run
+from latentbench.bench.store.store import Store
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.zoo import check_fits, prepare_cache, stacks
 

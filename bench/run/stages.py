@@ -35,7 +35,7 @@ from latentbench.models.checkpoint import Checkpoint
 from latentbench.models.protocols import Autoencoder, ImageTextModel
 from latentbench.models.seeds import derive
 from latentbench.models.training.history import Diverged
-from latentbench.models.zoo import can_stack, train_or_load, train_or_load_stack
+from latentbench.models.zoo import can_stack, takes_seed, train_or_load, train_or_load_stack
 
 Arrays = dict[str, np.ndarray]
 
@@ -174,6 +174,7 @@ def record(progress: Progress, *, suite: str, run: str, environment: str) -> Rec
         seed=case.seed,
         analyses=case.analyses,
         weights=checkpoints.weights_sha256(progress.checkpoint) if progress.checkpoint else None,
+        trained=takes_seed(case.spec),
         status=progress.status,
         reason=progress.reason,
         metrics=tuple(sorted(progress.metrics, key=lambda metric: order.index(metric.name))),

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from latentbench.analysis.catalogue import ANALYSES
+from latentbench.bench.store.store import check_suite_name
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.registry import unknown
@@ -85,6 +86,9 @@ def load(name: str) -> Suite:
         path = Path(name)
         if not path.is_file():
             raise LatentbenchError(f"no suite file {name}")
+        check_suite_name(path.stem)
+        if path.stem in [*names(), *shipped("sweeps")]:
+            raise LatentbenchError(f"{name}: latentbench ships a suite named {path.stem!r}; rename the file")
         parsed = parse(path.read_text(encoding="utf-8"), name=path.stem, where=path.name)
         return replace(parsed, folder=path.parent)
     if name not in names():

@@ -1,30 +1,32 @@
-"""Baselines: names that runs go by, each with its reason, in one file that is reviewed as a diff."""
+"""Baselines: named runs, each with a reason, in one file that is easy to review as a diff."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import unicodedata
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from latentbench.bench.store.record import RESTORE
 from latentbench.bench.store.reference import reference_store
-from latentbench.bench.store.store import FINISHED, Run, Store, read
+from latentbench.bench.store.run import FINISHED, Run, read
+from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
 from latentbench.data.validation import explain
 
 FILE = "baselines.json"
+LONGEST_NAME = 100
 
 
 class Baseline(BaseModel):
-    """A run that others are held against."""
+    """A run that others are compared with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,14 +34,14 @@ class Baseline(BaseModel):
     run: str
     """`<utc>-<commit8>-<run id>`."""
     sha256: str
-    """Of the run's file, so that a run that was changed since is not taken for it."""
+    """sha256 of the run's file, so that a later change of it is noticed."""
     why: Annotated[str, Field(min_length=1)]
     set: str
-    """When, in UTC."""
+    """The time, in UTC."""
 
 
 class Baselines(BaseModel):
-    """The whole file: baselines by name."""
+    """The file of all baselines, by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,7 +50,7 @@ class Baselines(BaseModel):
 
 
 def read_all(store: Store) -> dict[str, Baseline]:
-    """Every baseline by name. Raises LatentbenchError for a file that is none, naming the key."""
+    """Return every baseline by name. Raises LatentbenchError for a damaged file, naming the key."""
     path = store.root / FILE
     try:
         content = path.read_text(encoding="utf-8")
@@ -59,22 +61,23 @@ def read_all(store: Store) -> dict[str, Baseline]:
     try:
         return Baselines.model_validate_json(content).baselines
     except ValidationError as error:
-        raise LatentbenchError(
-            f"{path}: {explain(error, Baselines)}; restore the file, as with git checkout"
-        ) from None
+        raise LatentbenchError(f"{path}: {explain(error, Baselines)}; {RESTORE}") from None
 
 
 def set_baseline(store: Store, name: str, run: Run, why: str) -> Baseline:
-    """Give a finished run a name, in place of the one that had it; `why` is kept with it.
+    """Name a finished run, in place of the run that had the name; `why` is stored with it.
 
-    Raises LatentbenchError for a run that is not finished, not whole, or lies in another store.
+    Raises LatentbenchError for a bad name, and for a run that is unfinished, damaged or in another store.
     """
+    _check_name(name)
     if not run.finished or run.path.resolve().parent.parent != (store.root / "runs").resolve():
         raise LatentbenchError(f"{run.path}: a baseline must be a finished run of {store.root}")
     if run.warnings:
-        raise LatentbenchError(f"a baseline must be whole: {run.warnings[0]}")
+        raise LatentbenchError(f"a baseline must be undamaged: {run.warnings[0]}")
+    if not run.records:
+        raise LatentbenchError(f"{run.path}: a baseline must hold records, and this run has none")
     if not why.strip():
-        raise LatentbenchError("--why must say why this run is the one to hold others against")
+        raise LatentbenchError("--why must say why this run is the baseline, got nothing")
     baseline = Baseline(
         suite=run.suite,
         run=run.stem,
@@ -82,11 +85,18 @@ def set_baseline(store: Store, name: str, run: Run, why: str) -> Baseline:
         why=why.strip(),
         set=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    with _locked(store):
-        known = {**read_all(store), name: baseline}
-        content = Baselines(baselines=dict(sorted(known.items())))
-        store.write(FILE, json.dumps(content.model_dump(), indent=2, ensure_ascii=False) + "\n")
+    with _lock(store):
+        _write(store, {**read_all(store), name: baseline})
     return baseline
+
+
+def remove_baseline(store: Store, name: str) -> Baseline:
+    """Remove a baseline's name; the run stays. Raises LatentbenchError for an unknown name."""
+    with _lock(store):
+        known = read_all(store)
+        removed = _named(store, known, name)
+        _write(store, {other: baseline for other, baseline in known.items() if other != name})
+    return removed
 
 
 def find_baseline(store: Store, name: str) -> Run:
@@ -97,44 +107,68 @@ def find_baseline(store: Store, name: str) -> Run:
     shipped = reference_store(store.root)
     if shipped and name not in read_all(store) and name in read_all(shipped):
         store = shipped
-    known = read_all(store)
+    baseline = _named(store, read_all(store), name)
+    if unfit := why_unfit(store, baseline):
+        raise LatentbenchError(f"baseline {name!r}: {unfit}")
+    return read(path_of(store, baseline))
+
+
+def path_of(store: Store, baseline: Baseline) -> Path:
+    """Return where the baseline's run lies."""
+    return store.root / "runs" / baseline.suite / f"{baseline.run}{FINISHED}"
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """The reason why a baseline cannot be used, and what to do."""
+
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.remedy}"
+
+
+def why_unfit(store: Store, baseline: Baseline) -> Unfit | None:
+    """Return why a baseline cannot be used; None where it can."""
+    path = path_of(store, baseline)
+    remedy = f"{RESTORE}, or set another with: latentbench baseline set"
+    if not path.is_file():
+        return Unfit(f"{path} is not there", remedy)
+    if _sha256(path) != baseline.sha256:
+        return Unfit(f"{path} was changed after it was set as a baseline", remedy)
+    return None
+
+
+def _named(store: Store, known: dict[str, Baseline], name: str) -> Baseline:
     if not known:
         raise LatentbenchError(
             f"no baselines in {store.root}; set one with: latentbench baseline set {name} RUN --why TEXT"
         )
     if name not in known:
         raise unknown("baseline", name, list(known))
-    if problem := why_unfit(store, known[name]):
-        raise LatentbenchError(f"baseline {name!r}: {problem}")
-    return read(path_of(store, known[name]))
+    return known[name]
 
 
-def path_of(store: Store, baseline: Baseline) -> Path:
-    """Where the baseline's run lies."""
-    return store.root / "runs" / baseline.suite / f"{baseline.run}{FINISHED}"
+def _check_name(name: str) -> None:
+    """Refuse names that cannot be seen, or that would change how a terminal or table shows them."""
+    unprintable = any(unicodedata.category(character)[0] in "CZ" and character != " " for character in name)
+    if not name.strip() or name != name.strip() or unprintable or len(name) > LONGEST_NAME:
+        raise LatentbenchError(
+            f"baseline name {name!r}: must have 1 to {LONGEST_NAME} printable characters, without line "
+            "breaks, and must not begin or end with a space"
+        )
 
 
-def why_unfit(store: Store, baseline: Baseline) -> str:
-    """Why a baseline cannot be held against; empty where it can."""
-    path = path_of(store, baseline)
-    remedy = "restore it, as with git checkout, or set another with: latentbench baseline set"
-    if not path.is_file():
-        return f"{path} is not there; {remedy}"
-    if _sha256(path) != baseline.sha256:
-        return f"{path} was changed after it was set as a baseline; {remedy}"
-    return ""
+def _write(store: Store, baselines: dict[str, Baseline]) -> None:
+    content = Baselines(baselines=dict(sorted(baselines.items())))
+    store.write(FILE, json.dumps(content.model_dump(), indent=2, ensure_ascii=False) + "\n")
 
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@contextmanager
-def _locked(store: Store) -> Iterator[None]:
-    """Two commands never write the file at once; the lock is the results folder's own."""
-    folder = os.open(store.root, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
+def _lock(store: Store) -> FileLock:
+    """Return the lock that keeps two commands from writing the file at once."""
+    return FileLock(store.root / f".{FILE}.lock")

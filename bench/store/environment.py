@@ -1,4 +1,7 @@
-"""Where a number came from: the machine, the libraries, the flags, and the code that measured it."""
+"""Describes where a number came from: the machine, the libraries, the flags, and the code.
+
+Nothing here imports torch before `environment` is called, so that results can be read without it.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,52 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-import torch
 from pydantic import BaseModel, ConfigDict
 
+if TYPE_CHECKING:
+    import torch
+
 PACKAGES = ("numpy", "open_clip_torch", "scikit-learn", "scipy", "torch", "torchvision", "umap-learn")
-ROOMS = ("data", "models", "analysis", "bench")
+LAYERS = ("data", "models", "analysis", "bench")
+"""The packages of latentbench."""
+NOT_MEASURING = ("figures", "speed")
+"""Folders inside a package whose code moves no number: drawing, and benchmarks of latentbench itself."""
 
 
 class Code(BaseModel):
-    """Which latentbench: its version, the commit where there is a checkout, and a hash of its source."""
+    """Which code measured: latentbench, and the git repository that the command was run in."""
 
     model_config = ConfigDict(frozen=True)
 
     version: str
     commit: str | None
+    """The commit of latentbench, where it runs from a checkout."""
     dirty: bool | None
+    """Whether that checkout has uncommitted changes."""
     source: str
+    """A hash of latentbench's source."""
+    project_commit: str | None = None
+    """The commit of the user's repository: the one around the current folder, if it is not latentbench's."""
+    project_dirty: bool | None = None
+    """Whether the user's repository has uncommitted changes."""
+
+    @property
+    def run_commit(self) -> str | None:
+        """The commit that a run is named by: of the user's repository, else of latentbench."""
+        return self.project_commit or self.commit
+
+    @property
+    def commit_label(self) -> str:
+        """The first 8 digits of that commit, with `+` where there were uncommitted changes."""
+        dirty = self.project_dirty if self.project_commit else self.dirty
+        return f"{self.run_commit[:8]}{'+' if dirty else ''}" if self.run_commit else ""
 
 
 def environment(device: torch.device, *, threads: int) -> dict[str, Any]:
@@ -36,6 +63,8 @@ def environment(device: torch.device, *, threads: int) -> dict[str, Any]:
 
     `threads` are those that a model is trained and measured with.
     """
+    import torch
+
     gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
     return {
         "cpu": _cpu_name(),
@@ -62,47 +91,67 @@ def environment_hash(content: dict[str, Any]) -> str:
 
 @cache
 def code() -> Code:
-    """The latentbench that is running."""
-    commit, dirty = _checkout()
-    return Code(version=metadata.version("latentbench"), commit=commit, dirty=dirty, source=_source_hash())
+    """Describe the latentbench that is running, and the repository that it is running in."""
+    commit, dirty = _checkout(_folder("bench"), tracked=True)
+    project_commit, project_dirty = _checkout(Path.cwd(), tracked=False)
+    own = project_commit == commit
+    return Code(
+        version=metadata.version("latentbench"),
+        commit=commit,
+        dirty=dirty,
+        source=source_hash({layer: _folder(layer) for layer in LAYERS}),
+        project_commit=None if own else project_commit,
+        project_dirty=None if own else project_dirty,
+    )
 
 
-def _source_hash() -> str:
-    """12 hex digits over every file that can move a number: Python and YAML, pictures aside."""
+def source_hash(folders: Mapping[str, Path]) -> str:
+    """12 hex digits over every file of the packages that can move a number: Python and YAML, not figures."""
     digest = hashlib.sha256()
-    for room in ROOMS:
-        folder = _room(room)
+    for layer, folder in folders.items():
         for path in sorted(folder.rglob("*")):
-            if path.suffix in (".py", ".yaml") and not {"speed", "figures"} & set(path.parts):
-                digest.update(f"{room}/{path.relative_to(folder).as_posix()}".encode())
+            inside = path.relative_to(folder)
+            if path.suffix in (".py", ".yaml") and not set(NOT_MEASURING) & set(inside.parts):
+                digest.update(f"{layer}/{inside.as_posix()}".encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _room(name: str) -> Path:
-    """The folder of an installed room, found without importing it."""
+def git(*arguments: str, folder: Path | None = None, timeout: float | None = 10) -> str:
+    """Run git, in a folder if given, and return what it prints.
+
+    Raises OSError where there is no git, subprocess.SubprocessError where it fails or takes too long.
+    """
+    where = ["-C", str(folder)] if folder else []
+    done = subprocess.run(
+        ["git", *where, *arguments], capture_output=True, text=True, check=True, timeout=timeout
+    )
+    return done.stdout.strip()
+
+
+def _folder(layer: str) -> Path:
+    """Find the folder of an installed package without importing it."""
     from importlib.util import find_spec
 
-    spec = find_spec(f"latentbench.{name}")
+    spec = find_spec(f"latentbench.{layer}")
     assert spec is not None
     assert spec.origin is not None
-    return Path(spec.origin).parent
+    return Path(spec.origin).resolve().parent
 
 
-def _checkout() -> tuple[str | None, bool | None]:
-    """Commit and dirtiness of the latentbench checkout we stand in; None where there is none."""
+def _checkout(folder: Path, *, tracked: bool) -> tuple[str | None, bool | None]:
+    """Return the commit of the repository around a folder and whether it is dirty; None where there is none.
+
+    With `tracked`, only a repository that holds files of the folder counts: the repository around a
+    virtual environment says nothing about the packages installed in it.
+    """
     try:
-        root = Path(_git("rev-parse", "--show-toplevel"))
-        if 'name = "latentbench"' not in (root / "pyproject.toml").read_text(encoding="utf-8"):
+        if tracked and not git("ls-files", "--", ".", folder=folder):
             return None, None
-        return _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
+        commit = git("rev-parse", "HEAD", folder=folder)
+        return commit, bool(git("status", "--porcelain", "--untracked-files=no", folder=folder))
+    except (OSError, subprocess.SubprocessError):
         return None, None
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()
 
 
 def _cpu_name() -> str:

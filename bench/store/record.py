@@ -1,18 +1,22 @@
-"""A record: one case's result, one JSON line, sealed so that a later change of it is noticed.
+"""A record is the result of one case: one JSON line, sealed so that a later change of it is noticed.
 
-A line ends in its `digest`, the first 16 hex digits of the sha256 of the line without it. It is there
-against slips, a value mended by hand or half of a merge, not against forgers.
+A line ends in its `digest`, the first 16 hex digits of the sha256 of the line without it. The digest
+detects slips, such as an edited value or half of a merge; it does not protect against forgery.
 
-Schema 1 had neither digest nor `weights`, and is read as it is.
+Schema 1 had neither digest nor `weights`, schema 2 did not have `trained`; both are read as they are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import override
 
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.performance.point import Point
@@ -21,7 +25,7 @@ from latentbench.bench.store.machine_state import Conditions
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import AnySpec
 
-SCHEMA = 2
+SCHEMA = 3
 OLDEST_SCHEMA = 1
 _SEAL = b',"digest":"'
 _SEALED = len(_SEAL) + 16 + len(b'"}')
@@ -30,7 +34,7 @@ Status = Literal["ok", "failed", "diverged", "out_of_memory", "skipped"]
 
 
 class DataReference(BaseModel):
-    """Which data, exactly."""
+    """Names the data, and identifies their content."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +45,7 @@ class DataReference(BaseModel):
 
 
 class Seconds(BaseModel):
-    """Where the time of a case went; `train` is the original training's where the cache was used."""
+    """The time that a case took; `train` is the original training's where the cache was used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,6 +69,8 @@ class Record(BaseModel):
     analyses: tuple[str, ...]
     weights: str | None = None
     """sha256 of the weights that were measured."""
+    trained: bool = True
+    """Whether the weights come from a training that depends on the seed."""
     status: Status
     reason: str | None = None
     metrics: tuple[Metric, ...]
@@ -75,25 +81,52 @@ class Record(BaseModel):
     started: str
     seconds: Seconds
     reused_from: str | None = None
-    """The run that measured this, where a later run took the line over."""
+    """The run that measured this, where a later run copied the line."""
     point: Point | None = None
-    """Where in a sweep this was measured; None outside of one."""
+    """The point of a sweep that was measured; None outside of a sweep."""
     conditions: Conditions | None = None
-    """What else the machine did meanwhile, where that was watched."""
+    """What else the machine did meanwhile, where that was observed."""
 
     @property
     def label(self) -> str:
         """The model's label, and the point of a sweep."""
         return self.model.label if self.point is None else f"{self.model.label} {self.point.label}"
 
-    def metric(self, name: str) -> Metric | None:
-        """A metric by name, None where it was not measured."""
-        return next((metric for metric in self.metrics if metric.name == name), None)
-
     @property
     def name(self) -> str:
-        """The model's label and the seed."""
-        return f"{self.model.label}, seed {self.seed}"
+        """The label and the seed."""
+        return f"{self.label}, seed {self.seed}"
+
+    @cached_property
+    def identity(self) -> str:
+        """16 hex digits that records share if they differ only in seed, code, environment or run.
+
+        It covers the model's settings, the recipe, the content of the data, and the point of a sweep. The
+        hash of a user's code is left out, so that a model is comparable with its own later versions.
+        """
+        content = {
+            "model": self.model.model_dump(mode="json", exclude_none=True, exclude={"code_sha256"}),
+            "recipe": self.recipe.model_dump(mode="json"),
+            "data": self.data.fingerprint,
+            "point": None if self.point is None else self.point.model_dump(mode="json"),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def metric(self, name: str) -> Metric | None:
+        """Return a metric by name, None where it was not measured."""
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Metric]:
+        return {metric.name: metric for metric in self.metrics}
+
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Record:
+        copied = super().model_copy(update=update, deep=deep)
+        # Pydantic copies what was computed from the old fields.
+        for cached in ("identity", "_by_name"):
+            copied.__dict__.pop(cached, None)
+        return copied
 
     def with_arrays(self, content: bytes | None) -> Record:
         """The same result, naming this file content as its arrays; None for no arrays."""
@@ -101,42 +134,74 @@ class Record(BaseModel):
         return self.model_copy(update={"schema_version": SCHEMA, "arrays": digest})
 
     def reused_in(self, run: str) -> Record:
-        """The same result as a line of another run."""
+        """Return the same result as a line of another run."""
         return self.model_copy(
             update={"schema_version": SCHEMA, "run": run, "reused_from": self.reused_from or self.run}
         )
 
 
+def numbered(labels: Iterable[str]) -> list[str]:
+    """Tell equal labels apart by a number.
+
+    >>> numbered(["ae-2", "vae-2", "ae-2"])
+    ['ae-2', 'vae-2', 'ae-2 (2)']
+    """
+    seen: Counter[str] = Counter()
+    names = []
+    for label in labels:
+        seen[label] += 1
+        names.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
+    return names
+
+
+class NotARecord(ValueError):
+    """A line is no record; `what` says why, `remedy` what to do."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.what, self.remedy = what, remedy
+
+
+RESTORE = "restore the file, as with git checkout"
+MEASURE_AGAIN = f"{RESTORE}, or measure again with: latentbench run --fresh"
+
+
 def line_of(record: Record) -> bytes:
-    """The record as a sealed line, newline included."""
+    """Return the record as a sealed line, newline included."""
     body = record.model_dump_json().encode()
     return body[:-1] + _SEAL + _digest(body) + b'"}\n'
 
 
 def record_of(line: bytes) -> Record:
-    """The record of a line that ends in its newline.
+    """Return the record of a line that ends in its newline.
 
-    Raises ValueError saying why it is none: torn, of a schema that this version does not read, changed
-    after it was written, or not a record at all.
+    Raises NotARecord for a line that is torn, of a schema that this version does not read, changed after
+    it was written, or not a record at all.
     """
-    if not line.endswith(b"\n"):
-        raise ValueError("torn (the writer was stopped in mid-line); dropped")
-    line = line.rstrip(b"\r\n")
-    if line[-_SEALED:].startswith(_SEAL):
-        body = line[:-_SEALED] + b"}"
-        if line[-18:-2] != _digest(body):
-            raise ValueError(CHANGED)
-        return _validated(body)
-    record = _validated(line)
-    if record.schema_version > OLDEST_SCHEMA:
-        raise ValueError(CHANGED)
+    body, sealed = body_of(line)
+    record = _validated(body)
+    if not sealed and record.schema_version > OLDEST_SCHEMA:
+        raise NotARecord(CHANGED, MEASURE_AGAIN)
     return record
 
 
-CHANGED = (
-    "changed after it was written (its digest does not fit); left out. "
-    "Restore the file, as with git checkout, or measure again with: latentbench run --fresh"
-)
+def body_of(line: bytes) -> tuple[bytes, bool]:
+    """Return the JSON of a line without its digest, and whether it had one.
+
+    Raises NotARecord for a line that is torn, or that its digest does not fit.
+    """
+    if not line.endswith(b"\n"):
+        raise NotARecord("torn: the writer was stopped in mid-line", "the same command measures it again")
+    line = line.rstrip(b"\r\n")
+    if not line[-_SEALED:].startswith(_SEAL):
+        return line, False
+    body = line[:-_SEALED] + b"}"
+    if line[-18:-2] != _digest(body):
+        raise NotARecord(CHANGED, MEASURE_AGAIN)
+    return body, True
+
+
+CHANGED = "changed after it was written: its digest does not fit"
 
 
 def _digest(body: bytes) -> bytes:
@@ -150,14 +215,14 @@ def _validated(body: bytes) -> Record:
         content = _content_of(body)
         schema = content.get("schema_version")
         if isinstance(schema, int) and not OLDEST_SCHEMA <= schema <= SCHEMA:
-            raise ValueError(
-                f"schema {schema}, and this version reads {OLDEST_SCHEMA} to {SCHEMA}; left out"
+            raise NotARecord(
+                f"schema {schema}, and this version reads {OLDEST_SCHEMA} to {SCHEMA}", "update latentbench"
             ) from None
         if "digest" in content:
-            raise ValueError(CHANGED) from None
+            raise NotARecord(CHANGED, MEASURE_AGAIN) from None
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"not a record ({where} {first['msg']}); left out") from None
+        raise NotARecord(f"not a record ({where} {first['msg']})", RESTORE) from None
 
 
 def _content_of(body: bytes) -> dict[str, object]:

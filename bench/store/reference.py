@@ -13,7 +13,8 @@ import safetensors.numpy
 
 from latentbench.bench.store.per_example import FOLDER
 from latentbench.bench.store.record import line_of
-from latentbench.bench.store.store import Run, Store, arrays_path
+from latentbench.bench.store.run import Run, arrays_path
+from latentbench.bench.store.store import Store, checksum_of, checksum_path
 from latentbench.data.errors import LatentbenchError
 
 REFERENCE = "reference"
@@ -77,10 +78,13 @@ def copy_run(run: Run, target: Store, *, arrays: Arrays = "none") -> Path:
         kept = {} if arrays == "none" else run.arrays(record)
         if arrays == "examples":
             kept = {name: values for name, values in kept.items() if name.startswith(f"{FOLDER}/")}
-        content = safetensors.numpy.save(kept) if kept else None
-        if content:
-            target.write_bytes(str(arrays_path(copy, record.case).relative_to(target.root)), content)
-        lines.append(line_of(record.with_arrays(content)))
+        saved = safetensors.numpy.save(kept) if kept else None
+        if saved:
+            target.write_bytes(str(arrays_path(copy, record.case).relative_to(target.root)), saved)
+        lines.append(line_of(record.with_arrays(saved)))
         if environment := run.environment(record.environment):
             target.remember_environment(record.environment, environment)
-    return target.write_bytes(str(copy.relative_to(target.root)), b"".join(lines))
+    content = b"".join(lines)
+    target.write_bytes(str(copy.relative_to(target.root)), content)
+    target.write_bytes(str(checksum_path(copy).relative_to(target.root)), checksum_of(copy.name, content))
+    return copy

@@ -1,26 +1,26 @@
 """The results store: plain files that git, a text editor and pandas can read.
 
     results/
-      runs/<suite>/<utc>-<commit8>-<run id>.jsonl   one line per case; immutable once finished
-      runs/<suite>/<utc>-<commit8>-<run id>/        arrays the pictures are drawn from, a file per case
+      runs/<suite>/<utc>-<commit8>-<run id>.jsonl         one line per case; immutable once finished
+      runs/<suite>/<utc>-<commit8>-<run id>.jsonl.sha256  its checksum, as `sha256sum --check` reads it
+      runs/<suite>/<utc>-<commit8>-<run id>/              arrays the figures are drawn from, one file per case
       environments/<hash>.json
-      baselines.json                                names that runs go by, with reasons
-      tables/<suite>.csv, .md                       regenerated
-      figures/<suite>/*.png                         regenerated
+      baselines.json                                      names of runs, with reasons
+      tables/<suite>.csv, .md                             regenerated
+      figures/<suite>/*.png                               regenerated
 
-A run that is still going ends in `.partial.jsonl` and is locked by the process that writes it; it is
-renamed when its last case is in. Each line is on disk before the next case starts, so whatever happens
-costs at most the case in hand. Names sort in the order in which runs were begun, also where the clock was
-set back in between.
+A run in progress ends in `.partial.jsonl`. The process that writes it holds a lock on a file next to it, and
+renames it when its last case is in. Each line is on disk before the next case starts, so an interruption
+costs at most the cases in progress. Names sort in the order in which runs were begun, also where the clock
+was set back in between.
 """
 
 from __future__ import annotations
 
-import fcntl
-import gc
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,115 +28,36 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
+from filelock import FileLock, Timeout
 
-from latentbench.bench.store.record import Record, line_of, record_of
+from latentbench.bench.store.record import Record, line_of
+from latentbench.bench.store.run import FINISHED, PARTIAL, arrays_path, id_of, read, stem_of
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import write_atomically
 
-PARTIAL = ".partial.jsonl"
-FINISHED = ".jsonl"
+if TYPE_CHECKING:
+    import numpy as np
+
+CHECKSUM = ".sha256"
+"""The ending of the file that holds a finished run's checksum."""
 STAMP = "%Y%m%dT%H%M%SZ"
 SURELY_SET_BACK = timedelta(minutes=1)
 """Runs begun within one second are named a second apart, so names may be a little ahead of the clock."""
+SUITE_NAME = re.compile(r"\w[\w .-]{0,99}")
+RESERVED = ("latest", "reference")
+"""Names that mean a run of any suite."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run as read from disk. `warnings` say what could not be read, and were not guessed at."""
-
-    path: Path
-    records: tuple[Record, ...]
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def stem(self) -> str:
-        """`<utc>-<commit8>-<run id>`."""
-        return stem_of(self.path)
-
-    @property
-    def suite(self) -> str:
-        """The suite's name."""
-        return self.path.parent.name
-
-    @property
-    def finished(self) -> bool:
-        """Whether every case asked for is in."""
-        return not self.path.name.endswith(PARTIAL)
-
-    @property
-    def is_sweep(self) -> bool:
-        """Whether its records are rows of a sweep."""
-        return any(record.point is not None for record in self.records)
-
-    @property
-    def last_records(self) -> tuple[Record, ...]:
-        """One record a case: its last, where a failed case was tried again."""
-        return tuple({record.case: record for record in self.records}.values())
-
-    def arrays(self, record: Record) -> dict[str, np.ndarray]:
-        """The arrays kept for a record of this run; empty where there are none, or others than were kept."""
-        return _read_arrays(arrays_path(self.path, record.case), record.arrays) if record.arrays else {}
-
-    def environment(self, name: str) -> dict[str, Any]:
-        """What the store that the run lies in knows of an environment; empty where it knows nothing."""
-        folder = self.path.resolve().parent.parent.parent / "environments"
-        try:
-            content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
-
-
-def stem_of(path: Path) -> str:
-    """The name of a run without its endings."""
-    return path.name.removesuffix(FINISHED).removesuffix(".partial")
-
-
-def arrays_path(run: Path, case: str) -> Path:
-    """Where the arrays of a case lie."""
-    return run.parent / stem_of(run) / f"{case}.safetensors"
-
-
-def read(path: Path) -> Run:
-    """Read a run. A torn last line, or a line that is no record, is left out and named in `warnings`."""
-    records: list[Record] = []
-    warnings: list[str] = []
-    try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise LatentbenchError(f"{path}: cannot be read: {error.strerror}") from None
-    with _no_garbage_collection():
-        for number, line in enumerate(lines, start=1):
-            try:
-                records.append(record_of(line))
-            except ValueError as error:
-                warnings.append(f"{path.name}, line {number}: {error}")
-    return Run(path, tuple(records), tuple(warnings))
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Records hold no cycles; looking for some among so many takes longer than reading them."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _read_arrays(path: Path, digest: str) -> dict[str, np.ndarray]:
-    try:
-        content = path.read_bytes()
-        return safetensors.numpy.load(content) if hashlib.sha256(content).hexdigest() == digest else {}
-    except (OSError, SafetensorError):
-        return {}
+def check_suite_name(name: str) -> None:
+    """Raise LatentbenchError for a name that cannot be a folder of the store, or means something else."""
+    if not SUITE_NAME.fullmatch(name) or name in RESERVED or name.endswith((" ", ".")):
+        raise LatentbenchError(
+            f"suite name {name!r}: must be letters, digits, spaces, dots, hyphens or underscores, at most "
+            "100 of them, must begin with a letter, digit or underscore, must not end with a dot or space, "
+            f"and must not be one of {', '.join(RESERVED)}; rename the file"
+        )
 
 
 @dataclass(eq=False)
@@ -147,17 +68,19 @@ class Writer:
     file: FileIO
     records: list[Record] = field(default_factory=list)
     note: str | None = None
-    """Something odd about how the run got its name."""
+    """Something unusual about the run's name."""
 
     @property
     def run_id(self) -> str:
         """The last part of the run's name."""
-        return stem_of(self.path).rsplit("-", 1)[1]
+        return id_of(self.path)
 
     def append(self, record: Record, arrays: dict[str, np.ndarray] | None = None) -> Record:
-        """Put a record, and the arrays kept beside it, on disk; returns it with the arrays' hash."""
+        """Write a record and its arrays to disk; returns the record with the hash of the arrays."""
         try:
             if arrays:
+                import safetensors.numpy
+
                 content = safetensors.numpy.save(arrays)
                 target = arrays_path(self.path, record.case)
                 target.parent.mkdir(exist_ok=True)
@@ -167,13 +90,13 @@ class Writer:
         except OSError as error:
             raise LatentbenchError(
                 f"{self.path}: cannot be written: {error.strerror}; the {len(self.records)} cases "
-                "before this one are safe, and the same command goes on from there"
+                "before this one are safe; run the same command again to resume"
             ) from None
         self.records.append(record)
         return record
 
     def _write_line(self, line: bytes) -> None:
-        """Append and fsync a line; what a failed write left behind is cut off again."""
+        """Append and fsync a line; the rest of a failed write is cut off."""
         end = self.file.seek(0, os.SEEK_END)
         try:
             rest = memoryview(line)
@@ -186,11 +109,34 @@ class Writer:
             raise
 
     def finish(self) -> Path:
-        """Give the run its final name."""
+        """Give the run its final name, and write its checksum next to it.
+
+        A file that was deleted meanwhile is written again from memory. Raises LatentbenchError if another
+        file has the final name.
+        """
         final = self.path.with_name(stem_of(self.path) + FINISHED)
-        os.rename(self.path, final)
-        self.path = final
+        if final.exists():
+            raise LatentbenchError(f"{final}: exists already; the records are in {self.path}")
+        try:
+            if not self.path.exists():
+                write_atomically(self.path, b"".join(map(line_of, self.records)))
+            content = self.path.read_bytes()
+            self.path.rename(final)
+            self.path = final
+            write_atomically(checksum_path(final), checksum_of(final.name, content))
+        except OSError as error:
+            raise LatentbenchError(f"{final}: cannot be written: {error.strerror}") from None
         return final
+
+
+def checksum_path(run: Path) -> Path:
+    """Return where the checksum of a finished run lies."""
+    return run.with_name(run.name + CHECKSUM)
+
+
+def checksum_of(name: str, content: bytes) -> bytes:
+    """Return the checksum of a file in the format of `sha256sum`."""
+    return f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode()
 
 
 class Store:
@@ -200,17 +146,20 @@ class Store:
         self.root = root
 
     def prepare(self) -> None:
-        """Make sure that results can be written, before anything is trained."""
+        """Check that results can be written and locked, before anything is trained."""
         probe = self.root / f".writable-{os.getpid()}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
+            with _lock(probe):
+                pass
+        except (OSError, NotImplementedError) as error:
             raise LatentbenchError(
-                f"results folder {self.root}: cannot be written: {error.strerror}; "
-                "choose another with --results"
+                f"results folder {self.root}: cannot be written or its files cannot be locked: "
+                f"{getattr(error, 'strerror', None) or error}; choose another with --results"
             ) from None
+        finally:
+            with suppress(OSError):
+                probe.unlink()
 
     def write(self, relative: str, content: str) -> Path:
         """Write a text file under the store, atomically; returns its path."""
@@ -230,18 +179,26 @@ class Store:
         return path
 
     def remember_environment(self, name: str, content: dict[str, Any]) -> None:
-        """Keep an environment under its hash."""
+        """Write an environment under its hash."""
         if not (self.root / "environments" / f"{name}.json").exists():
             self.write(f"environments/{name}.json", json.dumps(content, indent=2, sort_keys=True) + "\n")
 
     def paths(self, suite: str | None = None) -> list[Path]:
-        """The files of all runs, of one suite or of every suite, oldest first."""
-        return sorted((self.root / "runs").glob(f"{suite or '*'}/*{FINISHED}"), key=lambda path: path.name)
+        """Return the files of all runs, of one suite or of every suite, oldest first."""
+        runs = self.root / "runs"
+        try:
+            folders = [runs / suite] if suite else [path for path in runs.iterdir() if path.is_dir()]
+            files = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+        except FileNotFoundError:
+            return []
+        found = [path for path in files if path.name.endswith(FINISHED) and not path.name.startswith(".")]
+        return sorted(found, key=lambda path: path.name)
 
     def find(self, reference: str) -> Path:
-        """A run by path, by suite (its latest), by (the start of) its name or id, `latest`, or `latest~N`.
+        """Find a run by path, suite (its latest), (start of) its name or id, `latest`, or `latest~N`.
 
-        The path of another results folder stands for the latest run there.
+        The path of another results folder stands for the latest run there. A run that was interrupted
+        before its first case has no records and is only found by its name.
         """
         if reference.endswith(FINISHED) and Path(reference).is_file():
             return Path(reference)
@@ -250,14 +207,13 @@ class Store:
         paths = self.paths()
         if not paths:
             raise LatentbenchError(f"no runs in {self.root}; make one with: latentbench run")
-        if reference == "latest" or reference.startswith("latest~"):
-            return _counted_back(paths, reference)
-        if of_suite := [path for path in paths if path.parent.name == reference]:
+        begun = [path for path in paths if path.stat().st_size]
+        if reference.partition("~")[0] == "latest":
+            return _counted_back(begun, reference)
+        if of_suite := [path for path in begun if path.parent.name == reference]:
             return of_suite[-1]
         matches = [
-            path
-            for path in paths
-            if stem_of(path).startswith(reference) or stem_of(path).rsplit("-", 1)[1].startswith(reference)
+            path for path in paths if stem_of(path).startswith(reference) or id_of(path).startswith(reference)
         ]
         if len(matches) == 1:
             return matches[0]
@@ -270,27 +226,67 @@ class Store:
 
     @contextmanager
     def writer(self, suite: str, commit: str | None, resume: Path | None = None) -> Iterator[Writer]:
-        """Append to the run `resume`, or to a new one; BlockingIOError if another process writes there."""
+        """Append to the run `resume`, or to a new one.
+
+        A new one is begun as well if `resume` is gone, or if another process is writing it.
+        """
+        check_suite_name(suite)
         folder = self.root / "runs" / suite
         folder.mkdir(parents=True, exist_ok=True)
+        if resume and (lock := _try_lock(resume)):
+            if resume.exists():
+                with _appending(resume, lock) as writer:
+                    yield writer
+                return
+            lock.release()
         begun, note = _begun(max((path.name for path in self.paths()), default=""))
-        path = resume or folder / f"{begun}-{(commit or 'nocommit')[:8]}-{secrets.token_hex(3)}{PARTIAL}"
-        # Without a buffer: one that could not be written would be tried again when the file is closed.
-        with open(path, "ab", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            run = read(path)
-            if resume:
-                _cut_torn_line(path)
-            yield Writer(path, file, list(run.records), None if resume else note)
+        path = folder / f"{begun}-{(commit or 'nocommit')[:8]}-{secrets.token_hex(3)}{PARTIAL}"
+        with _appending(path, _lock(_lock_path(path)), note) as writer:
+            yield writer
 
     def is_written_now(self, path: Path) -> bool:
-        """Whether another process holds the run."""
-        with open(path, "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        """Whether another process is writing the run."""
+        if not _lock_path(path).exists():
+            return False
+        try:
+            lock = _try_lock(path)
+        except OSError:
+            return False
+        if lock:
+            lock.release()
+        return lock is None
+
+
+@contextmanager
+def _appending(path: Path, lock: FileLock, note: str | None = None) -> Iterator[Writer]:
+    """Write a run under its lock; the lock's file is removed when the run is finished."""
+    with lock:
+        # Without a buffer: one that could not be written would be tried again when the file is closed.
+        with open(path, "ab", buffering=0) as file:
+            _cut_torn_line(path)
+            writer = Writer(path, file, list(read(path).records), note)
+            yield writer
+        if not path.exists():
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f".{stem_of(path)}.lock")
+
+
+def _lock(path: Path) -> FileLock:
+    # Not for one thread alone: a generator may be left in another thread than it was entered in.
+    return FileLock(path, thread_local=False)
+
+
+def _try_lock(path: Path) -> FileLock | None:
+    """Take the lock of a run; None if another process holds it."""
+    lock = _lock(_lock_path(path))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
 
 
 def _counted_back(paths: list[Path], reference: str) -> Path:
@@ -304,7 +300,7 @@ def _counted_back(paths: list[Path], reference: str) -> Path:
 
 
 def _begun(last: str) -> tuple[str, str | None]:
-    """The first part of a new run's name, later than the run named `last`; and what is odd about it."""
+    """Return the first part of a new run's name, later than the run named `last`, and a note if needed."""
     now = datetime.now(UTC).replace(microsecond=0)
     try:
         then = datetime.strptime(last.partition("-")[0], STAMP).replace(tzinfo=UTC)

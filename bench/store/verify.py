@@ -1,4 +1,4 @@
-"""Is the store whole? Every file of it looked at, and for each that is not right what to do."""
+"""Checks every file of a store, and says for each problem what to do about it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from latentbench.bench.store.baseline import read_all, why_unfit
+from pydantic_core import from_json
+
+from latentbench.bench.store.baseline import FILE, read_all, why_unfit
 from latentbench.bench.store.environment import environment_hash
-from latentbench.bench.store.record import Record
-from latentbench.bench.store.store import PARTIAL, Run, Store, arrays_path, read, stem_of
+from latentbench.bench.store.record import RESTORE, SCHEMA, NotARecord, body_of, record_of
+from latentbench.bench.store.run import FINISHED, PARTIAL, arrays_path, id_of, lines_of
+from latentbench.bench.store.store import CHECKSUM, Store, checksum_path
 from latentbench.data.errors import LatentbenchError
-
-RESTORE = "restore it, as with git checkout"
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,11 @@ class Problem:
 
     @property
     def state(self) -> str:
-        """In a word."""
+        """`broken` or `note`."""
         return "broken" if self.broken else "note"
 
     def row(self) -> dict[str, str]:
-        """As a row of a table."""
+        """Return a row of a table."""
         return {"file": self.file, "what": self.what, "what to do": self.remedy, "state": self.state}
 
     def __str__(self) -> str:
@@ -41,7 +43,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was looked at, and what was found."""
+    """How much was checked, and the problems."""
 
     runs: int
     records: int
@@ -53,48 +55,112 @@ class Verification:
         return not any(problem.broken for problem in self.problems)
 
 
+@dataclass(frozen=True)
+class _Line:
+    """What is checked of one record, without making a record of it: that takes too long for a large store."""
+
+    number: int
+    raw: bytes
+    content: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The model and the seed."""
+        return record_of(self.raw).name
+
+
 def verify(store: Store) -> Verification:
-    """Look at every run, its arrays and environments, and at the baselines."""
-    runs = [read(path) for path in sorted((store.root / "runs").glob("*/*.jsonl"))]
-    problems = [problem for run in runs for problem in _of_run(run, store)]
-    problems += [*_of_environments(runs, store), *_of_baselines(store), *_left_behind(store)]
-    return Verification(len(runs), sum(len(run.records) for run in runs), tuple(problems))
+    """Check every run with its arrays and environments, and the baselines.
+
+    Raises LatentbenchError for a folder that is no store.
+    """
+    if not (store.root / "runs").is_dir():
+        raise LatentbenchError(f"{store.root}: is not a results folder: it has no folder 'runs'")
+    problems: list[Problem] = []
+    environments: set[str] = set()
+    runs = records = 0
+    for path in store.paths():
+        lines, damages = _lines(path, _in(store, path))
+        problems += [*damages, *_of_run(path, lines, store, damaged=bool(damages))]
+        environments |= {line.content["environment"] for line in lines}
+        runs, records = runs + 1, records + len(lines)
+    problems += [*_of_environments(environments, store), *_of_baselines(store), *_left_behind(store)]
+    return Verification(runs, records, tuple(problems))
 
 
-def _of_run(run: Run, store: Store) -> Iterator[Problem]:
-    name = str(run.path.relative_to(store.root))
-    for warning in run.warnings:
-        what, _, remedy = warning.removeprefix(f"{run.path.name}, ").partition("; ")
-        yield Problem(name, what, remedy)
-    if not run.records and not run.warnings:
-        yield Problem(name, "holds no record", "delete it", broken=run.finished)
-    if not run.finished and not store.is_written_now(run.path):
-        yield Problem(name, "unfinished", f"go on with: latentbench run {run.suite}", broken=False)
-    older = sorted({record.schema_version for record in run.records if record.schema_version < 2})
+def _lines(path: Path, name: str) -> tuple[list[_Line], list[Problem]]:
+    """Return the lines that are records, and a problem for every other line."""
+    lines, problems = [], []
+    for number, raw in enumerate(lines_of(path), start=1):
+        try:
+            lines.append(_Line(number, raw, _content(raw)))
+        except NotARecord as error:
+            problems.append(Problem(name, f"line {number}: {error.what}", error.remedy))
+    return lines, problems
+
+
+def _content(raw: bytes) -> dict[str, Any]:
+    """Return the content of a record's line. A line whose digest fits was a valid record of its schema."""
+    body, sealed = body_of(raw)
+    content: Any = from_json(body) if sealed else None
+    if isinstance(content, dict) and content.get("schema_version") in range(2, SCHEMA + 1):
+        return content
+    return record_of(raw).model_dump(mode="json")
+
+
+def _of_run(path: Path, lines: list[_Line], store: Store, *, damaged: bool) -> Iterator[Problem]:
+    name, suite = _in(store, path), path.parent.name
+    if path.name.endswith(PARTIAL):
+        if not store.is_written_now(path):
+            remedy = f"run the same command again to resume, such as: latentbench run {suite}"
+            yield Problem(name, f"unfinished, with {len(lines)} records", remedy, broken=False)
+    elif not lines and not damaged:
+        yield Problem(name, "holds no record", f"{RESTORE}, or delete it")
+    else:
+        yield from _of_checksum(path, name)
+    older = sorted({schema for line in lines if (schema := line.content["schema_version"]) < 2})
     if older:
         yield Problem(name, f"schema {older[0]}: no digests to check", "none needed", broken=False)
-    for record in run.records:
-        yield from _of_record(record, run, name)
+    done: dict[str, int] = {}
+    for line in lines:
+        yield from _of_record(line, path, name)
+        case = line.content["case"]
+        if case in done:
+            what = f"{line.name}: line {line.number} repeats line {done[case]}"
+            yield Problem(name, what, RESTORE)
+        elif line.content["status"] == "ok":
+            done[case] = line.number
 
 
-def _of_record(record: Record, run: Run, name: str) -> Iterator[Problem]:
-    if record.suite != run.suite or record.run != stem_of(run.path).rsplit("-", 1)[1]:
-        yield Problem(
-            name,
-            f"{record.name}: says it is of run {record.run} of suite {record.suite}",
-            "put the file back where it was written",
-        )
-    if record.arrays is None:
+def _of_checksum(path: Path, name: str) -> Iterator[Problem]:
+    """Compare a run with its checksum: lines that were removed or reordered leave the others intact."""
+    try:
+        expected = checksum_path(path).read_text(encoding="utf-8").partition(" ")[0]
+    except (OSError, UnicodeDecodeError):
+        what = f"its checksum, {path.name}{CHECKSUM}, is gone or was never written"
+        yield Problem(name, what, RESTORE, broken=False)
         return
-    path = arrays_path(run.path, record.case)
-    if not path.is_file():
-        yield Problem(name, f"{record.name}: its arrays, {path.name}, are gone", RESTORE)
-    elif hashlib.sha256(path.read_bytes()).hexdigest() != record.arrays:
-        yield Problem(name, f"{record.name}: its arrays, {path.name}, were changed", RESTORE)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        what = "records were removed, added or changed after the run was finished: its checksum does not fit"
+        yield Problem(name, what, RESTORE)
 
 
-def _of_environments(runs: list[Run], store: Store) -> Iterator[Problem]:
-    for name in sorted({record.environment for run in runs for record in run.records}):
+def _of_record(line: _Line, path: Path, name: str) -> Iterator[Problem]:
+    suite, run, arrays = (line.content[key] for key in ("suite", "run", "arrays"))
+    if suite != path.parent.name or run != id_of(path):
+        what = f"{line.name}: says that it belongs to run {run} of suite {suite}"
+        yield Problem(name, what, "move the file back to where it was written")
+    if arrays is None:
+        return
+    file = arrays_path(path, line.content["case"])
+    if not file.is_file():
+        yield Problem(name, f"{line.name}: its arrays, {file.name}, are gone", RESTORE)
+    elif hashlib.sha256(file.read_bytes()).hexdigest() != arrays:
+        yield Problem(name, f"{line.name}: its arrays, {file.name}, were changed", RESTORE)
+
+
+def _of_environments(names: set[str], store: Store) -> Iterator[Problem]:
+    for name in sorted(names):
         path = store.root / "environments" / f"{name}.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -109,22 +175,25 @@ def _of_baselines(store: Store) -> Iterator[Problem]:
     try:
         known = read_all(store)
     except LatentbenchError as error:
-        yield Problem("baselines.json", str(error), RESTORE)
+        yield Problem(FILE, str(error), RESTORE)
         return
     for name, baseline in known.items():
-        if problem := why_unfit(store, baseline):
-            what, _, remedy = problem.partition("; ")
-            yield Problem("baselines.json", f"{name}: {what}", remedy)
+        if unfit := why_unfit(store, baseline):
+            yield Problem(FILE, f"{name}: {unfit.what}", unfit.remedy)
 
 
 def _left_behind(store: Store) -> Iterator[Problem]:
-    """What a writer that was killed left half written, and arrays of no run."""
+    """Find half-written files of a writer that was stopped, and checksums and arrays without their run."""
     for path in sorted(store.root.rglob(".*.tmp")):
         yield Problem(_in(store, path), "left by a writer that was stopped", "delete it", broken=False)
-    for folder in sorted(path for path in (store.root / "runs").glob("*/*") if path.is_dir()):
-        if not any(folder.with_name(folder.name + end).is_file() for end in (".jsonl", PARTIAL)):
+    for path in sorted((store.root / "runs").glob("*/*")):
+        if path.is_dir():
+            if not any(path.with_name(path.name + end).is_file() for end in (FINISHED, PARTIAL)):
+                remedy = f"{RESTORE}, or delete it"
+                yield Problem(_in(store, path), "arrays without a run", remedy, broken=False)
+        elif path.name.endswith(CHECKSUM) and not path.with_name(path.name.removesuffix(CHECKSUM)).is_file():
             yield Problem(
-                _in(store, folder), "arrays without a run", f"{RESTORE}, or delete it", broken=False
+                _in(store, path), "the run of this checksum is gone", f"{RESTORE}, or delete this too"
             )
 
 

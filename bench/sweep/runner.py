@@ -27,7 +27,8 @@ from latentbench.bench.run.workers import threads_of
 from latentbench.bench.store.environment import code, environment
 from latentbench.bench.store.machine_state import Conditions, Observer
 from latentbench.bench.store.record import DataReference, Record, Seconds, Status
-from latentbench.bench.store.store import Run, Store
+from latentbench.bench.store.run import Run
+from latentbench.bench.store.store import Store
 from latentbench.bench.sweep.spec import Model, Row, Sweep, rows
 
 RESULTS: tuple[Status, ...] = ("ok", "skipped", "out_of_memory")
@@ -127,6 +128,7 @@ class _Timer:
             recipe=step_recipe(row.point.precision, row.point.batch),
             seed=0,
             analyses=row.analyses,
+            trained=False,
             status=result.outcome,
             reason=result.reason,
             metrics=result.metrics,

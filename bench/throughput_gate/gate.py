@@ -35,6 +35,7 @@ from latentbench.bench.compare.multiplicity import holm
 from latentbench.bench.compare.policy import Policy, Verdict
 from latentbench.bench.compare.significance import Evidence, paired_t
 from latentbench.bench.compare.verdicts import Comparison, Finding
+from latentbench.bench.store.environment import LAYERS, git
 from latentbench.data.errors import LatentbenchError
 
 ORDER = ("A", "A′", "B", "B", "A′", "A")
@@ -358,7 +359,6 @@ def _environment(folder: Path) -> dict[str, str]:
 # Two trees
 
 SHIM = ".latentbench-import"
-ROOMS = ("data", "models", "analysis", "bench")
 
 
 @contextmanager
@@ -403,11 +403,11 @@ def _own_command(tree: Path) -> tuple[str, ...]:
 
 
 def _make_importable(tree: Path) -> None:
-    """latentbench's rooms are found under its name in any tree that has them, installed or not."""
+    """latentbench's packages are found under its name in any tree that has them, installed or not."""
     package = tree / SHIM / "latentbench"
     package.mkdir(parents=True)
-    if all((tree / room / "__init__.py").is_file() for room in ROOMS):
-        for room in ROOMS:
+    if all((tree / room / "__init__.py").is_file() for room in LAYERS):
+        for room in LAYERS:
             (package / room).symlink_to(tree / room)
 
 
@@ -422,13 +422,12 @@ def _copy_changes(root: Path, tree: Path) -> None:
 
 def _git(*arguments: str, what: str = "") -> str:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+        return git(*arguments, timeout=None)
     except FileNotFoundError:
         raise LatentbenchError("git is needed for --throughput, and is not installed") from None
     except subprocess.CalledProcessError as error:
         said = " ".join(error.stderr.split())
         raise LatentbenchError(what or f"git {' '.join(arguments[:2])}: {said}") from None
-    return done.stdout.strip()
 
 
 def gate(

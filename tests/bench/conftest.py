@@ -49,6 +49,7 @@ def make_record():
             seed=seed,
             analyses=("reconstruction",),
             weights=weights,
+            trained=family != "pca",
             status=status,
             reason=reason,
             metrics=tuple(metrics),

@@ -10,7 +10,8 @@ from pathlib import Path
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import shipped
 from latentbench.bench.store.record import line_of
-from latentbench.bench.store.store import Store, read
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import Store
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 

@@ -17,7 +17,8 @@ import torch
 
 from latentbench import data as datasets
 from latentbench.bench.store.record import line_of
-from latentbench.bench.store.store import Store, read
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import Store
 
 SUITE = """
 description: two small models

@@ -122,6 +122,14 @@ def test_baselines_are_listed_with_what_is_wrong(write):
     assert "is not there" in row["state"]
 
 
+def test_a_baseline_is_removed_by_name(write):
+    write(mse=GOOD)
+    latentbench("baseline", "set", "main", "latest", "--why", "the first")
+    assert latentbench("baseline", "remove", "main").exit_code == 0
+    assert "no baselines" in latentbench("baseline", "list").stderr
+    assert latentbench("table", "latest").exit_code == 0
+
+
 def test_history_prints_a_table_and_says_where_the_picture_is(write):
     for index in range(8):
         write(mse=[value * (1.2 if index >= 4 else 1) for value in GOOD])
@@ -145,7 +153,9 @@ def test_verify_is_exit_1_where_something_is_broken(write):
     assert "environments/env.json: is gone" in broken.stdout
     assert "NOT whole" in broken.stderr
     path.unlink()
-    assert latentbench("results", "verify").exit_code == 0
+    gone = latentbench("results", "verify")
+    assert gone.exit_code == 1
+    assert "the run of this checksum is gone" in gone.stdout
 
 
 def test_reference_is_the_committed_run_of_the_suite(write):
@@ -168,6 +178,8 @@ def test_reference_is_the_committed_run_of_the_suite(write):
         (["history", "mze"], "unknown metric 'mze'; did you mean 'mse'"),
         (["export", "latest", "--to", "csv"], "no runs in results"),
         (["baseline", "set", "main", "latest", "--why", "x"], "no runs in results"),
+        (["baseline", "remove", "main"], "no baselines in results"),
+        (["results", "verify", "--results", "reslts"], "is not a results folder"),
     ],
 )
 def test_a_mistake_is_one_line(results, arguments, message):

@@ -9,7 +9,8 @@ from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import shipped
 from latentbench.bench.store.record import line_of
-from latentbench.bench.store.store import Store, read
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import Store
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from rich.console import Console
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import shipped
 from latentbench.bench.compare.view import LONGEST, render, save, summary
-from latentbench.bench.store.store import Run
+from latentbench.bench.store.run import Run
 from latentbench.data.errors import LatentbenchError
 
 
@@ -110,8 +110,8 @@ def test_a_saved_file_is_of_the_format_its_ending_names(comparison, tmp_path):
     ElementTree.parse(tmp_path / "r.xml")
     with pytest.raises(LatentbenchError, match=r"the ending must be one of \.md, \.json, \.csv, \.xml"):
         save(comparison, tmp_path / "r.pdf")
-    with pytest.raises(LatentbenchError, match="cannot be written: No such file"):
-        save(comparison, tmp_path / "absent" / "r.md")
+    with pytest.raises(LatentbenchError, match="cannot be written: "):
+        save(comparison, tmp_path / "r.md" / "r.md")
 
 
 def test_a_long_list_is_cut_and_says_so(make_record, tmp_path):

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from latentbench.bench.exports.exporters import EXPORTS, export
-from latentbench.bench.store.store import Store, read
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
 

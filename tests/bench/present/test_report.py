@@ -11,7 +11,8 @@ from PIL import Image
 from latentbench.bench.present import figures
 from latentbench.bench.present.figures import draw_all, drawn, pictured
 from latentbench.bench.present.report import write_report
-from latentbench.bench.store.store import Store, read
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.spec import ForeignSpec
 from latentbench.models.zoo import model_spec

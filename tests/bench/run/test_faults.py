@@ -11,7 +11,8 @@ from collections import deque
 import numpy as np
 import pytest
 
-from latentbench.bench.store.store import Store, read
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
 fork = multiprocessing.get_context("fork")

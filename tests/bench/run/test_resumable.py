@@ -8,7 +8,8 @@ import torch
 from latentbench.bench.run.resumable import Request, run_resumable
 from latentbench.bench.store.environment import code
 from latentbench.bench.store.record import Record
-from latentbench.bench.store.store import Store, read
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import Store
 from latentbench.models.spec import ModelSpec
 
 SPEC = ModelSpec(family="pca", latent_dim=2)

@@ -5,8 +5,9 @@ import multiprocessing
 
 import pytest
 
-from latentbench.bench.store.baseline import FILE, find_baseline, read_all, set_baseline
-from latentbench.bench.store.store import Store, read
+from latentbench.bench.store.baseline import FILE, find_baseline, read_all, remove_baseline, set_baseline
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
 
@@ -45,7 +46,7 @@ def test_a_run_changed_after_it_was_set_is_refused(store, run):
     ):
         find_baseline(store, "main")
     run.path.unlink()
-    with pytest.raises(LatentbenchError, match=r"is not there; restore it"):
+    with pytest.raises(LatentbenchError, match=r"is not there; restore the file"):
         find_baseline(store, "main")
 
 
@@ -56,7 +57,7 @@ def test_an_unfinished_run_one_of_elsewhere_and_no_reason_are_refused(store, run
             set_baseline(store, "main", read(writer.path), "soon")
     with pytest.raises(LatentbenchError, match="must be a finished run of"):
         set_baseline(Store(tmp_path), "main", run, "elsewhere")
-    with pytest.raises(LatentbenchError, match="--why must say why"):
+    with pytest.raises(LatentbenchError, match="--why must say why this run is the baseline"):
         set_baseline(store, "main", run, "  ")
 
 
@@ -82,6 +83,23 @@ def test_a_file_edited_into_nonsense_is_named_with_its_key(store, content, messa
     (store.root / FILE).write_text(content)
     with pytest.raises(LatentbenchError, match=message):
         read_all(store)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x1b[31m", "main ", "\u202emain", "x" * 101])
+def test_a_name_that_cannot_be_shown_is_refused(store, run, name):
+    with pytest.raises(LatentbenchError, match="must have 1 to 100 printable characters"):
+        set_baseline(store, name, run, "why not")
+    assert read_all(store) == {}
+
+
+def test_removing_a_baseline_keeps_the_run_and_the_others(store, run):
+    set_baseline(store, "main", run, "good")
+    set_baseline(store, "old", run, "also good")
+    assert remove_baseline(store, "old").run == run.stem
+    assert list(read_all(store)) == ["main"]
+    assert run.path.is_file()
+    with pytest.raises(LatentbenchError, match="unknown baseline 'old'"):
+        remove_baseline(store, "old")
 
 
 def set_many(root, path, prefix):

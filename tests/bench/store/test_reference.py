@@ -6,7 +6,8 @@ import pytest
 from latentbench.bench.store.baseline import find_baseline, set_baseline
 from latentbench.bench.store.environment import environment_hash
 from latentbench.bench.store.reference import copy_run, find_reference, reference_store
-from latentbench.bench.store.store import Store, read
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import Store
 from latentbench.bench.store.verify import verify
 from latentbench.data.errors import LatentbenchError
 

@@ -1,12 +1,15 @@
 """The store: what is written is read back, whatever happens in between."""
 
+import errno
+import hashlib
 import json
 import os
 
 import numpy as np
 import pytest
 
-from latentbench.bench.store.store import Store, arrays_path, read
+from latentbench.bench.store.run import arrays_path, read
+from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
 
@@ -51,7 +54,7 @@ def test_a_torn_last_line_is_dropped_and_said_and_writing_goes_on(store, make_re
     os.truncate(path, path.stat().st_size - 10)
     torn = read(path)
     assert len(torn.records) == 1
-    assert "line 2: torn" in torn.warnings[0]
+    assert torn.warnings[0].what.startswith("torn")
     healed = read(write_run(store, [make_record(mse=0.3, seed=2)], resume=path))
     assert [record.seed for record in healed.records] == [0, 2]
     assert healed.warnings == ()
@@ -64,8 +67,8 @@ def test_a_line_that_is_no_record_is_left_out_and_named(store, make_record):
     path.write_text("\n".join([unsealed, "<<<<<<< HEAD", lines[1]]) + "\n")
     run = read(path)
     assert [record.seed for record in run.records] == [1]
-    assert "line 1: not a record (seed" in run.warnings[0]
-    assert "line 2: not a record" in run.warnings[1]
+    assert run.warnings[0].what.startswith("not a record (seed")
+    assert run.warnings[1].line == 2
 
 
 @pytest.mark.parametrize(
@@ -83,21 +86,21 @@ def test_a_hand_edited_record_is_left_out_and_the_remedy_named(store, make_recor
     path.write_text(edit(lines[0]) + "\n" + lines[1] + "\n")
     run = read(path)
     assert [record.seed for record in run.records] == [1]
-    assert "line 1: changed after it was written" in run.warnings[0]
-    assert "Restore the file" in run.warnings[0]
+    assert run.warnings[0].what.startswith("changed after it was written")
+    assert "restore the file" in run.warnings[0].remedy
 
 
 def test_the_first_schema_is_read_and_a_later_one_is_refused_by_name(store, make_record):
     path = write_run(store, [make_record(mse=0.1)])
     content = json.loads(path.read_text())
-    del content["digest"], content["weights"]
+    del content["digest"], content["weights"], content["trained"]
     old = json.dumps({**content, "schema_version": 1})
-    later = json.dumps({**content, "schema_version": 3, "unheard_of": 0})
+    later = json.dumps({**content, "schema_version": 4, "unheard_of": 0})
     path.write_text(old + "\n" + later + "\n")
     run = read(path)
     assert [(record.schema_version, record.weights) for record in run.records] == [(1, None)]
-    assert run.warnings == (f"{path.name}, line 2: schema 3, and this version reads 1 to 2; left out",)
-    assert run.records[0].reused_in("other").schema_version == 2
+    assert [warning.what for warning in run.warnings] == ["schema 4, and this version reads 1 to 3"]
+    assert run.records[0].reused_in("other").schema_version == 3
 
 
 def test_a_clock_set_back_does_not_hide_the_latest_run(store, make_record):
@@ -150,16 +153,80 @@ def test_two_writers_never_share_a_run(store, make_record):
     with store.writer("my", None) as first:
         first.append(make_record(mse=0.1))
         assert store.is_written_now(first.path)
-        with pytest.raises(BlockingIOError), store.writer("my", None, resume=first.path):
-            pass
-        with store.writer("my", None) as second:
+        with store.writer("my", None, resume=first.path) as second:
             assert second.path != first.path
+        with store.writer("my", None) as third:
+            assert third.path not in (first.path, second.path)
     assert not store.is_written_now(first.path)
+
+
+def test_resuming_a_run_that_was_finished_begins_another(store, make_record):
+    partial = write_run(store, [make_record(mse=0.1)], finish=False)
+    finished = write_run(store, [make_record(mse=0.2, seed=1)], resume=partial)
+    with store.writer("my", None, resume=partial) as writer:
+        assert writer.path not in (partial, finished)
+        assert writer.records == []
+
+
+def test_finishing_never_replaces_a_file(store, make_record):
+    with store.writer("my", None) as writer:
+        writer.append(make_record(mse=0.1))
+        taken = writer.path.with_name(writer.path.name.replace(".partial", ""))
+        taken.write_text("other records")
+        with pytest.raises(LatentbenchError, match="exists already; the records are in"):
+            writer.finish()
+    assert taken.read_text() == "other records"
+    assert len(read(writer.path).records) == 1
+
+
+def test_a_run_deleted_while_it_is_written_is_whole_at_its_end(store, make_record):
+    with store.writer("my", None) as writer:
+        writer.append(make_record(mse=0.1))
+        writer.path.unlink()
+        writer.append(make_record(mse=0.2, seed=1))
+        path = writer.finish()
+    assert [record.seed for record in read(path).records] == [0, 1]
+    assert not list(path.parent.glob(".*"))
+
+
+def test_a_finished_run_has_a_checksum_of_the_common_format(store, make_record):
+    path = write_run(store, [make_record(mse=0.1)])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (path.parent / f"{path.name}.sha256").read_text() == f"{digest}  {path.name}\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "*", "my[1]", "..", ".hidden", "latest", "reference", "latest~1", "a/b", "a\nb", "a."]
+)
+def test_a_suite_name_that_is_no_folder_name_is_refused(store, name):
+    with pytest.raises(LatentbenchError, match="suite name"), store.writer(name, None):
+        pass
+
+
+def test_a_suite_name_is_never_a_pattern(store, make_record):
+    write_run(store, [make_record(mse=0.1)], suite="my1")
+    assert store.paths("my[1]") == store.paths("*") == []
+
+
+def test_latest_passes_over_a_run_without_records(store, make_record):
+    path = write_run(store, [make_record(mse=0.1)])
+    write_run(store, [], finish=False)
+    assert store.find("latest") == store.find("my") == path
+
+
+def test_a_file_system_without_locks_is_found_first(store, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(LatentbenchError, match="cannot be locked: Operation not supported; choose another"):
+        store.prepare()
+    assert not list(store.root.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(LatentbenchError, match=r"cannot be written: .*; choose another with --results"):
+    with pytest.raises(LatentbenchError, match=r"cannot be written .*; choose another with --results"):
         Store(tmp_path / "file" / "results").prepare()
 
 

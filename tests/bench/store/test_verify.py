@@ -8,8 +8,10 @@ import pytest
 
 from latentbench.bench.store.baseline import set_baseline
 from latentbench.bench.store.environment import environment_hash
-from latentbench.bench.store.store import Store, arrays_path, read
+from latentbench.bench.store.run import arrays_path, lines_of, read
+from latentbench.bench.store.store import Store, checksum_path
 from latentbench.bench.store.verify import verify
+from latentbench.data.errors import LatentbenchError
 
 ENVIRONMENT = {"cpu": "abacus"}
 NAME = environment_hash(ENVIRONMENT)
@@ -74,8 +76,17 @@ DAMAGE = {
     ),
     "a run renamed": (
         lambda store, run: run.path.rename(run.path.with_name("20260101T000000Z-nocommit-ffffff.jsonl")),
-        "says it is of run",
+        "says that it belongs to run",
     ),
+    "a record removed": (
+        lambda store, run: run.path.write_bytes(b"".join(lines_of(run.path)[:1])),
+        "records were removed, added or changed",
+    ),
+    "a record doubled": (
+        lambda store, run: run.path.write_bytes(b"".join(lines_of(run.path) * 2)),
+        "ae-2, seed 0: line 3 repeats line 1",
+    ),
+    "a run removed": (lambda store, run: run.path.unlink(), "the run of this checksum is gone"),
     "a baseline's run changed": (
         lambda store, run: edit(run.path, "0.1", "0.2"),
         "was changed after it was set as a baseline",
@@ -108,17 +119,31 @@ def test_what_is_only_unfinished_or_left_behind_is_a_note(store, run, make_recor
     assert sorted(problem.what for problem in found.problems) == [
         "arrays without a run",
         "left by a writer that was stopped",
-        "unfinished",
+        "unfinished, with 1 records",
     ]
 
 
 def test_records_of_the_first_schema_are_noted(store, run):
     lines = [json.loads(line) for line in run.path.read_text().splitlines()]
     for line in lines:
-        del line["digest"], line["weights"]
+        del line["digest"], line["weights"], line["trained"]
         line["schema_version"] = 1
     run.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    checksum_path(run.path).unlink()
     set_baseline(store, "main", read(run.path), "still good")
     found = verify(store)
     assert found.ok
-    assert [problem.what for problem in found.problems] == ["schema 1: no digests to check"]
+    assert [problem.what for problem in found.problems] == [
+        f"its checksum, {run.path.name}.sha256, is gone or was never written",
+        "schema 1: no digests to check",
+    ]
+
+
+def test_a_run_in_progress_is_never_called_deletable(store, run):
+    with store.writer("my", None):
+        assert verify(store).problems == ()
+
+
+def test_a_folder_that_is_no_store_is_refused(tmp_path):
+    with pytest.raises(LatentbenchError, match="is not a results folder"):
+        verify(Store(tmp_path / "reslts"))

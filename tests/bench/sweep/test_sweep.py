@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from latentbench.analysis.performance.point import LATENCY
-from latentbench.bench.store.store import Store, read
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import Store
 from latentbench.bench.sweep import spec as sweeps
 from latentbench.bench.sweep import view
 from latentbench.bench.sweep.runner import run_sweep
