@@ -210,7 +210,7 @@ OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, MS_SSIM, LPIPS, JUDGE_DISTANCE, RECOGNISA
 def reconstruction(subject: Subject) -> Measurement:
     """Errors of the reconstructed test images, and what the judge makes of them beside the originals."""
     labels = subject.data.test.labels
-    ceiling = _accuracy(RECOGNISABLE_ORIGINALS, subject, lambda: subject.context.test)
+    ceiling = _accuracy(RECOGNISABLE_ORIGINALS, subject, lambda: subject.context.judged_test)
     originals = to_float(subject.data.test.images)
     problem = _why_unusable(subject, originals)
     if problem is not None:
@@ -287,7 +287,7 @@ def _mean_ms_ssim(originals: Tensor, reconstructions: Tensor) -> Metric:
 def _judge_distance(subject: Subject) -> Metric:
     if subject.context.judge is None:
         return JUDGE_DISTANCE.missing(NO_JUDGE)
-    difference = subject.judged_reconstructions.features - subject.context.test.features
+    difference = subject.judged_reconstructions.features - subject.context.judged_test.features
     return _mean(JUDGE_DISTANCE, difference.square().mean(1))
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from torch import Tensor, int64, uint8
 
 from latentbench.data.errors import DataError
+from latentbench.data.memo import Memo
 
 SMALLEST_SIDE, LARGEST_SIDE = 8, 256
 
@@ -25,7 +26,7 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class ImageData:
+class ImageData(Memo):
     """A data set held in memory.
 
     `images` are uint8 in 0–255, square, 8 to 256 pixels a side, with 1 or 3 channels; `classes`

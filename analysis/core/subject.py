@@ -13,14 +13,11 @@ from functools import cached_property
 import torch
 from torch import Generator, Tensor
 
-from latentbench.analysis.core.metric import Unmeasurable, finite
+from latentbench.analysis.core.metric import Unmeasurable
 from latentbench.analysis.features.judge import NO_JUDGE, Judge, JudgedImages
-from latentbench.analysis.generation.code_samplers import SAMPLERS
-from latentbench.analysis.generation.generative_metrics import DENSITY_K, Cubes
-from latentbench.analysis.statistics.moments import Moments
-from latentbench.analysis.statistics.neighbours import nearest
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
+from latentbench.data.memo import Memo
 from latentbench.models.protocols import Autoencoder, DiscreteAutoencoder, ImageTextModel, Posterior
 from latentbench.models.seeds import generator
 from latentbench.models.training.history import History
@@ -46,7 +43,7 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 @dataclass(eq=False)
-class DataContext:
+class DataContext(Memo):
     """What every model on one data set shares: the data, its judge, and the judged originals."""
 
     data: ImageData
@@ -61,54 +58,13 @@ class DataContext:
         return self.judge.view(images, device=self.device)
 
     @cached_property
-    def test(self) -> JudgedImages:
+    def judged_test(self) -> JudgedImages:
         """The judge's view of the test images."""
         return self.view(to_float(self.data.test.images))
 
-    @cached_property
-    def train(self) -> JudgedImages:
-        """The judge's view of as many train images as there are test images: the floor of a set distance."""
-        count = len(self.data.test)
-        return self.view(to_float(self.data.train.images[:count]))
-
-    @cached_property
-    def test_distances(self) -> Tensor:
-        """Distances of every test image to its five nearest others in judge features, float64 `[N, 5]`."""
-        return _distances_within(self.test, DENSITY_K)
-
-    @cached_property
-    def train_distances(self) -> Tensor:
-        """The distance of every image of `train` to its nearest other in judge features, float64 `[N, 1]`."""
-        return _distances_within(self.train, 1)
-
-    @cached_property
-    def test_moments(self) -> Moments:
-        """Mean and covariance of the test images' features."""
-        return Moments.of(self.test.features)
-
-    @cached_property
-    def test_cubes(self) -> Cubes:
-        """The test images' features as the kernel distance sees them."""
-        return Cubes.of(self.test.features)
-
-    @cached_property
-    def train_moments(self) -> Moments:
-        """As `test_moments`, of `train`."""
-        return Moments.of(self.train.features)
-
-    @cached_property
-    def train_cubes(self) -> Cubes:
-        """As `test_cubes`, of `train`."""
-        return Cubes.of(self.train.features)
-
-
-def _distances_within(images: JudgedImages, k: int) -> Tensor:
-    features = images.features.double()
-    return nearest(features, features, k, exclude_self=True)[0]
-
 
 @dataclass(eq=False)
-class Subject:
+class Subject(Memo):
     """A model to be measured. `seed` drives every draw made while measuring."""
 
     model: Autoencoder | ImageTextModel
@@ -175,14 +131,14 @@ class Subject:
 
     @torch.inference_mode()
     def indices(self, codes: Tensor) -> Tensor:
-        """Discrete codes `[N, D]` to the value of each position, int64 `[N, P]`, on the CPU, in batches."""
-        model = self._discrete_model()
-        return torch.cat([model.indices(z.to(self.context.device)).cpu() for z in codes.split(BATCH)])
+        """Discrete codes `[N, D]` to the value of each position, int64 `[N, P]`, on the CPU, in batches.
 
-    def _discrete_model(self) -> DiscreteAutoencoder:
+        Raises TypeError for a model whose code is not discrete.
+        """
         if not isinstance(self.model, DiscreteAutoencoder):
             raise TypeError(f"{type(self.model).__name__} has no discrete code")
-        return self.model
+        batches = [self.model.indices(z.to(self.context.device)) for z in codes.split(BATCH)]
+        return torch.cat([batch.cpu() for batch in batches])
 
     @cached_property
     def train_codes(self) -> Posterior:
@@ -208,42 +164,3 @@ class Subject:
     def code_samples(self) -> Tensor:
         """One draw z ~ q(z | x) per train image, `[N, D]`; the code itself for a point posterior."""
         return self.train_codes.rsample(generator=self.generator("codes"))
-
-    def sample_codes(self, sampler: str, count: int) -> Tensor:
-        """`count` codes from a named sampler, `[count, D]`. Raises Unmeasurable where it has none."""
-        return SAMPLERS[sampler].draw(self, count)
-
-    @torch.inference_mode()
-    def uniform_codes(self, count: int) -> Tensor:
-        """`count` discrete codes, every position uniform over its values, `[count, D]`."""
-        model, draws = self._discrete_model(), self.generator("sample prior")
-        positions = [torch.randint(size, (count,), generator=draws) for size in model.code_sizes]
-        indices = torch.stack(positions, dim=1).to(self.context.device)
-        return torch.cat([model.codes(batch).float().cpu() for batch in indices.split(BATCH)])
-
-    def samples(self, sampler: str) -> Tensor:
-        """As many decoded samples as there are test images, float32 in [0, 1]; kept after the first call.
-
-        Raises Unmeasurable where the model decodes nothing, or nothing finite, and where the sampler has
-        no codes to offer.
-        """
-        if not self.can_decode:
-            raise Unmeasurable(NO_DECODER)
-        if sampler not in self._samples:
-            decoded = self.decode(self.sample_codes(sampler, len(self.data.test)))
-            self._samples[sampler] = finite(decoded, "samples hold values that are not finite")
-        return self._samples[sampler]
-
-    def judged_samples(self, sampler: str) -> JudgedImages:
-        """The judge's view of `samples(sampler)`; kept after the first call."""
-        if sampler not in self._judged_samples:
-            self._judged_samples[sampler] = self.context.view(self.samples(sampler))
-        return self._judged_samples[sampler]
-
-    @cached_property
-    def _samples(self) -> dict[str, Tensor]:
-        return {}
-
-    @cached_property
-    def _judged_samples(self) -> dict[str, JudgedImages]:
-        return {}

@@ -9,18 +9,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from latentbench.analysis.core.metric import Unmeasurable, finite
+from latentbench.analysis.core.subject import BATCH, Subject
 from latentbench.analysis.statistics.moments import Whitening, moment_matched
 from latentbench.data.registry import Registry
+from latentbench.models.protocols import DiscreteAutoencoder
 from latentbench.models.seeds import derive
-
-if TYPE_CHECKING:
-    from latentbench.analysis.core.subject import Subject
 
 COMPONENTS = 10
 FITTED = 10_000
@@ -43,7 +41,7 @@ class Sampler:
 
 SAMPLERS: Registry[Sampler] = Registry("sampler")
 
-Draw = Callable[["Subject", int], Tensor]
+Draw = Callable[[Subject, int], Tensor]
 
 
 def sampler(name: str, *, title: str, of_data: bool = False) -> Callable[[Draw], Draw]:
@@ -59,9 +57,18 @@ def sampler(name: str, *, title: str, of_data: bool = False) -> Callable[[Draw],
 @sampler("prior", title="samples of the prior (N(0, I), or uniform over discrete codes)")
 def prior(subject: Subject, count: int) -> Tensor:
     """Draws of N(0, I), whether or not codes were ever asked to follow it; uniform ones of discrete codes."""
-    if subject.is_discrete:
-        return subject.uniform_codes(count)
+    if isinstance(subject.model, DiscreteAutoencoder):
+        return uniform_codes(subject, subject.model, count)
     return _noise(subject, "prior", count)
+
+
+@torch.inference_mode()
+def uniform_codes(subject: Subject, model: DiscreteAutoencoder, count: int) -> Tensor:
+    """Codes whose every position is uniform over its values, `[count, D]`, on the CPU."""
+    draws = subject.generator("sample prior")
+    positions = [torch.randint(size, (count,), generator=draws) for size in model.code_sizes]
+    indices = torch.stack(positions, dim=1).to(subject.context.device)
+    return torch.cat([model.codes(batch).float().cpu() for batch in indices.split(BATCH)])
 
 
 @sampler("moment", title="samples of the Gaussian with the codes' mean and covariance")

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -22,10 +21,10 @@ from latentbench.analysis.core.subject import DataContext, Subject, to_float
 from latentbench.analysis.features.judge import FEATURES, JudgeNetwork
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.generation.generative_metrics import frechet_between
+from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.generation.sample_quality import BLOCKS, why_unusable
 from latentbench.analysis.statistics.intervals import jackknife_error
 from latentbench.analysis.statistics.moments import Moments
-from latentbench.data.images import ImageData
 from latentbench.models.seeds import derive
 
 BATCH = 1000
@@ -111,7 +110,7 @@ def crosschecks(subject: Subject) -> Measurement:
 
     Needs no judge, so data without labels have it too.
     """
-    references = _references(subject.context)
+    references = subject.context.once(_references)
     metrics = [
         _distance(OF_SAMPLES[space, sampler], reference, subject, sampler)
         for space, reference in references.items()
@@ -136,27 +135,23 @@ class _Reference:
         return frechet_between(self.test, other)
 
 
-_kept: WeakKeyDictionary[ImageData, dict[str, _Reference]] = WeakKeyDictionary()
-
-
 def _references(context: DataContext) -> dict[str, _Reference]:
-    """The spaces of some data, come by once."""
-    if context.data not in _kept:
-        test = to_float(context.data.test.images)
-        train = to_float(context.data.train.images[: len(test)])
-        _kept[context.data] = {
-            space.name: _Reference(
-                features := space.fit(train), Moments.of(features(test)), Moments.of(features(train))
-            )
-            for space in SPACES
-        }
-    return _kept[context.data]
+    """The real images in every space."""
+    test = to_float(context.data.test.images)
+    train = to_float(context.data.train.images[: len(test)])
+    return {
+        space.name: _Reference(
+            features := space.fit(train), Moments.of(features(test)), Moments.of(features(train))
+        )
+        for space in SPACES
+    }
 
 
 def _distance(metric: MetricDefinition, reference: _Reference, subject: Subject, sampler: str) -> Metric:
-    if problem := why_unusable(subject, sampler):
+    bank = subject.once(SampleBank)
+    if problem := why_unusable(bank, sampler):
         return metric.missing(problem)
-    features = reference.features(subject.samples(sampler))
+    features = reference.features(bank.images(sampler))
     blocks = [Moments.of(block) for block in features.tensor_split(BLOCKS)]
     whole = reduce(add, blocks)
     return metric.measured(

@@ -14,7 +14,7 @@ from operator import add
 
 from latentbench.analysis.core.metric import Better, Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import DataContext, Subject, to_uint8
+from latentbench.analysis.core.subject import Subject, to_uint8
 from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.generation.generative_metrics import (
@@ -30,6 +30,7 @@ from latentbench.analysis.generation.generative_metrics import (
     neighbourhoods,
     vendi_score,
 )
+from latentbench.analysis.generation.sample_bank import RealImages, SampleBank
 from latentbench.analysis.statistics.intervals import binomial_se, jackknife_error, standard_error
 from latentbench.analysis.statistics.moments import Moments
 
@@ -194,55 +195,55 @@ VENDI_TEST = define(
 )
 def sampling(subject: Subject) -> Measurement:
     """Decoded samples of every sampler against the test images, as many samples as test images."""
-    context = subject.context
-    if context.judge is None:
+    if subject.context.judge is None:
         raise Unmeasurable(NO_JUDGE)
-    if len(context.test.features) <= DENSITY_K:
+    bank, real = subject.once(SampleBank), subject.context.once(RealImages)
+    if len(real.test.features) <= DENSITY_K:
         raise Unmeasurable(f"fewer than {DENSITY_K + 1} test images")
-    if len(context.train.features) < 2:
+    if len(real.train.features) < 2:
         raise Unmeasurable("fewer than 2 train images")
     metrics: list[Metric] = []
     arrays = {}
     for sampler, definitions in OF_SAMPLES.items():
-        problem = why_unusable(subject, sampler)
+        problem = why_unusable(bank, sampler)
         if problem is None:
-            metrics += _measure(definitions, subject.judged_samples(sampler), context)
-            arrays[f"samples_{sampler}"] = to_uint8(subject.samples(sampler)[:PICTURED]).numpy()
+            metrics += _measure(definitions, bank.judged(sampler), real)
+            arrays[f"samples_{sampler}"] = to_uint8(bank.images(sampler)[:PICTURED]).numpy()
         else:
             metrics += [metric.missing(problem) for metric in definitions.values()]
     by_name = {metric.name: metric for metric in metrics}
     dead = [_functional_dead_zone(sampler, by_name) for sampler in FUNCTIONAL_DEAD_ZONE]
-    return Measurement((*metrics, *dead, *_of_real_images(context)), arrays)
+    return Measurement((*metrics, *dead, *_of_real_images(real)), arrays)
 
 
-def why_unusable(subject: Subject, sampler: str) -> str | None:
+def why_unusable(bank: SampleBank, sampler: str) -> str | None:
     """Why a sampler's samples of a model cannot be measured; None where they can."""
     try:
-        samples = subject.samples(sampler)
+        samples = bank.images(sampler)
     except Unmeasurable as reason:
         return str(reason)
     return f"fewer than {FEWEST} samples" if len(samples) < FEWEST else None
 
 
 def _measure(
-    definitions: dict[str, MetricDefinition], samples: JudgedImages, context: DataContext
+    definitions: dict[str, MetricDefinition], samples: JudgedImages, real: RealImages
 ) -> list[Metric]:
     """The metrics of `definitions`, in order. Their errors are over sets of samples, given the real images.
 
     Recall, coverage and the Vendi score have none: each sample's part in them depends on the others.
     """
-    features, real, n = samples.features, context.test, len(samples.features)
-    found = neighbourhoods(real.features, features, real_distances=context.test_distances)
-    authentic = authenticity(context.train.features, features, real_distances=context.train_distances)
-    classes = (samples.predictions, real.predictions, samples.probabilities.shape[1])
+    features, n = samples.features, len(samples.features)
+    found = neighbourhoods(real.test.features, features, real_distances=real.test_distances)
+    authentic = authenticity(real.train.features, features, real_distances=real.train_distances)
+    classes = (samples.predictions, real.test.predictions, samples.probabilities.shape[1])
     blocks = features.tensor_split(BLOCKS)
     moments, cubes = [Moments.of(block) for block in blocks], [Cubes.of(block) for block in blocks]
 
     def frechet(part: Moments) -> float:
-        return frechet_between(context.test_moments, part)
+        return frechet_between(real.test_moments, part)
 
     def kernel(part: Cubes) -> float:
-        return kernel_between(context.test_cubes, part)
+        return kernel_between(real.test_cubes, part)
 
     values: dict[str, tuple[float, float | None]] = {
         "frechet": (frechet(reduce(add, moments)), jackknife_error(moments, frechet)),
@@ -278,11 +279,11 @@ def _functional_dead_zone(sampler: str, measured: dict[str, Metric]) -> Metric:
     return metric.measured(best.value - own.value, se=error, n=own.n)
 
 
-def _of_real_images(context: DataContext) -> list[Metric]:
+def _of_real_images(real: RealImages) -> list[Metric]:
     """What real images score: train images for the distances, the test images for their diversity."""
-    n, test = len(context.train.features), context.test.features
+    n, test = len(real.train.features), real.test.features
     return [
-        FRECHET_FLOOR.measured(frechet_between(context.test_moments, context.train_moments), n=n),
-        KERNEL_FLOOR.measured(kernel_between(context.test_cubes, context.train_cubes), n=n),
+        FRECHET_FLOOR.measured(frechet_between(real.test_moments, real.train_moments), n=n),
+        KERNEL_FLOOR.measured(kernel_between(real.test_cubes, real.train_cubes), n=n),
         VENDI_TEST.measured(vendi_score(test), n=len(test)),
     ]

@@ -28,6 +28,7 @@ from latentbench.analysis.core.metric import Better, Metric, MetricDefinition, U
 from latentbench.analysis.core.registry import ANALYSES, Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.judge import NO_JUDGE
+from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.latent.intrinsic_dimension import two_nn
 from latentbench.analysis.latent.latent_plane import plane_arrays
 from latentbench.analysis.rate.likelihood import active_units
@@ -368,7 +369,7 @@ def _classes_of_a_plane(subject: Subject) -> Tensor:
         raise Unmeasurable("the code has not two dimensions")
     if subject.context.judge is None:
         raise Unmeasurable(NO_JUDGE)
-    return subject.judged_samples("moment").predictions
+    return subject.once(SampleBank).judged("moment").predictions
 
 
 def _dimension(subject: Subject) -> Metric:

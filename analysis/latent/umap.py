@@ -23,6 +23,7 @@ from torch import Tensor
 from latentbench.analysis.core.metric import MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.statistics.neighbours import nearest, squared_distances
 
 POINTS, DRAWS = 3000, 1000
@@ -158,7 +159,7 @@ def embedding(subject: Subject) -> Measurement:
         raise Unmeasurable(COLLAPSED)
     # A model's own prior where it has one: nobody draws from another.
     sampler = "prior" if subject.has_prior else "moment"
-    draws = subject.sample_codes(sampler, min(DRAWS, len(codes) // 3))
+    draws = subject.once(SampleBank).codes(sampler, min(DRAWS, len(codes) // 3))
     together = torch.cat([codes, draws])
     picture = umap_embedding(together, seed=subject.seed)
     overlap = neighbour_overlap(together, picture)

@@ -42,7 +42,7 @@ class CaptionScores:
 
 def locked_image_scores(subject: Subject, drawn: CaptionedData) -> CaptionScores:
     """The scores of the subject's locked-image towers on the test images, none of whose are trained on."""
-    locked = locked_image(subject, drawn)
+    locked = subject.once(locked_image)
     seen, unseen = (subject.encode(part.images).mean for part in (drawn.test_seen, drawn.test_unseen))
     held_out = torch.zeros(len(drawn.captions), dtype=torch.bool)
     held_out[[*drawn.validation, *drawn.unseen]] = True

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +35,7 @@ WEIGHT_DECAY = 0.01
 
 
 def captions_of(subject: Subject) -> CaptionedData:
-    """The subject's data with captions. Raises Unmeasurable where they cannot be redrawn as any."""
+    """The subject's data with captions. Raises Unmeasurable for data that cannot be redrawn with captions."""
     try:
         return with_captions(subject.data)
     except DataError as error:
@@ -119,22 +118,17 @@ class LockedImage:
         return scores
 
 
-_kept: WeakKeyDictionary[Subject, tuple[CaptionedData, LockedImage]] = WeakKeyDictionary()
+def locked_image(subject: Subject) -> LockedImage:
+    """Train towers on the subject's codes of the train images, whose captions are all seen ones.
 
-
-def locked_image(subject: Subject, drawn: CaptionedData) -> LockedImage:
-    """Towers on the subject's codes of the seen captions' train images; trained at the first call.
-
-    Raises AssertionError if a held-out caption is among them.
+    `subject.once(locked_image)` trains them once. Raises AssertionError if a held-out caption is among them.
     """
-    kept = _kept.get(subject)
-    if kept is None or kept[0] is not drawn:
-        if set(drawn.train.captions.tolist()) & {*drawn.validation, *drawn.unseen}:
-            raise AssertionError("a held-out caption is among the train captions")
-        raw = subject.encode(drawn.train.images).mean
-        codes, _ = standardise(raw, raw)
-        towers = fit_towers(
-            codes, drawn.train.captions, Tokenizer(drawn.vocabulary), drawn.captions, seed=subject.seed
-        )
-        _kept[subject] = drawn, LockedImage(raw, towers, drawn.captions)
-    return _kept[subject][1]
+    drawn = captions_of(subject)
+    if set(drawn.train.captions.tolist()) & {*drawn.validation, *drawn.unseen}:
+        raise AssertionError("a held-out caption is among the train captions")
+    raw = subject.encode(drawn.train.images).mean
+    codes, _ = standardise(raw, raw)
+    towers = fit_towers(
+        codes, drawn.train.captions, Tokenizer(drawn.vocabulary), drawn.captions, seed=subject.seed
+    )
+    return LockedImage(raw, towers, drawn.captions)

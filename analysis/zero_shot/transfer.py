@@ -77,7 +77,7 @@ def target_digits() -> tuple[Tensor, Tensor]:
 
 def _locked(subject: Subject, drawn: CaptionedData, codes: Tensor, labels: Tensor) -> Metric:
     """By the sum of the probabilities of each digit's nine captions."""
-    probabilities = locked_image(subject, drawn).scores(codes).softmax(1)
+    probabilities = subject.once(locked_image).scores(codes).softmax(1)
     of_digit = F.one_hot(drawn.factors[:, 0]).float()
     return _share(LOCKED, (probabilities @ of_digit).argmax(1) == labels)
 

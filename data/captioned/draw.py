@@ -41,8 +41,6 @@ EXTENTS = (14.0, 20.0, 26.0)
 TRAIN_COUNT = 30_000
 TUNING_COUNT = 2_000
 SEEN_TEST_COUNT = 5_000
-CACHED = 4
-"""Draws kept in memory, about 33 MB each: a few seeds, shared by every model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,44 +130,24 @@ _SCHEMES: dict[tuple[str, ...], tuple[CaptionScheme, Redraw]] = {
 }
 """By the classes of the data that are redrawn."""
 
-_cache: dict[tuple[str, int, int], CaptionedData] = {}
+
+def with_captions(data: ImageData) -> CaptionedData:
+    """The captions of captioned data, or `draw(data)`; the same object at every call."""
+    return data.captioned if isinstance(data, CaptionedImageData) else data.once(draw)
 
 
-def with_captions(data: ImageData, *, seed: int = 0, train_count: int | None = None) -> CaptionedData:
+def draw(data: ImageData, *, seed: int = 0, train_count: int | None = None) -> CaptionedData:
     """Redraw MNIST as captioned digits, or Fashion-MNIST as captioned clothes.
 
     `data` must look like one of them: 1 channel, 28x28, the same classes; anything else raises
-    `DataError`. `train_count` images of the training split (if not given, 30,000, but at most half of
-    them) are drawn each in one random seen cell of its class; 5,000 test images (half
-    of them, where there are fewer) likewise, and the others in an unseen cell. `seed` decides which image
-    goes where and in which cell; the split of the captions never changes. The same data, seed and count
-    give the same tensors, kept in memory for the next call. Data that have captions already keep them.
+    `DataError`. `train_count` images of the training split (by default 30,000, but at most half of
+    them) are each drawn in one random seen cell of their class; 5,000 test images (half of them, if
+    there are fewer) likewise, and the others in an unseen cell. `seed` decides which image goes where
+    and in which cell; the split of the captions never changes. The same arguments give the same tensors.
     """
-    if isinstance(data, CaptionedImageData):
-        return data.captioned
     if train_count is None:
         train_count = min(TRAIN_COUNT, len(data.train) // 2)
     _check(data, train_count)
-    key = (data.fingerprint, seed, train_count)
-    if key not in _cache:
-        while len(_cache) >= CACHED:
-            _cache.pop(next(iter(_cache)))
-        _cache[key] = _draw(data, seed, train_count)
-    return _cache[key]
-
-
-def _check(data: ImageData, train_count: int) -> None:
-    if data.image_shape != (1, 28, 28) or data.classes not in _SCHEMES:
-        raise DataError(
-            f"{data.name}: captions need 28x28 grey images of the classes 0 to 9, as mnist has, or of "
-            f"fashion-mnist's; got {list(data.image_shape)} and {len(data.classes)} classes "
-            f"({', '.join(data.classes[:3])}, …)"
-        )
-    if not 1 <= train_count <= len(data.train):
-        raise DataError(f"{data.name}: train_count must be 1 to {len(data.train)}, got {train_count}")
-
-
-def _draw(data: ImageData, seed: int, train_count: int) -> CaptionedData:
     scheme, redraw = _SCHEMES[data.classes]
     split = committed_split(scheme)
     generator = torch.Generator().manual_seed(seed)
@@ -191,6 +169,17 @@ def _draw(data: ImageData, seed: int, train_count: int) -> CaptionedData:
         test_unseen=drawn(data.test, test_order[seen_count:], split.unseen),
         split_hash=split.hash,
     )
+
+
+def _check(data: ImageData, train_count: int) -> None:
+    if data.image_shape != (1, 28, 28) or data.classes not in _SCHEMES:
+        raise DataError(
+            f"{data.name}: captions need 28x28 grey images of the classes 0 to 9, as mnist has, or of "
+            f"fashion-mnist's; got {list(data.image_shape)} and {len(data.classes)} classes "
+            f"({', '.join(data.classes[:3])}, …)"
+        )
+    if not 1 <= train_count <= len(data.train):
+        raise DataError(f"{data.name}: train_count must be 1 to {len(data.train)}, got {train_count}")
 
 
 def _captioned(

@@ -8,6 +8,7 @@ import torch
 
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.models.protocols import Posterior
 
 
@@ -39,8 +40,8 @@ def test_which_subjects_are_discrete_and_which_have_a_normal_prior(vq, fsq, ae, 
 def test_the_prior_draws_every_value_of_every_position_equally_often(name, request):
     subject = request.getfixturevalue(name)
     count = 6400
-    codes = subject.sample_codes("prior", count)
-    assert torch.equal(codes, subject.sample_codes("prior", count))
+    codes = subject.once(SampleBank).codes("prior", count)
+    assert torch.equal(codes, subject.once(SampleBank).codes("prior", count))
     indices = subject.indices(codes)
     assert torch.equal(subject.model.codes(indices), codes)
     sizes = subject.model.code_sizes
@@ -55,7 +56,7 @@ def test_the_prior_draws_every_value_of_every_position_equally_often(name, reque
 
 def test_the_prior_of_others_is_as_it_was(vae):
     noise = torch.randn(10, 4, generator=vae.generator("sample prior"))
-    assert torch.equal(vae.sample_codes("prior", 10), noise)
+    assert torch.equal(vae.once(SampleBank).codes("prior", 10), noise)
 
 
 def test_a_model_without_indices_has_none(ae):

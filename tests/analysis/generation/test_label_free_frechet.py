@@ -14,6 +14,7 @@ from latentbench.analysis.generation.label_free_frechet import (
     principal_components,
     untrained_network,
 )
+from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.data.images import ImageData, Split
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import Training, model_spec, train_or_load
@@ -63,7 +64,7 @@ def test_every_sampler_is_measured_in_both_spaces(pca, context):
         assert floor.value == pytest.approx(frechet_distance(features(train), features(test)))
         for sampler in SAMPLERS:
             metric = found[f"frechet_{sampler}_{space}"]
-            expected = frechet_distance(features(pca.samples(sampler)), features(test))
+            expected = frechet_distance(features(pca.once(SampleBank).images(sampler)), features(test))
             assert metric.value == pytest.approx(expected)
             assert metric.n == len(test)
             assert 0 < metric.se < metric.value

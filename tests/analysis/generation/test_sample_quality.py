@@ -12,6 +12,7 @@ from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.generation.generative_metrics import frechet_distance
+from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.generation.sample_quality import KINDS, sampling
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
@@ -25,9 +26,9 @@ def test_analysis_of_pca(pca, context):
     measurement = sampling(pca)
     found = by_name(measurement)
     assert list(found) == [definition.name for definition in ANALYSES["sampling"].metrics]
-    real = context.test.features
+    real = context.judged_test.features
     for sampler in SAMPLERS:
-        samples = pca.judged_samples(sampler)
+        samples = pca.once(SampleBank).judged(sampler)
         expected = compute_prdc(real.double().numpy(), samples.features.double().numpy(), 3)
         assert found[f"precision_{sampler}"].value == pytest.approx(expected["precision"], abs=1e-6)
         assert found[f"recall_{sampler}"].value == pytest.approx(expected["recall"], abs=1e-6)
@@ -56,8 +57,10 @@ def test_every_sampler_has_every_measure():
 
 
 def test_posterior_samples_are_decoded_codes_of_train_images(vae):
-    assert torch.equal(vae.sample_codes("posterior", 7), vae.code_samples[:7])
-    assert torch.equal(vae.samples("posterior"), vae.decode(vae.code_samples[: len(vae.data.test)]))
+    assert torch.equal(vae.once(SampleBank).codes("posterior", 7), vae.code_samples[:7])
+    assert torch.equal(
+        vae.once(SampleBank).images("posterior"), vae.decode(vae.code_samples[: len(vae.data.test)])
+    )
 
 
 def test_a_mixture_finds_ten_clusters():
@@ -67,8 +70,8 @@ def test_a_mixture_finds_ten_clusters():
     chosen = torch.multinomial(torch.arange(1.0, 11.0), 10_000, replacement=True, generator=draws)
     points = means[chosen] + torch.randn(10_000, 3, generator=draws)
     subject = coded(points)
-    samples = subject.sample_codes("gmm10", 10_000)
-    assert torch.equal(samples, subject.sample_codes("gmm10", 10_000))
+    samples = subject.once(SampleBank).codes("gmm10", 10_000)
+    assert torch.equal(samples, subject.once(SampleBank).codes("gmm10", 10_000))
     distance, nearest = (samples[:, None] - means).norm(dim=2).min(1)
     assert distance.square().mean().item() == pytest.approx(3, rel=0.05)
     shares = nearest.bincount(minlength=10) / 10_000
@@ -89,14 +92,14 @@ def test_a_mixture_finds_ten_clusters():
 )
 def test_where_no_mixture_can_be_fitted_there_are_no_samples(points, reason):
     with pytest.raises(Unmeasurable, match=reason):
-        coded(points).sample_codes("gmm10", 5)
+        coded(points).once(SampleBank).codes("gmm10", 5)
 
 
 def test_a_constant_direction_of_the_codes_stays_constant():
     points = torch.cat(
         [torch.randn(500, 1, generator=torch.Generator().manual_seed(0)), torch.ones(500, 1)], 1
     )
-    samples = coded(points).sample_codes("gmm10", 100)
+    samples = coded(points).once(SampleBank).codes("gmm10", 100)
     assert torch.equal(samples[:, 1], torch.ones(100))
     assert samples[:, 0].std() > 0.5
 

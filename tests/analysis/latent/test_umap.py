@@ -8,6 +8,7 @@ from sklearn import manifold
 
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.latent.umap import neighbour_overlap, trustworthiness, umap_embedding
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
@@ -95,7 +96,7 @@ def test_the_analysis_gives_the_stamp_and_the_picture(vae):
     picture, drawn = (torch.from_numpy(measured.arrays[name]) for name in ("embedding", "prior"))
     assert (picture.shape, drawn.shape) == ((500, 2), (166, 2))
     assert measured.arrays["labels"].tolist() == vae.data.test.labels.tolist()
-    together = torch.cat([vae.test_codes.mean, vae.sample_codes("prior", 166)])
+    together = torch.cat([vae.test_codes.mean, vae.once(SampleBank).codes("prior", 166)])
     assert trust.value == trustworthiness(together, torch.cat([picture, drawn]))
     assert overlap.value == neighbour_overlap(together, torch.cat([picture, drawn])).mean().item()
     assert 0.9 < trust.value < 1

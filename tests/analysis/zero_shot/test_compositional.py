@@ -12,11 +12,11 @@ from latentbench.analysis.latent.probes import standardise
 from latentbench.analysis.zero_shot.compositional import (
     CaptionScores,
     harmonic_mean,
-    locked_image_scores,
     seen_unseen_auc,
 )
-from latentbench.analysis.zero_shot.lit import fit_towers
-from latentbench.data.captioned.draw import with_captions as draw
+from latentbench.analysis.zero_shot.lit import fit_towers, locked_image
+from latentbench.data import with_captions
+from latentbench.data.captioned.draw import CaptionedImageData
 from latentbench.models.family import FAMILIES
 from latentbench.models.networks.tokenizer import Tokenizer
 from latentbench.models.training.recipe import Recipe
@@ -35,7 +35,7 @@ def pca_16(mnist):
 
 @pytest.fixture(scope="module")
 def captioned(mnist):
-    return draw(mnist)
+    return with_captions(mnist)
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +112,11 @@ def test_a_text_that_describes_no_train_image_does_not_touch_the_towers(captione
 
 def test_a_held_out_caption_among_the_train_captions_stops_everything(pca_16, captioned):
     leaking = replace(captioned, validation=(*captioned.validation, captioned.seen[0]))
+    data = pca_16.data
+    leaking_data = CaptionedImageData(data.name, data.train, data.test, data.classes, leaking)
+    subject = Subject(pca_16.model, DataContext(leaking_data, None), seed=0)
     with pytest.raises(AssertionError, match="held-out caption is among the train captions"):
-        locked_image_scores(pca_16, leaking)
+        locked_image(subject)
 
 
 # The sums
