@@ -1,16 +1,18 @@
-"""The numbers in README.md, written from the committed records.
+"""The numbers in README.md and docs/, written from the reference store.
 
     python -m latentbench.bench.maintain.readme
 
 A block between `<!-- begin NAME -->` and `<!-- end NAME -->` belongs to this module; everything else in
-the file is left as it is.
+a file is left as it is.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from latentbench.analysis.catalogue import METRICS
@@ -21,6 +23,15 @@ from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
+PLACES = {
+    "README.md": ("headline", "provenance", "statements"),
+    "docs/ci.md": ("sessions",),
+    "docs/speed.md": ("speed",),
+    "docs/suites.md": ("table", "provenance", "likelihood"),
+}
+"""The blocks of each file."""
+HEADLINE_MODELS = ("pca-16", "ae-2", "ae-16", "vae-2 β=1", "vae-16 β=1", "clip-32")
+HEADLINE_METRICS = ("mse", "recognisable", "kl", "frechet_prior", "dead_zone_moment", "zero_shot_top1")
 SUITE, LIKELIHOOD_SUITE = "mnist", "likelihood"
 SPEED = "speed"
 """The folder of the store where pytest-benchmark's records of `tests/speed` are."""
@@ -33,7 +44,7 @@ def update(text: str, blocks: dict[str, str]) -> str:
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not (found and closed):
-            raise LatentbenchError(f"README.md has no place for the block {name!r}: {begin.strip()} … {end}")
+            raise LatentbenchError(f"no place for the block {name!r}: {begin.strip()} … {end}")
         text = f"{before}{begin}{content.strip()}\n{end}{after}"
     return text
 
@@ -45,10 +56,32 @@ def blocks(store: Store) -> dict[str, str]:
     return {
         "likelihood": likelihood(read(store.find(LIKELIHOOD_SUITE)), store),
         "speed": speed(store.root / SPEED),
+        "headline": headline(rows),
+        "sessions": sessions(store.root / "study" / "throughput.json"),
         "table": tables.as_markdown(rows, headline=True),
         "statements": statements(rows),
         "provenance": provenance(run, store),
     }
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """The README's table: a few models by a few metrics."""
+    chosen = [
+        replace(row, cells={name: row.cells[name] for name in HEADLINE_METRICS if name in row.cells})
+        for row in rows
+        if row.label in HEADLINE_MODELS
+    ]
+    return tables.as_markdown(chosen)
+
+
+def sessions(study: Path) -> str:
+    """What the throughput gate made of the same code and of slower code, and from how many sessions."""
+    content = json.loads(study.read_text(encoding="utf-8"))
+    kinds = Counter(session["kind"] for session in content)
+    raised = Counter(session["kind"] for session in content if "regressed" in session["verdicts"].values())
+    counted = "; ".join(f"{kind}: {raised[kind]} of {n} reported a regression" for kind, n in kinds.items())
+    few = " One session of each kind shows that it works, not how often it is wrong."
+    return f"Sessions of this gate so far: {counted}.{few if max(kinds.values()) == 1 else ''}"
 
 
 def statements(rows: Sequence[Row]) -> str:
@@ -91,9 +124,7 @@ def speed(folder: Path) -> str:
                 f"| {info['what']} | {case['stats']['median']:.2f} s | {info['rival']}: "
                 f"{info['rival_seconds']:.2f} s | {info['ratio']:.1f}× | {info['reached']} |"
             )
-    return (
-        "\n".join(lines) + f"\n\nMedians, in one process and turn by turn, on {'; '.join(sorted(hardware))}."
-    )
+    return "\n".join(lines) + f"\n\nMedians of one session on {'; '.join(sorted(hardware))}."
 
 
 def provenance(run: Run, store: Store) -> str:
@@ -114,10 +145,13 @@ def provenance(run: Run, store: Store) -> str:
 
 
 def main() -> None:
-    """Rewrite README.md in the current folder from the reference store."""
-    path, store = Path("README.md"), Store(Path("results/reference"))
-    path.write_text(update(path.read_text(encoding="utf-8"), blocks(store)), encoding="utf-8")
-    sys.stdout.write(f"README.md written from {store.root}\n")
+    """Rewrite the files in the current folder from the reference store."""
+    made = blocks(Store(Path("results/reference")))
+    for name, wanted in PLACES.items():
+        path = Path(name)
+        text = update(path.read_text(encoding="utf-8"), {block: made[block] for block in wanted})
+        path.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{path} written\n")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,19 @@ from latentbench.data.errors import LatentbenchError
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_readme_is_what_the_committed_records_make_of_it():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.update(text, readme.blocks(Store(ROOT / "results" / "reference"))) == text
+@pytest.fixture(scope="module")
+def blocks():
+    return readme.blocks(Store(ROOT / "results" / "reference"))
+
+
+@pytest.mark.parametrize("name", readme.PLACES)
+def test_generated_blocks_match_the_reference_store(blocks, name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert readme.update(text, {block: blocks[block] for block in readme.PLACES[name]}) == text
+
+
+def test_every_generated_block_has_a_place(blocks):
+    assert set(blocks) == {block for wanted in readme.PLACES.values() for block in wanted}
 
 
 def test_a_block_is_replaced_and_the_rest_is_left_alone():

@@ -25,7 +25,7 @@ from latentbench.models.family import AnySpec
 from latentbench.models.protocols import Autoencoder, ImageTextModel
 from latentbench.models.training.recipe import Recipe
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "own_model.md"
 
 MODULE = """
     import torch
@@ -530,15 +530,14 @@ def test_an_installed_family_that_is_broken_harms_only_those_who_ask_for_it(inst
     assert "entry point 'plugin_awful' fails with ModuleNotFoundError" in bad.stderr
 
 
-def readme_blocks(language):
-    """The fenced blocks of one language in the README's section on models of one's own."""
-    section = README.read_text(encoding="utf-8").split("### Your own model\n")[1].split("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, flags=re.DOTALL)
+def documented(language):
+    """The fenced blocks of one language in the page on your own model."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def test_the_readme_s_pythae_model_measures_what_pythae_says(tmp_path):
-    (tmp_path / "my_vae.py").write_text(readme_blocks("python")[0])
-    settings = yaml.safe_load(readme_blocks("yaml")[0])["models"][0]
+def test_documented_pythae_model_measures_what_pythae_says(tmp_path):
+    (tmp_path / "my_vae.py").write_text(documented("python")[0])
+    settings = yaml.safe_load(documented("yaml")[0])["models"][0]
     images = torch.randint(
         0, 256, (64, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
     )
