@@ -1,4 +1,4 @@
-"""The README's generated blocks agree with the reference store."""
+"""The generated blocks of README and docs agree with the reference store, and the store is whole."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 
 from latentbench.bench.maintain import readme
 from latentbench.bench.store.store import Store
+from latentbench.bench.store.verify import verify
 from latentbench.data.errors import LatentbenchError
 
 ROOT = Path(__file__).parents[3]
@@ -26,11 +27,15 @@ def test_every_generated_block_has_a_place(blocks):
     assert set(blocks) == {block for wanted in readme.PLACES.values() for block in wanted}
 
 
-def test_a_block_is_replaced_and_the_rest_is_left_alone():
+def test_reference_store_is_whole():
+    assert verify(Store(ROOT / "results" / "reference")).problems == ()
+
+
+def test_update_replaces_a_block_and_nothing_else():
     text = "before\n<!-- begin a -->\nold\n<!-- end a -->\nafter\n"
     assert readme.update(text, {"a": "new"}) == "before\n<!-- begin a -->\nnew\n<!-- end a -->\nafter\n"
 
 
-def test_a_block_without_a_place_is_an_error():
+def test_update_refuses_a_block_without_a_place():
     with pytest.raises(LatentbenchError, match="no place for the block 'b'"):
         readme.update("nothing here", {"b": "new"})
