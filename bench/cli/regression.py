@@ -1,4 +1,4 @@
-"""The commands that hold runs against each other, keep baselines, and hand results on."""
+"""The commands that compare runs, manage baselines, and export and check results."""
 
 from __future__ import annotations
 
@@ -176,12 +176,12 @@ def _say(comparison: Comparison, output: ComparisonFormat, save: list[Path]) -> 
 
 
 def _exit_code(comparison: Comparison) -> int:
-    """What a missing metric is to a gate: a regression; unless it is the failed case that misses it."""
+    """Return the exit code. A missing metric is a regression, unless a failed case explains it."""
     if any(finding.verdict != "missing" for finding in comparison.failures):
         return EXIT_REGRESSION
-    if comparison.failed:
+    if comparison.failed or comparison.unfinished:
         return EXIT_FAILED
-    if not comparison.compared:
+    if not comparison.compared or comparison.same_run:
         return EXIT_NOTHING
     return EXIT_REGRESSION if comparison.failures else 0
 

@@ -1,31 +1,32 @@
-"""Comparing two runs: a verdict for every metric of every model, and nothing passed over in silence.
+"""Compares two runs: a verdict for every metric of every model.
 
-What can be said depends on what was repeated.
+What can be concluded depends on what was repeated.
 
 1. The same seeds in the same environment give the same numbers, so a value within the metric's tolerance
-   is `ok`, and one beyond it is a change that somebody made. With one seed it is only called `changed`:
-   training from another might have shown nothing of it.
-2. The same weights, a model of one's own, or one that takes no seed: the test images are the sample, and the
+   is `ok`, and one beyond it is a change in the code or its inputs. With one seed it is only called
+   `changed`: a training from another seed might not show it.
+2. The same weights, an imported model, or one that takes no seed: the test images are the sample, and the
    two are compared image by image.
-3. Trained from several seeds: the seeds are the sample. Paired where both runs have them (one seed means one
-   order of the data), else Welch's t.
+3. Trained from several seeds: the seeds are the sample. Paired where both runs have the same seeds (one seed
+   means one order of the data), else Welch's t.
 
-Then, of a metric with a better end: `regressed` if its p-value, corrected for the other tests, is at most
-alpha and the harm is at least the smallest effect of interest; `ok` if the harm's upper bound is below that;
-else `inconclusive`. What is only in A is `missing`, what is only in B `new`; what cannot be held against each
-other is `incomparable`.
+Then, for a metric with a preferred direction: `regressed` if its p-value, corrected for the other tests, is
+at most alpha and the harm is at least the smallest effect of interest; `ok` if the harm's upper bound is
+below that; else `inconclusive`. What is only in A is `missing`, what is only in B `new`; what cannot be
+compared is `incomparable`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.metric import Metric
-from latentbench.bench.compare.matching import Pair, environment_difference, matched
+from latentbench.bench.compare.matching import Pair, environment_difference, matched, not_compared
 from latentbench.bench.compare.multiplicity import CORRECTIONS, Correction
 from latentbench.bench.compare.policy import TIMINGS, Policy, Verdict
 from latentbench.bench.compare.significance import (
@@ -34,14 +35,22 @@ from latentbench.bench.compare.significance import (
     mcnemar,
     paired_examples,
     paired_t,
+    step_of,
     welch_t,
 )
-from latentbench.bench.compare.verdicts import EVERY_METRIC, Comparison, Finding, direction_of_harm
+from latentbench.bench.compare.verdicts import (
+    Comparison,
+    Decided,
+    FailedCase,
+    Outcome,
+    Undecided,
+    Why,
+    direction_of_harm,
+)
 from latentbench.bench.store.record import Record
 from latentbench.bench.store.run import Run
 
 ABSOLUTE_FLOOR = 1e-9
-WITHIN = "within the tolerance"
 
 Measured = dict[int, Metric]
 """A metric by seed, where it has a value."""
@@ -56,19 +65,23 @@ def compare(
     correction: Correction = "Benjamini–Hochberg",
     across_environments: bool = False,
 ) -> Comparison:
-    """Every metric of every model of A beside the same one of B; or those named in `metrics` alone.
+    """Compare every metric of every model of B with the same one of A; or only those named in `metrics`.
 
     Models measured in different environments are incomparable unless `across_environments`.
     """
     pairs, findings, notes = matched(a, b)
-    if a.path == b.path:
+    same_run = a.path.resolve() == b.path.resolve()
+    if same_run:
         notes.append("A and B are one run: nothing was measured in between")
+    if a.suite != b.suite:
+        notes.append(f"A is a run of suite {a.suite}, B of suite {b.suite}")
+    notes += [f"{name} is unfinished" for name, run in (("A", a), ("B", b)) if not run.finished]
     if across_environments and any(pair.environments for pair in pairs):
         notes.append(f"compared across environments: {environment_difference(a, b, pairs)}")
     for pair in pairs:
         if pair.environments and not across_environments:
-            reason = f"different environments: {environment_difference(a, b, [pair])}"
-            findings.append(Finding(pair.label, EVERY_METRIC, "incomparable", reason))
+            difference = environment_difference(a, b, [pair])
+            findings.append(not_compared(pair.label, "incomparable", Why.OTHER_ENVIRONMENT, difference))
         else:
             names = [name for name in pair.metrics if metrics is None or name in metrics]
             findings += [found for name in names if (found := _finding(pair, name, policy))]
@@ -79,85 +92,102 @@ def compare(
         policy,
         correction,
         tuple(notes),
-        tuple(_failed(b)),
+        tuple(_failed(a, b)),
+        same_run=same_run,
+        unfinished=not b.finished,
     )
 
 
-def _failed(run: Run) -> Iterator[str]:
-    for record in run.last_records:
-        if record.status != "ok":
-            yield f"{record.name}: {record.status} ({record.reason})"
+def _failed(a: Run, b: Run) -> Iterator[FailedCase]:
+    """Find the cases of B without a result, leaving out those that are not possible in A either."""
+    before = {record.case: record.status for record in a.last_records}
+    for record in b.last_records:
+        unchanged = record.status in NO_RESULT and before.get(record.case) == record.status
+        if record.status != "ok" and not unchanged:
+            yield FailedCase(record.name, record.status, record.reason)
 
 
-def _finding(pair: Pair, name: str, policy: Policy) -> Finding | None:
-    """What there is to say of a metric, its verdict open where there is evidence; None if null in both."""
+NO_RESULT = ("skipped", "out_of_memory")
+"""Statuses that say that a model cannot do something here, not that it went wrong."""
+
+
+def _finding(pair: Pair, name: str, policy: Policy) -> Outcome | None:
+    """Return a metric's outcome, its verdict still open where there is evidence; None if null in both."""
     a, b = _measured(pair.a, name), _measured(pair.b, name)
-    found = Finding(pair.label, name, "ok", seeds=tuple(b), alpha=policy.alpha)
+    found = partial(Undecided, model=pair.label, metric=name, a=_mean(a), b=_mean(b))
     if not a:
-        return replace(found, verdict="new", b=_mean(b)) if b else None
+        return found(verdict="new", why=Why.NULL_IN_A) if b else None
     lost = [seed for seed in a if seed in pair.b and seed not in b]
     if not b or lost:
-        return replace(found, verdict="missing", a=_mean(a), b=_mean(b), reason=_why_null(pair, name, lost))
-    if problem := _incomparable(a, b, name):
-        return replace(found, verdict="incomparable", a=_mean(a), b=_mean(b), reason=problem)
-    testable = name not in TIMINGS and next(iter(b.values())).better != "neither"
+        return found(verdict="missing", why=Why.NULL_IN_B, detail=_why_null(pair, name, lost))
+    if reason := _incomparable(a, b, name):
+        return found(verdict="incomparable", why=reason[0], detail=reason[1])
     shared = [seed for seed in a if seed in b]
     # Where one run has seeds that the other has not, it is still enough for the rest to be the same.
     if paired := len(shared) == min(len(a), len(b)):
         same_a, same_b = ({seed: side[seed] for seed in shared} for side in (a, b))
-        if how := _same(_values(same_a), _values(same_b), _tolerance(name)):
-            return replace(
-                _valued(found, same_a, same_b, policy), reason=how, in_family=how == WITHIN and testable
-            )
+        if why := _same(_values(same_a), _values(same_b), _tolerance(name)):
+            decided = _compared(pair, name, same_a, same_b, policy, why)
+            testable = name not in TIMINGS and decided.better != "neither"
+            return replace(decided, in_family=why is Why.WITHIN_TOLERANCE and testable)
         if paired := len(shared) > 1 or len(a) == len(b):
             a, b = same_a, same_b
-    return _beyond_tolerance(_valued(found, a, b, policy), pair, a, b, paired=paired)
+    decided = _compared(pair, name, a, b, policy, Why.TESTED)
+    return _beyond_tolerance(decided, pair, a, b, paired=paired)
 
 
-def _valued(found: Finding, a: Measured, b: Measured, policy: Policy) -> Finding:
-    """The finding with the means that it is about."""
+def _compared(pair: Pair, name: str, a: Measured, b: Measured, policy: Policy, why: Why) -> Decided:
+    """Return the outcome of two metrics as `ok`, until there is evidence."""
     metric, mean = next(iter(b.values())), float(_values(a).mean())
-    return replace(
-        found,
-        seeds=tuple(b),
+    return Decided(
+        model=pair.label,
+        metric=name,
+        verdict="ok",
+        why=why,
         a=mean,
-        b=_mean(b),
+        b=float(_values(b).mean()),
         better=metric.better,
-        smallest_effect=policy.smallest_effect.of(found.metric, metric.unit, mean),
+        smallest_effect=policy.smallest_effect.of(name, metric.unit, mean),
+        seeds=tuple(b),
+        alpha=policy.alpha,
     )
 
 
-def _same(a: Values, b: Values, tolerance: float) -> str:
-    """How alike paired values are; empty where they differ by more than the relative tolerance."""
+def _same(a: Values, b: Values, tolerance: float) -> Why | None:
+    """Return how alike paired values are; None where they differ by more than the relative tolerance."""
     if (a == b).all():
-        return "the same"
-    return WITHIN if (np.abs(b - a) <= tolerance * np.abs(a) + ABSOLUTE_FLOOR).all() else ""
+        return Why.SAME
+    within = (np.abs(b - a) <= tolerance * np.abs(a) + ABSOLUTE_FLOOR).all()
+    return Why.WITHIN_TOLERANCE if within else None
 
 
-def _beyond_tolerance(found: Finding, pair: Pair, a: Measured, b: Measured, *, paired: bool) -> Finding:
-    """A metric whose values differ: tested where something was repeated."""
+def _beyond_tolerance(found: Decided, pair: Pair, a: Measured, b: Measured, *, paired: bool) -> Decided:
+    """Return the outcome of a metric whose values differ: tested where something was repeated."""
     if found.better == "neither":
-        return replace(found, verdict="changed", reason="no end of it is better")
+        return replace(found, verdict="changed", why=Why.NO_DIRECTION)
     if found.metric in TIMINGS:
-        return replace(found, verdict="changed", reason="of one process each; `check --throughput` decides")
-    sign = direction_of_harm(found.better)
+        return replace(found, verdict="changed", why=Why.TIMED_ONCE)
     if paired and pair.same_subject(a) and (evidence := _over_examples(found, pair, list(a))):
         return _tested(found, evidence)
+    harms_a, harms_b = (_values(side) * direction_of_harm(found.better) for side in (a, b))
+    counts = [metric.n for side in (a, b) for metric in side.values()]
+    step = step_of([*_values(a), *_values(b)], min((n for n in counts if n), default=None))
+    certain = not pair.trained
     if paired and len(a) > 1:
-        return _tested(found, paired_t((_values(b) - _values(a)) * sign, alpha=found.alpha))
+        return _tested(found, paired_t(harms_b - harms_a, alpha=found.alpha, step=step, certain=certain))
     if not paired and len(a) + len(b) > 2:
-        return _tested(found, welch_t(_values(a) * sign, _values(b) * sign, alpha=found.alpha))
+        return _tested(found, welch_t(harms_a, harms_b, alpha=found.alpha, step=step, certain=certain))
     if not paired or pair.environments:
-        return replace(found, verdict="inconclusive", reason="one seed each: chance is not excluded")
-    return replace(found, verdict="changed", reason=_of_one_seed(found, pair, next(iter(a))))
+        return replace(found, verdict="inconclusive", why=Why.ONE_SEED_EACH)
+    return replace(found, verdict="changed", why=_of_one_seed(found, pair, next(iter(a))))
 
 
-def _tested(found: Finding, evidence: Evidence) -> Finding:
+def _tested(found: Decided, evidence: Evidence) -> Decided:
     return replace(found, evidence=evidence, in_family=True)
 
 
-def _over_examples(found: Finding, pair: Pair, seeds: list[int]) -> Evidence | None:
-    """The test images as the sample; their differences are averaged over the seeds."""
+def _over_examples(found: Decided, pair: Pair, seeds: list[int]) -> Evidence | None:
+    """Test with the test images as the sample; their differences are averaged over the seeds."""
     kept = [pair.examples(found.metric, seed) for seed in seeds]
     both = [values for values in kept if values is not None]
     if not both or len(both) < len(kept):
@@ -176,13 +206,13 @@ def _over_examples(found: Finding, pair: Pair, seeds: list[int]) -> Evidence | N
     return replace(evidence, harm=found.harm, low=evidence.low + off, high=evidence.high + off)
 
 
-def _of_one_seed(found: Finding, pair: Pair, seed: int) -> str:
-    """What can be said of two trainings from one seed."""
+def _of_one_seed(found: Decided, pair: Pair, seed: int) -> Why:
+    """Return what two trainings from one seed show."""
     evidence = _over_examples(found, pair, [seed])
     if evidence is None:
-        return "one seed: training from others may not show it"
-    certain = "surely" if evidence.p <= found.alpha / 2 or evidence.p >= 1 - found.alpha / 2 else "not surely"
-    return f"one seed: these two models {certain} differ on the test images, others may not"
+        return Why.ONE_SEED
+    differs = evidence.p <= found.alpha / 2 or evidence.p >= 1 - found.alpha / 2
+    return Why.ONE_SEED_DIFFERS if differs else Why.ONE_SEED_ALIKE
 
 
 def _measured(records: dict[int, Record], name: str) -> Measured:
@@ -190,15 +220,15 @@ def _measured(records: dict[int, Record], name: str) -> Measured:
     return {seed: metric for seed, metric in metrics.items() if metric and metric.value is not None}
 
 
-def _incomparable(a: Measured, b: Measured, name: str) -> str:
-    """Why two measurements are of different things; empty where they are not."""
+def _incomparable(a: Measured, b: Measured, name: str) -> tuple[Why, str] | None:
+    """Return why two measurements are of different things; None where they are not."""
     versions = [{metric.version for metric in side.values()} for side in (a, b)]
     if len(versions[0] | versions[1]) > 1:
-        return f"version {max(versions[0])} against {max(versions[1])} of the metric"
+        return Why.OTHER_VERSION, f"{max(versions[0])} → {max(versions[1])}"
     counts = [{metric.n for metric in side.values()} for side in (a, b)]
     if name not in TIMINGS and counts[0] != counts[1]:
-        return "measured on {} against {}".format(*(" or ".join(map(str, side)) for side in counts))
-    return ""
+        return Why.OTHER_COUNT, " → ".join(" or ".join(map(str, side)) for side in counts)
+    return None
 
 
 def _why_null(pair: Pair, name: str, lost: list[int]) -> str:
@@ -220,26 +250,26 @@ def _mean(metrics: Measured) -> float | None:
     return float(_values(metrics).mean()) if metrics else None
 
 
-def _decided(findings: Sequence[Finding], correction: Correction) -> Iterator[Finding]:
-    """The findings, with a verdict where there is evidence.
+def _decided(findings: Sequence[Outcome], correction: Correction) -> Iterator[Outcome]:
+    """Yield the findings, with a verdict where there is evidence.
 
-    What differs within the tolerance is one of the tests too, with p = 1: to leave it out for being small
-    would make the others look rarer than they are. What is the very same was not touched by anything.
+    What differs within the tolerance is one of the tests too, with p = 1: leaving it out for being small
+    would make the others look rarer than they are. What is identical was not affected by the change.
     """
-    family = [finding.evidence.p if finding.evidence else 1.0 for finding in findings if finding.in_family]
-    adjusted = iter(CORRECTIONS[correction](family))
-    for finding in findings:
-        p = float(next(adjusted)) if finding.in_family else None
-        if finding.evidence is None or p is None:
-            yield finding
-        else:
-            verdict, reason = _verdict(finding, p), finding.evidence.method
-            yield replace(finding, p_adjusted=p, tests=len(family), verdict=verdict, reason=reason)
+    family = [found for found in findings if isinstance(found, Decided) and found.in_family]
+    p = [found.evidence.p if found.evidence else 1.0 for found in family]
+    adjusted = iter(CORRECTIONS[correction](p))
+    for found in findings:
+        if not isinstance(found, Decided) or not found.in_family:
+            yield found
+            continue
+        corrected = replace(found, p_adjusted=float(next(adjusted)), tests=len(family))
+        yield replace(corrected, verdict=_verdict(corrected)) if found.evidence else found
 
 
-def _verdict(finding: Finding, p_adjusted: float) -> Verdict:
-    assert finding.evidence is not None
-    smallest = finding.smallest_effect or 0.0
-    if p_adjusted <= finding.alpha and finding.evidence.harm >= smallest:
+def _verdict(found: Decided) -> Verdict:
+    assert found.evidence is not None
+    assert found.p_adjusted is not None
+    if found.p_adjusted <= found.alpha and found.evidence.harm >= found.smallest_effect:
         return "regressed"
-    return "ok" if finding.evidence.high < smallest else "inconclusive"
+    return "ok" if found.evidence.high < found.smallest_effect else "inconclusive"

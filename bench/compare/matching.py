@@ -1,17 +1,17 @@
-"""Which model of one run is which of another, and in what the two differ."""
+"""Pairs the models of two runs, and names what they differ in."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from latentbench.bench.compare.verdicts import EVERY_METRIC, Finding
+from latentbench.bench.compare.policy import Verdict
+from latentbench.bench.compare.verdicts import EVERY_METRIC, Outcome, Undecided, Why
 from latentbench.bench.store.per_example import unpacked
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.record import Record, numbered
 from latentbench.bench.store.run import Run
 
 
@@ -27,18 +27,23 @@ class Pair:
 
     @property
     def metrics(self) -> list[str]:
-        """The names of all metrics of either, in the order of the tables."""
+        """The names of all metrics of both, in the order of the tables."""
         return list(dict.fromkeys(m.name for r in (*self.a.values(), *self.b.values()) for m in r.metrics))
 
     @property
     def environments(self) -> tuple[set[str], set[str]] | None:
-        """The environments of both where they are not one and the same."""
+        """The environments of both; None where all records share one."""
         a, b = ({record.environment for record in side.values()} for side in (self.a, self.b))
         return (a, b) if len(a | b) > 1 else None
 
+    @property
+    def trained(self) -> bool:
+        """Whether the weights depend on a seed in either run."""
+        return any(record.trained for side in (self.a, self.b) for record in side.values())
+
     def same_subject(self, seeds: Iterable[int]) -> bool:
-        """Whether no training stands between the two: equal weights, or a model that takes no seed."""
-        if not next(iter(self.b.values())).trained:
+        """Whether both have the same weights, or no training that depends on a seed."""
+        if not self.trained:
             return True
         return all(
             self.a[seed].weights is not None and self.a[seed].weights == self.b[seed].weights
@@ -46,7 +51,7 @@ class Pair:
         )
 
     def examples(self, name: str, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """A metric's value for every test image in both runs, `[n]` each; None where not kept in both."""
+        """Return a metric's value for every test image in both runs, `[n]` each; None where not kept."""
         both = []
         for side, records in enumerate((self.a, self.b)):
             if (side, seed) not in self._arrays:
@@ -59,13 +64,16 @@ class Pair:
         return both[0], both[1]
 
 
-def matched(a: Run, b: Run) -> tuple[list[Pair], list[Finding], list[str]]:
-    """Models of the same settings; then those left over that go by one name and differ in settings."""
+def matched(a: Run, b: Run) -> tuple[list[Pair], list[Outcome], list[str]]:
+    """Pair the models of two runs by identity; then those left over by label, if it is unambiguous.
+
+    Returns the pairs, a finding for each model without a partner, and notes on what was paired by label.
+    """
     in_a, in_b = _models(a), _models(b)
     pairs = [
         Pair(_label(in_a[key]), in_a.pop(key), in_b.pop(key), (a, b)) for key in list(in_a) if key in in_b
     ]
-    findings: list[Finding] = []
+    findings: list[Outcome] = []
     notes: list[str] = []
     for key, records in list(in_a.items()):
         label = _label(records)
@@ -74,35 +82,31 @@ def matched(a: Run, b: Run) -> tuple[list[Pair], list[Finding], list[str]]:
             ours, theirs = in_a.pop(key), in_b.pop(named[0])
             difference = _settings_difference(ours, theirs)
             if _data(ours) != _data(theirs):
-                findings.append(Finding(label, EVERY_METRIC, "incomparable", difference))
+                findings.append(not_compared(label, "incomparable", Why.OTHER_DATA, difference))
             else:
                 notes.append(f"{label}: compared by its name; {difference}")
                 pairs.append(Pair(label, ours, theirs, (a, b)))
-    for records in in_a.values():
-        findings.append(Finding(_label(records), EVERY_METRIC, "missing", "the model is not in B"))
-    for records in in_b.values():
-        findings.append(Finding(_label(records), EVERY_METRIC, "new", "the model is not in A"))
-    return _told_apart(pairs), findings, notes
+    findings += [not_compared(_label(records), "missing", Why.ONLY_IN_A) for records in in_a.values()]
+    findings += [not_compared(_label(records), "new", Why.ONLY_IN_B) for records in in_b.values()]
+    labels = numbered(pair.label for pair in pairs)
+    return (
+        [replace(pair, label=label) for pair, label in zip(pairs, labels, strict=True)],
+        findings,
+        notes,
+    )
 
 
-def _models(run: Run) -> dict[tuple[object, ...], dict[int, Record]]:
-    """The records of each model by seed; a model is its spec, its recipe and its data."""
-    models: dict[tuple[object, ...], dict[int, Record]] = {}
+def not_compared(model: str, verdict: Verdict, why: Why, detail: str = "") -> Undecided:
+    """Return the outcome of a model that is not compared at all."""
+    return Undecided(model=model, metric=EVERY_METRIC, verdict=verdict, why=why, detail=detail)
+
+
+def _models(run: Run) -> dict[str, dict[int, Record]]:
+    """Return the records of each model by seed."""
+    models: dict[str, dict[int, Record]] = {}
     for record in run.last_records:
-        spec = record.model.model_dump_json(exclude_none=True, exclude={"code_sha256"})
-        key = (spec, record.recipe, record.data.fingerprint)
-        models.setdefault(key, {})[record.seed] = record
+        models.setdefault(record.identity, {})[record.seed] = record
     return models
-
-
-def _told_apart(pairs: list[Pair]) -> list[Pair]:
-    """A number behind a label that several models have."""
-    seen: Counter[str] = Counter()
-    for index, pair in enumerate(pairs):
-        seen[pair.label] += 1
-        if seen[pair.label] > 1:
-            pairs[index] = replace(pair, label=f"{pair.label} ({seen[pair.label]})")
-    return pairs
 
 
 def _label(records: dict[int, Record]) -> str:
@@ -114,7 +118,7 @@ def _data(records: dict[int, Record]) -> str:
 
 
 def _settings_difference(a: dict[int, Record], b: dict[int, Record]) -> str:
-    """What differs between two models of one name: `hidden 512 → 256`."""
+    """Return what differs between two models of one name: `hidden 512 → 256`."""
     first, second = next(iter(a.values())), next(iter(b.values()))
     settings = [
         {**r.model.model_dump(), **r.recipe.model_dump(), "data": f"{r.data.name} {r.data.fingerprint[:8]}"}
@@ -124,7 +128,7 @@ def _settings_difference(a: dict[int, Record], b: dict[int, Record]) -> str:
 
 
 def environment_difference(a: Run, b: Run, pairs: Sequence[Pair]) -> str:
-    """What differs between the first environments that are not the same: `torch 2.14 → 2.15`."""
+    """Return what differs between the first environments that are not the same: `torch 2.14 → 2.15`."""
     pair = next(pair for pair in pairs if pair.environments)
     assert pair.environments is not None
     first, second = (min(names) for names in pair.environments)

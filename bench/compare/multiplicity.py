@@ -1,7 +1,7 @@
-"""Many tests at once: what a p-value is worth when it is the smallest of many.
+"""Corrects p-values for the number of tests.
 
-A gate that must seldom raise a false alarm controls the chance of any (Holm); a table that is read for
-what to look at next controls the share of false ones among those marked (Benjamini and Hochberg).
+A gate must seldom raise a false alarm, so it controls the chance of any (Holm). A table shows what to look
+at next, so it controls the share of false ones among those it marks (Benjamini and Hochberg).
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ Correction = Literal["Holm", "Benjamini–Hochberg"]
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Adjusted p-values `[m]`: rejecting those ≤ α makes any false rejection at most α likely.
+    """Adjusted p-values `[..., m]`: rejecting those ≤ α makes the chance of any false rejection at most α.
 
-    Holds whatever the tests' dependence. Holm 1979, https://www.jstor.org/stable/4615733.
+    Each row of the last axis is a family; a NaN in it is no test, and stays NaN. Holds for any dependence
+    of the tests. Holm 1979, https://www.jstor.org/stable/4615733.
 
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
     """
     values = np.asarray(p, dtype=np.float64)
-    order = np.argsort(values)
-    steps = values[order] * np.arange(len(values), 0, -1)
+    tests = (~np.isnan(values)).sum(axis=-1, keepdims=True)
+    order = np.argsort(values, axis=-1)
+    steps = np.take_along_axis(values, order, axis=-1) * (tests - np.arange(values.shape[-1]))
     adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(steps, axis=-1), 1.0), axis=-1)
     return adjusted
 
 

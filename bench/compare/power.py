@@ -1,12 +1,13 @@
-"""Power of a one-sided t test: what so many seeds can see, and how many more would settle a question.
+"""Power of a one-sided t test: the effect that a number of seeds can detect, and the seeds an effect needs.
 
-Effects are in standard deviations of a pair's difference: not of one run's results, but of how much
-two runs of one seed differ.
+Effects are in standard deviations of a pair's difference: of how much two runs of one seed differ, not of
+one run's results.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from functools import lru_cache
 
 import numpy as np
@@ -61,11 +62,5 @@ def pairs_needed(
     """
     if effect <= 0 or power_of_t(effect, most, alpha=alpha) < power:
         return None
-    low, high = 1, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        if middle >= 2 and power_of_t(effect, middle, alpha=alpha) >= power:
-            high = middle
-        else:
-            low = middle
-    return high
+    pairs = range(2, most + 1)
+    return pairs[bisect_left(pairs, power, key=lambda n: power_of_t(effect, n, alpha=alpha))]

@@ -1,4 +1,4 @@
-"""Whether a harm is more than chance: an estimate, its interval and a p-value, for each way of repeating.
+"""Whether a regression is more than chance: an estimate, its interval and a p-value, per way of repeating.
 
 Everything here works on *harm*, a difference turned so that positive is worse. Tests are one-sided, since a
 gate asks only whether something got worse, and each bound of an interval is one-sided as well: at
@@ -6,12 +6,17 @@ gate asks only whether something got worse, and each bound of an interval is one
 
 A small p says that chance alone would rarely do this much harm. A large p does not say that nothing
 happened: that is what `high` is for.
+
+Seeds that all differ by the same amount do not prove that others would: a share of 60 test images takes 61
+values, and few trainings often meet on one of them. So a spread over seeds is never taken to be less than
+the metric's `step`, and p is 0 only where no seed is involved.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,47 +30,95 @@ RESAMPLES = 20_000
 Values = NDArray[np.float64]
 
 
+Sample = Literal["seeds", "examples", "blocks"]
+"""What a test repeats: trainings from seeds, test images, or blocks of timed processes."""
+
+TIED = 1e-9
+"""Differences that vary by less, relative to their size, are equal but for rounding."""
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """What a test has found. `spread` is the standard deviation of one replicate's harm, in its unit."""
+    """The result of a test. `spread` is the standard deviation of one replicate's harm, in its unit."""
 
     method: str
+    """The test in words."""
+    sample: Sample
     harm: float
     low: float
     high: float
     p: float
     n: int
-    """Replicates: seeds, pairs of processes, or test images."""
+    """How many replicates there are of the sample."""
     spread: float
 
     def scaled(self, factor: float) -> Evidence:
-        """The same evidence in another unit; `factor` must be positive."""
-        return Evidence(
-            self.method,
-            self.harm * factor,
-            self.low * factor,
-            self.high * factor,
-            self.p,
-            self.n,
-            self.spread * factor,
+        """Return the same evidence in another unit; `factor` must be positive."""
+        return replace(
+            self,
+            harm=self.harm * factor,
+            low=self.low * factor,
+            high=self.high * factor,
+            spread=self.spread * factor,
         )
 
 
-def paired_t(harms: ArrayLike, *, alpha: float = ALPHA, of: str = "seeds") -> Evidence:
+def step_of(values: ArrayLike, n: int | None) -> float:
+    """Return the step between a metric's values: 1/n for shares of n images, 1 for counts, else 0.
+
+    It is read off the values, of which a continuous metric's are never all multiples of 1/n.
+
+    >>> step_of([0.95, 0.9], 60), step_of([3.0, 4.0], None), step_of([0.123, 0.456], 60)
+    (0.016666666666666666, 1.0, 0.0)
+    """
+    given = np.asarray(values, dtype=np.float64)
+    for count in (1, n or 1):
+        whole = np.round(given * count)
+        # Values in float32 are off by up to 1e-7 of themselves; a tiny one is not 0.
+        if (np.abs(given * count - whole) <= 1e-6 * count).all() and ((whole != 0) | (given == 0)).all():
+            return 1.0 / count
+    return 0.0
+
+
+def paired_t(
+    harms: ArrayLike,
+    *,
+    alpha: float = ALPHA,
+    sample: Sample = "seeds",
+    step: float = 0.0,
+    certain: bool = False,
+) -> Evidence:
     """Student's t test of paired differences `[n]`, n ≥ 2, such as one for each shared seed.
 
-    Where every pair differs by the same the answer is certain, as for a closed form that takes no seed.
-    Raises ValueError for fewer than two.
+    `step` is the metric's, see `step_of`. `certain` says that no chance is involved, as in a closed form
+    that takes no seed: then a difference that all pairs share has p = 0. Raises ValueError for one value.
     """
     values = _checked(harms)
-    n, harm, spread = len(values), float(values.mean()), float(values.std(ddof=1))
-    return _student(f"paired t over {n} {of}", harm, spread / math.sqrt(n), n - 1, alpha, n, spread)
+    n = len(values)
+    harm, spread = float(values.mean()), float(values.std(ddof=1) if certain else paired_spread(values, step))
+    return _student(
+        f"paired t over {n} {sample}", sample, harm, spread / math.sqrt(n), n - 1, alpha, n, spread
+    )
 
 
-def welch_t(a: ArrayLike, b: ArrayLike, *, alpha: float = ALPHA) -> Evidence:
+def paired_spread(harms: Values, step: float | Values = 0.0) -> Values:
+    """Return the standard deviation of differences `[..., n]`, as large as their step allows, `[...]`.
+
+    Equal differences on an unknown grid are taken to be one step of it.
+    """
+    spread = harms.std(axis=-1, ddof=1)
+    tied = spread <= TIED * np.abs(harms).max(axis=-1)
+    return np.asarray(
+        np.maximum(np.where(tied & (np.asarray(step) == 0), np.abs(harms.mean(axis=-1)), spread), step)
+    )
+
+
+def welch_t(
+    a: ArrayLike, b: ArrayLike, *, alpha: float = ALPHA, step: float = 0.0, certain: bool = False
+) -> Evidence:
     """Welch's t test of the harm mean(b) − mean(a) between unpaired runs; both are harms, `[n]` and `[m]`.
 
-    Where one side is a single value, that value's spread is taken to be the other side's (Student's t with
+    Where one side is a single value, its spread is taken to be the other side's (Student's t with
     the pooled variance, which is then that of the other side). Raises ValueError for one value each.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
@@ -73,28 +126,64 @@ def welch_t(a: ArrayLike, b: ArrayLike, *, alpha: float = ALPHA) -> Evidence:
     if min(n, m) < 1 or n + m < 3:
         raise ValueError(f"Welch's t needs 1 and 2 values at least, got {n} and {m}")
     harm = float(second.mean() - first.mean())
-    if min(n, m) == 1:
-        variance = float((first if n > 1 else second).var(ddof=1))
-        error, freedom = math.sqrt(variance * (1 / n + 1 / m)), float(n + m - 2)
-        method = f"t, {n} seeds against {m}, one spread for both"
-    else:
-        parts = np.array([first.var(ddof=1) / n, second.var(ddof=1) / m])
-        error = math.sqrt(parts.sum())
-        freedom = float(parts.sum() ** 2 / (parts**2 / [n - 1, m - 1]).sum()) if error else float(n + m - 2)
-        method = f"Welch's t, {n} seeds against {m}"
+    error, freedom = (float(each) for each in welch_error(first, second, step=step, certain=certain))
+    one = min(n, m) == 1
+    method = f"t, {n} seeds and {m}, one spread for both" if one else f"Welch's t, {n} seeds and {m}"
     # The spread of a pair's difference that would give this error at as many pairs as the fewer side has.
     fewer = max(2, min(n, m))
-    return _student(method, harm, error, freedom, alpha, fewer, error * math.sqrt(fewer))
+    return _student(method, "seeds", harm, error, freedom, alpha, fewer, error * math.sqrt(fewer))
+
+
+def welch_error(
+    a: Values, b: Values, *, step: float | Values = 0.0, certain: bool = False
+) -> tuple[Values, Values]:
+    """Return the standard error of mean(b) − mean(a) and its degrees of freedom, over the last axis."""
+    n, m = a.shape[-1], b.shape[-1]
+    if min(n, m) == 1:
+        several, n_several = (a, n) if n > 1 else (b, m)
+        variance = several.var(axis=-1, ddof=1)
+        variances = [variance, variance]
+        freedom = np.full(variance.shape, float(n_several - 1))
+    else:
+        variances = [a.var(axis=-1, ddof=1), b.var(axis=-1, ddof=1)]
+        freedom = np.full(variances[0].shape, float(n + m - 2))
+    if not certain:
+        # A pair's difference has the variance of both sides, so each side has half of a step's square.
+        harm = b.mean(axis=-1) - a.mean(axis=-1)
+        largest = np.maximum(np.abs(a).max(axis=-1), np.abs(b).max(axis=-1))
+        tied = np.sqrt(variances[0] + variances[1]) <= TIED * largest
+        least = np.where(tied & (np.asarray(step) == 0), np.abs(harm), step) ** 2 / 2
+        variances = [np.maximum(variance, least) for variance in variances]
+    parts = np.stack([variances[0] / n, variances[1] / m])
+    if min(n, m) > 1:
+        squares = parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1)
+        freedom = np.divide(parts.sum(0) ** 2, squares, out=freedom, where=squares > 0)
+    return np.sqrt(parts.sum(0)), freedom
+
+
+def p_of(harm: ArrayLike, error: ArrayLike, freedom: ArrayLike) -> Values:
+    """Return one-sided p-values of harms with these standard errors, all of one shape."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.asarray(harm, dtype=np.float64) / np.asarray(error, dtype=np.float64)
+    # Without an error a harm is certain, and 0 is none.
+    return np.asarray(special.stdtr(freedom, -np.nan_to_num(t, nan=-np.inf)))
 
 
 def _student(
-    method: str, harm: float, error: float, freedom: float, alpha: float, n: int, spread: float
+    method: str,
+    sample: Sample,
+    harm: float,
+    error: float,
+    freedom: float,
+    alpha: float,
+    n: int,
+    spread: float,
 ) -> Evidence:
     if error <= np.finfo(np.float64).eps * abs(harm):
-        return Evidence(method, harm, harm, harm, 0.0 if harm > 0 else 1.0, n, 0.0)
+        return Evidence(method, sample, harm, harm, harm, 0.0 if harm > 0 else 1.0, n, 0.0)
     reach = float(special.stdtrit(freedom, 1 - alpha)) * error
-    p = float(special.stdtr(freedom, -harm / error))
-    return Evidence(method, harm, harm - reach, harm + reach, p, n, spread)
+    p = float(p_of(harm, error, freedom))
+    return Evidence(method, sample, harm, harm - reach, harm + reach, p, n, spread)
 
 
 def mcnemar(a: ArrayLike, b: ArrayLike, *, alpha: float = ALPHA) -> Evidence:
@@ -115,11 +204,12 @@ def mcnemar(a: ArrayLike, b: ArrayLike, *, alpha: float = ALPHA) -> Evidence:
     differing, harm = lost + gained, (lost - gained) / n
     spread = math.sqrt(max(differing / n - harm**2, 0.0))
     if not differing:
-        return Evidence(method, 0.0, 0.0, 0.0, 1.0, n, 0.0)
+        return Evidence(method, "examples", 0.0, 0.0, 0.0, 1.0, n, 0.0)
     p = float(stats.binom.sf(lost - 1, differing, 0.5))
     low = float(special.betaincinv(lost, gained + 1, alpha)) if lost else 0.0
     high = float(special.betaincinv(lost + 1, gained, 1 - alpha)) if gained else 1.0
-    return Evidence(method, harm, (2 * low - 1) * differing / n, (2 * high - 1) * differing / n, p, n, spread)
+    scale = differing / n
+    return Evidence(method, "examples", harm, (2 * low - 1) * scale, (2 * high - 1) * scale, p, n, spread)
 
 
 def paired_examples(harms: ArrayLike, *, alpha: float = ALPHA, seed: int = 0) -> Evidence:
@@ -132,7 +222,7 @@ def paired_examples(harms: ArrayLike, *, alpha: float = ALPHA, seed: int = 0) ->
     values = _checked(harms)
     n = len(values)
     if n >= FEW_EXAMPLES or np.ptp(values) == 0:
-        return paired_t(values, alpha=alpha, of="examples")
+        return paired_t(values, alpha=alpha, sample="examples", certain=True)
     harm, spread = float(values.mean()), float(values.std(ddof=1))
     result = stats.bootstrap(
         (values,),
@@ -146,6 +236,7 @@ def paired_examples(harms: ArrayLike, *, alpha: float = ALPHA, seed: int = 0) ->
     no_harm = int((result.bootstrap_distribution <= 0).sum())
     return Evidence(
         f"paired bootstrap over {n} examples",
+        "examples",
         harm,
         float(interval.low),
         float(interval.high),

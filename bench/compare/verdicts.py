@@ -1,10 +1,11 @@
-"""What a comparison finds: a verdict for each metric of each model, and what stands behind it."""
+"""The result of a comparison: a verdict for each metric of each model, with the evidence for it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from typing import get_args
 
@@ -19,69 +20,129 @@ EVERY_METRIC = "every metric"
 COMPARED: tuple[Verdict, ...] = ("regressed", "changed", "inconclusive", "ok")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One metric of one model in two runs. Values are means over the seeds that were compared."""
+class Why(StrEnum):
+    """The reason of a verdict. Code compares members; people read their values."""
+
+    SAME = "the same"
+    WITHIN_TOLERANCE = "within the tolerance"
+    TESTED = "tested"
+    NO_DIRECTION = "no preferred direction"
+    TIMED_ONCE = "timed in one process each; `check --throughput` decides"
+    ONE_SEED_EACH = "one seed each, so chance is not excluded"
+    ONE_SEED = "one seed; others may not show it"
+    ONE_SEED_DIFFERS = "one seed; these two models differ on the test images (p < α), others may not"
+    ONE_SEED_ALIKE = "one seed; these two models do not differ significantly on the test images"
+    ONLY_IN_A = "the model is not in B"
+    ONLY_IN_B = "the model is not in A"
+    NULL_IN_A = "no value in A"
+    NULL_IN_B = "no value in B"
+    OTHER_VERSION = "another version of the metric"
+    OTHER_COUNT = "measured on another number of samples"
+    OTHER_ENVIRONMENT = "different environments"
+    OTHER_DATA = "different data"
+
+
+ONE_SEED = (Why.ONE_SEED_EACH, Why.ONE_SEED, Why.ONE_SEED_DIFFERS, Why.ONE_SEED_ALIKE)
+"""Reasons that more seeds would remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A metric of a model in two runs, or all of its metrics. Values are means over seeds."""
 
     model: str
     metric: str
     verdict: Verdict
-    reason: str = ""
-    seeds: tuple[int, ...] = ()
-    """Of B."""
+    why: Why
+    detail: str = ""
     a: float | None = None
     b: float | None = None
-    better: Better = "neither"
-    smallest_effect: float | None = None
+
+    @property
+    def reason(self) -> str:
+        """The reason in words."""
+        return f"{self.why}: {self.detail}" if self.detail else str(self.why)
+
+    @property
+    def is_better(self) -> bool:
+        """Whether B is significantly better."""
+        return False
+
+    @property
+    def further_seeds(self) -> int | None:
+        """How many more seeds would probably settle the question; None where seeds are no remedy."""
+        return None
+
+    def fails(self, fail_on: Sequence[Verdict]) -> bool:
+        """Return whether this makes a gate fail."""
+        return self.verdict in fail_on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undecided(Outcome):
+    """A metric that could not be compared: missing, new or incomparable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided(Outcome):
+    """A metric that was compared. Values are means over the seeds that were compared."""
+
+    a: float
+    b: float
+    better: Better
+    smallest_effect: float
     """The smallest effect of interest, in the metric's unit."""
+    seeds: tuple[int, ...] = ()
+    """The seeds of B."""
+    alpha: float = 0.05
+    in_family: bool = False
+    """Whether it is one of the tests that p-values are corrected for."""
     evidence: Evidence | None = None
     """The harm, in the metric's unit; None where nothing was tested."""
-    in_family: bool = False
-    """Whether it is one of the tests that the p-values are corrected for."""
     p_adjusted: float | None = None
-    alpha: float = 0.05
     tests: int = 1
     """How many tests the p-value was corrected for."""
 
     @property
+    def reason(self) -> str:
+        """The reason in words; of a test, its name."""
+        return self.evidence.method if self.why is Why.TESTED and self.evidence else super().reason
+
+    @property
     def change(self) -> float | None:
-        """(B − A) / |A|; None where there is none."""
-        return (self.b - self.a) / abs(self.a) if self.a and self.b is not None else None
+        """(B − A) / |A|; None where A is 0."""
+        return (self.b - self.a) / abs(self.a) if self.a else None
 
     @property
     def harm(self) -> float | None:
-        """By how much B is worse, in the metric's unit; None without a better end."""
-        if self.a is None or self.b is None or self.better == "neither":
-            return None
-        return (self.b - self.a) * direction_of_harm(self.better)
+        """By how much B is worse, in the metric's unit; None without a preferred direction."""
+        return None if self.better == "neither" else (self.b - self.a) * direction_of_harm(self.better)
 
     @property
     def is_worse(self) -> bool:
-        """Whether B is worse by the smallest effect of interest or more, chance or not."""
-        return self.harm is not None and self.harm >= (self.smallest_effect or 0.0)
+        """Whether B is worse by the smallest effect of interest or more, significantly or not."""
+        return self.harm is not None and self.harm >= self.smallest_effect
 
     @property
     def is_better(self) -> bool:
-        """Whether B is better beyond doubt: even the harm's upper bound is a gain."""
+        """Whether B is significantly better: even the harm's upper bound is a gain."""
         return self.evidence is not None and self.evidence.high < 0
 
     @property
     def over_seeds(self) -> bool:
         """Whether seeds were the sample, so that more of them would tell more."""
-        return self.evidence is not None and "seeds" in self.evidence.method
+        return self.evidence is not None and self.evidence.sample == "seeds"
 
     @property
     def further_seeds(self) -> int | None:
-        """How many more seeds would settle an inconclusive finding 4 times in 5, if all stays as it looks.
+        """How many more seeds would settle it with 80 % power, if effect and spread stay as they are.
 
         None where it is settled, or where more seeds are no remedy.
         """
-        if self.verdict != "inconclusive" or not self.over_seeds:
+        if self.verdict != "inconclusive" or self.evidence is None or not self.over_seeds:
             return None
-        assert self.evidence is not None
-        smallest = self.smallest_effect or 0.0
-        worse = self.evidence.harm >= smallest
-        gap = self.evidence.harm if worse else smallest - self.evidence.harm
+        worse = self.evidence.harm >= self.smallest_effect
+        gap = self.evidence.harm if worse else self.smallest_effect - self.evidence.harm
         if not self.evidence.spread or gap <= 0:
             return None
         needed = pairs_needed(gap / self.evidence.spread, alpha=self.alpha / (self.tests if worse else 1))
@@ -89,75 +150,94 @@ class Finding:
 
     @property
     def detectable(self) -> float | None:
-        """The harm that as many seeds as these find 4 times in 5, uncorrected, in the metric's unit."""
-        if not self.over_seeds:
+        """The harm that this number of seeds detects with 80 % power, uncorrected, in the metric's unit."""
+        if self.evidence is None or not self.over_seeds:
             return None
-        assert self.evidence is not None
         return self.evidence.spread * detectable_effect(self.evidence.n, alpha=self.alpha)
 
     def fails(self, fail_on: Sequence[Verdict]) -> bool:
-        """Whether this makes a gate fail."""
+        """Return whether this makes a gate fail: a change does so only if it is for the worse."""
         if self.verdict == "changed" and (self.metric in TIMINGS or not self.is_worse):
             return False
         return self.verdict in fail_on
 
 
 @dataclass(frozen=True)
+class FailedCase:
+    """A case of B without the result that it should have."""
+
+    name: str
+    status: str
+    reason: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.status} ({self.reason})"
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Run B held against run A."""
+    """The comparison of run B with run A."""
 
     a: str
     b: str
-    findings: tuple[Finding, ...]
+    findings: tuple[Outcome, ...]
     policy: Policy
     correction: Correction
     notes: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
-    """The cases of B that are not ok, each with its status and reason."""
+    failed: tuple[FailedCase, ...] = ()
+    same_run: bool = False
+    """Whether A and B are one run, so that nothing was measured in between."""
+    unfinished: bool = False
+    """Whether B was interrupted, so that nothing is known of its other cases."""
 
     @property
     def compared(self) -> int:
-        """How many metrics could be held against each other."""
+        """How many metrics were compared."""
         return sum(finding.verdict in COMPARED for finding in self.findings)
 
     @cached_property
-    def failures(self) -> tuple[Finding, ...]:
-        """What the policy fails on."""
+    def decided(self) -> tuple[Decided, ...]:
+        """The metrics that were compared."""
+        return tuple(finding for finding in self.findings if isinstance(finding, Decided))
+
+    @cached_property
+    def failures(self) -> tuple[Outcome, ...]:
+        """The findings that the policy fails on."""
         return tuple(finding for finding in self.findings if finding.fails(self.policy.fail_on))
 
     @property
     def counts(self) -> dict[Verdict, int]:
-        """How many findings have which verdict; the gravest first."""
+        """The number of findings by verdict; the gravest first."""
         return dict(Counter(finding.verdict for finding in sorted(self.findings, key=gravity)))
 
     @cached_property
     def tests(self) -> int:
         """How many tests the p-values were corrected for."""
-        return sum(finding.in_family for finding in self.findings)
+        return sum(finding.in_family for finding in self.decided)
 
     @cached_property
     def power(self) -> str | None:
-        """What so many seeds can see, in a sentence; None where seeds were not the sample."""
-        counts = Counter(f.evidence.n for f in self.findings if f.evidence and f.over_seeds)
+        """What this number of seeds can detect, in a sentence; None where seeds were not the sample."""
+        counts = Counter(each.evidence.n for each in self.decided if each.evidence and each.over_seeds)
         if not counts:
             return None
         n, alpha = counts.most_common(1)[0][0], self.policy.alpha
         others = ", ".join(f"{detectable_effect(m, alpha=alpha):.1f} with {m}" for m in (3, 5, 8) if m != n)
         text = (
-            f"{n} seeds find a loss of {detectable_effect(n, alpha=alpha):.1f} standard deviations of a "
-            f"pair's difference 4 times in 5 ({others})"
+            f"with {n} seeds there is 80 % power to detect a regression of "
+            f"{detectable_effect(n, alpha=alpha):.1f} SD of paired differences ({others})"
         )
         if self.correction == "Holm" and self.tests > 1:
             corrected = detectable_effect(n, alpha=alpha / self.tests)
-            text += f"; as one of {self.tests} tests, by Holm's correction, {corrected:.1f} at worst"
+            text += f"; as one of {self.tests} tests with Holm's correction, {corrected:.1f} SD at worst"
         return text
 
 
-def gravity(finding: Finding) -> int:
-    """The order in which findings are read: the gravest first."""
+def gravity(finding: Outcome) -> int:
+    """Sort key that puts the gravest verdict first."""
     return get_args(Verdict).index(finding.verdict)
 
 
 def direction_of_harm(better: Better) -> int:
-    """What turns a difference into a harm: 1, or −1 where more is better."""
+    """Return the factor that turns a difference into a harm: 1, or −1 where more is better."""
     return -1 if better == "higher" else 1

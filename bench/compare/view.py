@@ -1,8 +1,10 @@
-"""How a comparison is shown: what stands out first, then how much there was and what could be seen."""
+"""Shows a comparison: what stands out first, then the number of verdicts and what could be detected."""
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from latentbench.bench.compare.verdicts import Comparison, Finding, gravity
+from latentbench.bench.compare.verdicts import ONE_SEED, Comparison, Decided, Outcome, gravity
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import write_atomically
 
@@ -25,13 +27,13 @@ COLOURS = {
     "new": "cyan",
     "incomparable": "magenta",
 }
-HEADER = ("model", "metric", "A", "B", "worse by", "matters from", "verdict")
+HEADER = ("model", "metric", "A", "B", "worse by", "threshold", "verdict")
 LONGEST = 40
 """Findings shown in a table; the JSON has all."""
 
 
 def render(comparison: Comparison, output: str) -> RenderableType:
-    """The comparison in one of the formats of the command line."""
+    """Return the comparison in one of the formats of the command line."""
     return FORMATS[output](comparison)
 
 
@@ -47,27 +49,29 @@ def save(comparison: Comparison, path: Path) -> None:
 
 
 def summary(comparison: Comparison) -> str:
-    """One line: how many metrics met which verdict, and what fails."""
+    """Return one line: the number of findings by verdict, and how many fail."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
     if not comparison.compared:
         return "nothing comparable was measured in both runs" + (f": {counts}" if counts else "")
     if comparison.failures:
         return f"fails on {len(comparison.failures)} of {len(comparison.findings)}: {counts}"
-    return f"nothing fails: {counts}"
+    if comparison.same_run:
+        return "A and B are one run: nothing was compared"
+    return f"nothing fails: {counts}" + (", but B is unfinished" if comparison.unfinished else "")
 
 
-def standing_out(comparison: Comparison) -> list[Finding]:
-    """What is not simply ok, and what is better; the gravest first."""
+def standing_out(comparison: Comparison) -> list[Outcome]:
+    """Return the findings that are not just ok, and those that are better; the gravest first."""
     shown = [finding for finding in comparison.findings if finding.verdict != "ok" or finding.is_better]
     return sorted(shown, key=gravity)
 
 
 def advice(comparison: Comparison) -> list[str]:
-    """What to do about what could not be decided."""
+    """Return the notes, the failed cases, and what to do about what could not be decided."""
     lines = list(comparison.notes)
     lines += [f"failed: {case}" for case in comparison.failed]
-    if any(finding.reason.startswith("one seed") for finding in comparison.findings):
-        lines.append("one seed tells no luck from loss; `latentbench run SUITE --seeds 5` does")
+    if any(finding.why in ONE_SEED for finding in comparison.findings):
+        lines.append("one seed cannot tell a regression from noise; use `latentbench run SUITE --seeds 5`")
     needed = [f.further_seeds for f in comparison.findings if f.further_seeds is not None]
     if needed:
         lines.append(f"further seeds that would settle what is inconclusive: {min(needed)} to {max(needed)}")
@@ -82,7 +86,7 @@ def _as_rich(comparison: Comparison) -> RenderableType:
         table = Table(*HEADER, header_style="bold")
         for finding in shown[:LONGEST]:
             *cells, verdict = _cells(finding)
-            table.add_row(*cells, Text(verdict, style=COLOURS.get(finding.verdict, "green")))
+            table.add_row(*map(Text, cells), Text(verdict, style=COLOURS.get(finding.verdict, "green")))
         parts.append(table)
         parts += [Text(line, style="dim") for line in _left_out(shown)]
     parts += [Text(line, style="yellow") for line in advice(comparison)]
@@ -92,7 +96,8 @@ def _as_rich(comparison: Comparison) -> RenderableType:
 
 def _as_markdown(comparison: Comparison) -> str:
     shown = standing_out(comparison)
-    mark = "❌" if comparison.failures or comparison.failed else "✅" if comparison.compared else "⚪"
+    bad = comparison.failures or comparison.failed or comparison.unfinished
+    mark = "❌" if bad else "✅" if comparison.compared and not comparison.same_run else "⚪"
     lines = [
         f"### {mark} latentbench: {summary(comparison)}",
         "",
@@ -101,50 +106,54 @@ def _as_markdown(comparison: Comparison) -> str:
     ]
     if shown:
         lines += ["| " + " | ".join(HEADER) + " |", "| --- | --- |" + " ---: |" * 4 + " --- |"]
-        lines += ["| " + " | ".join(_cells(finding)) + " |" for finding in shown[:LONGEST]]
+        lines += ["| " + " | ".join(map(_markdown, _cells(finding))) + " |" for finding in shown[:LONGEST]]
         lines += ["", *_left_out(shown)]
-    lines += [f"- {line}" for line in advice(comparison)]
+    lines += [f"- {_markdown(line)}" for line in advice(comparison)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _left_out(shown: list[Finding]) -> list[str]:
+def _markdown(text: str) -> str:
+    """Escape text for a cell of a Markdown table."""
+    return " ".join(html.escape(text, quote=False).replace("|", "\\|").split())
+
+
+def _left_out(shown: list[Outcome]) -> list[str]:
     return [f"… and {len(shown) - LONGEST} more; --format json has all"] if len(shown) > LONGEST else []
 
 
-def _cells(finding: Finding) -> list[str]:
+def _cells(finding: Outcome) -> list[str]:
     verdict: str = "better" if finding.verdict == "ok" and finding.is_better else finding.verdict
-    if finding.reason:
-        verdict += f" ({finding.reason})"
+    verdict += f" ({finding.reason})"
     if finding.further_seeds:
-        verdict += f"; {finding.further_seeds} further seeds would settle it"
+        verdict += f"; {finding.further_seeds} more seeds would settle it"
     return [
         finding.model,
         finding.metric,
         _number(finding.a),
         _number(finding.b),
-        _harm(finding),
-        _amount(finding.smallest_effect, finding) if finding.better != "neither" else "–",
+        *(_effect(finding) if isinstance(finding, Decided) else ("–", "–")),
         verdict,
     ]
 
 
-def _harm(finding: Finding) -> str:
-    """By how much B is worse, with its interval; of a metric without a better end, by how much it differs."""
+def _effect(finding: Decided) -> tuple[str, str]:
+    """Return by how much B is worse, with its interval, and the threshold.
+
+    For a metric without a preferred direction, by how much it differs, and no threshold.
+    """
     if finding.harm is None:
-        return "–" if finding.change is None else f"{finding.change:+.1%} (differs)"
-    text = _amount(finding.harm, finding, signed=True)
+        return "–" if finding.change is None else f"{finding.change:+.1%} (differs)", "–"
+    text, threshold = _amount(finding.harm, finding, signed=True), _amount(finding.smallest_effect, finding)
     if finding.evidence is None:
-        return text
+        return text, threshold
     low, high = (
         _amount(bound, finding, signed=True) for bound in (finding.evidence.low, finding.evidence.high)
     )
-    return f"{text} [{low}, {high}]"
+    return f"{text} [{low}, {high}]", threshold
 
 
-def _amount(value: float | None, finding: Finding, *, signed: bool = False) -> str:
-    """As a share of the baseline; in the metric's unit where that is 0."""
-    if value is None:
-        return "–"
+def _amount(value: float, finding: Decided, *, signed: bool = False) -> str:
+    """Return a value as a share of the baseline; in the metric's unit where that is 0."""
     sign = "+" if signed else ""
     return f"{value / abs(finding.a):{sign}.1%}" if finding.a else f"{value:{sign}.3g}"
 
@@ -154,24 +163,25 @@ def _number(value: float | None) -> str:
 
 
 def as_frame(comparison: Comparison) -> pd.DataFrame:
-    """One row a finding."""
+    """Return one row per finding."""
     return pd.DataFrame([_flat(finding) for finding in comparison.findings])
 
 
-def _flat(finding: Finding) -> dict[str, object]:
-    evidence = finding.evidence
+def _flat(finding: Outcome) -> dict[str, object]:
+    decided = finding if isinstance(finding, Decided) else None
+    evidence = decided.evidence if decided else None
     return {
         "model": finding.model,
         "metric": finding.metric,
-        "seeds": len(finding.seeds),
+        "seeds": len(decided.seeds) if decided else 0,
         "a": finding.a,
         "b": finding.b,
-        "harm": finding.harm,
+        "harm": decided.harm if decided else None,
         "harm_low": evidence.low if evidence else None,
         "harm_high": evidence.high if evidence else None,
-        "smallest_effect": finding.smallest_effect,
+        "smallest_effect": decided.smallest_effect if decided else None,
         "p": evidence.p if evidence else None,
-        "p_adjusted": finding.p_adjusted,
+        "p_adjusted": decided.p_adjusted if decided else None,
         "verdict": finding.verdict,
         "reason": finding.reason,
     }
@@ -187,14 +197,18 @@ def _as_json(comparison: Comparison) -> str:
         "policy": comparison.policy.model_dump(),
         "power": comparison.power,
         "notes": comparison.notes,
-        "failed": comparison.failed,
+        "failed": [asdict(case) for case in comparison.failed],
+        "same_run": comparison.same_run,
+        "unfinished": comparison.unfinished,
         "findings": [
             {
                 **asdict(finding),
-                "harm": finding.harm,
+                "why": finding.why.name.lower(),
+                "reason": finding.reason,
                 "fails": finding.fails(comparison.policy.fail_on),
                 "further_seeds": finding.further_seeds,
-                "detectable": finding.detectable,
+                "harm": finding.harm if isinstance(finding, Decided) else None,
+                "detectable": finding.detectable if isinstance(finding, Decided) else None,
             }
             for finding in comparison.findings
         ],
@@ -203,15 +217,17 @@ def _as_json(comparison: Comparison) -> str:
 
 
 def _as_junit(comparison: Comparison) -> str:
-    """JUnit's XML: a finding is a test, which fails where the policy does and is skipped if not compared."""
-    counts = {"failures": 0, "errors": len(comparison.failed), "skipped": 0}
+    """Return JUnit XML: a finding is a test that fails with the policy, and is skipped if not compared."""
+    counts = {"failures": 0, "errors": len(comparison.failed) + comparison.unfinished, "skipped": 0}
     suite = ElementTree.Element("testsuite", name=f"latentbench {comparison.a}")
     for finding in comparison.findings:
-        case = ElementTree.SubElement(suite, "testcase", classname=finding.model, name=finding.metric)
-        text = ", ".join(
-            f"{name} {cell}"
-            for name, cell in zip(HEADER[2:], _cells(finding)[2:], strict=True)
-            if cell != "–"
+        case = ElementTree.SubElement(suite, "testcase", classname=_xml(finding.model), name=finding.metric)
+        text = _xml(
+            ", ".join(
+                f"{name} {cell}"
+                for name, cell in zip(HEADER[2:], _cells(finding)[2:], strict=True)
+                if cell != "–"
+            )
         )
         if finding.fails(comparison.policy.fail_on):
             counts["failures"] += 1
@@ -222,8 +238,11 @@ def _as_junit(comparison: Comparison) -> str:
         else:
             ElementTree.SubElement(case, "system-out").text = text
     for failed in comparison.failed:
-        case = ElementTree.SubElement(suite, "testcase", classname="run", name=failed.partition(":")[0])
-        ElementTree.SubElement(case, "error", message=failed)
+        case = ElementTree.SubElement(suite, "testcase", classname="run", name=_xml(failed.name))
+        ElementTree.SubElement(case, "error", type=failed.status, message=_xml(str(failed)))
+    if comparison.unfinished:
+        case = ElementTree.SubElement(suite, "testcase", classname="run", name="finished")
+        ElementTree.SubElement(case, "error", type="unfinished", message="the run was interrupted")
     suite.set("tests", str(len(suite)))
     for name, count in counts.items():
         suite.set(name, str(count))
@@ -231,6 +250,11 @@ def _as_junit(comparison: Comparison) -> str:
     suites.append(suite)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _xml(text: str) -> str:
+    """Replace the control characters that XML cannot hold."""
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "�", text)
 
 
 FORMATS: dict[str, Callable[[Comparison], RenderableType]] = {

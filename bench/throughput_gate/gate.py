@@ -34,7 +34,7 @@ import psutil
 from latentbench.bench.compare.multiplicity import holm
 from latentbench.bench.compare.policy import Policy, Verdict
 from latentbench.bench.compare.significance import Evidence, paired_t
-from latentbench.bench.compare.verdicts import Comparison, Finding
+from latentbench.bench.compare.verdicts import Comparison, Decided, Why
 from latentbench.bench.store.environment import LAYERS, git
 from latentbench.data.errors import LatentbenchError
 
@@ -169,8 +169,8 @@ def losses(blocks: Blocks, *, alpha: float) -> list[Loss]:
             Loss(
                 quantity,
                 math.exp(float(baseline.mean())),
-                paired_t(np.median(b - baseline, axis=1), alpha=alpha, of="blocks"),
-                paired_t(np.median(again - a, axis=1), alpha=alpha, of="blocks"),
+                paired_t(np.median(b - baseline, axis=1), alpha=alpha, sample="blocks"),
+                paired_t(np.median(again - a, axis=1), alpha=alpha, sample="blocks"),
             )
         )
     return found
@@ -193,7 +193,7 @@ def decide(blocks: Blocks, policy: Policy, *, a: str, b: str) -> Comparison:
     return Comparison(a, b, tuple(findings), policy, "Holm", tuple(notes))
 
 
-def _finding(loss: Loss, p: float, alpha: float, tests: int) -> Finding:
+def _finding(loss: Loss, p: float, alpha: float, tests: int) -> Decided:
     """The loss in seconds, as the rest of a comparison is in a metric's unit."""
 
     def seconds(logarithm: float) -> float:
@@ -206,11 +206,11 @@ def _finding(loss: Loss, p: float, alpha: float, tests: int) -> Finding:
         high=seconds(loss.loss.high),
         spread=loss.loss.spread * loss.seconds,
     )
-    return Finding(
-        "throughput",
-        loss.quantity,
-        _verdict(loss, p, alpha),
-        loss.loss.method,
+    return Decided(
+        model="throughput",
+        metric=loss.quantity,
+        verdict=_verdict(loss, p, alpha),
+        why=Why.TESTED,
         a=loss.seconds,
         b=loss.seconds + evidence.harm,
         better="lower",

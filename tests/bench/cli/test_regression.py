@@ -47,7 +47,9 @@ def test_a_gate_passes_what_is_as_good_and_fails_what_is_not(write):
     done = latentbench("baseline", "set", "main", "latest", "--why", "the first")
     assert done.exit_code == 0, done.output
     assert "main →" in done.output
-    assert "A and B are one run" in latentbench("check", "--baseline", "main").output
+    unmeasured = latentbench("check", "--baseline", "main")
+    assert unmeasured.exit_code == 4
+    assert "A and B are one run: nothing was measured in between" in unmeasured.output
     write(mse=GOOD)
     passed = latentbench("check", "--baseline", "main")
     assert passed.exit_code == 0, passed.output
@@ -70,6 +72,20 @@ def test_a_gate_looks_at_what_its_policy_says(write, tmp_path):
     assert latentbench("check", "--baseline", "main", "--policy", "lenient.yaml").exit_code == 0
     (tmp_path / "other.yaml").write_text("gate: [ssim]")
     assert latentbench("check", "--baseline", "main", "--policy", "other.yaml").exit_code == 4
+
+
+def test_an_interrupted_run_does_not_pass(write, results, make_record):
+    write(mse=GOOD)
+    latentbench("baseline", "set", "main", "latest", "--why", "the first")
+    with results.writer("my", None) as writer:
+        for seed, value in enumerate(GOOD[:-1]):
+            writer.append(make_record(mse=value, seed=seed))
+    checked = latentbench("check", "--baseline", "main", "--save", "r.xml")
+    assert checked.exit_code == 1
+    assert "is unfinished: it has 4 records so far" in checked.stderr
+    assert "nothing fails: 1 ok, but B is unfinished" in checked.stdout
+    assert ElementTree.parse("r.xml").find("testsuite").get("errors") == "1"
+    assert "is unfinished" in latentbench("table", "latest").stderr
 
 
 def test_another_machine_is_exit_4_unless_asked_for_and_then_labelled(write):

@@ -8,6 +8,7 @@ import pytest
 from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import shipped
+from latentbench.bench.compare.verdicts import Why
 from latentbench.bench.store.record import line_of
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
@@ -77,7 +78,7 @@ def test_one_seed_is_a_tolerance_check_by_the_metrics_own_direction(
     comparison = hold([make_record(**{metric: a})], [make_record(**{metric: b})])
     assert verdicts(comparison) == {metric: verdict}
     assert bool(comparison.failures) == fails
-    assert only(comparison).p_adjusted is None
+    assert comparison.tests == 0
 
 
 def test_what_is_null_in_both_is_not_a_finding(make_record, hold):
@@ -90,7 +91,7 @@ def test_one_seed_says_whether_the_two_models_differ_on_the_images(make_record, 
     b = (make_record(mse=0.03), {"examples/mse": (errors + 0.01).astype(np.float16)})
     finding = only(hold([a], [b]))
     assert finding.verdict == "changed"
-    assert finding.reason == "one seed: these two models surely differ on the test images, others may not"
+    assert finding.why is Why.ONE_SEED_DIFFERS
 
 
 # The same weights, or a model that takes no seed: image by image
@@ -182,13 +183,13 @@ def test_other_seeds_are_held_against_each_other_unpaired(make_record, hold):
     b = [make_record(mse=value, seed=seed) for seed, value in ((7, 0.030), (8, 0.031), (9, 0.030))]
     finding = only(hold(a, b))
     assert finding.verdict == "regressed"
-    assert finding.reason == "Welch's t, 4 seeds against 3"
+    assert finding.reason == "Welch's t, 4 seeds and 3"
 
 
 def test_one_seed_is_held_against_the_baselines_spread(make_record, hold):
     base = [0.020, 0.021, 0.022, 0.021, 0.020]
     same = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", base[:1])))
-    assert (same.verdict, same.reason) == ("ok", "the same")
+    assert (same.verdict, same.why) == ("ok", Why.SAME)
     far = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", [0.030])))
     assert far.verdict == "regressed"
     near = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", [0.0215])))
@@ -252,7 +253,7 @@ def test_what_differs_within_the_tolerance_is_one_of_the_tests(make_record, hold
 
     comparison = hold(run(np.full(8, 100.0), 50.0, 7.0), run(100.0 + spread, 50.1, 7.0), correction="Holm")
     loud, quiet, untouched = comparison.findings
-    assert (quiet.reason, untouched.reason) == ("within the tolerance", "the same")
+    assert (quiet.why, untouched.why) == (Why.WITHIN_TOLERANCE, Why.SAME)
     assert loud.p_adjusted == pytest.approx(2 * loud.evidence.p)
     assert comparison.tests == 2
 
@@ -304,12 +305,14 @@ def test_two_versions_of_a_metric_are_never_compared(make_record, hold):
     a = make_record(mse=0.1)
     newer = a.metrics[0].__class__(**{**a.metrics[0].__dict__, "version": 2})
     finding = only(hold([a], [a.model_copy(update={"metrics": (newer,)})]))
-    assert (finding.verdict, finding.reason) == ("incomparable", "version 1 against 2 of the metric")
+    assert (finding.verdict, finding.why) == ("incomparable", Why.OTHER_VERSION)
+    assert finding.detail == "1 → 2"
 
 
 def test_a_score_of_other_counts_is_another_score(make_record, hold):
     finding = only(hold([make_record(frechet_prior=50.0)], [make_record(frechet_prior=60.0, n=20)]))
-    assert (finding.verdict, finding.reason) == ("incomparable", "measured on 10 against 20")
+    assert (finding.verdict, finding.why) == ("incomparable", Why.OTHER_COUNT)
+    assert finding.detail == "10 → 20"
 
 
 def test_a_model_of_other_settings_is_compared_by_its_name_and_they_are_named(make_record, hold):
@@ -330,8 +333,40 @@ def test_other_data_are_never_compared(make_record, hold):
 def test_a_case_that_failed_is_named_with_its_reason(make_record, hold):
     failed = make_record(mse=None, status="diverged", reason="loss not finite at step 7")
     comparison = hold([make_record(mse=0.1)], [failed])
-    assert comparison.failed == ("ae-2, seed 0: diverged (loss not finite at step 7)",)
+    (case,) = comparison.failed
+    assert str(case) == "ae-2, seed 0: diverged (loss not finite at step 7)"
     assert only(comparison).verdict == "missing"
+
+
+@pytest.mark.parametrize(("before", "failures"), [("skipped", 0), ("ok", 1)])
+def test_what_was_impossible_before_is_no_failure(make_record, hold, before, failures):
+    skipped = make_record(mse=None, status="skipped", reason="no decoder")
+    comparison = hold([make_record(mse=0.1, status=before)], [skipped])
+    assert len(comparison.failed) == failures
+
+
+def test_an_unfinished_run_is_said_to_be_one(make_record, tmp_path):
+    runs = []
+    for finish in (True, False):
+        with Store(tmp_path).writer("my", None) as writer:
+            writer.append(make_record(mse=0.1))
+            runs.append(read(writer.finish() if finish else writer.path))
+    comparison = compare(*runs, shipped())
+    assert comparison.unfinished
+    assert "B is unfinished" in comparison.notes
+    assert not compare(*reversed(runs), shipped()).unfinished
+
+
+def test_shares_of_few_images_that_tie_do_not_regress(make_record, hold):
+    a = seeds(make_record, "recognisable", [54 / 60, 57 / 60], n=60)
+    b = seeds(make_record, "recognisable", [52 / 60, 55 / 60], n=60)
+    assert only(hold(a, b)).verdict == "inconclusive"
+
+
+def test_a_change_of_a_model_without_a_seed_is_certain(make_record, hold):
+    a = seeds(make_record, "mse", [0.02, 0.02], family="pca")
+    b = seeds(make_record, "mse", [0.03, 0.03], family="pca")
+    assert only(hold(a, b)).evidence.p == 0.0
 
 
 def test_a_value_lost_at_one_seed_is_missing(make_record, hold):

@@ -19,6 +19,7 @@ from latentbench.bench.compare.significance import (
     mcnemar,
     paired_examples,
     paired_t,
+    step_of,
     welch_t,
 )
 
@@ -114,10 +115,42 @@ def test_the_estimate_lies_in_its_interval_and_turning_the_sign_mirrors_it(harms
         assert (evidence.low > 0) == (evidence.p < 0.05)
 
 
-def test_a_difference_that_every_pair_shares_is_certain():
-    assert paired_t([0.5, 0.5]).p == 0.0
-    assert paired_t([-0.5, -0.5]).p == 1.0
+def test_a_difference_without_chance_is_certain():
+    assert paired_t([0.5, 0.5], certain=True).p == 0.0
+    assert paired_t([-0.5, -0.5], certain=True).p == 1.0
+    assert welch_t([0.1, 0.1], [0.2, 0.2], certain=True).p == 0.0
     assert paired_t([0.0, 0.0]).high == 0.0
+
+
+@pytest.mark.parametrize("step", [0.0, 1 / 60])
+def test_equal_differences_of_few_seeds_are_not_certain(step):
+    paired, unpaired = paired_t([1 / 60] * 3, step=step), welch_t([0.9] * 3, [0.9 + 1 / 60] * 3, step=step)
+    for evidence in (paired, unpaired):
+        assert evidence.p > 0.05
+        assert evidence.low < 0 < evidence.high
+        assert evidence.spread == pytest.approx(1 / 60)
+
+
+def test_a_spread_is_never_below_one_test_image(draws):
+    harms = np.array([1.0, 1.0, 1.0, 1.0, 2.0]) / 10_000
+    assert paired_t(harms, step=1 / 100).spread == pytest.approx(1 / 100)
+    wide = draws.normal(0.5, 1.0, 8)
+    assert paired_t(wide, step=1 / 100) == paired_t(wide)
+
+
+@pytest.mark.parametrize(
+    ("values", "n", "step"),
+    [
+        ([0.95, 0.9, 1.0], 60, 1 / 60),
+        ([float(np.float32(59 / 60)), 0.0], 60, 1 / 60),
+        ([0.123, 0.456], 60, 0.0),
+        ([0.00001, 0.00002], 60, 0.0),
+        ([3.0, 4.0], 10, 1.0),
+        ([0.5], None, 0.0),
+    ],
+)
+def test_the_step_of_a_share_is_one_image(values, n, step):
+    assert step_of(values, n) == step
 
 
 def test_evidence_changes_its_unit_and_nothing_else(draws):
@@ -151,6 +184,13 @@ def test_a_correction_keeps_the_order_and_lowers_nothing(p):
         assert (adjusted <= 1).all()
         assert (np.diff(adjusted[np.argsort(p)]) >= -1e-15).all()
     assert (holm(p) >= benjamini_hochberg(p) - 1e-12).all()
+
+
+def test_families_are_corrected_row_by_row_without_nan():
+    p = np.array([[0.01, 0.04, 0.03], [0.01, np.nan, 0.03]])
+    assert holm(p)[0].tolist() == holm(p[0]).tolist()
+    assert holm(p)[1, [0, 2]].tolist() == holm([0.01, 0.03]).tolist()
+    assert np.isnan(holm(p)[1, 1])
 
 
 def test_no_tests_need_no_correction():

@@ -12,6 +12,7 @@ from latentbench.bench.compare.policy import shipped
 from latentbench.bench.compare.view import LONGEST, render, save, summary
 from latentbench.bench.store.run import Run
 from latentbench.data.errors import LatentbenchError
+from latentbench.models.spec import ForeignSpec
 
 
 @pytest.fixture
@@ -54,16 +55,16 @@ def test_on_a_terminal_every_verdict_but_ok_has_its_line_and_reason(comparison):
     text = console.export_text()
     for expected in (
         "regressed (paired t over 4 seeds)",
-        "changed (no end of it is better)",
-        "missing (not to be had)",
+        "changed (no preferred direction)",
+        "missing (no value in B: not to be had)",
         "inconclusive (paired t over 4 seeds)",
-        "further seeds would settle it",
+        "more seeds would settle it",
         "better (paired t over 4 seeds)",
         "new (the model is not in A)",
         "+5.2% [+4.5%, +6.0%]",
         "failed: ae-8, seed 0: diverged (loss not finite)",
-        "4 seeds find a loss of 1.6 standard deviations",
-        "as one of 3 tests, by Holm's correction",
+        "with 4 seeds there is 80 % power to detect a regression of 1.6 SD",
+        "as one of 3 tests with Holm's correction",
     ):
         assert expected in text
 
@@ -112,6 +113,22 @@ def test_a_saved_file_is_of_the_format_its_ending_names(comparison, tmp_path):
         save(comparison, tmp_path / "r.pdf")
     with pytest.raises(LatentbenchError, match="cannot be written: "):
         save(comparison, tmp_path / "r.md" / "r.md")
+
+
+def test_names_of_models_are_text_in_every_format(make_record, tmp_path):
+    def run(name, value):
+        record = make_record(mse=value)
+        model = ForeignSpec(family="a|b [red]x[/] <i>\x1b", latent_dim=2)
+        records = (record.model_copy(update={"model": model}),)
+        return Run(tmp_path / "runs" / "my" / f"{name}.jsonl", records)
+
+    comparison = compare(run("a", 0.1), run("b", 0.2), shipped())
+    console = Console(width=220, record=True)
+    console.print(render(comparison, "rich"))
+    assert "a|b [red]x[/] <i>" in console.export_text()
+    (row,) = [line for line in render(comparison, "md").splitlines() if line.startswith("| a")]
+    assert row.startswith("| a\\|b [red]x[/] &lt;i&gt;")
+    ElementTree.fromstring(render(comparison, "junit"))
 
 
 def test_a_long_list_is_cut_and_says_so(make_record, tmp_path):
