@@ -166,7 +166,7 @@ def test_clothes_are_captioned_alike(clothes):
 def test_as_a_data_set_the_captions_come_along(few):
     data = as_image_data(few, "captioned-few")
     captioned = with_captions(few)
-    assert draw(data) is captioned
+    assert with_captions(data) is captioned
     assert (len(data.train), len(data.test)) == (len(captioned.train), 400)
     digits = captioned.factors[captioned.train.captions][:, 0]
     assert torch.equal(data.train.labels, digits)
