@@ -17,7 +17,7 @@ from latentbench.analysis.core.metric import Metric, MetricDefinition, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import NO_DECODER, Subject, to_float, to_uint8
 from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages
-from latentbench.analysis.statistics.intervals import binomial_se, standard_error
+from latentbench.analysis.statistics.intervals import standard_error
 
 SSIM_TAPS = 11
 SSIM_SIGMA = 1.5
@@ -31,80 +31,64 @@ PICTURED = 10
 """Images kept for pictures."""
 
 MSE = define(
-    MetricDefinition(
-        "mse",
-        unit="",
-        better="lower",
-        title="Mean squared error per pixel of decode(E[z | x]) against the test images, pixels in [0, 1].",
-        heading="MSE",
-        headline=True,
-        decimals=4,
-    )
+    "mse",
+    unit="",
+    better="lower",
+    title="Mean squared error per pixel of decode(E[z | x]) against the test images, pixels in [0, 1].",
+    heading="MSE",
+    headline=True,
+    decimals=4,
 )
 PSNR = define(
-    MetricDefinition(
-        "psnr",
-        unit="dB",
-        better="higher",
-        title="Peak signal-to-noise ratio of an image's reconstruction, averaged over test images.",
-        heading="PSNR",
-        decimals=2,
-    )
+    "psnr",
+    unit="dB",
+    better="higher",
+    title="Peak signal-to-noise ratio of an image's reconstruction, averaged over test images.",
+    heading="PSNR",
+    decimals=2,
 )
 SSIM = define(
-    MetricDefinition(
-        "ssim",
-        unit="",
-        better="higher",
-        title="Structural similarity of reconstructions: 11-tap Gaussian window, σ = 1.5, valid region.",
-        heading="SSIM",
-    )
+    "ssim",
+    unit="",
+    better="higher",
+    title="Structural similarity of reconstructions: 11-tap Gaussian window, σ = 1.5, valid region.",
+    heading="SSIM",
 )
 MS_SSIM = define(
-    MetricDefinition(
-        "ms_ssim",
-        unit="",
-        better="higher",
-        title="Structural similarity of reconstructions over five scales.",
-        heading="MS-SSIM",
-    )
+    "ms_ssim",
+    unit="",
+    better="higher",
+    title="Structural similarity of reconstructions over five scales.",
+    heading="MS-SSIM",
 )
 LPIPS = define(
-    MetricDefinition(
-        "lpips",
-        unit="",
-        better="lower",
-        title="Learned perceptual distance of reconstructions, in the features of a pretrained network.",
-        heading="LPIPS",
-    )
+    "lpips",
+    unit="",
+    better="lower",
+    title="Learned perceptual distance of reconstructions, in the features of a pretrained network.",
+    heading="LPIPS",
 )
 JUDGE_DISTANCE = define(
-    MetricDefinition(
-        "judge_distance",
-        unit="",
-        better="lower",
-        title="Squared distance of reconstructions to the originals in the judge's features, per feature.",
-        heading="judge distance",
-    )
+    "judge_distance",
+    unit="",
+    better="lower",
+    title="Squared distance of reconstructions to the originals in the judge's features, per feature.",
+    heading="judge distance",
 )
 RECOGNISABLE = define(
-    MetricDefinition(
-        "recognisable",
-        unit="fraction",
-        better="higher",
-        title="Share of reconstructed test images that the judge puts in the right class.",
-        heading="judge acc",
-        headline=True,
-    )
+    "recognisable",
+    unit="fraction",
+    better="higher",
+    title="Share of reconstructed test images that the judge puts in the right class.",
+    heading="judge acc",
+    headline=True,
 )
 RECOGNISABLE_ORIGINALS = define(
-    MetricDefinition(
-        "recognisable_originals",
-        unit="fraction",
-        better="neither",
-        title="Share of original test images that the judge puts in the right class; recognisable's ceiling.",
-        heading="originals",
-    )
+    "recognisable_originals",
+    unit="fraction",
+    better="neither",
+    title="Share of original test images that the judge puts in the right class; recognisable's ceiling.",
+    heading="originals",
 )
 
 
@@ -297,8 +281,7 @@ def _accuracy(metric: MetricDefinition, subject: Subject, view: Callable[[], Jud
         return metric.missing(NO_JUDGE)
     if labels is None:
         return metric.missing("the test images have no labels")
-    hits, n = int((view().predictions == labels).sum()), len(labels)
-    return metric.measured(hits / n, se=binomial_se(hits, n), n=n)
+    return metric.share(view().predictions == labels)
 
 
 def pictured(labels: Tensor | None, count: int) -> list[int]:

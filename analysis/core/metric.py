@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from latentbench.analysis.statistics.intervals import binomial_se
 from latentbench.data.registry import Registry
 
 if TYPE_CHECKING:
@@ -58,6 +59,14 @@ class MetricDefinition:
             se = None
         return Metric(self.name, self.version, float(value), se, n, self.unit, self.better)
 
+    def share(self, hits: Tensor) -> Metric:
+        """The share of hits, a fraction in [0, 1], from bool `[N]`, N ≥ 1.
+
+        Its standard error is binomial; it is missing if all or none are hits (`binomial_se`).
+        """
+        count, n = int(hits.sum()), len(hits)
+        return self.measured(count / n, se=binomial_se(count, n), n=n)
+
     def missing(self, reason: str, *, n: int | None = None) -> Metric:
         """The metric as null, with the reason."""
         return Metric(self.name, self.version, None, None, n, self.unit, self.better, reason)
@@ -81,6 +90,20 @@ def finite(codes: Tensor, reason: str = NOT_FINITE) -> Tensor:
 METRICS: Registry[MetricDefinition] = Registry("metric")
 
 
-def define(definition: MetricDefinition) -> MetricDefinition:
-    """Register a metric's definition and return it."""
-    return METRICS.register(definition.name)(definition)
+def define(
+    name: str,
+    *,
+    title: str,
+    unit: str = "",
+    better: Better = "neither",
+    version: int = 1,
+    heading: str = "",
+    tolerance: float = 0.01,
+    headline: bool = False,
+    decimals: int = 3,
+) -> MetricDefinition:
+    """Register the definition of a metric and return it."""
+    definition = MetricDefinition(
+        name, unit, better, title, version, heading, tolerance, headline=headline, decimals=decimals
+    )
+    return METRICS.register(name)(definition)

@@ -1,10 +1,10 @@
-"""Train a judge and write its two files: how those in the package were made.
+"""Train a judge and write its two files; the judges in the package were made by these commands.
 
     python -m latentbench.analysis.features.train_judge mnist --shift 2 --out DIR
     python -m latentbench.analysis.features.train_judge fashion-mnist --epochs 14 --out DIR
 
 About three minutes on two cores. The weights' last digits depend on the machine and the torch version,
-so a judge made again has another hash: numbers that use it are not comparable with those that do not.
+so a judge that is trained again has another hash: numbers from the two are not comparable.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from latentbench.analysis.features.judge import JudgeRecipe, train_judge, write_judge
+from latentbench.analysis.features.judge import JudgeRecipe, train_judge
+from latentbench.analysis.features.stored_judges import write_judge
 from latentbench.data.loading import load
 
 
 def main() -> None:
     """Train, write, and print the card."""
     parser = argparse.ArgumentParser(description="Train a judge and write its files.")
-    parser.add_argument("data", help="what latentbench.data.load understands, such as mnist")
+    parser.add_argument("data", help="a data set, as latentbench.data.load takes it, such as mnist")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the two files")
-    parser.add_argument("--epochs", type=int, default=JudgeRecipe.epochs)
-    parser.add_argument("--shift", type=int, default=JudgeRecipe.shift, help="largest shift, pixels")
+    parser.add_argument("--epochs", type=int, default=JudgeRecipe().epochs)
+    parser.add_argument("--shift", type=int, default=JudgeRecipe().shift, help="largest shift, pixels")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     data = load(arguments.data)

@@ -81,14 +81,12 @@ class Space:
     def define(self, name: str, of: str, heading: str) -> MetricDefinition:
         """The Fréchet distance of something to the test images in this space."""
         return define(
-            MetricDefinition(
-                f"frechet_{name}_{self.name}",
-                unit="",
-                better="neither" if name == "floor" else "lower",
-                title=f"Fréchet distance of {of} to the test images, in {self.title}.",
-                heading=f"Fréchet {heading} {self.heading}",
-                decimals=2,
-            )
+            f"frechet_{name}_{self.name}",
+            unit="",
+            better="neither" if name == "floor" else "lower",
+            title=f"Fréchet distance of {of} to the test images, in {self.title}.",
+            heading=f"Fréchet {heading} {self.heading}",
+            decimals=2,
         )
 
 

@@ -54,9 +54,9 @@ class Kind:
     headline_of: tuple[str, ...] = ()
     """Samplers for which it is in the terminal's table."""
 
-    def of(self, sampler: str) -> MetricDefinition:
+    def define(self, sampler: str) -> MetricDefinition:
         """The metric of one sampler."""
-        return MetricDefinition(
+        return define(
             f"{self.name}_{sampler}",
             unit=self.unit,
             better=self.better,
@@ -137,49 +137,41 @@ KINDS = (
         "authenticity",
     ),
 )
-OF_SAMPLES = {sampler: {kind.name: define(kind.of(sampler)) for kind in KINDS} for sampler in SAMPLERS}
+OF_SAMPLES = {sampler: {kind.name: kind.define(sampler) for kind in KINDS} for sampler in SAMPLERS}
 FUNCTIONAL_DEAD_ZONE = {
     name: define(
-        MetricDefinition(
-            f"functional_dead_zone_{name}",
-            unit="fraction",
-            better="lower",
-            title=f"Precision of {SAMPLERS['posterior'].title} less that of {sampler.title}: what gaps in "
-            "the codes cost in samples.",
-            heading=f"functional dead zone {name}",
-        )
+        f"functional_dead_zone_{name}",
+        unit="fraction",
+        better="lower",
+        title=f"Precision of {SAMPLERS['posterior'].title} less that of {sampler.title}: what gaps in "
+        "the codes cost in samples.",
+        heading=f"functional dead zone {name}",
     )
     for name, sampler in SAMPLERS.items()
     if not sampler.of_data
 }
 FRECHET_FLOOR = define(
-    MetricDefinition(
-        "frechet_floor",
-        unit="",
-        better="neither",
-        title="Fréchet distance of as many train images to the test images: the best to be hoped for.",
-        heading="Fréchet floor",
-        decimals=2,
-    )
+    "frechet_floor",
+    unit="",
+    better="neither",
+    title="Fréchet distance of as many train images to the test images: the best to be hoped for.",
+    heading="Fréchet floor",
+    decimals=2,
 )
 KERNEL_FLOOR = define(
-    MetricDefinition(
-        "kernel_floor",
-        unit="",
-        better="neither",
-        title="Kernel distance of as many train images to the test images; 0 in expectation.",
-        heading="kernel floor",
-    )
+    "kernel_floor",
+    unit="",
+    better="neither",
+    title="Kernel distance of as many train images to the test images; 0 in expectation.",
+    heading="kernel floor",
 )
 VENDI_TEST = define(
-    MetricDefinition(
-        "vendi_test",
-        unit="",
-        better="neither",
-        title="Vendi score of the test images.",
-        heading="Vendi test",
-        decimals=2,
-    )
+    "vendi_test",
+    unit="",
+    better="neither",
+    title="Vendi score of the test images.",
+    heading="Vendi test",
+    decimals=2,
 )
 
 

@@ -32,6 +32,7 @@ from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.latent.intrinsic_dimension import two_nn
 from latentbench.analysis.latent.latent_plane import plane_arrays
 from latentbench.analysis.rate.likelihood import active_units
+from latentbench.analysis.statistics.fitting import fit
 from latentbench.analysis.statistics.intervals import binomial_se
 from latentbench.analysis.statistics.moments import NO_VARIANCE, Whitening, moment_matched
 from latentbench.analysis.statistics.neighbours import nearest
@@ -230,16 +231,13 @@ def _train_classifier(x: Tensor, codes: int, seed: int) -> nn.Module:
         network = nn.Sequential(
             nn.Linear(x.shape[1], width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
         ).to(x.dtype)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=1.0, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=steps, pct_start=0.1)
     draws = generator(seed, "overlap batches")
-    for _ in range(steps):
+
+    def loss() -> Tensor:
         chosen = torch.randint(len(x), (batch,), generator=draws)
-        loss = F.binary_cross_entropy_with_logits(network(x[chosen]).squeeze(1), is_code[chosen])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        return F.binary_cross_entropy_with_logits(network(x[chosen]).squeeze(1), is_code[chosen])
+
+    fit(loss, network.parameters(), steps=steps, learning_rate=1e-2, weight_decay=1.0, warm_up=0.1)
     return network
 
 
@@ -250,9 +248,12 @@ def _define(
     name: str, better: Better, title: str, heading: str, *, headline: bool = False
 ) -> MetricDefinition:
     return define(
-        MetricDefinition(
-            name, unit="fraction", better=better, title=title, heading=heading, headline=headline
-        )
+        name,
+        unit="fraction",
+        better=better,
+        title=title,
+        heading=heading,
+        headline=headline,
     )
 
 
@@ -302,14 +303,12 @@ CLASS_AREA_SMALLEST = _define(
     "smallest class",
 )
 INTRINSIC_DIMENSION = define(
-    MetricDefinition(
-        "intrinsic_dimension",
-        unit="dimensions",
-        better="neither",
-        title="Dimensions that the codes of test images fill locally (two nearest neighbours); context.",
-        heading="intrinsic",
-        decimals=1,
-    )
+    "intrinsic_dimension",
+    unit="dimensions",
+    better="neither",
+    title="Dimensions that the codes of test images fill locally (two nearest neighbours); context.",
+    heading="intrinsic",
+    decimals=1,
 )
 CLASS_AREA = (CLASS_AREA_LARGEST, CLASS_AREA_SMALLEST)
 GAPS = (DEAD_ZONE_MOMENT, DEAD_ZONE_PRIOR, LEAK_MOMENT, OVERLAP_MOMENT, OVERLAP_PRIOR)

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentbench.analysis.core.metric import MetricDefinition, Unmeasurable, define, finite
+from latentbench.analysis.core.metric import Unmeasurable, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.statistics.intervals import binomial_se
 from latentbench.analysis.statistics.neighbours import nearest
 
 FITTED = 10_000
@@ -89,23 +88,19 @@ def knn_predict(train: Tensor, labels: Tensor, test: Tensor, classes: int, *, k:
 
 
 PROBE_LINEAR = define(
-    MetricDefinition(
-        "probe_linear",
-        unit="accuracy",
-        better="higher",
-        title="Test accuracy of a linear classifier fitted to 10,000 train codes.",
-        heading="probe",
-        headline=True,
-    )
+    "probe_linear",
+    unit="accuracy",
+    better="higher",
+    title="Test accuracy of a linear classifier fitted to 10,000 train codes.",
+    heading="probe",
+    headline=True,
 )
 PROBE_KNN = define(
-    MetricDefinition(
-        "probe_knn",
-        unit="accuracy",
-        better="higher",
-        title="Test accuracy of the vote of the 20 nearest of 10,000 train codes.",
-        heading="k-NN",
-    )
+    "probe_knn",
+    unit="accuracy",
+    better="higher",
+    title="Test accuracy of the vote of the 20 nearest of 10,000 train codes.",
+    heading="k-NN",
 )
 
 
@@ -126,7 +121,6 @@ def probe(subject: Subject) -> Measurement:
     metrics, examples = [], {}
     for definition, predicted in predictions.items():
         right = predicted == test.labels
-        hits, n = int(right.sum()), len(test)
-        metrics.append(definition.measured(hits / n, se=binomial_se(hits, n), n=n))
+        metrics.append(definition.share(right))
         examples[definition.name] = right.numpy()
     return Measurement(tuple(metrics), examples=examples)

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentbench.analysis.core.metric import MetricDefinition, Unmeasurable, define, finite
+from latentbench.analysis.core.metric import Unmeasurable, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation.sample_bank import SampleBank
@@ -121,26 +121,22 @@ def _wide(codes: Tensor) -> Tensor:
 
 
 UMAP_TRUSTWORTHINESS = define(
-    MetricDefinition(
-        "umap_trustworthiness",
-        unit="fraction",
-        better="neither",
-        title="How rarely the UMAP picture shows neighbours that are none; a stamp, not a score.",
-        version=2,
-        heading="UMAP trust",
-        tolerance=0.02,
-    )
+    "umap_trustworthiness",
+    unit="fraction",
+    better="neither",
+    title="How rarely the UMAP picture shows neighbours that are none; a stamp, not a score.",
+    version=2,
+    heading="UMAP trust",
+    tolerance=0.02,
 )
 UMAP_KNN_OVERLAP = define(
-    MetricDefinition(
-        "umap_knn_overlap",
-        unit="fraction",
-        better="neither",
-        title="Share of the 15 nearest codes that are also nearest in the picture; a stamp, not a score.",
-        version=2,
-        heading="UMAP k-NN",
-        tolerance=0.05,
-    )
+    "umap_knn_overlap",
+    unit="fraction",
+    better="neither",
+    title="Share of the 15 nearest codes that are also nearest in the picture; a stamp, not a score.",
+    version=2,
+    heading="UMAP k-NN",
+    tolerance=0.05,
 )
 
 

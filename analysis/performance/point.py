@@ -95,17 +95,15 @@ def _define(
     version: int = 1,
 ) -> MetricDefinition:
     return define(
-        MetricDefinition(
-            name,
-            unit,
-            better,
-            title,
-            version=version,
-            heading=heading,
-            decimals=decimals,
-            tolerance=tolerance,
-            headline=headline,
-        )
+        name,
+        unit=unit,
+        better=better,
+        title=title,
+        version=version,
+        heading=heading,
+        decimals=decimals,
+        tolerance=tolerance,
+        headline=headline,
     )
 
 

@@ -35,10 +35,16 @@ def held_values(model: nn.Module) -> int:
 def _define(
     name: str, unit: str, better: Better, title: str, heading: str, *, decimals: int, headline: bool = False
 ) -> MetricDefinition:
-    definition = MetricDefinition(
-        name, unit, better, title, heading=heading, decimals=decimals, headline=headline, tolerance=0.25
+    return define(
+        name,
+        unit=unit,
+        better=better,
+        title=title,
+        heading=heading,
+        decimals=decimals,
+        headline=headline,
+        tolerance=0.25,
     )
-    return define(definition)
 
 
 ENCODE = _define(
@@ -83,15 +89,13 @@ DECODE_LATENCY = _define(
     decimals=6,
 )
 PARAMETERS = define(
-    MetricDefinition(
-        "parameters",
-        unit="count",
-        better="neither",
-        title="Numbers that the model holds: parameters and persistent buffers.",
-        heading="parameters",
-        tolerance=0.0,
-        decimals=0,
-    )
+    "parameters",
+    unit="count",
+    better="neither",
+    title="Numbers that the model holds: parameters and persistent buffers.",
+    heading="parameters",
+    tolerance=0.0,
+    decimals=0,
 )
 PEAK_MEMORY = _define(
     "peak_memory_bytes",

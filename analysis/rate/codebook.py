@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from latentbench.analysis.core.metric import MetricDefinition, Unmeasurable, define, finite
+from latentbench.analysis.core.metric import Unmeasurable, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.statistics.intervals import standard_error
@@ -81,34 +81,28 @@ def _varying_error(values: Tensor) -> float | None:
 
 
 CODE_USAGE = define(
-    MetricDefinition(
-        "code_usage",
-        unit="fraction",
-        better="higher",
-        title="Share of the values of a discrete code that occur among the test images, mean over positions.",
-        heading="codes used",
-    )
+    "code_usage",
+    unit="fraction",
+    better="higher",
+    title="Share of the values of a discrete code that occur among the test images, mean over positions.",
+    heading="codes used",
 )
 CODE_PERPLEXITY = define(
-    MetricDefinition(
-        "code_perplexity",
-        unit="codes",
-        better="higher",
-        title="exp(entropy) of the values of a discrete code over the test images, mean over positions.",
-        heading="perplexity",
-        decimals=1,
-    )
+    "code_perplexity",
+    unit="codes",
+    better="higher",
+    title="exp(entropy) of the values of a discrete code over the test images, mean over positions.",
+    heading="perplexity",
+    decimals=1,
 )
 CODE_ENTROPY = define(
-    MetricDefinition(
-        "code_entropy",
-        unit="nats",
-        better="neither",
-        title="Rate of an entropy coder of independent positions: entropy of the values over the test images "
-        "(low by about (values in use − 1) / 2n a position), summed.",
-        heading="code entropy",
-        decimals=2,
-    )
+    "code_entropy",
+    unit="nats",
+    better="neither",
+    title="Rate of an entropy coder of independent positions: entropy of the values over the test images "
+    "(low by about (values in use − 1) / 2n a position), summed.",
+    heading="code entropy",
+    decimals=2,
 )
 
 

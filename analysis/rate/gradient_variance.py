@@ -36,14 +36,12 @@ _OF = "estimate from one draw of ∇ E_q[ln p(x | z)] by q's means and log-varia
 
 def _define(name: str, which: str, heading: str) -> MetricDefinition:
     return define(
-        MetricDefinition(
-            name,
-            unit="nats²",
-            better="neither",
-            title=f"Variance of the {which} {_OF}, mean over test images.",
-            heading=heading,
-            decimals=2,
-        )
+        name,
+        unit="nats²",
+        better="neither",
+        title=f"Variance of the {which} {_OF}, mean over test images.",
+        heading=heading,
+        decimals=2,
     )
 
 
@@ -55,15 +53,13 @@ VARIANCES = {
     ),
 }
 RATIO = define(
-    MetricDefinition(
-        "gradient_variance_ratio",
-        unit="",
-        better="neither",
-        title="How many times noisier the score function's gradient is, without a baseline, than the "
-        "reparametrised one.",
-        heading="score/path",
-        decimals=1,
-    )
+    "gradient_variance_ratio",
+    unit="",
+    better="neither",
+    title="How many times noisier the score function's gradient is, without a baseline, than the "
+    "reparametrised one.",
+    heading="score/path",
+    decimals=1,
 )
 
 LogLikelihood = Callable[[Tensor, Tensor], Tensor]

@@ -30,24 +30,20 @@ _BOUND = f"ln p(x) per test image, bounded from below in expectation by {DRAWS:,
 
 LOG_LIKELIHOOD = {
     "gaussian": define(
-        MetricDefinition(
-            "log_likelihood_gaussian",
-            unit="nats",
-            better="higher",
-            title=f"{_BOUND}, Gaussian likelihood of the spec's σ.",
-            heading="ln p (Gaussian)",
-            decimals=2,
-        )
+        "log_likelihood_gaussian",
+        unit="nats",
+        better="higher",
+        title=f"{_BOUND}, Gaussian likelihood of the spec's σ.",
+        heading="ln p (Gaussian)",
+        decimals=2,
     ),
     "bernoulli": define(
-        MetricDefinition(
-            "log_likelihood_bernoulli",
-            unit="nats",
-            better="higher",
-            title=f"{_BOUND}, binarised at random, Bernoulli likelihood.",
-            heading="ln p (Bernoulli)",
-            decimals=2,
-        )
+        "log_likelihood_bernoulli",
+        unit="nats",
+        better="higher",
+        title=f"{_BOUND}, binarised at random, Bernoulli likelihood.",
+        heading="ln p (Bernoulli)",
+        decimals=2,
     ),
 }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from latentbench.analysis.core.metric import Metric, MetricDefinition, define
+from latentbench.analysis.core.metric import Metric, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 
@@ -26,54 +26,44 @@ NO_HISTORY = "no training history: not trained step by step here"
 Curve = NDArray[np.floating]
 
 KL_PEAK = define(
-    MetricDefinition(
-        "kl_peak",
-        unit="nats",
-        better="neither",
-        title=f"Highest KL per image in training, smoothed over {WINDOW:.0%} of the steps so far each way.",
-        heading="KL peak",
-        decimals=2,
-    )
+    "kl_peak",
+    unit="nats",
+    better="neither",
+    title=f"Highest KL per image in training, smoothed over {WINDOW:.0%} of the steps so far each way.",
+    heading="KL peak",
+    decimals=2,
 )
 KL_PEAK_STEP = define(
-    MetricDefinition(
-        "kl_peak_step",
-        unit="step",
-        better="neither",
-        title="Training step, counted from 1, at which the smoothed KL is highest.",
-        heading="peak step",
-        decimals=0,
-    )
+    "kl_peak_step",
+    unit="step",
+    better="neither",
+    title="Training step, counted from 1, at which the smoothed KL is highest.",
+    heading="peak step",
+    decimals=0,
 )
 KL_SETTLED = define(
-    MetricDefinition(
-        "kl_settled",
-        unit="nats",
-        better="neither",
-        title="Smoothed KL per image over the last tenth of the training steps, mean.",
-        heading="KL settled",
-        decimals=2,
-    )
+    "kl_settled",
+    unit="nats",
+    better="neither",
+    title="Smoothed KL per image over the last tenth of the training steps, mean.",
+    heading="KL settled",
+    decimals=2,
 )
 KL_SPIKE = define(
-    MetricDefinition(
-        "kl_spike",
-        unit="",
-        better="neither",
-        title=f"The KL's peak over where it settles: about 1 where it only rises, a spike above {SPIKE:g}.",
-        heading="KL spike",
-        decimals=2,
-    )
+    "kl_spike",
+    unit="",
+    better="neither",
+    title=f"The KL's peak over where it settles: about 1 where it only rises, a spike above {SPIKE:g}.",
+    heading="KL spike",
+    decimals=2,
 )
 GRADIENT_NORM = define(
-    MetricDefinition(
-        "gradient_norm_last",
-        unit="",
-        better="neither",
-        title="Norm of the loss's gradient, in the loss's units: median over the last tenth of the steps.",
-        heading="∇ norm",
-        decimals=2,
-    )
+    "gradient_norm_last",
+    unit="",
+    better="neither",
+    title="Norm of the loss's gradient, in the loss's units: median over the last tenth of the steps.",
+    heading="∇ norm",
+    decimals=2,
 )
 OF_KL = (KL_PEAK, KL_PEAK_STEP, KL_SETTLED, KL_SPIKE)
 

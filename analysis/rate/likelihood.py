@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define
+from latentbench.analysis.core.metric import Metric, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import BATCH, Subject, to_float
 from latentbench.analysis.rate.mutual_information import information
@@ -33,90 +33,74 @@ DISCRETE = "discrete code: no density of z"
 NO_LIKELIHOOD = "the model states no likelihood"
 
 KL = define(
-    MetricDefinition(
-        "kl",
-        unit="nats",
-        better="neither",
-        title="Rate: KL(q(z | x) ‖ p) per test image, p = N(0, I), or uniform over the codes where they are "
-        "discrete.",
-        heading="rate",
-        headline=True,
-        decimals=2,
-    )
+    "kl",
+    unit="nats",
+    better="neither",
+    title="Rate: KL(q(z | x) ‖ p) per test image, p = N(0, I), or uniform over the codes where they are "
+    "discrete.",
+    heading="rate",
+    headline=True,
+    decimals=2,
 )
 ACTIVE_UNITS = define(
-    MetricDefinition(
-        "active_units",
-        unit="dimensions",
-        better="neither",
-        title="Dimensions whose posterior mean varies over the test images by more than 0.01 (variance).",
-        heading="active",
-        headline=True,
-        decimals=0,
-    )
+    "active_units",
+    unit="dimensions",
+    better="neither",
+    title="Dimensions whose posterior mean varies over the test images by more than 0.01 (variance).",
+    heading="active",
+    headline=True,
+    decimals=0,
 )
 ELBO = {
     "gaussian": define(
-        MetricDefinition(
-            "elbo_gaussian",
-            unit="nats",
-            better="higher",
-            title="Lower bound of ln p(x) per test image, Gaussian likelihood of the spec's σ.",
-            heading="ELBO (Gaussian)",
-            decimals=2,
-        )
+        "elbo_gaussian",
+        unit="nats",
+        better="higher",
+        title="Lower bound of ln p(x) per test image, Gaussian likelihood of the spec's σ.",
+        heading="ELBO (Gaussian)",
+        decimals=2,
     ),
     "bernoulli": define(
-        MetricDefinition(
-            "elbo_bernoulli",
-            unit="nats",
-            better="higher",
-            title="Lower bound of ln p(x) per test image, binarised at random, Bernoulli likelihood.",
-            heading="ELBO (Bernoulli)",
-            decimals=2,
-        )
+        "elbo_bernoulli",
+        unit="nats",
+        better="higher",
+        title="Lower bound of ln p(x) per test image, binarised at random, Bernoulli likelihood.",
+        heading="ELBO (Bernoulli)",
+        decimals=2,
     ),
 }
 BITS_PER_DIM = {
     "gaussian": define(
-        MetricDefinition(
-            "bits_per_dim_gaussian",
-            unit="bits per pixel",
-            better="lower",
-            title="−ELBO in bits per pixel and channel, of a density over pixels in [0, 1]; may be negative.",
-            heading="bits/dim (Gaussian)",
-        )
+        "bits_per_dim_gaussian",
+        unit="bits per pixel",
+        better="lower",
+        title="−ELBO in bits per pixel and channel, of a density over pixels in [0, 1]; may be negative.",
+        heading="bits/dim (Gaussian)",
     ),
     "bernoulli": define(
-        MetricDefinition(
-            "bits_per_dim_bernoulli",
-            unit="bits per pixel",
-            better="lower",
-            title="−ELBO in bits per pixel and channel, of images binarised at random.",
-            heading="bits/dim (Bernoulli)",
-        )
+        "bits_per_dim_bernoulli",
+        unit="bits per pixel",
+        better="lower",
+        title="−ELBO in bits per pixel and channel, of images binarised at random.",
+        heading="bits/dim (Bernoulli)",
     ),
 }
 BOUNDS = (*ELBO.values(), *BITS_PER_DIM.values())
 MUTUAL_INFORMATION = define(
-    MetricDefinition(
-        "mutual_information",
-        unit="nats",
-        better="neither",
-        title="What a code tells of the image, I(x; z); from 10,000 train images' posteriors.",
-        heading="I(x; z)",
-        decimals=2,
-    )
+    "mutual_information",
+    unit="nats",
+    better="neither",
+    title="What a code tells of the image, I(x; z); from 10,000 train images' posteriors.",
+    heading="I(x; z)",
+    decimals=2,
 )
 AGGREGATE_KL = define(
-    MetricDefinition(
-        "aggregate_kl",
-        unit="nats",
-        better="lower",
-        title="KL(q(z) ‖ N(0, I)) of all codes together: how far the prior is from where the codes are.",
-        heading="aggregate KL",
-        decimals=2,
-    )
+    "aggregate_kl",
+    unit="nats",
+    better="lower",
+    title="KL(q(z) ‖ N(0, I)) of all codes together: how far the prior is from where the codes are.",
+    heading="aggregate KL",
+    decimals=2,
 )
 OF_MIXTURE = (MUTUAL_INFORMATION, AGGREGATE_KL)
 

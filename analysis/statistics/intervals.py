@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 
 def standard_error(values: ArrayLike) -> float | None:
@@ -48,6 +47,8 @@ def wilson_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float,
     """
     _check_counts(hits, n)
     _check_confidence(confidence)
+    from scipy import stats  # here, since importing it takes a while
+
     interval = stats.binomtest(hits, n).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -61,6 +62,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     error = standard_error(values)
     if error is None:
         raise ValueError(f"an interval needs at least 2 values, got {len(values)}")
+    from scipy import stats  # here, since importing it takes a while
+
     reach = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * error
     mean = float(np.mean(values))
     return mean - reach, mean + reach

@@ -18,7 +18,7 @@ from torch import Tensor
 from latentbench.analysis.core.metric import Metric, MetricDefinition, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.statistics.intervals import binomial_se, standard_error
+from latentbench.analysis.statistics.intervals import standard_error
 from latentbench.analysis.zero_shot.lit import captions_of, locked_image
 from latentbench.data.captioned.draw import CaptionedData
 from latentbench.data.captioned.schemes import SCHEMES
@@ -89,9 +89,12 @@ def _bias_needed(scores: Tensor, truth: Tensor, group: Tensor) -> Tensor:
 
 def _accuracy_metric(name: str, heading: str, title: str, *, headline: bool = False) -> MetricDefinition:
     return define(
-        MetricDefinition(
-            name, unit="accuracy", better="higher", title=title, heading=heading, headline=headline
-        )
+        name,
+        unit="accuracy",
+        better="higher",
+        title=title,
+        heading=heading,
+        headline=headline,
     )
 
 
@@ -109,13 +112,11 @@ HARMONIC = _accuracy_metric(
     "zero_shot_harmonic", "zs harmonic", "Harmonic mean of zero-shot and seen accuracy."
 )
 AUC = define(
-    MetricDefinition(
-        "zero_shot_auc",
-        unit="area",
-        better="higher",
-        title="Area under seen against unseen accuracy as a bias for held-out captions is swept.",
-        heading="zs AUC",
-    )
+    "zero_shot_auc",
+    unit="area",
+    better="higher",
+    title="Area under seen against unseen accuracy as a bias for held-out captions is swept.",
+    heading="zs AUC",
 )
 FACTORS = {
     factor.name: _accuracy_metric(
@@ -165,10 +166,10 @@ def confusions(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> dict[s
 
 def _locked_metrics(scores: CaptionScores, drawn: CaptionedData) -> list[Metric]:
     predicted, truth = scores.unseen.argmax(1), scores.unseen_truth
-    top1 = _share(TOP1, _unseen_hits(scores))
+    top1 = TOP1.share(_unseen_hits(scores))
     unseen = torch.tensor(drawn.unseen)
-    unseen_only = _share(UNSEEN_ONLY, unseen[scores.unseen[:, unseen].argmax(1)] == truth)
-    seen = _share(SEEN, scores.seen.argmax(1) == scores.seen_truth)
+    unseen_only = UNSEEN_ONLY.share(unseen[scores.unseen[:, unseen].argmax(1)] == truth)
+    seen = SEEN.share(scores.seen.argmax(1) == scores.seen_truth)
     area, area_se = seen_unseen_auc(scores)
     n = len(truth) + len(scores.seen_truth)
     return [
@@ -186,9 +187,7 @@ def _factor_metrics(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> l
     right = (drawn.factors[predicted] == drawn.factors[truth]).T
     named = {factor.name: column for factor, column in zip(drawn.scheme.factors, right, strict=True)}
     return [
-        _share(metric, named[name])
-        if name in named
-        else metric.missing(f"{drawn.scheme.name} name no {name}")
+        metric.share(named[name]) if name in named else metric.missing(f"{drawn.scheme.name} name no {name}")
         for name, metric in FACTORS.items()
     ]
 
@@ -199,12 +198,7 @@ def _native_metric(subject: Subject, drawn: CaptionedData) -> Metric:
     with torch.inference_mode():
         text = subject.model.encode_text(list(drawn.captions)).float().cpu()
     image = subject.encode(drawn.test_unseen.images).mean
-    return _share(NATIVE, (image @ text.T).argmax(1) == drawn.test_unseen.captions)
-
-
-def _share(metric: MetricDefinition, right: Tensor) -> Metric:
-    hits, n = int(right.sum()), len(right)
-    return metric.measured(hits / n, se=binomial_se(hits, n), n=n)
+    return NATIVE.share((image @ text.T).argmax(1) == drawn.test_unseen.captions)
 
 
 def _harmonic_metric(unseen: Metric, seen: Metric) -> Metric:

@@ -16,7 +16,8 @@ from latentbench.analysis.core.metric import Metric, MetricDefinition, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.latent.probes import standardise
-from latentbench.analysis.statistics.intervals import binomial_se, standard_error
+from latentbench.analysis.statistics.fitting import fit
+from latentbench.analysis.statistics.intervals import standard_error
 from latentbench.analysis.zero_shot.lit import (
     BATCH,
     HIDDEN,
@@ -36,17 +37,21 @@ UNTRAINED, SHUFFLES = 20, 4
 
 
 def _define(name: str, heading: str, title: str) -> MetricDefinition:
-    return define(MetricDefinition(name, unit="accuracy", better="neither", title=title, heading=heading))
+    return define(
+        name,
+        unit="accuracy",
+        better="neither",
+        title=title,
+        heading=heading,
+    )
 
 
 FACTOR_CLASSIFIERS = define(
-    MetricDefinition(
-        "zero_shot_rival",
-        unit="accuracy",
-        better="higher",
-        title="As zero-shot, by three supervised classifiers on the same codes, one a factor; no words.",
-        heading="zs rival",
-    )
+    "zero_shot_rival",
+    unit="accuracy",
+    better="higher",
+    title="As zero-shot, by three supervised classifiers on the same codes, one a factor; no words.",
+    heading="zs rival",
 )
 CONTROL_UNTRAINED = _define(
     "zero_shot_untrained",
@@ -101,17 +106,12 @@ def fit_classifier(codes: Tensor, labels: Tensor, *, seed: int) -> nn.Module:
             nn.GELU(),
             nn.Linear(HIDDEN, int(labels.max()) + 1),
         )
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         rows = torch.randint(len(codes), (BATCH,), generator=order)
-        loss = F.cross_entropy(network(codes[rows]), labels[rows])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        return F.cross_entropy(network(codes[rows]), labels[rows])
+
+    fit(loss, network.parameters(), steps=STEPS, learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     return network.eval().requires_grad_(False)
 
 
@@ -121,8 +121,7 @@ def _factor_classifiers(train: Tensor, test: Tensor, drawn: CaptionedData, seed:
     for place, factor in enumerate(drawn.scheme.factors):
         classifier = fit_classifier(train, known[:, place], seed=derive(seed, factor.name))
         right &= classifier(test).argmax(1) == truth[:, place]
-    hits = int(right.sum())
-    return FACTOR_CLASSIFIERS.measured(hits / len(right), se=binomial_se(hits, len(right)), n=len(right))
+    return FACTOR_CLASSIFIERS.share(right)
 
 
 def _untrained(test: Tensor, drawn: CaptionedData, seed: int) -> Metric:

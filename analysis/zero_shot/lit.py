@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from latentbench.analysis.core.metric import Unmeasurable
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.latent.probes import standardise
+from latentbench.analysis.statistics.fitting import fit
 from latentbench.data.captioned.draw import CaptionedData, with_captions
 from latentbench.data.errors import DataError
 from latentbench.models.networks.tokenizer import Tokenizer
@@ -88,17 +89,12 @@ def fit_towers(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "zero-shot towers"))
         towers = Towers(codes.shape[1], tokenizer)
-        optimiser = torch.optim.AdamW(
-            towers.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
-        for _ in range(STEPS):
-            rows = torch.randint(len(codes), (BATCH,), generator=order)
-            loss = F.cross_entropy(towers(codes[rows], ids), targets[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
+
+    def loss() -> Tensor:
+        rows = torch.randint(len(codes), (BATCH,), generator=order)
+        return F.cross_entropy(towers(codes[rows], ids), targets[rows])
+
+    fit(loss, towers.parameters(), steps=STEPS, learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     return towers.eval().requires_grad_(False)
 
 

@@ -125,7 +125,13 @@ def _define(
     decimals: int = 3,
 ) -> MetricDefinition:
     return define(
-        MetricDefinition(name, unit, better, title, heading=heading, headline=headline, decimals=decimals)
+        name,
+        unit=unit,
+        better=better,
+        title=title,
+        heading=heading,
+        headline=headline,
+        decimals=decimals,
     )
 
 
@@ -279,11 +285,6 @@ def embed(subject: Subject, model: ImageTextModel, asked: Question) -> Embedded:
     return Embedded(asked, image, torch.stack(found[:count]), shortened)
 
 
-def _share(metric: MetricDefinition, hits: Tensor) -> Metric:
-    count = int(hits.sum())
-    return metric.measured(count / len(hits), se=binomial_se(count, len(hits)), n=len(hits))
-
-
 def _recognition(embedded: Embedded) -> list[Metric]:
     scores, truth, names = embedded.scores, embedded.truth, embedded.asked.names
     hits = hits_at(scores, truth, 1)
@@ -291,11 +292,11 @@ def _recognition(embedded: Embedded) -> list[Metric]:
     present = recall[recall.isfinite()]
     error = _error_of_mean_recall(present, embedded.asked.truth, recall)
     top5 = (
-        _share(TOP5, hits_at(scores, truth, TOP))
+        TOP5.share(hits_at(scores, truth, TOP))
         if len(names) >= TOP
         else TOP5.missing(f"fewer than {TOP} classes: {len(names)}")
     )
-    return [_share(TOP1, hits), top5, MEAN_RECALL.measured(present.mean().item(), se=error, n=len(hits))]
+    return [TOP1.share(hits), top5, MEAN_RECALL.measured(present.mean().item(), se=error, n=len(hits))]
 
 
 def _error_of_mean_recall(present: Tensor, truth: Tensor, recall: Tensor) -> float | None:
@@ -352,7 +353,7 @@ def _templates(embedded: Embedded) -> list[Metric]:
     else:
         mean = torch.stack(shortened).mean(0)
         left_out = SHORTENED.measured(mean.mean().item(), se=standard_error(mean.numpy()), n=len(mean))
-    return [_share(BEST, hits[-1]), _share(WORST, hits[0]), spread, left_out]
+    return [BEST.share(hits[-1]), WORST.share(hits[0]), spread, left_out]
 
 
 def _retrieval(embedded: Embedded) -> list[Metric]:

@@ -14,7 +14,6 @@ from torch import Tensor
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject, to_float
-from latentbench.analysis.statistics.intervals import binomial_se
 from latentbench.analysis.zero_shot.lit import captions_of, locked_image
 from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble
 from latentbench.data.captioned.draw import CaptionedData
@@ -30,7 +29,13 @@ _OF = "of scikit-learn's digits"
 
 
 def _define(name: str, heading: str, title: str) -> MetricDefinition:
-    return define(MetricDefinition(name, unit="accuracy", better="higher", title=title, heading=heading))
+    return define(
+        name,
+        unit="accuracy",
+        better="higher",
+        title=title,
+        heading=heading,
+    )
 
 
 LOCKED = _define(
@@ -79,7 +84,7 @@ def _locked(subject: Subject, drawn: CaptionedData, codes: Tensor, labels: Tenso
     """By the sum of the probabilities of each digit's nine captions."""
     probabilities = subject.once(locked_image).scores(codes).softmax(1)
     of_digit = F.one_hot(drawn.factors[:, 0]).float()
-    return _share(LOCKED, (probabilities @ of_digit).argmax(1) == labels)
+    return LOCKED.share((probabilities @ of_digit).argmax(1) == labels)
 
 
 @torch.inference_mode()
@@ -89,15 +94,10 @@ def _native(subject: Subject, drawn: CaptionedData, codes: Tensor, labels: Tenso
     text = subject.model.encode_text(list(drawn.captions)).float().cpu()
     # Captions are in order of their digit, nine of each.
     by_digit = text.view(10, -1, text.shape[1]).transpose(0, 1)
-    return _share(NATIVE, (codes @ ensemble(by_digit).T).argmax(1) == labels)
+    return NATIVE.share((codes @ ensemble(by_digit).T).argmax(1) == labels)
 
 
 def _rival(subject: Subject, images: Tensor, labels: Tensor) -> Metric:
     if subject.context.judge is None:
         return RIVAL.missing("no judge")
-    return _share(RIVAL, subject.context.view(to_float(images)).predictions == labels)
-
-
-def _share(metric: MetricDefinition, right: Tensor) -> Metric:
-    hits, n = int(right.sum()), len(right)
-    return metric.measured(hits / n, se=binomial_se(hits, n), n=n)
+    return RIVAL.share(subject.context.view(to_float(images)).predictions == labels)

@@ -12,7 +12,7 @@ import torch
 from rich.table import Table
 
 from latentbench import data
-from latentbench.analysis.features.judge import load_judge
+from latentbench.analysis.features.stored_judges import load_judge
 from latentbench.bench.run import suite
 from latentbench.bench.run.resumable import resolve_device
 from latentbench.bench.store.environment import code, environment

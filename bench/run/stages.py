@@ -23,7 +23,7 @@ from latentbench.analysis.catalogue import ANALYSES, METRICS
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.core.registry import Measurement
 from latentbench.analysis.core.subject import DataContext, Subject
-from latentbench.analysis.features.judge import load_judge
+from latentbench.analysis.features.stored_judges import load_judge
 from latentbench.analysis.performance.memory import is_out_of_memory
 from latentbench.bench.run.case import Case
 from latentbench.bench.store.environment import code

@@ -5,7 +5,7 @@ import torch
 
 import latentbench.data
 from latentbench.analysis.core.subject import DataContext, Subject
-from latentbench.analysis.features.judge import load_judge
+from latentbench.analysis.features.stored_judges import load_judge
 from latentbench.data.images import ImageData, Split
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import Training, model_spec, train_or_load

@@ -11,7 +11,7 @@ import torch
 import latentbench.data
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject
-from latentbench.analysis.features.judge import load_judge
+from latentbench.analysis.features.stored_judges import load_judge
 from latentbench.analysis.generation.generative_metrics import neighbourhoods, vendi_score
 from latentbench.analysis.latent.umap import trustworthiness, umap_embedding
 from latentbench.analysis.rate.likelihood import log_likelihood

@@ -1,4 +1,4 @@
-"""The shipped judges are what their cards say, damage is noticed, and other data get a judge of their own."""
+"""Shipped judges match their cards, damage is an error, and other data get their own judge."""
 
 import json
 import shutil
@@ -8,20 +8,18 @@ import torch
 from safetensors.torch import save_file
 
 import latentbench.data
-from latentbench.analysis.features.judge import (
+from latentbench.analysis.features.judge import JudgeRecipe, accuracy, train_judge
+from latentbench.analysis.features.stored_judges import (
     SHIPPED,
-    JudgeRecipe,
-    accuracy,
     find_card,
     load_judge,
     read_judge,
-    train_judge,
-    weights_hash,
     write_judge,
 )
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.data.sources.fashion_mnist import DEBIAN_FOLDER
+from latentbench.models.external.state_dicts import fingerprint
 
 SHORT = JudgeRecipe(epochs=1, smallest_steps=1)
 
@@ -55,13 +53,13 @@ def random_images(n, channels, side, classes):
 # The shipped judges
 
 
-def test_the_mnist_judge_is_as_accurate_as_its_card_says(mnist, judge):
+def test_mnist_judge_has_the_accuracy_of_its_card(mnist, judge):
     assert accuracy(judge, mnist.test) == judge.accuracy
     assert judge.accuracy >= 0.993
 
 
 @pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="Fashion-MNIST is not installed")
-def test_the_fashion_mnist_judge_is_as_accurate_as_its_card_says():
+def test_fashion_mnist_judge_has_the_accuracy_of_its_card():
     data = latentbench.data.load("fashion-mnist")
     judge = load_judge(data)
     assert accuracy(judge, data.test) == pytest.approx(judge.accuracy, abs=5e-4)
@@ -69,10 +67,10 @@ def test_the_fashion_mnist_judge_is_as_accurate_as_its_card_says():
 
 
 @pytest.mark.parametrize("card", sorted(SHIPPED.glob("*.json")), ids=lambda card: card.stem)
-def test_a_shipped_card_states_its_judge(card):
+def test_shipped_card_matches_its_weights(card):
     content = json.loads(card.read_text())
     judge = read_judge(card)
-    assert content["hash"] == judge.hash == weights_hash(judge.network)
+    assert content["hash"] == judge.hash == fingerprint(judge.network.state_dict())
     assert content["n"] == 10_000
     assert content["recipe"]["epochs"] == judge.recipe.epochs
 
@@ -80,7 +78,7 @@ def test_a_shipped_card_states_its_judge(card):
 # What a judge sees
 
 
-def test_a_view_is_the_network_in_evaluation_whatever_the_batches(mnist, judge):
+def test_view_does_not_depend_on_the_batches(mnist, judge):
     images = mnist.test.images[:1500].float() / 255
     view = judge.view(images)
     assert view.features.shape == (1500, 64)
@@ -93,7 +91,7 @@ def test_a_view_is_the_network_in_evaluation_whatever_the_batches(mnist, judge):
     torch.testing.assert_close(logits.softmax(1), view.probabilities)
 
 
-def test_no_feature_is_constant_over_the_test_images(mnist, judge):
+def test_features_have_full_rank(mnist, judge):
     features = judge.view(mnist.test.images[:2000].float() / 255).features.double()
     assert torch.linalg.matrix_rank(features - features.mean(0)) == 64
 
@@ -101,7 +99,7 @@ def test_no_feature_is_constant_over_the_test_images(mnist, judge):
 # Damage
 
 
-def test_a_changed_weight_is_noticed(copied):
+def test_changed_weight_is_an_error(copied):
     card, weights = copied
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
@@ -110,7 +108,7 @@ def test_a_changed_weight_is_noticed(copied):
         read_judge(card)
 
 
-def test_truncated_weights_are_noticed(copied):
+def test_truncated_weights_are_an_error(copied):
     card, weights = copied
     content = weights.read_bytes()
     weights.write_bytes(content[: len(content) // 2])
@@ -118,7 +116,7 @@ def test_truncated_weights_are_noticed(copied):
         read_judge(card)
 
 
-def test_the_weights_of_something_else_are_noticed(copied):
+def test_weights_of_another_network_are_an_error(copied):
     card, weights = copied
     save_file({"weight": torch.zeros(3)}, weights)
     with pytest.raises(LatentbenchError, match="not this judge's weights"):
@@ -129,28 +127,30 @@ def test_the_weights_of_something_else_are_noticed(copied):
     ("change", "message"),
     [
         ({"hash": "0" * 64}, "hash that mnist.json states"),
-        ({"accuracy": "high"}, "mnist.json: not a judge's card: 'accuracy' must be a float"),
-        ({"recipe": {"epoch": 3}}, "mnist.json: not a judge's card: .*epoch"),
+        ({"accuracy": "high"}, "mnist.json: not a judge's card: accuracy: Input should be a valid number"),
+        ({"recipe": {"epoch": 3}}, "mnist.json: not a judge's card: recipe.epoch"),
+        ({"channels": 0}, "mnist.json: not a judge's card: channels"),
+        ({"weights": "../other.safetensors"}, "mnist.json: not a judge's card: weights"),
         ({"weights": "missing.safetensors"}, "missing.safetensors: not this judge's weights"),
     ],
 )
-def test_a_changed_card_is_noticed(copied, change, message):
+def test_changed_card_is_an_error(copied, change, message):
     card, _ = copied
     card.write_text(json.dumps(json.loads(card.read_text()) | change))
     with pytest.raises(LatentbenchError, match=message):
         read_judge(card)
 
 
-def test_a_card_that_is_no_json_is_named(copied):
+def test_card_that_is_not_json_is_an_error(copied):
     card, _ = copied
     card.write_text("{")
-    with pytest.raises(LatentbenchError, match=r"mnist\.json: not readable as JSON"):
+    with pytest.raises(LatentbenchError, match=r"mnist\.json: not a judge's card: the file: Invalid JSON"):
         find_card(card.parent, "any")
 
 
-def test_a_damaged_file_of_the_package_asks_for_a_reinstallation(monkeypatch, copied):
+def test_damaged_shipped_judge_asks_to_reinstall(monkeypatch, copied):
     card, _ = copied
-    monkeypatch.setattr("latentbench.analysis.features.judge.SHIPPED", card.parent)
+    monkeypatch.setattr("latentbench.analysis.features.stored_judges.SHIPPED", card.parent)
     card.write_text("{")
     with pytest.raises(LatentbenchError, match="reinstall latentbench"):
         read_judge(card)
@@ -159,7 +159,7 @@ def test_a_damaged_file_of_the_package_asks_for_a_reinstallation(monkeypatch, co
 # Judges of other data
 
 
-def test_other_data_get_a_judge_once(digits, tmp_path, monkeypatch):
+def test_other_data_get_one_judge(digits, tmp_path, monkeypatch):
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path))
     steps = []
     trained = load_judge(digits, progress=lambda done, total: steps.append((done, total)))
@@ -174,7 +174,7 @@ def test_other_data_get_a_judge_once(digits, tmp_path, monkeypatch):
     assert {path.suffix for path in (tmp_path / "judges").iterdir()} == {".json", ".safetensors"}
 
 
-def test_training_depends_on_its_seed_alone_and_leaves_the_global_draws_be(digits):
+def test_training_depends_on_its_seed_only(digits):
     torch.manual_seed(1)
     first = train_judge(digits, recipe=SHORT, seed=0)
     after = torch.rand(1)
@@ -185,7 +185,7 @@ def test_training_depends_on_its_seed_alone_and_leaves_the_global_draws_be(digit
 
 
 @pytest.mark.parametrize(("channels", "side", "classes"), [(1, 8, 2), (3, 9, 3), (3, 128, 11)])
-def test_any_size_channels_and_classes(channels, side, classes, tmp_path):
+def test_any_size_channels_and_classes_can_be_judged(channels, side, classes, tmp_path):
     data = random_images(24, channels, side, classes)
     judge = train_judge(data, recipe=SHORT)
     again = read_judge(write_judge(judge, tmp_path, "random", n=24))
@@ -194,7 +194,7 @@ def test_any_size_channels_and_classes(channels, side, classes, tmp_path):
     assert view.features.isfinite().all()
 
 
-def test_data_that_cannot_be_judged_have_no_judge():
+def test_data_without_two_classes_have_no_judge():
     data = random_images(24, 1, 8, 2)
     images = Split(data.train.images, None)
     unlabelled = ImageData("random", images, images, ())

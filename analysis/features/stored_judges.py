@@ -1,0 +1,133 @@
+"""Judges on the disk: a JSON card says which data a judge is for, and which file holds its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from latentbench.analysis.features.judge import Judge, JudgeNetwork, JudgeRecipe, can_be_judged, train_judge
+from latentbench.analysis.statistics.fitting import Progress
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.files import write_atomically
+from latentbench.data.images import ImageData
+from latentbench.models.cache import cache_root
+from latentbench.models.external import state_dicts
+
+ARCHITECTURE = "judge-1"
+"""Raised with any change to the network or to the meaning of its features."""
+SHIPPED = Path(__file__).parent / "judges"
+
+
+class Card(BaseModel):
+    """The content of a judge's JSON file; `n` is the number of test images behind the accuracy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str
+    weights: Annotated[str, Field(pattern=r"^[\w.-]+\.safetensors$")]
+    hash: str
+    channels: Annotated[int, Field(ge=1)]
+    classes: Annotated[int, Field(ge=2)]
+    data: str
+    accuracy: float
+    n: int
+    recipe: JudgeRecipe
+    torch: str
+
+
+def load_judge(
+    data: ImageData, *, device: torch.device | str = "cpu", progress: Progress | None = None
+) -> Judge | None:
+    """The judge of a data set: the one in the package, the cached one, or one trained now and cached.
+
+    Returns None for data without labels or with one class only: a metric that needs a judge is then null,
+    for the reason `NO_JUDGE`. The cache is `LATENTBENCH_CACHE`/judges, by default in the user's cache
+    folder. Raises LatentbenchError for a file that is damaged or does not match its card.
+    """
+    if not can_be_judged(data):
+        return None
+    for folder in (SHIPPED, cache_folder()):
+        card = find_card(folder, data.fingerprint)
+        if card is not None:
+            return read_judge(card)
+    judge = train_judge(data, device=device, progress=progress)
+    write_judge(judge, cache_folder(), f"{ARCHITECTURE}-{data.fingerprint[:16]}", n=len(data.test))
+    return judge
+
+
+def cache_folder() -> Path:
+    """The folder of the judges that were trained on this machine."""
+    return cache_root() / "judges"
+
+
+def find_card(folder: Path, data_fingerprint: str) -> Path | None:
+    """The JSON file in `folder` of a judge for the data with this fingerprint; None if there is none."""
+    for path in sorted(folder.glob("*.json")):
+        card = _read_card(path)
+        if card.data == data_fingerprint and card.architecture == ARCHITECTURE:
+            return path
+    return None
+
+
+def write_judge(judge: Judge, folder: Path, name: str, *, n: int) -> Path:
+    """Write `name`.json and the weights that it refers to; `n` is the number of test images.
+
+    The weights' file is named by their hash and the JSON is written last, so a reader never sees the
+    card of one judge next to the weights of another.
+    """
+    network = judge.network.cpu()
+    card = Card(
+        architecture=ARCHITECTURE,
+        weights=f"{name}-{judge.hash[:8]}.safetensors",
+        hash=judge.hash,
+        channels=network.channels,
+        classes=network.classes,
+        data=judge.data,
+        accuracy=judge.accuracy,
+        n=n,
+        recipe=judge.recipe,
+        torch=torch.__version__,
+    )
+    weights = safetensors.torch.save(state_dicts.storable(network.state_dict()))
+    write_atomically(folder / card.weights, weights)
+    write_atomically(folder / f"{name}.json", f"{card.model_dump_json(indent=2)}\n".encode())
+    return folder / f"{name}.json"
+
+
+def read_judge(path: Path) -> Judge:
+    """Read the judge that a JSON file describes, and verify the hash of its weights."""
+    card = _read_card(path)
+    weights = path.parent / card.weights
+    network = JudgeNetwork(card.channels, card.classes)
+    try:
+        state = state_dicts.read(weights).state
+        state_dicts.apply(network, state, "its content")
+    except LatentbenchError as error:
+        raise _unusable(weights, f"not this judge's weights ({error})") from None
+    if state_dicts.fingerprint(state) != card.hash:
+        raise _unusable(weights, f"its weights do not have the hash that {path.name} states")
+    network = network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return Judge(network, card.hash, card.accuracy, card.data, card.recipe)
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise _unusable(path, f"cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise _unusable(path, f"not a judge's card: {where}: {first['msg']}") from None
+
+
+def _unusable(path: Path, why: str) -> LatentbenchError:
+    if path.parent == SHIPPED:
+        remedy = "reinstall latentbench"
+    else:
+        remedy = "delete it together with its .json, and a new judge will be trained"
+    return LatentbenchError(f"{path}: {why}; {remedy}")
