@@ -26,7 +26,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return str(unknown("key", key, list(model.model_fields)))
+        return str(unknown("key", key, [field.alias or name for name, field in model.model_fields.items()]))
     if first["type"] == "missing":
         return f"the key {key!r} is missing"
     message = first["msg"].replace("Input should be", "must be").replace("Value error, ", "")

@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -50,7 +51,7 @@ class Card(BaseModel):
 class Checkpoint:
     """A trained model with its card and its history, and the folder it is kept in, if any."""
 
-    model: Family
+    model: Family[Any]
     card: Card
     history: History
     folder: Path | None = None

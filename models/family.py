@@ -1,23 +1,25 @@
-"""What a family of compressors is, and where families are registered."""
+"""The base classes of the families of compressors, and the registry of families."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from torch import Tensor, nn
+from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.registry import Registry, unknown
 from latentbench.data.validation import validated
 from latentbench.models.networks.backbones import ImageShape
+from latentbench.models.resolver import Resolver
 from latentbench.models.spec import ForeignSpec, ModelSpec
 from latentbench.models.training import engine
 from latentbench.models.training.engine import Progress, Single, Trainable, Trainee
@@ -26,43 +28,57 @@ from latentbench.models.training.recipe import Recipe
 from latentbench.models.training.stacking import Stack
 
 ENTRY_POINTS = "latentbench.families"
-"""Where an installed package names modules that register families of its own."""
+"""The entry point group in which an installed package names modules that register families."""
 
 
 VALUES_PER_PIXEL = 16
-"""Of a batch in training: the image, its reconstruction and what is between them, with gradients."""
+"""Numbers per pixel of a training batch: image, reconstruction and activations, with gradients."""
+
+SpecT = TypeVar("SpecT", bound=ModelSpec)
 
 
-class Family(nn.Module):
-    """Base of every family. A subclass is one file, registered with `@FAMILIES.register(name)`."""
+@dataclass(frozen=True)
+class Display:
+    """How tables and figures show a family."""
+
+    order: int = 1000
+    """Families are listed by this number; those without one come last."""
+    colour: str = "#cc79a7"
+    marker: str = "P"
+    """A marker of matplotlib."""
+
+
+class Family(nn.Module, Generic[SpecT]):
+    """Base of all families. A subclass is one file, registered with `@FAMILIES.register(name)`."""
 
     Spec: ClassVar[type[ModelSpec]] = ModelSpec
-    """The settings that the family takes, with their defaults."""
+    """The class of the family's settings: the type argument, available at run time."""
     paper: ClassVar[str] = ""
+    display: ClassVar[Display] = Display()
+    trained: ClassVar[bool] = False
+    """Whether latentbench trains the model by gradient descent, so that its weights depend on a seed."""
+
+    def __init__(self, spec: SpecT, image_shape: ImageShape) -> None:
+        super().__init__()
+        self.spec = spec
+        self.image_shape = image_shape
+
+    @classmethod
+    def build(cls, spec: SpecT, image_shape: ImageShape) -> Self:
+        """Build an untrained model."""
+        return cls(spec, image_shape)
 
     @classmethod
     @abstractmethod
-    def build(cls, spec: Any, image_shape: ImageShape) -> Self:
-        """An untrained model of a spec of the family's own class."""
+    def resolve(cls, spec: SpecT, data: ImageData, resolver: Resolver) -> SpecT:
+        """Return the spec completed with what only the data and the files that it names tell.
 
-    @classmethod
-    def resolve(cls, spec: Any, data: ImageData, *, folder: Path, allow_pickle: bool) -> ModelSpec:
-        """The spec with all filled in that only the data and the files beside a suite, in `folder`, tell.
-
-        Called once for each model of a suite, before anything is trained. Raises LatentbenchError.
+        Called once per model of a suite, before anything is trained. Raises LatentbenchError.
         """
-        del folder, allow_pickle
-        if data.train is data.test:
-            raise LatentbenchError(
-                f"{data.name}: has test images only, and {spec.label} has to be trained; use data with a "
-                f"train split"
-            )
-        resolved: ModelSpec = spec
-        return resolved
 
     @classmethod
-    def values_to_train(cls, spec: Any, image_shape: ImageShape) -> int:
-        """How many numbers training has to hold, counted without allocating them."""
+    def values_to_train(cls, spec: SpecT, image_shape: ImageShape) -> int:
+        """Count the numbers that training has to hold, without allocating them."""
         with torch.device("meta"):
             model = cls.build(spec, image_shape)
         return sum(tensor.numel() for tensor in model.state_dict().values())
@@ -74,55 +90,66 @@ class Family(nn.Module):
         """Train in place on `data.train`; the same arguments give the same weights on one machine."""
 
     def train_step(self, recipe: Recipe) -> Callable[[Tensor], None] | None:
-        """One step of training on a batch of uint8 images, for timing; None for a closed form."""
-        del recipe
-        return None
+        """Return one training step on a batch of uint8 images, for timing; None for a closed form."""
 
 
-class GradientFamily(Family, Trainable):
-    """A family that the engine trains: it says what a batch is made of and what is minimised on it.
+class FittedFamily(Family[SpecT]):
+    """A family whose weights are computed from the train images."""
 
-    `stack_pattern` says which specs may be trained as one stack; such models must have no step that
-    changes a buffer, since the members' buffers are stacked and constant.
+    @override
+    @classmethod
+    def resolve(cls, spec: SpecT, data: ImageData, resolver: Resolver) -> SpecT:
+        if data.train is data.test:
+            raise LatentbenchError(
+                f"{data.name}: has test images only, and {spec.label} has to be trained; use data with a "
+                f"train split"
+            )
+        return spec
+
+
+class GradientFamily(FittedFamily[SpecT], Trainable):
+    """A family that the engine trains: a subclass defines the content of a batch and the objective.
+
+    `stack_pattern` decides which specs can be trained as one stack. A step of such a model must not change
+    a buffer, because the buffers of a stack are constant.
     """
+
+    trained: ClassVar[bool] = True
 
     @abstractmethod
     def training_tensors(self, data: ImageData) -> tuple[Tensor, ...]:
-        """What a batch is drawn from: tensors with one row an example, uint8 images first."""
+        """Return the tensors that batches are drawn from: one row per example, uint8 images first."""
 
     @abstractmethod
     def timing_batch(self, images: Tensor) -> tuple[Tensor, ...]:
-        """A batch like those of training, made around uint8 `images`."""
+        """Make a batch like those of training around uint8 `images`."""
 
     def prepare(self, data: ImageData) -> None:
-        """Whatever the initial weights take from the train images."""
-        del data
+        """Set initial weights that depend on the train images."""
 
     def finish(self, data: ImageData) -> None:
-        """Whatever is to be settled on the train images once the weights are."""
-        del data
+        """Compute after training what depends on the final weights and the train images."""
 
     @property
     @abstractmethod
     def width(self) -> int:
-        """Dimensions of the code."""
+        """The number of dimensions of the code."""
 
     @classmethod
-    def stack_pattern(cls, spec: ModelSpec) -> ModelSpec | None:
-        """The spec that stands for all that can be trained as one stack with this one; None for none."""
-        del spec
-        return None
+    def stack_pattern(cls, spec: SpecT) -> SpecT | None:
+        """Return the spec that represents all models trainable in one stack with this one; None for none."""
 
     @classmethod
-    def values_of_a_step(cls, spec: ModelSpec, batch_size: int, image_shape: ImageShape) -> int:
-        """About how many numbers a step computes and keeps for its gradients, beside the weights."""
+    def values_of_a_step(cls, spec: SpecT, batch_size: int, image_shape: ImageShape) -> int:
+        """Estimate how many numbers a step computes and keeps for its gradients, without the weights."""
         del spec
         return VALUES_PER_PIXEL * batch_size * math.prod(image_shape)
 
+    @override
     def fit(
         self, data: ImageData, recipe: Recipe, *, seed: int, device: torch.device, progress: Progress
     ) -> History:
-        """Train in place by the engine; raises Diverged."""
+        """Train in place with the engine; raises Diverged."""
         self.train()
         self.prepare(data)
         tensors = self.training_tensors(data)
@@ -132,8 +159,8 @@ class GradientFamily(Family, Trainable):
             raise outcome
         return outcome
 
+    @override
     def train_step(self, recipe: Recipe) -> Callable[[Tensor], None]:
-        """One step of training, as the engine does it, on a batch of uint8 images."""
         device = next(self.parameters()).device
         trainee: Trainee = Single(self, 0, device)
         optimiser = engine.make_optimiser(trainee, recipe)
@@ -148,7 +175,7 @@ class GradientFamily(Family, Trainable):
 
 
 def fit_stack(
-    models: Sequence[GradientFamily],
+    models: Sequence[GradientFamily[Any]],
     pattern_spec: ModelSpec,
     data: ImageData,
     recipe: Recipe,
@@ -157,7 +184,7 @@ def fit_stack(
     device: torch.device,
     progress: Progress,
 ) -> list[History | Diverged]:
-    """Train models of one `stack_pattern` in place, as one; what became of each."""
+    """Train models of one `stack_pattern` in place, as one stack; return the outcome of each."""
     with torch.device("meta"):
         pattern = type(models[0]).build(pattern_spec, data.image_shape)
     for model in models:
@@ -169,8 +196,8 @@ def fit_stack(
     return [_finished(model, outcome, data) for model, outcome in zip(models, outcomes, strict=True)]
 
 
-def _finished(model: GradientFamily, outcome: History | Diverged, data: ImageData) -> History | Diverged:
-    """What became of a trained member, without what the stack's padding added."""
+def _finished(model: GradientFamily[Any], outcome: History | Diverged, data: ImageData) -> History | Diverged:
+    """Finish a trained member; its history loses what the stack's padding added."""
     model.eval()
     if isinstance(outcome, Diverged):
         return outcome
@@ -178,11 +205,16 @@ def _finished(model: GradientFamily, outcome: History | Diverged, data: ImageDat
     return outcome.narrowed(model.width)
 
 
-FAMILIES: Registry[type[Family]] = Registry("family")
+FAMILIES: Registry[type[Family[Any]]] = Registry("family")
 
 
-def find_family(name: str) -> type[Family]:
-    """A family by name, one that an installed package brings along too. Raises LatentbenchError."""
+def display_of(name: str) -> Display:
+    """Return how a family is shown; a default for one that this installation does not know."""
+    return FAMILIES[name].display if name in FAMILIES else Display()
+
+
+def find_family(name: str) -> type[Family[Any]]:
+    """Return a family by name; installed packages may add families. Raises LatentbenchError."""
     if name in FAMILIES:
         return FAMILIES[name]
     failures = []
@@ -190,7 +222,7 @@ def find_family(name: str) -> type[Family]:
         try:
             entry_point.load()
         except Exception as error:
-            # Whatever a foreign package does wrong is its own, until it is needed.
+            # A broken package matters only if the family asked for is not found elsewhere.
             failures.append(f"entry point {entry_point.value!r} fails with {type(error).__name__}: {error}")
     if name not in FAMILIES and failures:
         raise LatentbenchError(f"{unknown('family', name, list(FAMILIES))} ({'; '.join(failures)})")
@@ -198,11 +230,11 @@ def find_family(name: str) -> type[Family]:
 
 
 def model_spec(**settings: Any) -> ModelSpec:
-    """The spec of a member of the zoo: `family` and its settings, defaults filled in.
+    """Make the spec of a model from `family` and its settings, with defaults filled in.
 
-    With the key `import`, which says where a model of one's own is, the family goes without saying; with
-    `pretrained` it is `pretrained`, though `clip` may be said too.
-    Raises LatentbenchError for an unknown family, a setting it does not have, or a value out of range.
+    The key `import`, which names your own model, implies the family `import`; the key `pretrained` implies
+    the family `pretrained`, and `family: clip` may stand next to it.
+    Raises LatentbenchError for an unknown family, an unknown setting, or a value out of range.
     """
     if "import" in settings:
         settings = {"family": "import", **settings}
@@ -219,7 +251,7 @@ def model_spec(**settings: Any) -> ModelSpec:
 
 
 def _recorded(content: Any) -> Any:
-    """A spec from JSON: of its family's class, or foreign where this installation cannot read it."""
+    """Read a spec from JSON as its family's class, or as a ForeignSpec if this installation cannot."""
     if not isinstance(content, Mapping) or not isinstance(content.get("family"), str):
         return content
     try:
@@ -229,4 +261,4 @@ def _recorded(content: Any) -> Any:
 
 
 AnySpec = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(_recorded)]
-"""A spec of any family, inside another pydantic model."""
+"""The type of a field of a pydantic model that holds a spec of any family."""

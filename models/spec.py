@@ -1,9 +1,9 @@
-"""ModelSpec: everything that says which compressor is meant, and nothing else."""
+"""ModelSpec: the settings that define one compressor, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,52 +13,62 @@ SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "sigma": "σ"}
 class ModelSpec(BaseModel):
     """One member of the zoo. Frozen, hashable, JSON both ways; unknown keys are refused.
 
-    Each family has its own subclass, with its settings as fields and their defaults filled in, so that
-    two spellings of one model never differ; `models.family.model_spec` makes the right one.
+    Each family has a subclass with its settings as fields. Defaults are filled in, so that two spellings
+    of one model are equal. `models.family.model_spec` creates the spec of the right class.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, serialize_by_alias=True)
 
     always_labelled: ClassVar[tuple[str, ...]] = ("beta",)
+    """Settings that the label shows even at their default."""
 
     family: str
     latent_dim: Annotated[int, Field(ge=1, strict=True)]
 
     def __hash__(self) -> int:
-        # Of the JSON, since a setting may be a list or a mapping.
+        # The JSON is hashed because a setting may be a list or a mapping.
         return hash(self.model_dump_json())
 
-    def setting(self, name: str) -> Any:
-        """A setting by name; None where the family has none of that name."""
-        return getattr(self, name, None)
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """All settings but family and width, by name, for display; None for those not in use."""
+        return {name: value for name, value in self if name not in ("family", "latent_dim")}
+
+    def number(self, name: str) -> float | None:
+        """A setting as a number, for axes and sorting; None where the model has no such number.
+
+        >>> spec = ModelSpec(family="pca", latent_dim=4)
+        >>> spec.number("latent_dim"), spec.number("beta")
+        (4.0, None)
+        """
+        value = dict(self).get(name)
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     @property
     def label(self) -> str:
-        """The short name used in tables and pictures, such as `vae-16 β=4`: what sets a model apart."""
+        """The short name in tables and figures, such as `vae-16 β=4`, with settings that are not defaults."""
         return " ".join([f"{self.family}-{self.latent_dim}", *self._labelled_settings()])
 
     @property
     def series(self) -> str:
-        """The label without the width: what models have in common that differ in width alone."""
+        """The label without the width, equal for models that differ in width alone."""
         return " ".join([self.family, *self._labelled_settings()])
 
     def usual(self) -> Mapping[str, object]:
-        """The settings' values that go without saying."""
+        """Default values, which labels omit."""
         return {name: field.default for name, field in type(self).model_fields.items()}
 
     def _labelled_settings(self) -> list[str]:
         usual = self.usual()
         return [
             _shown(name, value)
-            for name, value in self
-            if name not in ("family", "latent_dim")
-            and value is not None
-            and (name in self.always_labelled or value != usual.get(name))
+            for name, value in self.settings.items()
+            if value is not None and (name in self.always_labelled or value != usual.get(name))
         ]
 
 
 class ForeignSpec(ModelSpec):
-    """A model that this installation does not know, as a record tells of it: to be shown, not built."""
+    """A recorded model whose family or settings this installation does not know: shown, never built."""
 
     model_config = ConfigDict(extra="allow")
 

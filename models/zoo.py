@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pkgutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
-from latentbench.models import checkpoint
+from latentbench.models import checkpoint, external, families
 from latentbench.models.cache import cache_root
 from latentbench.models.checkpoint import Card, Checkpoint
-from latentbench.models.external import architectures, open_clip, user_module  # noqa: F401
-from latentbench.models.families.autoencoders import ae, dae, pca, rae  # noqa: F401
-from latentbench.models.families.discrete import fsq, vq  # noqa: F401
-from latentbench.models.families.image_text import clip, matryoshka, siglip  # noqa: F401
-from latentbench.models.families.variational import betatc, iwae, vae, wae  # noqa: F401
 from latentbench.models.family import (
     FAMILIES,
     AnySpec,
@@ -32,6 +30,7 @@ from latentbench.models.family import (
     model_spec,
 )
 from latentbench.models.networks.backbones import ImageShape
+from latentbench.models.resolver import Resolver
 from latentbench.models.seeds import derive
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Progress
@@ -55,12 +54,11 @@ __all__ = [
     "train_or_load_stack",
 ]
 
-FAMILIES.arrange(
-    [
-        *("pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "vq", "fsq"),
-        *("clip", "siglip", "matryoshka", "pretrained", "architecture", "import"),
-    ]
-)
+# Every module of these packages registers its families when it is imported.
+for _package in (families, external):
+    for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
+        import_module(_module.name)
+FAMILIES.arrange(sorted(FAMILIES, key=lambda name: FAMILIES[name].display.order))
 
 TRAINING_VERSION = 5
 """Part of a checkpoint's address: raise it when a change to training changes the weights."""
@@ -115,14 +113,13 @@ def address(training: Training, data: ImageData, device: torch.device, *, stacke
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def resolve(
-    spec: ModelSpec, data: ImageData, *, folder: Path = Path(), allow_pickle: bool = False
-) -> ModelSpec:
-    """The spec as it can be trained on `data`: of an imported model, with its width and its weights known.
+def resolve(spec: ModelSpec, data: ImageData, resolver: Resolver | None = None) -> ModelSpec:
+    """Return the spec as it can be trained on `data`: an imported model gets its width and its weights.
 
-    Its files are looked for in `folder`. Raises LatentbenchError.
+    Without a resolver, files are looked up from the current directory. Raises LatentbenchError.
     """
-    return find_family(spec.family).resolve(spec, data, folder=folder, allow_pickle=allow_pickle)
+    resolved: ModelSpec = find_family(spec.family).resolve(spec, data, resolver or Resolver())
+    return resolved
 
 
 def parameters(spec: ModelSpec, image_shape: ImageShape) -> int:
@@ -268,7 +265,7 @@ def _cached(folder: Path, device: torch.device) -> Checkpoint | None:
     return cached
 
 
-def _untrained(training: Training, data: ImageData, device: torch.device) -> Family:
+def _untrained(training: Training, data: ImageData, device: torch.device) -> Family[Any]:
     """The model with the initial weights of its seed, the same whatever else is trained."""
     spec = training.spec
     with torch.random.fork_rng(devices=[]):
@@ -278,7 +275,7 @@ def _untrained(training: Training, data: ImageData, device: torch.device) -> Fam
 
 
 def _kept(
-    model: Family,
+    model: Family[Any],
     history: History,
     training: Training,
     data: ImageData,

@@ -100,7 +100,7 @@ def train_step(
 
     bf16 is autocast's. The model is changed by it.
     """
-    model = cast(Family, workload.model)
+    model = cast(Family[Any], workload.model)
     step = model.train_step(step_recipe(precision, batch))
     assert step is not None
     if compiled:
@@ -116,7 +116,7 @@ def step_recipe(precision: Precision, batch: int) -> Recipe:
 
 def objective(workload: Workload, batch: int) -> Callable[[], object]:
     """Forward and backward of a train step without the update, which even the meta device can do."""
-    model = cast(GradientFamily, workload.model).train()
+    model = cast(GradientFamily[Any], workload.model).train()
     draws = {
         name: torch.zeros(draw.shape, device=workload.device) for name, draw in model.draws(batch).items()
     }

@@ -57,7 +57,7 @@ def _flat(record: Record, metric: Metric) -> dict[str, object]:
         "model": record.model.label,
         "family": record.model.family,
         "latent_dim": record.model.latent_dim,
-        "beta": record.model.setting("beta"),
+        "beta": record.model.number("beta"),
         "data": record.data.name,
         "seed": record.seed,
         "status": record.status,

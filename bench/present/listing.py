@@ -46,7 +46,9 @@ def models() -> Rows:
     return [
         {
             "family": name,
-            "settings": ", ".join(name for name in family.Spec.model_fields if name != "family"),
+            "settings": ", ".join(
+                field.alias or name for name, field in family.Spec.model_fields.items() if name != "family"
+            ),
             "description": (family.__doc__ or "").strip().splitlines()[0],
             "paper": family.paper,
         }

@@ -77,7 +77,7 @@ def _position(row: Row) -> tuple[int, str, int, float]:
     model = row.records[0].model
     known = list(FAMILIES)
     family = known.index(model.family) if model.family in known else len(known)
-    return family, model.setting("backbone") or "", model.latent_dim, model.setting("beta") or 0.0
+    return family, str(model.settings.get("backbone") or ""), model.latent_dim, model.number("beta") or 0.0
 
 
 def _group(record: Record) -> str:
@@ -229,9 +229,9 @@ def _flat(row: Row, definitions: Sequence[MetricDefinition]) -> dict[str, object
     flat: dict[str, object] = {
         "model": row.label,
         "family": model.family,
-        "backbone": model.setting("backbone"),
+        "backbone": model.settings.get("backbone"),
         "latent_dim": model.latent_dim,
-        "beta": model.setting("beta"),
+        "beta": model.number("beta"),
         "data": row.records[0].data.name,
         "seeds": len(row.records),
         "status": " ".join(sorted({record.status for record in row.records})),

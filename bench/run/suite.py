@@ -21,6 +21,7 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
+from latentbench.models.resolver import Resolver
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec, resolve
@@ -154,7 +155,7 @@ def resolved(suite: Suite, data: ImageData, *, allow_pickle: bool = False) -> Su
 
 def _resolved(entry: Entry, suite: Suite, data: ImageData, allow_pickle: bool) -> ModelSpec:
     try:
-        return resolve(entry.spec, data, folder=suite.folder, allow_pickle=allow_pickle)
+        return resolve(entry.spec, data, Resolver(suite.folder, allow_pickle))
     except LatentbenchError as error:
         raise LatentbenchError(f"{entry.where}: {error}") from None
 

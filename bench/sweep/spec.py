@@ -40,8 +40,9 @@ from latentbench.data.images import ImageData, Split
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
 from latentbench.models.external.architectures import input_shape
-from latentbench.models.external.user_module import ImportSettings
+from latentbench.models.external.user_module import ImportSpec
 from latentbench.models.family import find_family
+from latentbench.models.resolver import Resolver
 from latentbench.models.spec import ModelSpec
 from latentbench.models.zoo import resolve
 
@@ -172,8 +173,8 @@ class Model:
         self.input_shape = input_shape(spec, sweep.image_shape)
         self.candidate: Candidate | LatentbenchError
         try:
-            if isinstance(spec, ImportSettings):
-                self.spec = resolve(spec, _noise_images(sweep.image_shape), folder=sweep.folder)
+            if isinstance(spec, ImportSpec):
+                self.spec = resolve(spec, _noise_images(sweep.image_shape), Resolver(sweep.folder))
             self.candidate = Candidate(
                 lambda: find_family(spec.family).build(self.spec, sweep.image_shape).eval(),
                 self.input_shape,

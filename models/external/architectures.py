@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -25,9 +24,10 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.registry import Registry
 from latentbench.models.families.autoencoders.gradient_autoencoder import squared_error
-from latentbench.models.family import FAMILIES, GradientFamily
+from latentbench.models.family import FAMILIES, Display, GradientFamily
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
+from latentbench.models.resolver import Resolver
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Draw, Progress, Step
 from latentbench.models.training.history import History
@@ -81,33 +81,32 @@ class ArchitectureSpec(ModelSpec):
 
 
 @FAMILIES.register("architecture")
-class Deployed(GradientFamily):
+class Deployed(GradientFamily[ArchitectureSpec]):
     """A production architecture with random weights, for sweeps of speed; not trained, no quality."""
 
     Spec: ClassVar[type[ModelSpec]] = ArchitectureSpec
     paper: ClassVar[str] = "open_clip: Ilharco et al. 2021; AutoencoderKL: Rombach et al. 2022"
+    display: ClassVar[Display] = Display(150, "#8a4f9e", "8")
 
-    def __init__(self, spec: ArchitectureSpec, module: nn.Module) -> None:
-        super().__init__()
-        self.spec = spec
+    def __init__(self, spec: ArchitectureSpec, image_shape: ImageShape, module: nn.Module) -> None:
+        super().__init__(spec, image_shape)
         self.module: Any = module
 
     @classmethod
-    def build(cls, spec: Any, image_shape: ImageShape) -> Self:
+    def build(cls, spec: ArchitectureSpec, image_shape: ImageShape) -> Self:
         """The architecture in evaluation mode; it has an input shape of its own, whatever is given."""
-        del image_shape
         architecture = ARCHITECTURES[spec.name]
         if find_spec(architecture.package) is None:
             raise LatentbenchError(
                 f"{spec.name} is built by {architecture.package}, which is not installed; "
                 f"pip install 'latentbench[{architecture.package}]'"
             )
-        return cast(Self, architecture.kind(spec, architecture.build()).eval())
+        return cast(Self, architecture.kind(spec, image_shape, architecture.build()).eval())
 
     @classmethod
-    def resolve(cls, spec: Any, data: ImageData, *, folder: Path, allow_pickle: bool) -> ModelSpec:
+    def resolve(cls, spec: ArchitectureSpec, data: ImageData, resolver: Resolver) -> ArchitectureSpec:
         """Refused: an ordinary suite trains its models and measures what they have learned."""
-        del data, folder, allow_pickle
+        del data, resolver
         raise LatentbenchError(
             f"{spec.name} has random weights and is there to be timed: latentbench run throughput"
         )

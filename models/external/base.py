@@ -1,12 +1,14 @@
-"""Families whose models are not trained here: their weights come from elsewhere and are kept by content."""
+"""Families whose models are not trained here: their weights come from elsewhere and are stored by content."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Annotated, TypeVar
 
 import torch
+from pydantic import Field
 from torch import nn
+from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
@@ -18,33 +20,44 @@ from latentbench.models.training.engine import Progress
 from latentbench.models.training.history import History
 from latentbench.models.training.recipe import Recipe
 
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
-class LoadedFamily(Family):
-    """A model that is measured as it is; `resolve` finds its weights, `fit` loads them."""
 
-    spec: Any
+class LoadedSpec(ModelSpec):
+    """Settings of a model whose weights are loaded; `resolve` fills in what a suite leaves out."""
+
+    latent_dim: Annotated[int, Field(ge=0, strict=True)] = 0
+    """Width of the code; 0 until the model is built. A given width is checked."""
+    checkpoint_sha256: Digest | None = None
+    """sha256 of the checkpoint file, or else of the weights; a given one is checked."""
+
+
+LoadedSpecT = TypeVar("LoadedSpecT", bound=LoadedSpec)
+
+
+class LoadedFamily(Family[LoadedSpecT]):
+    """A model that is measured unchanged: `resolve` finds its weights, `fit` loads them."""
 
     @property
     @abstractmethod
     def holder(self) -> nn.Module:
-        """The module that the weights are of."""
+        """The module that the weights belong to."""
 
     @property
     @abstractmethod
     def where(self) -> str:
-        """What errors call the model."""
+        """The name of the model in errors."""
 
+    @override
     @classmethod
-    def values_to_train(cls, spec: Any, image_shape: ImageShape) -> int:
-        """None: it is not trained."""
-        del spec, image_shape
+    def values_to_train(cls, spec: LoadedSpecT, image_shape: ImageShape) -> int:
         return 0
 
+    @override
     def fit(
         self, data: ImageData, recipe: Recipe, *, seed: int, device: torch.device, progress: Progress
     ) -> History:
-        """Load the weights that `resolve` found; nothing is trained."""
-        del data, recipe, seed, device
+        """Load the weights that `resolve` found."""
         if self.spec.checkpoint_sha256 is None:
             raise LatentbenchError(f"{self.where}: its weights are not known yet; zoo.resolve the spec")
         state_dicts.apply(self.holder, state_dicts.load_kept(self.spec.checkpoint_sha256), self.where)
@@ -52,12 +65,11 @@ class LoadedFamily(Family):
         return History()
 
 
-def stated(spec: Any, where: str, *, width: int, sha256: str | None) -> ModelSpec:
-    """The spec with what was found. LatentbenchError where the suite says that it is something else."""
-    found = {"latent_dim": width, "checkpoint_sha256": sha256}
+def stated(spec: LoadedSpecT, where: str, *, width: int, sha256: str) -> LoadedSpecT:
+    """Return the spec with what was found. Raises LatentbenchError if the suite states something else."""
+    found: dict[str, object] = {"latent_dim": width, "checkpoint_sha256": sha256}
     for name, truth in found.items():
         given = getattr(spec, name)
         if given and given != truth:
             raise LatentbenchError(f"{where}: {name} is {truth}, not {given} as the suite says")
-    resolved: ModelSpec = spec.model_copy(update=found)
-    return resolved
+    return spec.model_copy(update=found)

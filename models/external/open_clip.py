@@ -11,22 +11,24 @@ import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from torch import Tensor, nn
 from torch.func import functional_call
+from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.registry import unknown
 from latentbench.data.sources.zero_shot_folder import prompts_of, templates_of
 from latentbench.models.external import state_dicts
-from latentbench.models.external.base import LoadedFamily, stated
-from latentbench.models.family import FAMILIES
+from latentbench.models.external.base import LoadedFamily, LoadedSpec, stated
+from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
+from latentbench.models.resolver import Resolver
 from latentbench.models.spec import ModelSpec
 
 TEXT_BATCH = 256
@@ -34,7 +36,6 @@ OPENAI = "openai"
 """The tag whose models have QuickGELU, whatever the architecture's name says."""
 DEFAULT_CONTEXT = 77
 
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -51,15 +52,11 @@ class Source(BaseModel):
     """A file of weights, by its path from the suite's folder."""
 
 
-class PretrainedSpec(ModelSpec):
+class PretrainedSpec(LoadedSpec):
     """Settings of a pretrained image–text model; what is not in a suite is filled in once it is found."""
 
-    latent_dim: Annotated[int, Field(ge=0, strict=True)] = 0
-    """Width of the shared space; 0 until the model is built. Given, it is checked."""
     pretrained: Source
     precision: Literal["fp32", "bf16"] = "fp32"
-    checkpoint_sha256: Digest | None = None
-    """sha256 of the checkpoint file, or of downloaded weights; given, it is checked."""
     architecture: dict[str, JsonValue] | None = None
     """open_clip's configuration of the towers."""
     preprocessing: dict[str, JsonValue] | None = None
@@ -79,7 +76,7 @@ class PretrainedSpec(ModelSpec):
 
 
 @FAMILIES.register("pretrained")
-class Pretrained(LoadedFamily):
+class Pretrained(LoadedFamily[PretrainedSpec]):
     """One of open_clip's models, `pretrained: {model: ViT-B-32, tag: …, checkpoint: …}`, measured as it is.
 
     Images are brought to the model's own size and scale, grey ones repeated to RGB.
@@ -87,23 +84,19 @@ class Pretrained(LoadedFamily):
 
     Spec: ClassVar[type[ModelSpec]] = PretrainedSpec
     paper: ClassVar[str] = "Ilharco et al. 2021, doi:10.5281/zenodo.5143773"
+    display: ClassVar[Display] = Display(140, "#1f2328", "D")
 
-    def __init__(self, spec: PretrainedSpec, architecture: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.spec = spec
+    def __init__(self, spec: PretrainedSpec, image_shape: ImageShape) -> None:
+        super().__init__(spec, image_shape)
+        architecture: Mapping[str, Any] = spec.architecture or _architecture(spec.pretrained, Path())
         self.towers: Any = _towers(architecture)
         self.tokenizer: Any = None
         self.context = int(architecture["text_cfg"].get("context_length", DEFAULT_CONTEXT))
         self.preprocessing: Mapping[str, Any] = spec.preprocessing or {}
 
+    @override
     @classmethod
-    def build(cls, spec: Any, image_shape: ImageShape) -> Self:
-        """The towers without their weights, whatever the size of the images."""
-        del image_shape
-        return cls(spec, spec.architecture or _architecture(spec.pretrained, Path()))
-
-    @classmethod
-    def resolve(cls, spec: Any, data: ImageData, *, folder: Path, allow_pickle: bool) -> ModelSpec:
+    def resolve(cls, spec: PretrainedSpec, data: ImageData, resolver: Resolver) -> PretrainedSpec:
         """The spec with architecture, preprocessing, width and the weights' digest, after a trial."""
         source = spec.pretrained
         if source.tag is None and source.checkpoint is None:
@@ -112,11 +105,11 @@ class Pretrained(LoadedFamily):
                 f"pretrained {source.model}: names neither tag nor checkpoint, and random weights would "
                 f"measure nothing; add checkpoint: FILE, or a tag: {known}"
             )
-        architecture = _architecture(source, folder)
+        architecture = _architecture(source, resolver.folder)
         filled: PretrainedSpec = spec.model_copy(
             update={"architecture": architecture, "preprocessing": _preprocessing(source, architecture)}
         )
-        found = _weights(source, folder, allow_pickle=allow_pickle)
+        found = _weights(source, resolver.folder, allow_pickle=resolver.allow_pickle)
         model = cls.build(filled, data.image_shape).eval()
         where = f"{filled.label}: {source.checkpoint or f'tag {source.tag}'}"
         try:
@@ -142,7 +135,7 @@ class Pretrained(LoadedFamily):
     @property
     def where(self) -> str:
         """The model's label."""
-        return str(self.spec.label)
+        return self.spec.label
 
     def encode_image(self, x: Tensor) -> Tensor:
         """Images in [0, 1] `[B, C, H, W]` to unit vectors `[B, D]`."""

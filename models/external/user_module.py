@@ -5,21 +5,22 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, cast
 
 import torch
-from pydantic import AfterValidator, Field, JsonValue, create_model
+from pydantic import AfterValidator, Field, JsonValue
 from torch import Tensor, nn
+from typing_extensions import override
 
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models.external import resolve_object, state_dicts
-from latentbench.models.external.base import LoadedFamily, stated
-from latentbench.models.family import FAMILIES
+from latentbench.models.external.base import Digest, LoadedFamily, LoadedSpec, stated
+from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
+from latentbench.models.resolver import Resolver
 from latentbench.models.seeds import derive
 from latentbench.models.spec import ModelSpec
 
@@ -27,28 +28,25 @@ TOLERANCE = 1e-3
 """How far a pixel may lie outside [0, 1], and the length of an embedding from 1."""
 METHODS = "encode and decode, or encode_image and encode_text"
 
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+def _target(given: str) -> str:
+    if not re.fullmatch(r"[\w.]+:[\w.]+|[\w.-]+", given):
+        raise ValueError("must be module:attribute, or the name of an installed model")
+    return given
 
 
-class ImportSettings(ModelSpec):
-    """Settings of an imported model but for `import`, which Python does not let a class body name."""
+class ImportSpec(LoadedSpec):
+    """Settings of an imported model."""
 
-    latent_dim: Annotated[int, Field(ge=0, strict=True)] = 0
-    """Width of the code; 0 until the model is built. Given, it is checked."""
+    target: Annotated[str, AfterValidator(_target), Field(alias="import")]
+    """What is imported; the key in a suite is `import`."""
     name: Annotated[str, Field(pattern=r"^\S(.*\S)?$")] | None = None
     """What tables call the model, in place of the attribute's name."""
     kwargs: dict[str, JsonValue] = Field(default_factory=dict)
     checkpoint: Annotated[str, Field(min_length=1)] | None = None
     """A file of weights, by its path from the suite's folder; without one they are as they were built."""
-    checkpoint_sha256: Digest | None = None
-    """sha256 of that file, or of the weights as they were built; given, it is checked."""
     code_sha256: Digest | None = None
     """sha256 of the file that defines what is imported; its results are taken over while it is unchanged."""
-
-    @property
-    def target(self) -> str:
-        """What is imported."""
-        return str(self.setting("import"))
 
     @property
     def label(self) -> str:
@@ -61,23 +59,8 @@ class ImportSettings(ModelSpec):
         return self.name or self.target.rpartition(":")[2].rpartition(".")[2]
 
 
-def _target(given: str) -> str:
-    if not re.fullmatch(r"[\w.]+:[\w.]+|[\w.-]+", given):
-        raise ValueError("must be module:attribute, or the name of an installed model")
-    return given
-
-
-ImportSpec: type[ImportSettings] = create_model(
-    "ImportSpec",
-    __base__=ImportSettings,
-    __module__=__name__,
-    __doc__="Settings of an imported model.",
-    **cast(Any, {"import": Annotated[str, AfterValidator(_target)]}),
-)
-
-
 @FAMILIES.register("import")
-class Imported(LoadedFamily):
+class Imported(LoadedFamily[ImportSpec]):
     """A model of one's own, `import: my_module:build`, measured as it is and never trained.
 
     `build(**kwargs)` returns a module with `encode` and `decode`, or `encode_image` and `encode_text`.
@@ -85,15 +68,15 @@ class Imported(LoadedFamily):
 
     Spec: ClassVar[type[ModelSpec]] = ImportSpec
     paper: ClassVar[str] = "the user's own"
+    display: ClassVar[Display] = Display(160)
 
-    def __init__(self, spec: ImportSettings, module: nn.Module, image_shape: ImageShape) -> None:
-        super().__init__()
-        self.spec = spec
+    def __init__(self, spec: ImportSpec, module: nn.Module, image_shape: ImageShape) -> None:
+        super().__init__(spec, image_shape)
         self.module: Any = module
-        self.image_shape = image_shape
 
+    @override
     @classmethod
-    def build(cls, spec: Any, image_shape: ImageShape) -> Self:
+    def build(cls, spec: ImportSpec, image_shape: ImageShape) -> Self:
         """The user's module, built from seeds of its own: the same weights whatever the case's seed."""
         target = spec.target
         found = resolve_object.find(target)
@@ -106,15 +89,16 @@ class Imported(LoadedFamily):
             )
         return cast(Self, _kind_of(module, target)(spec, module, image_shape))
 
+    @override
     @classmethod
-    def resolve(cls, spec: Any, data: ImageData, *, folder: Path, allow_pickle: bool) -> ModelSpec:
+    def resolve(cls, spec: ImportSpec, data: ImageData, resolver: Resolver) -> ImportSpec:
         """The spec with the width of the code and the digests of weights and code, after a trial.
 
         The model is built, given its weights, and tried on two images of `data`.
         """
-        resolve_object.make_importable(folder)
+        resolve_object.make_importable(resolver.folder)
         model = cls.build(spec, data.image_shape).cpu().eval()
-        sha256 = _keep_weights(model, spec, folder, allow_pickle=allow_pickle)
+        sha256 = _keep_weights(model, spec, resolver)
         images = data.test.images[torch.arange(2) % len(data.test)]
         with torch.inference_mode():
             width = model.tried(images.float() / 255)
@@ -131,7 +115,7 @@ class Imported(LoadedFamily):
     @property
     def where(self) -> str:
         """The import's target."""
-        return str(self.spec.target)
+        return self.spec.target
 
     @abstractmethod
     def tried(self, x: Tensor) -> int:
@@ -268,7 +252,7 @@ def _kind_of(module: nn.Module, target: str) -> type[Imported]:
     )
 
 
-def _keep_weights(model: Imported, spec: ImportSettings, folder: Path, *, allow_pickle: bool) -> str:
+def _keep_weights(model: Imported, spec: ImportSpec, resolver: Resolver) -> str:
     """Give the model its checkpoint's weights, if it has one, and keep them; their sha256."""
     try:
         state = state_dicts.storable(model.module.state_dict())
@@ -277,8 +261,8 @@ def _keep_weights(model: Imported, spec: ImportSettings, folder: Path, *, allow_
     if spec.checkpoint is None:
         found = state_dicts.Weights(state, state_dicts.fingerprint(state))
     else:
-        path = folder / Path(spec.checkpoint).expanduser()
-        found = state_dicts.read(path, allow_pickle=allow_pickle)
+        path = resolver.path(spec.checkpoint)
+        found = state_dicts.read(path, allow_pickle=resolver.allow_pickle)
         state_dicts.apply(model.module, found.state, f"{spec.target}: checkpoint {path.name}")
     state_dicts.keep(found.state, found.sha256)
     return found.sha256

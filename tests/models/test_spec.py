@@ -102,7 +102,7 @@ def test_a_recorded_model_of_a_family_that_is_not_installed_is_still_shown():
     spec = Holder.model_validate_json('{"spec": {"family": "theirs", "latent_dim": 4, "beta": 2.0}}').spec
     assert isinstance(spec, ForeignSpec)
     assert spec.label == "theirs-4 β=2"
-    assert spec.setting("beta") == 2.0
+    assert spec.beta == 2.0
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))

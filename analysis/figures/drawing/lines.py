@@ -25,7 +25,7 @@ def by_series(models: Sequence[Pictured]) -> dict[str, list[list[Pictured]]]:
 
     def place(seeds: Sequence[Pictured]) -> tuple[int, float, int]:
         spec = seeds[0].spec
-        return families.index(spec.family), spec.setting("beta") or 0.0, spec.latent_dim
+        return families.index(spec.family), spec.number("beta") or 0.0, spec.latent_dim
 
     series: dict[str, list[list[Pictured]]] = {}
     for seeds in sorted(groups, key=place):

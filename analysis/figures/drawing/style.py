@@ -19,44 +19,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from latentbench.models.family import display_of
 from latentbench.models.spec import ModelSpec
 
-FAMILY_COLOURS = {
-    "pca": "#5f6368",
-    "ae": "#d55e00",
-    "dae": "#661100",
-    "rae": "#999933",
-    "vae": "#0072b2",
-    "iwae": "#56b4e9",
-    "betatc": "#e69f00",
-    "wae": "#332288",
-    "vq": "#004d40",
-    "fsq": "#b2182b",
-    "clip": "#009e73",
-    "architecture": "#8a4f9e",
-    "siglip": "#8c6d31",
-    "matryoshka": "#aa4499",
-    "pretrained": "#1f2328",
-}
-FAMILY_MARKERS = {
-    "pca": "s",
-    "ae": "o",
-    "dae": "v",
-    "rae": "p",
-    "vae": "D",
-    "iwae": "d",
-    "betatc": "X",
-    "wae": "<",
-    "vq": ">",
-    "fsq": "*",
-    "clip": "^",
-    "architecture": "8",
-    "siglip": "h",
-    "matryoshka": "H",
-    "pretrained": "D",
-}
-OTHER_COLOUR, OTHER_MARKER = "#cc79a7", "P"
-"""A family that somebody brought along."""
 INK, FAINT = "#1f2328", "#6e7681"
 SMALL, NORMAL, LARGE = 9, 10, 11
 """Font sizes in points; nothing is smaller."""
@@ -106,7 +71,7 @@ def theme() -> Iterator[None]:
 
 def colour(spec: ModelSpec) -> str:
     """The family's colour, lighter for β below 1 and darker above."""
-    return shade(FAMILY_COLOURS.get(spec.family, OTHER_COLOUR), spec.setting("beta"))
+    return shade(display_of(spec.family).colour, spec.number("beta"))
 
 
 def shade(base: str, beta: float | None) -> str:
@@ -123,7 +88,7 @@ def shade(base: str, beta: float | None) -> str:
 
 def marker(spec: ModelSpec) -> str:
     """The family's marker."""
-    return FAMILY_MARKERS.get(spec.family, OTHER_MARKER)
+    return display_of(spec.family).marker
 
 
 def colours_by_width(specs: Sequence[ModelSpec]) -> list[str]:
@@ -138,7 +103,7 @@ def colours_by_width(specs: Sequence[ModelSpec]) -> list[str]:
 
 def width_colours(spec: ModelSpec, count: int) -> list[str]:
     """`count` shades of the family's colour from light to dark, for widths from narrow to wide."""
-    base = FAMILY_COLOURS.get(spec.family, OTHER_COLOUR)
+    base = display_of(spec.family).colour
     ends = [shade(base, 0), base, to_hex(sns.dark_palette(base, n_colors=4)[1])]
     return [to_hex(each) for each in sns.blend_palette(ends, n_colors=count)]
 

@@ -14,6 +14,7 @@ from latentbench.analysis.figures.drawing.naming import name_points
 from latentbench.analysis.figures.drawing.registry import Pictured, figure
 from latentbench.analysis.figures.drawing.seeds import Estimate, by_model, estimate
 from latentbench.analysis.statistics.pareto import front
+from latentbench.models.family import display_of
 from latentbench.models.spec import ModelSpec
 
 QUALITY = "psnr"
@@ -59,7 +60,7 @@ def _legend(axes: Axes, specs: Sequence[ModelSpec]) -> None:
         spec.family: Line2D(
             [],
             [],
-            color=style.FAMILY_COLOURS.get(spec.family, style.OTHER_COLOUR),
+            color=display_of(spec.family).colour,
             marker=style.marker(spec),
             markeredgecolor="white",
             markersize=8,

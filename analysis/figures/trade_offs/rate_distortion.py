@@ -45,22 +45,22 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
 
 
 def _likelihood(spec: ModelSpec) -> str:
-    likelihood, sigma = spec.setting("likelihood"), spec.setting("sigma")
-    if isinstance(sigma, str):
-        return f"Gaussian likelihood, {sigma} σ"
+    sigma, likelihood = spec.number("sigma"), spec.settings.get("likelihood")
+    if sigma is None and likelihood == "gaussian":
+        return f"Gaussian likelihood, {spec.settings['sigma']} σ"
     if sigma is not None:
         return f"Gaussian likelihood, σ² = {sigma**2:.3g}"
-    return f"{likelihood.capitalize()} likelihood" if likelihood else "Squared error"
+    return f"{str(likelihood).capitalize()} likelihood" if likelihood else "Squared error"
 
 
 def _beta(spec: ModelSpec) -> str:
-    beta = spec.setting("beta")
+    beta = spec.number("beta")
     return "" if beta is None else f"β={beta:g}"
 
 
 def _panel(axes: Axes, panel: Sequence[Point]) -> None:
     curves: dict[str, list[Point]] = {}
-    for point in sorted(panel, key=lambda point: (point[0].latent_dim, point[0].setting("beta") or 0)):
+    for point in sorted(panel, key=lambda point: (point[0].latent_dim, point[0].number("beta") or 0)):
         curves.setdefault(point[0].model_copy(update={"beta": None}).label, []).append(point)
     for (name, curve), colour in zip(
         curves.items(), style.width_colours(panel[0][0], len(curves)), strict=True

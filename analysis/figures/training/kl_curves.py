@@ -32,7 +32,7 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
     widths = sorted({group[0].spec.latent_dim for group in groups})
     picture, grid = style.panels(len(widths), columns=2, width=5.0, height=3.4)
     for axes, width in zip(grid, widths, strict=True):
-        for group in sorted(groups, key=lambda group: group[0].spec.setting("beta") or 0):
+        for group in sorted(groups, key=lambda group: group[0].spec.number("beta") or 0):
             if group[0].spec.latent_dim == width:
                 _curve(axes, group)
         _finish(axes, width)

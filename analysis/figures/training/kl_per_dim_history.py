@@ -16,6 +16,7 @@ from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import Pictured, figure
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 from latentbench.analysis.rate.kl_dynamics import last_steps
+from latentbench.models.family import display_of
 
 KL, KL_PER_DIM = "history/kl", "history/kl_per_dim"
 SHOWN = 6
@@ -79,5 +80,5 @@ def _panel(axes: Axes, model: Pictured, scale: Normalize) -> QuadMesh:
 
 
 def _colours() -> Colormap:
-    base = style.FAMILY_COLOURS["vae"]
+    base = display_of("vae").colour
     return LinearSegmentedColormap.from_list("depth", ["white", base, "#00121f"])

@@ -1,4 +1,4 @@
-"""The denoising autoencoder: the clean image from a corrupted one."""
+"""The denoising autoencoder reconstructs the clean image from a corrupted one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.families.autoencoders.gradient_autoencoder import (
@@ -13,7 +14,7 @@ from latentbench.models.families.autoencoders.gradient_autoencoder import (
     GradientAutoencoder,
     squared_error,
 )
-from latentbench.models.family import FAMILIES
+from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Draw, Step
@@ -39,17 +40,18 @@ class DAESpec(AutoencoderSpec):
 
 
 @FAMILIES.register("dae")
-class DAE(GradientAutoencoder):
+class DAE(GradientAutoencoder[DAESpec]):
     """Denoising autoencoder: ‖x − decode(encode(x̃))‖², summed over pixels, x̃ a corrupted x.
 
     x̃ = x + noise · ε with ε ~ N(0, I) and no clipping (gaussian: Vincent et al. 2010, section 3.5), or x
     with each pixel, all its channels together, set to 0 with probability `noise` (masking). The corruption
-    is drawn afresh at every step, and in training alone: `encode` takes images as they are.
+    is drawn anew at every step, and only in training: `encode` takes clean images.
     """
 
     Spec: ClassVar[type[ModelSpec]] = DAESpec
     stacked_over: ClassVar[tuple[str, ...] | None] = ("latent_dim", "noise")
     paper: ClassVar[str] = "Vincent et al. 2008, doi:10.1145/1390156.1390294; Vincent et al. 2010, JMLR 11"
+    display: ClassVar[Display] = Display(30, "#661100", "v")
 
     noise: Tensor
 
@@ -57,18 +59,19 @@ class DAE(GradientAutoencoder):
         super().__init__(spec, image_shape)
         self.corruption = spec.corruption
 
+    @override
     def draws(self, batch_size: int) -> dict[str, Draw]:
-        """The corruption: a normal number for each value, or a uniform one for each pixel."""
+        """Draw the corruption: a normal number per value, or a uniform number per pixel."""
         if self.corruption == "gaussian":
             return {"corruption": Draw("normal", (batch_size, *self.image_shape))}
         return {"corruption": Draw("uniform", (batch_size, 1, *self.image_shape[1:]))}
 
     def corrupted(self, x: Tensor, step: Step) -> Tensor:
-        """What the encoder sees of the images `[B, C, H, W]` in training."""
+        """Corrupt images `[B, C, H, W]` as the encoder sees them in training."""
         draw = step.draws["corruption"]
         return x + self.noise * draw if self.corruption == "gaussian" else x * (draw >= self.noise)
 
+    @override
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
-        """Squared error to the clean image, summed over pixels, averaged over the batch."""
         error = squared_error(x, self.decode(self.encode(self.corrupted(x, step)).mean))
         return {"loss": error, "reconstruction": error}

@@ -1,14 +1,15 @@
-"""What the autoencoders of the zoo have in common: a backbone on either side of a bottleneck."""
+"""The base class of the autoencoders: a backbone on either side of a bottleneck."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
@@ -24,7 +25,7 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class AutoencoderSpec(ModelSpec):
-    """Settings of an autoencoder's networks; those a backbone does not have stay None."""
+    """Settings of an autoencoder's networks; settings that the backbone lacks stay None."""
 
     backbone: str = "mlp"
     hidden: Count | None = None
@@ -52,86 +53,82 @@ class AutoencoderSpec(ModelSpec):
         return {**backbone.settings, "backbone": name, **chosen}
 
     def backbone_settings(self) -> dict[str, Any]:
-        """The keywords that the backbone's functions take."""
+        """Return the keywords that the backbone's functions take."""
         return {name: getattr(self, name) for name in BACKBONES[self.backbone].settings}
 
+    @override
     def usual(self) -> Mapping[str, object]:
-        """The backbone's own widths go without saying."""
         return {**super().usual(), **BACKBONES[self.backbone].settings}
 
 
-class GradientAutoencoder(GradientFamily):
-    """Encoder, bottleneck, decoder, and training by the engine; a family adds its `loss`."""
+AutoencoderSpecT = TypeVar("AutoencoderSpecT", bound=AutoencoderSpec)
+
+
+class GradientAutoencoder(GradientFamily[AutoencoderSpecT]):
+    """An encoder, a bottleneck and a decoder, trained by the engine; a family adds its `loss`."""
 
     Spec: ClassVar[type[ModelSpec]] = AutoencoderSpec
     codes_per_dim: ClassVar[int] = 1
     stacked_over: ClassVar[tuple[str, ...] | None] = ("latent_dim",)
-    """Settings in which the members of a stack may differ, a buffer each; None for a family not stacked."""
+    """Settings in which members of a stack may differ, each a buffer; None if the family is not stacked."""
 
-    def __init__(self, spec: AutoencoderSpec, image_shape: ImageShape) -> None:
-        super().__init__()
+    def __init__(self, spec: AutoencoderSpecT, image_shape: ImageShape) -> None:
+        super().__init__(spec, image_shape)
         backbone = BACKBONES[spec.backbone]
         settings = spec.backbone_settings()
-        self.spec = spec
-        self.image_shape = image_shape
         self.encoder, features = backbone.encoder(image_shape, **settings)
         self.to_code = nn.Linear(features, self.codes_per_dim * spec.latent_dim)
-        # What the members of a stack may differ in is a number of each of them, as its weights are.
+        # Settings in which members of a stack differ are stacked like weights: one number per member.
         for name in self.stacked_over or ():
             if name != "latent_dim":
-                self.register_buffer(name, torch.tensor(float(spec.setting(name))), persistent=False)
+                self.register_buffer(name, torch.tensor(float(getattr(spec, name))), persistent=False)
         self.decoder = backbone.decoder(image_shape, spec.latent_dim, **settings)
 
+    @override
     @classmethod
-    def build(cls, spec: Any, image_shape: ImageShape) -> Self:
-        """An untrained model."""
-        return cls(spec, image_shape)
-
-    @classmethod
-    def stack_pattern(cls, spec: ModelSpec) -> ModelSpec | None:
-        """All settings but those of `stacked_over`, where the backbone is worth stacking."""
-        if cls.stacked_over is None or not BACKBONES[spec.setting("backbone")].stackable:
+    def stack_pattern(cls, spec: AutoencoderSpecT) -> AutoencoderSpecT | None:
+        """Return the spec without the settings of `stacked_over`, if stacking the backbone saves time."""
+        if cls.stacked_over is None or not BACKBONES[spec.backbone].stackable:
             return None
         alike = dict.fromkeys(cls.stacked_over, 0)
         if "latent_dim" in alike:
             alike["latent_dim"] = stack_width(spec.latent_dim)
         return spec.model_copy(update=alike)
 
+    @override
     @property
     def width(self) -> int:
-        """Dimensions of the code."""
         return self.spec.latent_dim
 
     def encode(self, x: Tensor) -> Posterior:
-        """Images in [0, 1] `[B, C, H, W]` to codes `[B, D]`."""
+        """Map images in [0, 1] `[B, C, H, W]` to codes `[B, D]`."""
         return Posterior(self.to_code(self.encoder(x)))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Codes `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
+        """Map codes `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
         return torch.sigmoid(self.decoder(z).float())
 
     @abstractmethod
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
-        """The terms of the objective for a batch of float images."""
+        """Return the terms of the objective, averaged over a batch of float images `[B, C, H, W]`."""
 
+    @override
     def draws(self, batch_size: int) -> dict[str, Draw]:
-        """None, for a deterministic objective."""
-        del batch_size
         return {}
 
+    @override
     def training_tensors(self, data: ImageData) -> tuple[Tensor, ...]:
-        """The train images."""
         return (data.train.images,)
 
+    @override
     def timing_batch(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The images alone."""
         return (images,)
 
+    @override
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """`loss` on a batch of uint8 images."""
         return self.loss(step.rows[0].float() / 255, step)
 
 
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
-    """Squared error summed over pixels, averaged over the batch: a scalar; both `[B, ...]`."""
+    """Return the squared error summed over pixels, averaged over the batch: a scalar; both `[B, ...]`."""
     return (x - reconstruction.float()).square().flatten(1).sum(1).mean()

@@ -1,20 +1,22 @@
-"""Principal component analysis: the best linear bottleneck there is, in closed form."""
+"""Principal component analysis: the optimal linear bottleneck, in closed form."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
-from latentbench.models.family import FAMILIES, Family
+from latentbench.models.family import FAMILIES, Display, FittedFamily
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
 from latentbench.models.seeds import generator
+from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Progress
 from latentbench.models.training.history import History
 from latentbench.models.training.recipe import Recipe
@@ -26,40 +28,34 @@ ITERATIONS = 12
 
 
 @FAMILIES.register("pca")
-class PCA(Family):
-    """Projection on the leading eigenvectors of the pixel covariance; decoding clips to [0, 1]."""
+class PCA(FittedFamily[ModelSpec]):
+    """Projection onto the leading eigenvectors of the pixel covariance; decoding clips to [0, 1]."""
 
     paper: ClassVar[str] = "Pearson 1901, doi:10.1080/14786440109462720"
+    display: ClassVar[Display] = Display(10, "#5f6368", "s")
 
     mean: Tensor
     components: Tensor
 
-    def __init__(self, latent_dim: int, image_shape: ImageShape) -> None:
-        super().__init__()
-        self.image_shape = image_shape
-        pixels = math.prod(image_shape)
-        self.register_buffer("mean", torch.zeros(pixels))
-        self.register_buffer("components", torch.zeros(latent_dim, pixels))
-
-    @classmethod
-    def build(cls, spec: Any, image_shape: ImageShape) -> Self:
-        """An unfitted model; there are at most as many components as pixels."""
+    def __init__(self, spec: ModelSpec, image_shape: ImageShape) -> None:
+        super().__init__(spec, image_shape)
         pixels = math.prod(image_shape)
         if spec.latent_dim > pixels:
             raise LatentbenchError(
                 f"pca: latent_dim must be ≤ {pixels}, the number of pixels, got {spec.latent_dim}"
             )
-        return cls(spec.latent_dim, image_shape)
+        self.register_buffer("mean", torch.zeros(pixels))
+        self.register_buffer("components", torch.zeros(spec.latent_dim, pixels))
 
+    @override
     def fit(
         self, data: ImageData, recipe: Recipe, *, seed: int, device: torch.device, progress: Progress
     ) -> History:
-        """Deterministic and streamed in float64 over chunks; `recipe` changes nothing.
+        """Fit in float64 over chunks of the train images; `recipe` has no effect.
 
-        Up to 4,096 pixels by the exact eigenvectors of the covariance, beyond that by subspace
+        Up to 4,096 pixels the eigenvectors of the covariance are exact; beyond that they come from subspace
         iteration (Halko, Martinsson & Tropp 2011, arXiv:0909.4061), whose memory is O(pixels × D).
         """
-        del recipe
         chunks = data.train.images.flatten(1).split(CHUNK)
         self.mean.copy_(sum_over(chunks, device, lambda x: x.sum(0)) / len(data.train))
         centre = self.mean.double().to(device)
@@ -82,17 +78,17 @@ class PCA(Family):
         return History()
 
     def encode(self, x: Tensor) -> Posterior:
-        """Images `[B, C, H, W]` to scores `[B, D]`, in order of variance."""
+        """Map images `[B, C, H, W]` to scores `[B, D]`, in order of variance."""
         return Posterior((x.flatten(1) - self.mean) @ self.components.T)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Scores `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
+        """Map scores `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
         pixels: Tensor = (z @ self.components + self.mean).clamp(0, 1)
         return pixels.reshape(-1, *self.image_shape)
 
 
 def sum_over(chunks: Sequence[Tensor], device: torch.device, term: Callable[[Tensor], Tensor]) -> Tensor:
-    """The sum of `term` over chunks of uint8 images, each handed over as float64 in [0, 1]."""
+    """Sum `term` over chunks of uint8 images, which it gets as float64 in [0, 1]."""
     total = term(chunks[0].to(device).double() / 255)
     for chunk in chunks[1:]:
         total += term(chunk.to(device).double() / 255)
@@ -100,7 +96,7 @@ def sum_over(chunks: Sequence[Tensor], device: torch.device, term: Callable[[Ten
 
 
 def _subspace_iteration(multiply: Callable[[Tensor], Tensor], *, start: Tensor, progress: Progress) -> Tensor:
-    """The leading eigenvectors, in order, of the symmetric matrix that `multiply` applies."""
+    """Compute the leading eigenvectors, in order, of the symmetric matrix that `multiply` applies."""
     basis = torch.linalg.qr(start)[0]
     for iteration in range(ITERATIONS):
         basis = torch.linalg.qr(multiply(basis))[0]
@@ -111,6 +107,6 @@ def _subspace_iteration(multiply: Callable[[Tensor], Tensor], *, start: Tensor, 
 
 
 def _with_fixed_signs(components: Tensor) -> Tensor:
-    """An eigenvector's sign is arbitrary; make its largest entry positive, so that two machines agree."""
+    """Make each eigenvector's largest entry positive: its sign is arbitrary, and machines must agree."""
     largest = components.gather(1, components.abs().argmax(1, keepdim=True))
     return components * largest.sign()

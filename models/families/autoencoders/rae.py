@@ -1,4 +1,4 @@
-"""The regularised autoencoder: a deterministic VAE, with penalties in place of the noise."""
+"""The regularised autoencoder: a deterministic VAE, with penalties instead of noise."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from latentbench.models.families.autoencoders.gradient_autoencoder import (
     AutoencoderSpec,
@@ -13,7 +14,7 @@ from latentbench.models.families.autoencoders.gradient_autoencoder import (
     Weight,
     squared_error,
 )
-from latentbench.models.family import FAMILIES
+from latentbench.models.family import FAMILIES, Display
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Step
 
@@ -21,35 +22,36 @@ from latentbench.models.training.engine import Step
 class RAESpec(AutoencoderSpec):
     """Settings of a regularised autoencoder.
 
-    The defaults are about those of the authors' code for MNIST (10⁻⁴ on the mean of z² over 16 dimensions,
-    10⁻⁷ on the decoder), multiplied by its 32 · 32 pixels: there the error is a mean over pixels, here a sum.
+    The defaults are close to those of the authors' code for MNIST (10⁻⁴ on the mean of z² over 16 dimensions,
+    10⁻⁷ on the decoder), multiplied by its 32 · 32 pixels: their error is a mean over pixels, ours a sum.
     """
 
     code_weight: Weight = 0.01
-    """Weight of ½‖z‖²; 1 is the price that a VAE with β = 1 and σ² = ½ puts on its posterior mean."""
+    """Weight of ½‖z‖²; 1 is the weight that a VAE with β = 1 and σ² = ½ gives to its posterior mean."""
     decoder_weight: Weight = 1e-4
     """Weight of the sum of squares of the decoder's weights."""
 
 
 @FAMILIES.register("rae")
-class RAE(GradientAutoencoder):
+class RAE(GradientAutoencoder[RAESpec]):
     """Regularised autoencoder, RAE-L2: ‖x − x̂‖² + code_weight · ½‖z‖² + decoder_weight · ‖θ‖².
 
-    The first two are sums over pixels and over dimensions, means over the batch, equations 6 to 8 of the
-    paper; θ are the weights (matrices and kernels; no biases and no scales of a norm) of the decoder, as in
-    the authors' code.
+    The first two are summed over pixels and over dimensions and averaged over the batch (equations 6 to 8 of
+    the paper); θ are the weights (matrices and kernels; no biases, no scales of a norm) of the decoder, as
+    in the authors' code.
     """
 
     Spec: ClassVar[type[ModelSpec]] = RAESpec
     stacked_over: ClassVar[tuple[str, ...] | None] = ("latent_dim", "code_weight", "decoder_weight")
     paper: ClassVar[str] = "Ghosh et al. 2020, arXiv:1903.12436"
+    display: ClassVar[Display] = Display(40, "#999933", "p")
 
     code_weight: Tensor
     decoder_weight: Tensor
 
+    @override
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
-        """The penalised error, and its three parts before they are weighted."""
-        del step  # deterministic
+        """Return the penalised error, and its three parts before weighting."""
         z = self.encode(x).mean.float()
         error = squared_error(x, self.decode(z))
         code = 0.5 * z.square().sum(1).mean()

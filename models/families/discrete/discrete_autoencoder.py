@@ -1,53 +1,58 @@
-"""What the autoencoders with discrete codes have in common: a code is a row of choices from finite sets."""
+"""The base class of autoencoders with discrete codes: a code is a row of choices from finite sets."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 
 from torch import Tensor
+from typing_extensions import override
 
-from latentbench.models.families.autoencoders.gradient_autoencoder import GradientAutoencoder
+from latentbench.models.families.autoencoders.gradient_autoencoder import (
+    AutoencoderSpecT,
+    GradientAutoencoder,
+)
 from latentbench.models.protocols import Posterior
 
 
-class DiscreteCodeAutoencoder(GradientAutoencoder):
-    """An autoencoder that decodes nothing but valid codes, whatever it is given.
+class DiscreteCodeAutoencoder(GradientAutoencoder[AutoencoderSpecT]):
+    """An autoencoder that quantises every input of its decoder to a valid code.
 
-    The encoder's numbers are replaced by the nearest code, past which the gradient goes straight through
-    (Bengio et al. 2013, arXiv:1308.3432). A family says what the codes are.
+    The encoder's output is replaced by the nearest code, and the gradient passes straight through
+    (Bengio et al. 2013, arXiv:1308.3432). A family defines the codes.
     """
 
     @property
     @abstractmethod
     def code_sizes(self) -> tuple[int, ...]:
-        """How many values each position may take."""
+        """The number of values that each position can take."""
 
     @abstractmethod
     def indices(self, z: Tensor) -> Tensor:
-        """The nearest code of any points `[B, D]`: its value at each position, int64 `[B, P]`."""
+        """Return the nearest code of points `[B, D]` as its value at each position, int64 `[B, P]`."""
 
     @abstractmethod
     def codes(self, indices: Tensor) -> Tensor:
-        """The codes `[B, D]` of values `[B, P]`."""
+        """Return the codes `[B, D]` of values `[B, P]`."""
 
     def continuous(self, x: Tensor) -> Tensor:
-        """Images in [0, 1] `[B, C, H, W]` to what is quantised, float32 `[B, D]`."""
+        """Map images in [0, 1] `[B, C, H, W]` to the numbers to be quantised, float32 `[B, D]`."""
         numbers: Tensor = self.to_code(self.encoder(x)).float()
         return numbers
 
     def quantised(self, z: Tensor) -> Tensor:
-        """The nearest code of points `[B, D]`, exactly; its gradient is that of the points."""
+        """Return the exact nearest code of points `[B, D]`, with the gradient of the points."""
         return straight_through(self.codes(self.indices(z)), z)
 
+    @override
     def encode(self, x: Tensor) -> Posterior:
-        """Images in [0, 1] `[B, C, H, W]` to codes `[B, D]`."""
         return Posterior(self.quantised(self.continuous(x)))
 
+    @override
     def decode(self, z: Tensor) -> Tensor:
-        """The nearest codes of points `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
+        """Map the nearest codes of points `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
         return super().decode(self.quantised(z))
 
 
 def straight_through(value: Tensor, gradient_of: Tensor) -> Tensor:
-    """`value`, to the last bit, with the gradient of `gradient_of`; both of one shape."""
+    """Return `value`, to the last bit, with the gradient of `gradient_of`; both have one shape."""
     return value.detach() + (gradient_of - gradient_of.detach())

@@ -1,4 +1,4 @@
-"""The VQ-VAE: each part of the code is replaced by the nearest vector of a learned codebook."""
+"""The VQ-VAE replaces each part of the code by the nearest vector of a learned codebook."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.families.autoencoders.gradient_autoencoder import (
@@ -19,29 +20,29 @@ from latentbench.models.families.discrete.discrete_autoencoder import (
     DiscreteCodeAutoencoder,
     straight_through,
 )
-from latentbench.models.family import FAMILIES
+from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Draw, Step
 
 DEAD = 0.1
-"""Share of the mean count below which a code is dead: it is used so much less than codes are on average."""
+"""A code is dead if its count is below this fraction of the mean count."""
 REVIVED = 0.2
-"""Share of the mean count that a revived code begins with: little, so that it soon follows its vectors,
-and enough for some steps of use to show (70, at the usual decay) before it would be dead again."""
+"""The fraction of the mean count that a revived code starts with: small, so that the code soon follows its
+vectors, and large enough to last 70 steps (at the default decay) before the code is dead again."""
 
 
 class VQSpec(AutoencoderSpec):
     """Settings of a VQ-VAE."""
 
     code_dim: Count = 2
-    """Numbers that are quantised together: the code has latent_dim / code_dim positions."""
+    """The number of dimensions quantised together: the code has latent_dim / code_dim positions."""
     codes: Annotated[int, Field(ge=2, strict=True)] = 512
-    """Vectors of the codebook, which all positions share."""
+    """The number of vectors in the codebook, which all positions share."""
     commitment: Annotated[float, Field(ge=0)] = 0.25
-    """Weight of the squared distance of the encoder's numbers to their code."""
+    """Weight of the squared distance between the encoder's output and its code."""
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """What a moving average keeps of itself at each step."""
+    """The fraction of its value that a moving average keeps at each step."""
 
     @model_validator(mode="after")
     def _whole_positions(self) -> Self:
@@ -53,18 +54,19 @@ class VQSpec(AutoencoderSpec):
 
 
 @FAMILIES.register("vq")
-class VQ(DiscreteCodeAutoencoder):
+class VQ(DiscreteCodeAutoencoder[VQSpec]):
     """Squared error + commitment · ‖z − code‖², both summed, averaged over the batch.
 
-    The codebook is no parameter: each vector is the moving average of the encoder's outputs that it was
-    nearest to (appendix A.1 of the paper; Razavi et al. 2019, arXiv:1906.00446). A code that is hardly
-    used is moved to a random output of the batch (Dhariwal et al. 2020, arXiv:2005.00341); at the first
-    step that is all of them, which is how the codebook begins.
+    The codebook is not a parameter: each vector is the moving average of the encoder's outputs nearest to it
+    (appendix A.1 of the paper; Razavi et al. 2019, arXiv:1906.00446). A code that is rarely used is moved to
+    a random output of the batch (Dhariwal et al. 2020, arXiv:2005.00341); the first step moves all of them,
+    which initialises the codebook.
     """
 
     Spec: ClassVar[type[ModelSpec]] = VQSpec
     stacked_over: ClassVar[tuple[str, ...] | None] = None
     paper: ClassVar[str] = "van den Oord et al. 2017, arXiv:1711.00937"
+    display: ClassVar[Display] = Display(90, "#004d40", ">")
 
     codebook: Tensor
     counts: Tensor
@@ -77,34 +79,37 @@ class VQ(DiscreteCodeAutoencoder):
         self.register_buffer("counts", torch.zeros(spec.codes))
         self.register_buffer("sums", torch.zeros(spec.codes, spec.code_dim))
 
+    @override
     @property
     def code_sizes(self) -> tuple[int, ...]:
-        """The codebook's size, at every position."""
         return (self.width // self.code_dim) * (len(self.codebook),)
 
+    @override
     def indices(self, z: Tensor) -> Tensor:
-        """The nearest vector at each position of points `[B, D]`, int64 `[B, P]`; the first of equal ones."""
+        """Return the nearest vector at each position of points `[B, D]`, int64 `[B, P]`; first of ties."""
         vectors = z.detach().float().reshape(-1, self.code_dim)
-        # From differences, not by a matrix product: a code must be nearest to itself.
+        # A matrix product would be less exact, and a code must be nearest to itself.
         distances = torch.cdist(vectors, self.codebook, compute_mode="donot_use_mm_for_euclid_dist")
         return distances.argmin(1).reshape(len(z), -1)
 
+    @override
     def codes(self, indices: Tensor) -> Tensor:
-        """The codebook's vectors at positions `[B, P]`, one after another: `[B, D]`."""
         return self.codebook[indices].flatten(1)
 
+    @override
     def draws(self, batch_size: int) -> dict[str, Draw]:
-        """What puts the encoder's outputs in the order in which dead codes are moved to them."""
+        """Draw the order of the encoder's outputs in which dead codes are moved to them."""
         return {"revival": Draw("uniform", (batch_size * len(self.code_sizes),))}
 
+    @override
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
-        """The objective and its terms; the codebook is moved on the way."""
+        """Return the objective and its terms, and update the codebook."""
         z = self.continuous(x)
         vectors = z.detach().reshape(-1, self.code_dim)
         revived = self.revive(vectors, step.draws["revival"])
         chosen = self.indices(z)
         code = self.codes(chosen)
-        # Not by `decode`, which would look for the nearest code once more.
+        # `decode` would search for the nearest code again.
         image = torch.sigmoid(self.decoder(straight_through(code, z)).float())
         reconstruction = squared_error(x, image)
         commitment = squared_error(z, code)
@@ -119,9 +124,9 @@ class VQ(DiscreteCodeAutoencoder):
 
     @torch.no_grad()
     def revive(self, vectors: Tensor, uniform: Tensor) -> Tensor:
-        """Move every dead code to a vector of its own among `[N, code_dim]`; how many were, a scalar.
+        """Move each dead code to a different vector of `[N, code_dim]`; return how many moved, a scalar.
 
-        `uniform` `[N]` in [0, 1) decides which. Where there are more dead codes than vectors, the others
+        `uniform` `[N]` in [0, 1) decides which vectors. If there are more dead codes than vectors, the rest
         wait for the next step.
         """
         mean_count = len(vectors) / len(self.codebook)
@@ -136,11 +141,11 @@ class VQ(DiscreteCodeAutoencoder):
 
     @torch.no_grad()
     def follow(self, vectors: Tensor, chosen: Tensor) -> Tensor:
-        """Move every code towards the vectors `[N, code_dim]` that chose it, `[N]`; each one's count, `[K]`.
+        """Move each code towards the vectors `[N, code_dim]` that chose it, `[N]`; return counts n, `[K]`.
 
         counts ← decay · counts + (1 − decay) · n, likewise the sums; a code is its sum over its count.
         """
-        # A product, since a scattered sum on a GPU adds in no fixed order; never in half precision.
+        # A scattered sum on a GPU is not deterministic; half precision is too coarse.
         with torch.autocast(vectors.device.type, enabled=False):
             assigned = F.one_hot(chosen, len(self.codebook)).float()
             n, total = assigned.sum(0), assigned.T @ vectors

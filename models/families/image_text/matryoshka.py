@@ -1,4 +1,4 @@
-"""A CLIP whose first dimensions are a CLIP too: one model for every width."""
+"""A CLIP whose leading dimensions form smaller CLIPs: one model for several widths."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from latentbench.models.families.image_text.clip import ContrastiveFamily
-from latentbench.models.family import FAMILIES
+from latentbench.models.family import FAMILIES, Display
 from latentbench.models.training.contrastive import symmetric_cross_entropy
 
 NARROWEST = 4
 
 
 def nested_widths(width: int) -> tuple[int, ...]:
-    """Powers of two from 4 up to the width, and the width itself.
+    """Return the powers of two from 4 up to the width, and the width itself.
 
     >>> nested_widths(64), nested_widths(20), nested_widths(3)
     ((4, 8, 16, 32, 64), (4, 8, 16, 20), (3,))
@@ -27,15 +28,17 @@ def nested_widths(width: int) -> tuple[int, ...]:
 
 @FAMILIES.register("matryoshka")
 class MatryoshkaCLIP(ContrastiveFamily):
-    """CLIP over nested widths: cut to 4, 8, 16 … of its `latent_dim` dimensions, it still works.
+    """Nested CLIP: the first 4, 8, 16 … of its `latent_dim` dimensions are trained as embeddings too.
 
-    The loss is the mean of CLIP's over the widths, each on the first dimensions alone, made unit again.
+    The loss is the mean of CLIP's loss over the widths, each on the leading dimensions, normalised again.
     """
 
     paper: ClassVar[str] = "Kusupati et al. 2022, arXiv:2205.13147"
+    display: ClassVar[Display] = Display(130, "#aa4499", "H")
 
+    @override
     def contrast(self, image: Tensor, text: Tensor, caption: Tensor) -> dict[str, Tensor]:
-        """The mean loss, and that of each width as `loss_at_WIDTH`."""
+        """Return the mean loss, and the loss of each width as `loss_at_WIDTH`."""
         losses = {}
         for width in nested_widths(self.width):
             cut_image, cut_text = (F.normalize(points[:, :width], dim=1) for points in (image, text))

@@ -1,4 +1,4 @@
-"""The β-TCVAE: the KL term in three parts, of which the total correlation is weighted."""
+"""The β-TCVAE splits the KL term in three parts and weights the total correlation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from latentbench.models.families.variational.vae import GaussianCodeAutoencoder, GaussianCodeSpec
-from latentbench.models.family import FAMILIES
+from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Step
@@ -33,29 +34,32 @@ class BetaTCSpec(GaussianCodeSpec):
 
 
 @FAMILIES.register("betatc")
-class BetaTCVAE(GaussianCodeAutoencoder):
+class BetaTCVAE(GaussianCodeAutoencoder[BetaTCSpec]):
     """β-TCVAE: −ln p(x | z) + α I(x; z) + β TC(z) + γ Σ_d KL(q(z_d) ‖ N(0, 1)), nats per image.
 
-    TC(z) = KL(q(z) ‖ Π_d q(z_d)), with q(z) the aggregate posterior; section 3 of the paper. The three are
-    estimated from a batch by minibatch-weighted sampling, up to constants that `kl_parts` states.
+    TC(z) = KL(q(z) ‖ Π_d q(z_d)), with q(z) the aggregate posterior; section 3 of the paper. The three parts
+    are estimated from a batch by minibatch-weighted sampling, up to the constants stated in `kl_parts`.
     """
 
     Spec: ClassVar[type[ModelSpec]] = BetaTCSpec
     stacked_over: ClassVar[tuple[str, ...] | None] = ("latent_dim", "alpha", "beta", "gamma")
     paper: ClassVar[str] = "Chen et al. 2018, arXiv:1802.04942"
+    display: ClassVar[Display] = Display(70, "#e69f00", "X")
 
     alpha: Tensor
     beta: Tensor
     gamma: Tensor
 
+    @override
     @classmethod
-    def values_of_a_step(cls, spec: ModelSpec, batch_size: int, image_shape: ImageShape) -> int:
-        """Besides the images, every code's density under every posterior of the batch, a few times over."""
+    def values_of_a_step(cls, spec: BetaTCSpec, batch_size: int, image_shape: ImageShape) -> int:
+        """Add each code's density under each posterior of the batch, four times."""
         pairs = 4 * batch_size**2 * spec.latent_dim
         return pairs + super().values_of_a_step(spec, batch_size, image_shape)
 
+    @override
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
-        """The weighted sum, and its parts before they are weighted; `kl` is the closed form, as in a VAE."""
+        """Return the weighted sum and its parts before weighting; `kl` is the closed form, as in a VAE."""
         x = self.observed(x, step)
         posterior = self.encode(x)
         assert posterior.log_var is not None
@@ -80,13 +84,13 @@ class BetaTCVAE(GaussianCodeAutoencoder):
 def kl_parts(
     z: Tensor, mean: Tensor, log_var: Tensor, *, examples: int, in_use: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mutual information, total correlation and dimension-wise KL of a batch, nats, scalars.
+    """Return mutual information, total correlation and dimension-wise KL of a batch, nats, scalars.
 
     `z` holds one draw from each N(mean, diag exp(log_var)); all are `[B, D]`; `examples` is the size N of
     the data. With minibatch-weighted sampling, ln q(z) ≈ ln (1 / NB) Σⱼ q(z | xⱼ), likewise in each
-    dimension (the paper's appendix C.1). That is the batch's own mixture of posteriors, but for constants: N
-    adds ln N, (D − 1) ln N and −D ln N to the three, and moves no gradient. They add up to the batch's mean
-    of ln q(z | x) − ln p(z), whatever N. Dimensions where `in_use` `[D]` is 0 are left out.
+    dimension (the paper's appendix C.1). This is the batch's own mixture of posteriors up to constants: N
+    adds ln N, (D − 1) ln N and −D ln N to the three parts and changes no gradient. For any N they sum to the
+    batch mean of ln q(z | x) − ln p(z). Dimensions where `in_use` `[D]` is 0 are left out.
     """
     difference = z.unsqueeze(1) - mean
     log_q = -0.5 * (difference.square() * (-log_var).exp() + log_var + LOG_TWO_PI) * in_use  # [B, B, D]

@@ -1,4 +1,4 @@
-"""The importance-weighted autoencoder: a VAE with a tighter bound, from several codes an image."""
+"""The importance-weighted autoencoder: a VAE with a tighter bound from several codes per image."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from latentbench.models.families.autoencoders.gradient_autoencoder import Count
 from latentbench.models.families.variational.vae import GaussianCodeAutoencoder, GaussianCodeSpec
-from latentbench.models.family import FAMILIES
+from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Draw, Step
@@ -23,33 +24,35 @@ class IWAESpec(GaussianCodeSpec):
     always_labelled: ClassVar[tuple[str, ...]] = ("k",)
 
     k: Count = 5
-    """Codes drawn for each image; 1 is a VAE with a sampled KL term."""
+    """The number of codes drawn per image; 1 is a VAE with a sampled KL term."""
 
 
 @FAMILIES.register("iwae")
-class IWAE(GaussianCodeAutoencoder):
+class IWAE(GaussianCodeAutoencoder[IWAESpec]):
     """Importance-weighted autoencoder: −ln (1/k) Σᵢ wᵢ, wᵢ = p(x | zᵢ) p(zᵢ) / q(zᵢ | x), nats per image.
 
     zᵢ ~ q(z | x) independently, equation 8 of the paper. The expectation is an upper bound on −ln p(x) that
-    falls as k rises; with k = 1 it is the negative ELBO. A step costs about k decoders.
+    falls as k rises; with k = 1 it is the negative ELBO. A step costs about k passes through the decoder.
     """
 
     Spec: ClassVar[type[ModelSpec]] = IWAESpec
     paper: ClassVar[str] = "Burda et al. 2016, arXiv:1509.00519"
+    display: ClassVar[Display] = Display(60, "#56b4e9", "d")
 
     def __init__(self, spec: IWAESpec, image_shape: ImageShape) -> None:
         super().__init__(spec, image_shape)
         self.k = spec.k
 
+    @override
     def draws(self, batch_size: int) -> dict[str, Draw]:
-        """As for a VAE, with noise for k codes: `[k, B, D]`."""
+        """Draw what a VAE draws, with noise for k codes: `[k, B, D]`."""
         return {**super().draws(batch_size), "code": Draw("normal", (self.k, batch_size, self.width))}
 
     def log_weights(self, x: Tensor, mean: Tensor, log_var: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """ln w and ln p(x | z), nats, `[k, B]` each, for codes `mean + exp(½ log_var) · noise`, `[k, B, D]`.
+        """Return ln w and ln p(x | z), nats, `[k, B]` each, for codes mean + exp(½ log_var) · noise.
 
-        ln p(z) − ln q(z | x) = ½ Σ_d (ε_d² + ln σ_d² − z_d²). A padded dimension would be paid for its
-        variance, which no noise ever charges it for: it is left out.
+        ln p(z) − ln q(z | x) = ½ Σ_d (ε_d² + ln σ_d² − z_d²). A padded dimension is left out: its variance
+        would be rewarded, and no noise would ever penalise it.
         """
         z = mean + noise * (0.5 * log_var).exp()
         images = x.unsqueeze(0).expand(len(z), *x.shape).flatten(0, 1)
@@ -57,13 +60,14 @@ class IWAE(GaussianCodeAutoencoder):
         log_ratio = 0.5 * ((noise.square() + log_var - z.square()) * self.in_use).sum(2)
         return log_likelihood + log_ratio, log_likelihood
 
+    @override
     @classmethod
-    def values_of_a_step(cls, spec: ModelSpec, batch_size: int, image_shape: ImageShape) -> int:
-        """k times those of one decoded draw."""
-        return int(spec.setting("k")) * super().values_of_a_step(spec, batch_size, image_shape)
+    def values_of_a_step(cls, spec: IWAESpec, batch_size: int, image_shape: ImageShape) -> int:
+        return spec.k * super().values_of_a_step(spec, batch_size, image_shape)
 
+    @override
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
-        """The negative bound; mean −ln p(x | z) over the codes; KL(q(z | x) ‖ N(0, I)); nats per image."""
+        """Return the negative bound, mean −ln p(x | z) over the codes and the KL term, nats per image."""
         x = self.observed(x, step)
         posterior = self.encode(x)
         assert posterior.log_var is not None

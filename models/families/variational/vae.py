@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
@@ -17,7 +18,7 @@ from latentbench.models.families.autoencoders.gradient_autoencoder import (
     GradientAutoencoder,
     Weight,
 )
-from latentbench.models.family import FAMILIES
+from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
 from latentbench.models.spec import ModelSpec
@@ -34,7 +35,7 @@ SMALLEST_VARIANCE = 1e-6
 FINISHING_BATCH = 1000
 
 DARKEST = 0.01
-"""Where a pixel is always black its bias starts at this grey value, whose logit is finite."""
+"""A pixel that is black in all images starts with a bias at this grey value, whose logit is finite."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -60,8 +61,8 @@ class GaussianCodeSpec(AutoencoderSpec):
             return given
         return {**given, "sigma": given.get("sigma") or SIGMA_OF_SUMMED_SQUARES}
 
+    @override
     def usual(self) -> Mapping[str, object]:
-        """The σ of summed squares goes without saying."""
         return {**super().usual(), "sigma": SIGMA_OF_SUMMED_SQUARES}
 
 
@@ -71,28 +72,31 @@ class VAESpec(GaussianCodeSpec):
     beta: Weight = 1.0
     """Weight of the KL term."""
     kl_warm_up: Share = 0.0
-    """The share of training over which the weight (or the capacity) rises from 0, linearly."""
+    """The fraction of training over which the weight (or the capacity) rises linearly from 0."""
     free_bits: Weight = 0.0
-    """Nats that each dimension may carry, on average over a batch, at no price."""
+    """Nats that each dimension may carry without penalty, on average over a batch."""
     capacity: Weight | None = None
-    """Nats that the code is drawn to: the penalty is β |KL − capacity|."""
+    """The target of the KL term, nats: the penalty is β |KL − capacity|."""
 
 
-class GaussianCodeAutoencoder(GradientAutoencoder):
+GaussianCodeSpecT = TypeVar("GaussianCodeSpecT", bound=GaussianCodeSpec)
+
+
+class GaussianCodeAutoencoder(GradientAutoencoder[GaussianCodeSpecT]):
     """An autoencoder with q(z | x) = N(mean, diag exp(log_var)), prior N(0, I) and an explicit likelihood.
 
     The likelihood is a Gaussian of standard deviation σ around the decoded image, or a Bernoulli over
-    pixels that are drawn black or white with the grey value as probability, afresh at every step.
+    pixels that are drawn black or white with the grey value as probability, anew at every step.
     """
 
     codes_per_dim: ClassVar[int] = 2
     sigma: Tensor
     in_use: Tensor
 
-    def __init__(self, spec: GaussianCodeSpec, image_shape: ImageShape) -> None:
+    def __init__(self, spec: GaussianCodeSpecT, image_shape: ImageShape) -> None:
         super().__init__(spec, image_shape)
         self.likelihood = spec.likelihood
-        # 1 for every dimension: in a stack, 0 for those that pad a narrower member.
+        # 1 for every dimension; in a stack, 0 for dimensions that pad a narrower member.
         self.register_buffer("in_use", torch.ones(spec.latent_dim), persistent=False)
         if spec.sigma == "learned":
             self.log_sigma = nn.Parameter(torch.tensor(math.log(SIGMA_OF_SUMMED_SQUARES)))
@@ -101,13 +105,14 @@ class GaussianCodeAutoencoder(GradientAutoencoder):
         elif spec.sigma is not None:
             self.register_buffer("sigma", torch.tensor(float(spec.sigma)), persistent=False)
 
+    @override
     def encode(self, x: Tensor) -> Posterior:
-        """Images in [0, 1] `[B, C, H, W]` to q(z | x), mean and log-variance `[B, D]`."""
+        """Map images in [0, 1] `[B, C, H, W]` to q(z | x), mean and log-variance `[B, D]`."""
         mean, log_var = self.to_code(self.encoder(x)).float().unflatten(1, (-1, 2)).unbind(2)
         return Posterior(mean, log_var)
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """ln p(x | z), nats, `[B]`; for a Bernoulli `x` must be binary."""
+        """Return ln p(x | z), nats, `[B]`; for a Bernoulli `x` must be binary."""
         logits = self.decoder(z).float()
         if self.likelihood == "bernoulli":
             return bernoulli_log_likelihood(x, logits)
@@ -115,37 +120,40 @@ class GaussianCodeAutoencoder(GradientAutoencoder):
         return gaussian_log_likelihood(x, image, self._sigma(x, image))
 
     def _sigma(self, x: Tensor, image: Tensor) -> Tensor:
-        if self.spec.setting("sigma") == "learned":
+        if self.spec.sigma == "learned":
             return self.log_sigma.exp()
-        if self.spec.setting("sigma") == "optimal" and self.training:
+        if self.spec.sigma == "optimal" and self.training:
             return (x - image).square().mean().clamp_min(SMALLEST_VARIANCE).sqrt()
         return self.sigma
 
+    @override
     @torch.no_grad()
     def prepare(self, data: ImageData) -> None:
-        """A Bernoulli decoder with a bias for each pixel starts at the mean image, as Burda et al. do.
+        """Start a Bernoulli decoder that has a bias per pixel at the mean image, as Burda et al. do.
 
-        Otherwise the code is first of all used to tell the mean image: its KL spikes, and dimensions are
-        given up. On binarised MNIST (2×200 units, 50 dimensions, 100 epochs, one seed) that cost 0.8 nats.
+        Otherwise the code first learns the mean image: the KL term spikes, and dimensions collapse. On
+        binarised MNIST (2×200 units, 50 dimensions, 100 epochs, one seed) that cost 0.8 nats.
         """
         last = [layer for layer in self.decoder.modules() if isinstance(layer, nn.Linear)][-1]
         if self.likelihood == "bernoulli" and last.out_features == math.prod(self.image_shape):
             last.bias.copy_(_mean_image(data).clamp(DARKEST, 1 - DARKEST).logit().flatten())
 
+    @override
     def draws(self, batch_size: int) -> dict[str, Draw]:
-        """The noise of the code, and of the pixels where they are drawn black or white."""
+        """Draw the noise of the code, and that of the pixels for a Bernoulli."""
         code = {"code": Draw("normal", (batch_size, self.spec.latent_dim))}
         if self.likelihood != "bernoulli":
             return code
         return {**code, "pixels": Draw("uniform", (batch_size, *self.image_shape))}
 
     def observed(self, x: Tensor, step: Step) -> Tensor:
-        """The images as the likelihood sees them: as they are, or black and white at random."""
+        """Return the images that the likelihood sees: unchanged, or drawn black and white for a Bernoulli."""
         return (step.draws["pixels"] < x).float() if self.likelihood == "bernoulli" else x
 
+    @override
     def finish(self, data: ImageData) -> None:
-        """The optimal σ is settled as the root mean squared error over the train images."""
-        if self.spec.setting("sigma") == "optimal":
+        """Set an optimal σ to the root mean squared error over the train images."""
+        if self.spec.sigma == "optimal":
             self.sigma.copy_(self._root_mean_squared_error(data.train.images))
 
     @torch.no_grad()
@@ -158,13 +166,13 @@ class GaussianCodeAutoencoder(GradientAutoencoder):
 
 
 def _mean_image(data: ImageData) -> Tensor:
-    """Mean of the train images, in [0, 1], `[C, H, W]`."""
+    """Return the mean of the train images, in [0, 1], `[C, H, W]`."""
     sums = [chunk.float().sum(0) for chunk in data.train.images.split(1000)]
     return torch.stack(sums).sum(0) / (255 * len(data.train))
 
 
 @FAMILIES.register("vae")
-class VAE(GaussianCodeAutoencoder):
+class VAE(GaussianCodeAutoencoder[VAESpec]):
     """Variational autoencoder: −ln p(x | z) + β KL(q(z | x) ‖ N(0, I)), nats per image; β = 1: −ELBO.
 
     Options: KL warm-up (Sønderby et al. 2016, arXiv:1602.02282), free bits (Kingma et al. 2016,
@@ -175,11 +183,13 @@ class VAE(GaussianCodeAutoencoder):
     Spec: ClassVar[type[ModelSpec]] = VAESpec
     stacked_over: ClassVar[tuple[str, ...] | None] = ("latent_dim", "beta")
     paper: ClassVar[str] = "Kingma & Welling 2014, arXiv:1312.6114; β: Higgins et al. 2017"
+    display: ClassVar[Display] = Display(50, "#0072b2", "D")
 
     beta: Tensor
 
+    @override
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
-        """The penalised negative ELBO, its reconstruction term and its KL term, nats per image."""
+        """Return the penalised negative ELBO, its reconstruction term and its KL term, nats per image."""
         x = self.observed(x, step)
         posterior = self.encode(x)
         assert posterior.log_var is not None
@@ -193,9 +203,8 @@ class VAE(GaussianCodeAutoencoder):
         }
 
     def kl_penalty(self, kl_per_dim: Tensor, progress: Tensor) -> Tensor:
-        """What is paid for the KL of each dimension, nats `[D]`, at a share of training: a scalar."""
+        """Return the penalty, a scalar, for the KL per dimension, nats `[D]`, at a fraction of training."""
         spec = self.spec
-        assert isinstance(spec, VAESpec)
         rise = (progress / spec.kl_warm_up).clamp(max=1) if spec.kl_warm_up else 1.0
         if spec.capacity is not None:
             return self.beta * (kl_per_dim.sum() - rise * spec.capacity).abs()

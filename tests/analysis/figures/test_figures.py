@@ -28,8 +28,9 @@ from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.performance.point import Point
 from latentbench.analysis.zero_shot.native_zero_shot import as_lines
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
+from latentbench.models.family import Display
 from latentbench.models.spec import ForeignSpec
-from latentbench.models.zoo import model_spec
+from latentbench.models.zoo import FAMILIES, model_spec
 
 
 def metric(name, value, se=None):
@@ -276,7 +277,11 @@ def test_kl_per_dim_is_sorted_and_inactive_dimensions_are_pale():
     picture = kl_per_dim.draw([model("vae", 3, beta=1.0, arrays=arrays)])
     bars = picture.axes[0].patches
     assert [bar.get_height() for bar in bars] == [3.0, 1.0, 0.0]
-    assert [to_hex(bar.get_facecolor()) == style.FAMILY_COLOURS["vae"] for bar in bars] == [True, True, False]
+    assert [to_hex(bar.get_facecolor()) == FAMILIES["vae"].display.colour for bar in bars] == [
+        True,
+        True,
+        False,
+    ]
     assert picture.axes[0].get_title(loc="left") == "vae-3 β=1\n4.0 nats, 2 of 3 active"
 
 
@@ -365,7 +370,7 @@ def test_zero_shot_shows_chance_and_every_family_on_one_axis(zoo):
 def test_widths_of_one_family_are_shades_and_a_family_alone_has_its_colour():
     specs = [model_spec(family="clip", latent_dim=width) for width in (64, 8, 32)]
     several = style.colours_by_width([*specs, model_spec(family="siglip", latent_dim=32)])
-    assert several[3] == style.FAMILY_COLOURS["siglip"]
+    assert several[3] == FAMILIES["siglip"].display.colour
     brightness = [sum(to_rgb(each)) for each in several[:3]]
     assert brightness[1] > brightness[2] > brightness[0]
 
@@ -423,8 +428,8 @@ def test_heavier_beta_is_darker_and_a_family_keeps_its_colour():
     shades = [lightness(spec) for spec in betas]
     assert shades == sorted(shades, reverse=True)
     assert len(set(shades)) == len(shades)
-    assert style.colour(model_spec(family="vae", latent_dim=2, beta=1)) == style.FAMILY_COLOURS["vae"]
-    assert style.colour(ForeignSpec(family="mine", latent_dim=2)) == style.OTHER_COLOUR
+    assert style.colour(model_spec(family="vae", latent_dim=2, beta=1)) == FAMILIES["vae"].display.colour
+    assert style.colour(ForeignSpec(family="mine", latent_dim=2)) == Display().colour
 
 
 def test_names_beside_a_crowd_of_points_do_not_cover_each_other():

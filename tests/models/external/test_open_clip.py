@@ -15,6 +15,7 @@ from latentbench.data import load
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.models import zoo
+from latentbench.models.resolver import Resolver
 from latentbench.models.training.recipe import Recipe
 
 TINY = {
@@ -58,7 +59,7 @@ def resolved(data, folder, *, allow_pickle=False, **source):
     settings = {"model": "tiny.json", "checkpoint": "tiny.safetensors", **source}
     settings = {name: value for name, value in settings.items() if value is not None}
     spec = zoo.model_spec(family="clip", pretrained=settings)
-    return zoo.resolve(spec, data, folder=folder, allow_pickle=allow_pickle)
+    return zoo.resolve(spec, data, Resolver(folder, allow_pickle))
 
 
 def loaded(spec, data):
@@ -196,7 +197,7 @@ def test_weights_that_were_never_looked_for_are_not_trained_into_being(data, fol
 def test_what_the_suite_says_is_checked(data, folder):
     spec = zoo.model_spec(pretrained={"model": "tiny.json", "checkpoint": "tiny.safetensors"}, latent_dim=8)
     with pytest.raises(LatentbenchError, match="latent_dim is 16, not 8 as the suite says"):
-        zoo.resolve(spec, data, folder=folder)
+        zoo.resolve(spec, data, Resolver(folder))
 
 
 def test_a_model_to_be_trained_is_refused_where_there_is_nothing_to_train_on(data):

@@ -23,6 +23,7 @@ from latentbench.models import checkpoint, zoo
 from latentbench.models.external import resolve_object, state_dicts
 from latentbench.models.family import AnySpec
 from latentbench.models.protocols import Autoencoder, ImageTextModel
+from latentbench.models.resolver import Resolver
 from latentbench.models.training.recipe import Recipe
 
 PAGE = Path(__file__).parents[3] / "docs" / "own_model.md"
@@ -122,7 +123,7 @@ def spec_of(target, **settings):
 
 
 def resolved(target, data, folder, *, allow_pickle=False, **settings):
-    return zoo.resolve(spec_of(target, **settings), data, folder=folder, allow_pickle=allow_pickle)
+    return zoo.resolve(spec_of(target, **settings), data, Resolver(folder, allow_pickle))
 
 
 def loaded(spec, data, seed=0):
@@ -243,7 +244,7 @@ def test_keywords_are_passed_on(data, folder):
 
 def test_what_the_suite_says_already_is_checked(data, folder):
     right = resolved("mine:Plain", data, folder, latent_dim=3)
-    assert zoo.resolve(right, data, folder=folder) == right
+    assert zoo.resolve(right, data, Resolver(folder)) == right
     assert refusal("mine:Plain", data, folder, latent_dim=4).startswith("mine:Plain: latent_dim is 3, not 4")
     assert "checkpoint_sha256 is" in refusal("mine:Plain", data, folder, checkpoint_sha256="0" * 64)
 
@@ -549,7 +550,7 @@ def test_documented_pythae_model_measures_what_pythae_says(tmp_path):
     torch.nn.init.constant_(theirs.vae.encoder.log_var.bias, -80.0)
     safetensors.torch.save_model(theirs, str(tmp_path / settings["checkpoint"]))
 
-    spec = zoo.resolve(zoo.model_spec(**settings), mnist, folder=tmp_path)
+    spec = zoo.resolve(zoo.model_spec(**settings), mnist, Resolver(tmp_path))
     assert spec.label == "my-vae-16"
     subject = Subject(loaded(spec, mnist).model, DataContext(mnist, None), seed=0)
     x = images / 255

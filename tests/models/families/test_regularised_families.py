@@ -101,7 +101,7 @@ def test_dae_encodes_images_as_they_are():
 def test_a_share_of_pixels_above_one_is_refused():
     with pytest.raises(LatentbenchError, match=r"noise .*at most 1, got 1.5"):
         model_spec(family="dae", latent_dim=2, corruption="masking", noise=1.5)
-    assert model_spec(family="dae", latent_dim=2, noise=1.5).setting("noise") == 1.5
+    assert model_spec(family="dae", latent_dim=2, noise=1.5).noise == 1.5
 
 
 # Regularised autoencoder
@@ -159,7 +159,7 @@ def reference_log_weights(model, x, noise, observed):
         if model.likelihood == "bernoulli":
             likelihood = Bernoulli(model.decode(z))
         else:
-            likelihood = Normal(model.decode(z), model.spec.setting("sigma"))
+            likelihood = Normal(model.decode(z), model.spec.sigma)
         log_likelihoods.append(Independent(likelihood, 3).log_prob(observed))
         log_weights.append(log_likelihoods[-1] + prior(z.shape[1]).log_prob(z) - q.log_prob(z))
     return log_weights, log_likelihoods
