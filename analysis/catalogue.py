@@ -8,7 +8,6 @@ from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.generation import label_free_frechet, sample_quality  # noqa: F401
 from latentbench.analysis.latent import dead_zones, probes, umap  # noqa: F401
 from latentbench.analysis.performance import throughput  # noqa: F401
-from latentbench.analysis.performance.point import SWEEP_METRICS
 from latentbench.analysis.rate import (  # noqa: F401
     codebook,
     gradient_variance,
@@ -16,6 +15,7 @@ from latentbench.analysis.rate import (  # noqa: F401
     kl_dynamics,
     likelihood,
 )
+from latentbench.analysis.workloads.sweep_metrics import SWEEP_METRICS
 from latentbench.analysis.zero_shot import compositional, controls, native_zero_shot, transfer  # noqa: F401
 
 __all__ = ["ANALYSES", "METRICS"]

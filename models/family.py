@@ -20,9 +20,9 @@ from latentbench.data.registry import Registry, unknown
 from latentbench.data.validation import validated
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.resolver import Resolver
-from latentbench.models.spec import ForeignSpec, ModelSpec
+from latentbench.models.spec import REFERENCE, ForeignSpec, ModelSpec, ReferenceSpec
 from latentbench.models.training import engine
-from latentbench.models.training.engine import Progress, Single, Trainable, Trainee
+from latentbench.models.training.engine import Progress, Single, Trainable
 from latentbench.models.training.history import Diverged, History
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.training.stacking import Stack
@@ -161,17 +161,7 @@ class GradientFamily(FittedFamily[SpecT], Trainable):
 
     @override
     def train_step(self, recipe: Recipe) -> Callable[[Tensor], None]:
-        device = next(self.parameters()).device
-        trainee: Trainee = Single(self, 0, device)
-        optimiser = engine.make_optimiser(trainee, recipe)
-        half_way = torch.full((), 0.5, device=device)
-
-        def step(images: Tensor) -> None:
-            self.train()
-            rows = tuple(tensor.unsqueeze(0) for tensor in self.timing_batch(images))
-            engine.one_step(trainee, optimiser, recipe, rows, half_way, len(images))
-
-        return step
+        return engine.step_on_batches(self, self.timing_batch, recipe)
 
 
 def fit_stack(
@@ -255,6 +245,8 @@ def _recorded(content: Any) -> Any:
     if not isinstance(content, Mapping) or not isinstance(content.get("family"), str):
         return content
     try:
+        if content["family"] == REFERENCE:
+            return ReferenceSpec.model_validate(content)
         return find_family(content["family"]).Spec.model_validate(content)
     except (LatentbenchError, ValidationError):
         return ForeignSpec.model_validate(content)

@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "sigma": "σ"}
 
 
+REFERENCE = "architecture"
+"""The family that records name for a reference model."""
+
+
 class ModelSpec(BaseModel):
     """One member of the zoo. Frozen, hashable, JSON both ways; unknown keys are refused.
 
@@ -71,6 +75,26 @@ class ForeignSpec(ModelSpec):
     """A recorded model whose family or settings this installation does not know: shown, never built."""
 
     model_config = ConfigDict(extra="allow")
+
+
+class ReferenceSpec(ModelSpec):
+    """A production architecture with random weights: sweeps time it, and no suite trains it.
+
+    `analysis.workloads.reference_models` builds it from its name.
+    """
+
+    family: str = REFERENCE
+    name: str
+
+    @property
+    def label(self) -> str:
+        """The architecture's name, such as `ViT-B-32 image`."""
+        return self.name
+
+    @property
+    def series(self) -> str:
+        """The label: an architecture has one width."""
+        return self.name
 
 
 def _shown(name: str, value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from latentbench.analysis.statistics.intervals import binomial_se
@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Better = Literal["higher", "lower", "neither"]
+Doubt = Literal["contended"]
+"""Why a value must not decide anything: `contended` means that other work disturbed a timing."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured number. `value` is None exactly where `reason` says why.
+    """One measured number. Where `value` is None, `reason` says why.
+
+    A value with a `doubt` is shown, and decides nothing: no gate, ranking or recommendation uses it. Its
+    `reason` says what was seen.
 
     `se` is the standard error of `value`, None where there is no honest one; `n` the number of
     images, samples or repetitions behind it.
@@ -31,6 +36,16 @@ class Metric:
     unit: str
     better: Better
     reason: str | None = None
+    doubt: Doubt | None = None
+
+    @property
+    def decisive(self) -> float | None:
+        """The value; None where there is none, and where it is doubted."""
+        return self.value if self.doubt is None else None
+
+    def doubted(self, doubt: Doubt, reason: str) -> Metric:
+        """The same metric with a doubt about its value; a null stays as it is."""
+        return self if self.value is None else replace(self, doubt=doubt, reason=reason)
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Speed and memory: timing, counted FLOPs and measured peaks."""
+"""Measuring tools for speed and memory: timing, contention, cores, number formats and measured peaks."""

@@ -1,15 +1,13 @@
-"""The number formats that a model may be run in, and which of them a device has."""
+"""The number formats that a model may be run in, and which of them a device supports."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
 
 import torch
 
-Precision = Literal["fp32", "tf32", "bf16", "fp16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+from latentbench.analysis.performance.point import Precision
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
@@ -17,14 +15,14 @@ DTYPES: dict[Precision, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-"""What weights and activations are kept in; tf32 is float32 whose products are rounded."""
+"""The format of weights and activations; tf32 is float32 whose products are rounded."""
 
 AMPERE = (8, 0)
-"""The compute capability from which on there are tf32 and bf16."""
+"""The first compute capability with tf32 and bf16."""
 
 
 def lacking(precision: Precision, device: torch.device) -> str | None:
-    """Why a device cannot run in a precision at more than an emulation's speed; None where it can."""
+    """Why a device cannot run in a precision, other than by slow emulation; None where it can."""
     if precision == "fp32":
         return None
     if device.type == "cuda":
@@ -39,17 +37,17 @@ def lacking(precision: Precision, device: torch.device) -> str | None:
 
 
 def _lacking_on_cuda(precision: Precision, capability: tuple[int, int]) -> str | None:
-    """fp16 is everywhere; tf32 and bf16 came with Ampere."""
+    """Why a GPU lacks a precision: fp16 is on all of them, tf32 and bf16 came with Ampere."""
     if precision == "fp16" or capability >= AMPERE:
         return None
-    return "a CUDA device has {} from compute capability {}.{} on, this one is {}.{}".format(
+    return "{} needs a CUDA device of compute capability {}.{} or more, this one has {}.{}".format(
         precision, *AMPERE, *capability
     )
 
 
 @contextmanager
 def in_precision(precision: Precision) -> Iterator[None]:
-    """Let float32 products on CUDA be rounded to tf32 for that precision alone, whatever was set before."""
+    """Round float32 products on CUDA to tf32 inside the block exactly where the precision is tf32."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"

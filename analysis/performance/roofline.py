@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from latentbench.analysis.performance.number_formats import DTYPES, Precision, in_precision, lacking
+from latentbench.analysis.performance.number_formats import DTYPES, in_precision, lacking
+from latentbench.analysis.performance.point import Precision
 from latentbench.analysis.performance.timing import Effort, timed
 
 EFFORT = Effort(warm_up=2, repetitions=5, seconds=1.0, budget_seconds=4.0)

@@ -1,15 +1,22 @@
-"""How fast a model is: images per second in batches, the wait for a single image, and its size.
+"""The speed of a model with one thread: images per second in batches, the wait for a single image, its size.
 
-Every quantity is a median as `timing` has it. Two runs of one model may differ by much more than its
-standard error; the metrics carry a wide tolerance for that reason, and are comparable on one machine only.
+Every quantity comes from the 10th percentile of the call times: other work only ever makes a call slower,
+and with one thread that quantile stays where it is while another process computes. With as many threads as
+cores it does not, since every call then waits for the thread that lost its core; on a machine that is not
+idle such numbers were wrong by a factor of 60. A timing that was contended is repeated up to three times,
+later; a number that is still contended carries `doubt`, and neither ranks nor recommends a model.
 
-The images are on the model's device already: no transfer and no decoding of files is timed. `sweep` has
-the same by batch size, precision and layout.
+Two runs of one model may differ by much more than the standard error; the metrics carry a wide tolerance
+for that reason, and are comparable on one machine only.
+
+The images are on the model's device already: no transfer and no decoding of files is timed. A sweep
+(`latentbench time`) measures the same with all cores, by batch size, precision and layout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,29 +24,39 @@ from torch import Tensor, nn
 from latentbench.analysis.core.metric import Better, Metric, MetricDefinition, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import NO_DECODER, Subject, to_float
+from latentbench.analysis.performance.cores import threads
 from latentbench.analysis.performance.memory import peak_memory
-from latentbench.analysis.performance.timing import Effort, timed
+from latentbench.analysis.performance.timing import Effort, Timing, timed_when_quiet
 from latentbench.models.protocols import Autoencoder
 
 BATCH = 256
-RATE = Effort(warm_up=2, repetitions=7, seconds=0.15)
-SINGLE = Effort(warm_up=2, repetitions=7, seconds=0.075)
+RATE = Effort(warm_up=2, repetitions=7, seconds=0.15, budget_seconds=10.0)
+SINGLE = Effort(warm_up=2, repetitions=7, seconds=0.075, budget_seconds=10.0)
 """Single images are quick: this is hundreds of them."""
 
 
 def held_values(model: nn.Module) -> int:
-    """Numbers that a model holds: its parameters and persistent buffers, such as a PCA's axes."""
+    """Number of values that a model holds: its parameters and persistent buffers, such as a PCA's axes."""
     return sum(tensor.numel() for tensor in model.state_dict().values())
 
 
 def _define(
-    name: str, unit: str, better: Better, title: str, heading: str, *, decimals: int, headline: bool = False
+    name: str,
+    unit: str,
+    better: Better,
+    title: str,
+    heading: str,
+    *,
+    decimals: int,
+    headline: bool = False,
+    version: int = 2,
 ) -> MetricDefinition:
     return define(
         name,
         unit=unit,
         better=better,
         title=title,
+        version=version,
         heading=heading,
         decimals=decimals,
         headline=headline,
@@ -51,7 +68,7 @@ ENCODE = _define(
     "encode_images_per_second",
     "images/s",
     "higher",
-    "Images encoded per second in batches of 256, median.",
+    "Images encoded per second with one thread: 256 over the 10th percentile of the times of a batch of 256.",
     "encode/s",
     decimals=0,
     headline=True,
@@ -60,7 +77,7 @@ DECODE = _define(
     "decode_images_per_second",
     "images/s",
     "higher",
-    "Images decoded per second in batches of 256, median.",
+    "Images decoded per second with one thread: 256 over the 10th percentile of the times of a batch of 256.",
     "decode/s",
     decimals=0,
 )
@@ -68,7 +85,8 @@ TRAIN_STEP = _define(
     "train_step_images_per_second",
     "images/s",
     "higher",
-    "Images trained on per second in steps of 256, forward, backward and update, median.",
+    "Images trained on per second with one thread: 256 over the 10th percentile of the times of a step "
+    "(forward, backward and update) on 256 images.",
     "train/s",
     decimals=0,
 )
@@ -76,7 +94,7 @@ LATENCY = _define(
     "encode_latency_seconds",
     "s",
     "lower",
-    "Seconds to encode a single image, median.",
+    "Seconds to encode a single image with one thread, 10th percentile of call times.",
     "latency",
     decimals=6,
 )
@@ -84,7 +102,7 @@ DECODE_LATENCY = _define(
     "decode_latency_seconds",
     "s",
     "lower",
-    "Seconds to decode a single code, median.",
+    "Seconds to decode a single code with one thread, 10th percentile of call times.",
     "decode latency",
     decimals=6,
 )
@@ -92,7 +110,7 @@ PARAMETERS = define(
     "parameters",
     unit="count",
     better="neither",
-    title="Numbers that the model holds: parameters and persistent buffers.",
+    title="Number of values that the model holds: parameters and persistent buffers.",
     heading="parameters",
     tolerance=0.0,
     decimals=0,
@@ -104,7 +122,27 @@ PEAK_MEMORY = _define(
     "Peak device memory of encoding, decoding and one train step of 256 images, beyond the model's own.",
     "memory",
     decimals=0,
+    version=1,
 )
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A metric, the call that it is measured on, and why there is none where the model lacks it."""
+
+    metric: MetricDefinition
+    call: Callable[[], object] | None
+    effort: Effort
+    lacking: str = ""
+
+    def measured(self, timing: Timing) -> Metric:
+        """The metric of a timing: seconds, or images per second with the relative error of the seconds."""
+        value, se, disturbance = timing.low, timing.low_se, timing.disturbance
+        if self.metric.unit != "s":
+            value = BATCH / timing.low
+            se = None if se is None else value * se / timing.low
+        metric = self.metric.measured(value, se=se, n=timing.repetitions)
+        return metric if disturbance is None else metric.doubted("contended", disturbance)
 
 
 @analysis(
@@ -115,22 +153,33 @@ PEAK_MEMORY = _define(
 def throughput(subject: Subject) -> Measurement:
     """Rates, latency, size and memory of the subject's model on its context's device."""
     device = subject.context.device
+    with threads(1):
+        quantities = _quantities(subject, device)
+        timings = timed_when_quiet(
+            {each.metric.name: (each.call, each.effort) for each in quantities if each.call}, device
+        )
+        # A single image is on the device as a batch is, so the batches' calls need the most memory.
+        calls = [each.call for each in quantities if each.call and each.effort is RATE]
+        memory = _memory(calls, device)
+    speeds = [
+        each.measured(timings[each.metric.name]) if each.call else each.metric.missing(each.lacking)
+        for each in quantities
+    ]
+    return Measurement((*speeds, _parameters(subject), memory))
+
+
+def _quantities(subject: Subject, device: torch.device) -> list[Quantity]:
+    """The five timed quantities, on the first 256 test images."""
     images = _images(subject).to(device)
     batch = to_float(images)
-    encode, step = _encoder(subject), _stepper(subject, images)
-    decode, decode_one = _decoder(subject, batch), _decoder(subject, batch[:1])
-    calls = [call for call in (lambda: encode(batch), decode, step) if call is not None]
-    return Measurement(
-        (
-            _rate(ENCODE, lambda: encode(batch), device, ""),
-            _rate(DECODE, decode, device, NO_DECODER),
-            _rate(TRAIN_STEP, step, device, "no train step"),
-            _latency(LATENCY, lambda: encode(batch[:1]), device, ""),
-            _latency(DECODE_LATENCY, decode_one, device, NO_DECODER),
-            _parameters(subject),
-            _memory(calls, device),
-        )
-    )
+    encode = _encoder(subject)
+    return [
+        Quantity(ENCODE, lambda: encode(batch), RATE),
+        Quantity(DECODE, _decoder(subject, batch), RATE, NO_DECODER),
+        Quantity(TRAIN_STEP, _stepper(subject, images), RATE, "no train step"),
+        Quantity(LATENCY, lambda: encode(batch[:1]), SINGLE),
+        Quantity(DECODE_LATENCY, _decoder(subject, batch[:1]), SINGLE, NO_DECODER),
+    ]
 
 
 def _images(subject: Subject) -> Tensor:
@@ -158,27 +207,6 @@ def _decoder(subject: Subject, batch: Tensor) -> Callable[[], object] | None:
 def _stepper(subject: Subject, images: Tensor) -> Callable[[], object] | None:
     step = subject.train_step
     return None if step is None else lambda: step(images)
-
-
-def _rate(
-    metric: MetricDefinition, call: Callable[[], object] | None, device: torch.device, reason: str
-) -> Metric:
-    """Images per second; its relative error is that of the seconds."""
-    if call is None:
-        return metric.missing(reason)
-    timing = timed(call, device, RATE)
-    rate = BATCH / timing.seconds
-    se = None if timing.se is None else rate * timing.se / timing.seconds
-    return metric.measured(rate, se=se, n=timing.repetitions)
-
-
-def _latency(
-    metric: MetricDefinition, call: Callable[[], object] | None, device: torch.device, reason: str
-) -> Metric:
-    if call is None:
-        return metric.missing(reason)
-    timing = timed(call, device, SINGLE)
-    return metric.measured(timing.seconds, se=timing.se, n=timing.repetitions)
 
 
 def _parameters(subject: Subject) -> Metric:

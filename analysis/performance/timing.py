@@ -1,11 +1,15 @@
-"""How long a call takes: warmed up, repeated, and given as a median with its spread.
+"""The time of a call: warmed up, repeated, and summarised by its median or by a low quantile.
 
-Latency is the time of one call waited for: from its start to the end of the last work it gave the device.
-On CUDA that is the time between two events in the stream, elsewhere that of the host's monotonic clock.
+Latency is the time from the start of a call to the end of the last work that it gave the device. On CUDA it
+is the time between two events in the stream, elsewhere that of the host's monotonic clock.
 
-The median does not move when another process interrupts one repetition. Its standard error is over the
-repetitions of one run, and knows nothing of what differs between runs (clock speed, temperature,
-neighbours on the machine), so two runs may differ by more than it says.
+Other work on the machine only ever makes a call slower, so the low quantile (the 10th percentile of the call
+times) says what the model takes, and the median what a caller waits for here and now. With one thread the
+low quantile stays put while another process computes; with as many threads as cores no quantile does, since
+every call then waits for the thread that lost its core. A `Timing` therefore says what disturbed it.
+
+A standard error is over the repetitions of one process. It does not cover what differs between processes
+(clock speed, temperature, where memory lies), so two runs may differ by more than it says.
 """
 
 from __future__ import annotations
@@ -13,23 +17,34 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 
+from latentbench.analysis.performance.contention import SPREAD, Contention, ProcessorWatch
+
 Call = Callable[[], object]
+Clock = Callable[[Call], float]
+"""Makes one call and returns the seconds that it took."""
 
 LEAST_FOR_P95, LEAST_FOR_P99 = 20, 100
 """Repetitions below which a percentile would be the slowest of them all, and nothing more."""
+LOW = 0.1
+"""The low quantile."""
+LEAST_FOR_LOW_SE, LEAST_FOR_MEDIAN_SE = 10, 5
+"""Repetitions below which the error of a quantile cannot be told."""
+PAUSE_SECONDS = 0.5
+"""The wait before a contended timing is repeated: a short disturbance is then over."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How often a call is repeated.
+    """The number of repetitions of a call.
 
-    At least `repetitions` times and `seconds` long; then until the 95 % interval of the median is within
+    At least `repetitions` of them and `seconds` long; then until the 95 % interval of the median is within
     ± `half_width` of it, or `budget_seconds` are spent. Where one call is so slow that the budget ends
     before that, there are fewer repetitions, but always one.
     """
@@ -43,24 +58,44 @@ class Effort:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of every repetition, in order."""
+    """Seconds of every repetition, in order, and what else used the processor meanwhile."""
 
     samples: tuple[float, ...]
+    contention: Contention | None = None
+    """None on a GPU, where the processor merely launches the work."""
 
-    @property
-    def seconds(self) -> float:
-        """The median."""
+    @cached_property
+    def median(self) -> float:
+        """The median, in seconds."""
         return statistics.median(self.samples)
 
     @property
-    def se(self) -> float | None:
+    def median_se(self) -> float | None:
         """The median's standard error; None below five repetitions."""
-        return median_se(self.samples)
+        return quantile_se(self.samples, 0.5) if self.repetitions >= LEAST_FOR_MEDIAN_SE else None
+
+    @cached_property
+    def low(self) -> float:
+        """The low quantile, in seconds."""
+        return self.percentile(100 * LOW)
+
+    @property
+    def low_se(self) -> float | None:
+        """The low quantile's standard error; None below ten repetitions."""
+        return quantile_se(self.samples, LOW) if self.repetitions >= LEAST_FOR_LOW_SE else None
 
     @property
     def repetitions(self) -> int:
-        """How many there were."""
+        """The number of repetitions."""
         return len(self.samples)
+
+    @property
+    def disturbance(self) -> str | None:
+        """Why the timing must not decide anything; None for one that nothing disturbed."""
+        if self.contention is not None and (reason := self.contention.reason):
+            return reason
+        spread = self.median / min(self.samples)
+        return f"the median call took {spread:.1f} times as long as the fastest" if spread > SPREAD else None
 
     def percentile(self, percent: float) -> float:
         """Seconds that so many percent of the repetitions stay within, ranks in between interpolated."""
@@ -68,19 +103,60 @@ class Timing:
 
     def is_within(self, half_width: float) -> bool:
         """Whether the 95 % interval of the median is within ± `half_width`, a share of the median."""
-        return self.se is not None and 1.96 * self.se <= half_width * self.seconds
+        return self.median_se is not None and 1.96 * self.median_se <= half_width * self.median
 
 
-def timed(call: Call, device: torch.device, effort: Effort | None = None) -> Timing:
-    """Time `call`, by default with 3 calls to warm up, then at least 7 repetitions and 0.15 s."""
+def timed(
+    call: Call,
+    device: torch.device,
+    effort: Effort | None = None,
+    *,
+    clock: Clock | None = None,
+    watch: Callable[[], ProcessorWatch | None] = ProcessorWatch,
+) -> Timing:
+    """Time `call`, by default with 3 calls to warm up, then at least 7 repetitions and 0.15 s.
+
+    `clock` replaces the device's own clock, and `watch` what observes the processor.
+    """
     effort = effort or Effort()
     if device.type != "cuda":
-        return _repeated(call, host_clock, effort)
+        return _repeated(call, clock or host_clock, effort, watch())
     with torch.cuda.device(device):  # events belong to the current device
-        return _repeated(call, event_clock, effort)
+        return _repeated(call, clock or event_clock, effort, None)
 
 
-def _repeated(call: Call, clock: Callable[[Call], float], effort: Effort) -> Timing:
+def timed_when_quiet(
+    calls: Mapping[str, tuple[Call, Effort]],
+    device: torch.device,
+    *,
+    retries: int = 3,
+    clock: Clock | None = None,
+    pause: Callable[[float], object] = time.sleep,
+    watch: Callable[[], ProcessorWatch | None] = ProcessorWatch,
+) -> dict[str, Timing]:
+    """Time every call; then those that were disturbed again, after all the others, up to `retries` times.
+
+    Of the attempts at a call the least disturbed one stays.
+    """
+    attempt = partial(timed, clock=clock, watch=watch)
+    timings = {name: attempt(call, device, effort) for name, (call, effort) in calls.items()}
+    for _ in range(retries):
+        disturbed = [name for name, timing in timings.items() if timing.disturbance]
+        if not disturbed:
+            break
+        pause(PAUSE_SECONDS)
+        for name in disturbed:
+            call, effort = calls[name]
+            timings[name] = less_disturbed(timings[name], attempt(call, device, effort))
+    return timings
+
+
+def less_disturbed(first: Timing, second: Timing) -> Timing:
+    """The timing without a disturbance; the faster one where that does not decide."""
+    return min(first, second, key=lambda timing: (timing.disturbance is not None, timing.low))
+
+
+def _repeated(call: Call, clock: Clock, effort: Effort, watch: ProcessorWatch | None) -> Timing:
     spent = _warm_up(call, clock, effort)
     samples: list[float] = []
     look_again = effort.repetitions
@@ -93,11 +169,13 @@ def _repeated(call: Call, clock: Callable[[Call], float], effort: Effort) -> Tim
             break
         # Sorting them all after each would cost more than the quickest calls.
         look_again = math.ceil(1.2 * len(samples))
-    return Timing(tuple(samples))
+    return Timing(
+        tuple(samples), None if watch is None else watch.contention(threads=torch.get_num_threads())
+    )
 
 
-def _warm_up(call: Call, clock: Callable[[Call], float], effort: Effort) -> float:
-    """Call until nothing is done for the first time any more; at most a third of the budget, but once.
+def _warm_up(call: Call, clock: Clock, effort: Effort) -> float:
+    """Call until nothing is done for the first time any more: at least once, at most a third of the budget.
 
     Returns the seconds that it took.
     """
@@ -109,21 +187,19 @@ def _warm_up(call: Call, clock: Callable[[Call], float], effort: Effort) -> floa
     return spent
 
 
-def median_se(values: tuple[float, ...] | list[float]) -> float | None:
-    """Standard error of a median without a distribution assumed; None below five values.
+def quantile_se(values: Sequence[float], quantile: float) -> float:
+    """Standard error of a quantile of n values, without a distribution assumed.
 
-    Half the distance between the order statistics √n / 2 ranks below and above the middle: the number
-    of values below the true median is binomial with that standard deviation. Ranks between two values
-    are interpolated.
+    Half the distance between the order statistics √(n q (1 − q)) ranks below and above it: the number of
+    values below the true quantile is binomial with that standard deviation. Ranks between two values are
+    interpolated; a rank beyond the ends is the end.
 
-    >>> median_se([float(value) for value in range(1, 17)])
+    >>> quantile_se([float(value) for value in range(1, 17)], 0.5)
     2.0
     """
     count = len(values)
-    if count < 5:
-        return None
-    middle, reach = (count - 1) / 2, math.sqrt(count) / 2
-    low, high = np.interp([middle - reach, middle + reach], range(count), sorted(values))
+    rank, reach = (count - 1) * quantile, math.sqrt(count * quantile * (1 - quantile))
+    low, high = np.interp([rank - reach, rank + reach], range(count), sorted(values))
     return float(high - low) / 2
 
 
@@ -135,7 +211,7 @@ def host_clock(call: Call) -> float:
 
 
 def event_clock(call: Call) -> float:
-    """Seconds of one call that gives its work to the current CUDA stream, which is waited for."""
+    """Seconds of one call that gives its work to the current CUDA stream; waits for that work."""
     started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     started.record()
     call()

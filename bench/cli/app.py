@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latentbench.bench.cli import regression
+from latentbench.bench.cli import regression, timing
 from latentbench.bench.cli.options import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from latentbench.bench.cli.progress import Lines
+    from latentbench.bench.store.record import Status
     from latentbench.bench.store.run import Run
     from latentbench.bench.store.store import Store
-    from latentbench.bench.sweep.spec import Sweep
 
 app = typer.Typer(
     help="Benchmark and analysis toolkit for learned compression: what a bottleneck costs, and what it buys.",
@@ -96,22 +96,20 @@ def run(
         bool,
         typer.Option("--allow-pickle", help="Read tensors from pickled checkpoints of models of your own."),
     ] = False,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="How much of a sweep is timed; full on a GPU, small elsewhere if not given."),
-    ] = None,
     output: FormatOption = Format.rich,
 ) -> None:
-    """Train and measure a suite, or time a sweep; write its results, tables, pictures and report."""
+    """Train and measure a suite; write its results, tables, pictures and report.
+
+    For a sweep, such as `throughput`, this is `latentbench time`.
+    """
     from latentbench.bench.run.runner import Options, run_suite
     from latentbench.bench.run.suite import load, with_analyses, with_recipe
     from latentbench.bench.store.store import Store
-    from latentbench.bench.sweep import spec
+    from latentbench.bench.sweep.spec import is_sweep
 
-    store = Store(results)
-    if spec.is_sweep(suite):
+    if is_sweep(suite):
         _refuse(
-            "what is timed is not trained",
+            "no effect on a sweep, which only measures speed",
             seeds=seeds,
             epochs=epochs,
             precision=precision,
@@ -120,9 +118,9 @@ def run(
             stack=stack,
             allow_pickle=allow_pickle or None,
         )
-        _time_sweep(spec.load(suite), store, preset, device, fresh=fresh, pictures=pictures, output=output)
+        timing.time_(suite, results, device=device, fresh=fresh, figures=pictures, output=output)
         return
-    _refuse("only a sweep has presets", preset=preset)
+    store = Store(results)
     options = Options(
         seeds=seeds,
         device=device,
@@ -135,10 +133,17 @@ def run(
     loaded = with_recipe(load(suite), epochs=epochs, precision=precision and precision.value)
     if analysis:
         loaded = with_analyses(loaded, analysis)
-    done = _interruptible(lambda watch: run_suite(loaded, store, options, watch))
-    _print_table(done, output)
-    _write_outputs(done, store, pictures=pictures)
-    if any(record.status != "ok" for record in done.last_records):
+    done = interruptible(lambda watch: run_suite(loaded, store, options, watch))
+    show(done, store, output, pictures=pictures)
+
+
+def show(
+    run: Run, store: Store, output: Format, *, pictures: bool, accepted: tuple[Status, ...] = ("ok",)
+) -> None:
+    """Print a finished run and write its outputs. Exit 1 where a record's status is not accepted."""
+    _print_table(run, output)
+    _write_outputs(run, store, pictures=pictures)
+    if any(record.status not in accepted for record in run.last_records):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -150,30 +155,8 @@ def _refuse(why: str, **options: object) -> None:
             raise LatentbenchError(f"--{name.replace('_', '-')}{given}: {why}")
 
 
-def _time_sweep(
-    sweep: Sweep,
-    store: Store,
-    preset: str | None,
-    device: str,
-    *,
-    fresh: bool,
-    pictures: bool,
-    output: Format,
-) -> None:
-    """A row without a number is a result; only one that failed unexpectedly is a failure."""
-    from latentbench.bench.sweep.runner import run_sweep
-
-    done = _interruptible(
-        lambda watch: run_sweep(sweep, store, watch, preset=preset, device=device, fresh=fresh)
-    )
-    _print_table(done, output)
-    _write_outputs(done, store, pictures=pictures)
-    if any(record.status == "failed" for record in done.last_records):
-        raise typer.Exit(EXIT_FAILED)
-
-
-def _interruptible(run: Callable[[Lines], Run]) -> Run:
-    """A run with its progress shown; the interrupt key leaves it to be gone on with."""
+def interruptible(run: Callable[[Lines], Run]) -> Run:
+    """A run with its progress shown. Ctrl-C is safe: the same command resumes the run."""
     from latentbench.bench.cli.progress import watcher
 
     try:
@@ -360,6 +343,7 @@ def _say_how_to_go_on() -> None:
     )
 
 
+timing.add_to(app)
 regression.add_to(app)
 
 

@@ -66,7 +66,7 @@ def data() -> Rows:
 def metrics() -> Rows:
     """Every metric, in the order of the tables; `by request` where a suite has to name its analysis."""
     from latentbench.analysis.catalogue import ANALYSES
-    from latentbench.analysis.performance.point import SWEEP_METRICS
+    from latentbench.analysis.workloads.sweep_metrics import SWEEP_METRICS
 
     groups = [
         (f"{analysis.name} (by request)" if analysis.by_request else analysis.name, analysis.metrics)

@@ -1,27 +1,18 @@
-"""Runs a sweep: a row on disk for each model at each point, one at a time on a device of their own."""
+"""Runs a sweep: times one model at one point after the other, and writes a row to disk for each."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
-import torch
-
-from latentbench.analysis.performance.number_formats import PRECISIONS
-from latentbench.analysis.performance.point import (
-    Candidate,
-    Place,
-    Point,
-    RowResult,
-    measure,
-    without_numbers,
-)
+from latentbench.analysis.performance.cores import threads as using_threads
+from latentbench.analysis.performance.point import PRECISIONS, Point
 from latentbench.analysis.performance.roofline import Ceilings, measure_ceilings
-from latentbench.analysis.performance.workloads import step_recipe
+from latentbench.analysis.workloads.candidate import Candidate
+from latentbench.analysis.workloads.measure import Place, RowResult, measure, without_numbers
+from latentbench.analysis.workloads.operations import step_recipe
 from latentbench.bench.run.resumable import OpenRun, Request, Watcher, resolve_device, run_resumable
 from latentbench.bench.run.workers import threads_of
 from latentbench.bench.store.environment import code, environment
@@ -31,8 +22,8 @@ from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
 from latentbench.bench.sweep.spec import Model, Row, Sweep, rows
 
-RESULTS: tuple[Status, ...] = ("ok", "skipped", "out_of_memory")
-"""That a row cannot be had is a result; only a failure is tried again."""
+ACCEPTED: tuple[Status, ...] = ("ok", "skipped", "out_of_memory")
+"""A row that cannot be measured is a result too; only a failed one is measured again."""
 
 
 def run_sweep(
@@ -44,21 +35,21 @@ def run_sweep(
     device: str = "auto",
     fresh: bool = False,
 ) -> Run:
-    """Time what earlier runs do not hold of a sweep; returns the finished run.
+    """Time the rows of a sweep that no earlier run has; return the finished run.
 
-    Raises LatentbenchError for a device that is not there and for an unknown preset.
+    Raises LatentbenchError for a device that does not exist and for an unknown preset.
     """
     store.prepare()
     place = resolve_device(device)
     chosen = sweep.preset(preset, place)
     models = [Model(spec, sweep) for spec in sweep.specs]
     wanted = [row for model in models for row in rows(model, chosen, place)]
-    request = Request(sweep.name, "rows", wanted, place, threads_of(1), fresh=fresh, accepted=RESULTS)
+    request = Request(sweep.name, "rows", wanted, place, threads_of(1), fresh=fresh, accepted=ACCEPTED)
 
     def produce(run: OpenRun[Row]) -> None:
-        with _threads(request.threads):
+        with using_threads(request.threads):
             ceilings = measure_ceilings(place, PRECISIONS)
-            watcher.note(_at_its_best(ceilings, environment(place, threads=request.threads), request.threads))
+            watcher.note(_peaks(ceilings, environment(place, threads=request.threads), request.threads))
             watcher.stage_started("timing", len(run.todo))
             timer = _Timer(run, Place(place, ceilings, chosen.patience))
             for model in models:
@@ -67,32 +58,21 @@ def run_sweep(
     return run_resumable(request, store, watcher, produce)
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """All cores, for as long as rows are timed."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _at_its_best(ceilings: Ceilings, here: dict[str, object], threads: int) -> str:
-    """The ceilings in a line, before anything is held against them."""
+def _peaks(ceilings: Ceilings, here: dict[str, object], threads: int) -> str:
+    """The measured peaks in one line, shown before any row is compared with them."""
     peaks = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s {name}" for name, rate in ceilings.flops_per_second.items())
     device = here["gpu"] or f"{here['cpu']}, {threads} threads"
-    return f"at its best {device} does {peaks}, and moves {ceilings.bytes_per_second / 1e9:,.1f} GB/s"
+    return f"measured peak of {device}: {peaks}, {ceilings.bytes_per_second / 1e9:,.1f} GB/s"
 
 
 class _Timer:
-    """Times rows and writes them down; remembers what a call took, to tell what the next will take."""
+    """Times rows and writes them to disk; predicts the time of a call from the batch size before it."""
 
     def __init__(self, run: OpenRun[Row], place: Place) -> None:
         self.run, self.place = run, place
 
     def time(self, model: Model, todo: list[Row]) -> None:
-        """All rows of one model."""
+        """Time all rows of one model."""
         last: dict[Point, tuple[int, float]] = {}
         for row in todo:
             way = row.point.model_copy(update={"batch": 1})
@@ -142,7 +122,7 @@ class _Timer:
 
 
 def _noise(shape: tuple[int, ...]) -> DataReference:
-    """The data of a row: noise of a shape, which speed does not depend on."""
+    """The data of a row: noise of a shape, since speed does not depend on the values."""
     name = "noise " + "×".join(map(str, shape))
     fingerprint = hashlib.sha256(json.dumps(["noise", *shape]).encode()).hexdigest()
     return DataReference(name=name, fingerprint=fingerprint, train=0, test=0)

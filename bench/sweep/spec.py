@@ -1,12 +1,13 @@
 """Sweeps: YAML files that say which models to time, and at which points.
 
     description: one line
-    image: [1, 28, 28]            what the zoo's models are built for
-    models: [...]                 as in a suite; a list stands for one model each
+    image: [1, 28, 28]            the image shape that the zoo's models are built for
+    models: [...]                 as in a suite, where a list stands for one model each; also
+      - reference: [RN50 image]   production models with random weights, by name
     presets:
       small:
-        budget_seconds: 1.0       for a row
-        longest_call_seconds: 20  beyond this a row is not waited for
+        budget_seconds: 1.0       the time for a row
+        longest_call_seconds: 20  a row whose call takes longer is skipped
         grids:
           - {models: ["vae-*"], operations: [encode, decode], batch: [1, 64], precision: [fp32, bf16]}
 
@@ -30,20 +31,22 @@ import torch
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from latentbench.analysis.performance.number_formats import Precision, lacking
-from latentbench.analysis.performance.point import Candidate, Patience, Point
+from latentbench.analysis.performance.number_formats import lacking
+from latentbench.analysis.performance.point import OPERATIONS, Operation, Point, Precision
 from latentbench.analysis.performance.timing import Effort
-from latentbench.analysis.performance.workloads import OPERATIONS, Operation, lacking_operation
+from latentbench.analysis.workloads.candidate import Candidate, Timed, TimedModel
+from latentbench.analysis.workloads.measure import Patience
+from latentbench.analysis.workloads.operations import lacking_operation
+from latentbench.analysis.workloads.reference_models import REFERENCE_MODELS
 from latentbench.bench.run.suite import grid_specs, shipped
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
-from latentbench.models.external.architectures import input_shape
 from latentbench.models.external.user_module import ImportSpec
 from latentbench.models.family import find_family
 from latentbench.models.resolver import Resolver
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import ModelSpec, ReferenceSpec
 from latentbench.models.zoo import resolve
 
 T = TypeVar("T")
@@ -59,12 +62,12 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Grid(BaseModel):
-    """Points for some of the models; what is not named is every model, and all that a model can do."""
+    """Points for some of the models; by default for every model, and for every operation that it has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: Listed[str] = ["*"]
-    """Labels, where `*` stands for anything."""
+    """Labels; `*` stands for any text."""
     operations: Listed[Operation] | None = None
     batch: Listed[Batch]
     precision: Listed[Precision] = ["fp32"]
@@ -72,11 +75,11 @@ class Grid(BaseModel):
     compiled: Listed[bool] = [False]
 
     def takes(self, spec: ModelSpec) -> bool:
-        """Whether the grid is about a model."""
+        """Whether the grid includes a model."""
         return any(fnmatchcase(spec.label, pattern) for pattern in self.models)
 
     def points(self, operations: Sequence[Operation]) -> Iterator[Point]:
-        """Every combination; batches innermost and rising, so that each tells what the next will take."""
+        """Every combination; batches innermost and rising, so that each predicts the time of the next."""
         for precision, channels_last, compiled, operation, batch in itertools.product(
             self.precision,
             self.channels_last,
@@ -94,25 +97,25 @@ class Grid(BaseModel):
 
 
 class Preset(BaseModel):
-    """How much is timed, and how long a row may take."""
+    """The points of a sweep, and the time that a row may take."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     budget_seconds: Seconds
     longest_call_seconds: Seconds
     half_width: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    """A row is done once the 95 % interval of its median is within this share of it."""
+    """A row is finished once the 95 % interval of its median is within this share of it."""
     grids: Annotated[list[Grid], Field(min_length=1)]
 
     @property
     def patience(self) -> Patience:
-        """The same as the timing wants it."""
+        """The time limits, as the timing takes them."""
         effort = Effort(half_width=self.half_width, budget_seconds=self.budget_seconds)
         return Patience(effort, self.longest_call_seconds)
 
 
 class SweepFile(BaseModel):
-    """A sweep's file as written; unknown keys are refused."""
+    """The contents of a sweep's file; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -133,10 +136,10 @@ class Sweep:
     presets: dict[str, Preset]
     where: str
     folder: Path = Path()
-    """Where the file lies: modules that it names are looked for there."""
+    """The folder of the file: modules that it names are looked for there."""
 
     def preset(self, name: str | None, device: torch.device) -> Preset:
-        """A preset by name; if none is named `full` on a GPU and `small` elsewhere, or the first there is."""
+        """A preset by name; by default `full` on a GPU and `small` elsewhere, or else the first one."""
         if name is None:
             usual = "full" if device.type == "cuda" else "small"
             name = usual if usual in self.presets else next(iter(self.presets))
@@ -166,34 +169,39 @@ class Row:
 
 
 class Model:
-    """A model of a sweep, its shapes known; `candidate` is why there is none where it cannot be built."""
+    """A model of a sweep with its shapes; `candidate` is the error where it cannot be built."""
 
     def __init__(self, spec: ModelSpec, sweep: Sweep) -> None:
         self.spec = self.given = spec
-        self.input_shape = input_shape(spec, sweep.image_shape)
         self.candidate: Candidate | LatentbenchError
+        self.input_shape: tuple[int, ...] = tuple(sweep.image_shape)
         try:
             if isinstance(spec, ImportSpec):
                 self.spec = resolve(spec, _noise_images(sweep.image_shape), Resolver(sweep.folder))
-            self.candidate = Candidate(
-                lambda: find_family(spec.family).build(self.spec, sweep.image_shape).eval(),
-                self.input_shape,
-                self.spec.latent_dim,
-            )
+            timed = self._timed(sweep)
+            self.input_shape = timed.input_shape
+            self.candidate = Candidate(timed)
         except LatentbenchError as error:
             self.candidate = error
 
+    def _timed(self, sweep: Sweep) -> Timed:
+        spec = self.spec
+        if isinstance(spec, ReferenceSpec):
+            return REFERENCE_MODELS[spec.name]
+        return TimedModel(
+            lambda: find_family(spec.family).build(spec, sweep.image_shape).eval(),
+            self.input_shape,
+            spec.latent_dim,
+        )
+
     @property
     def operations(self) -> list[Operation]:
-        """What it can do."""
-        if not isinstance(self.candidate, Candidate):
-            return [OPERATIONS[0]]
-        shadow = self.candidate.shadow
-        return [each for each in OPERATIONS if lacking_operation(shadow, each) is None]
+        """The operations that the model has; any one of them where it cannot be built."""
+        return self.candidate.operations if isinstance(self.candidate, Candidate) else [OPERATIONS[0]]
 
 
 def _noise_images(shape: tuple[int, int, int]) -> ImageData:
-    """Two images for a model of the user's own to be tried on."""
+    """Two images on which a user's own model is tried."""
     noise = torch.randint(256, (2, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return ImageData("noise", Split(noise, None), Split(noise, None), ())
 
@@ -229,7 +237,7 @@ def parse(text: str, *, name: str, where: str) -> Sweep:
     file = validated(SweepFile, yaml.safe_load(text), where)
     specs: dict[ModelSpec, None] = {}
     for index, grid in enumerate(file.models):
-        specs |= dict.fromkeys(grid_specs(grid, f"{where}, models[{index}]"))
+        specs |= dict.fromkeys(_specs(grid, f"{where}, models[{index}]"))
     labels = [spec.label for spec in specs]
     presets = {
         preset: _preset(content, labels, f"{where}, presets.{preset}")
@@ -238,8 +246,22 @@ def parse(text: str, *, name: str, where: str) -> Sweep:
     return Sweep(name, file.description, file.image, tuple(specs), presets, where)
 
 
+def _specs(grid: dict[str, Any], where: str) -> Iterator[ModelSpec]:
+    """The models of one entry: reference models by name, or members of the zoo as in a suite."""
+    if "reference" not in grid:
+        yield from grid_specs(grid, where)
+        return
+    if len(grid) > 1:
+        raise LatentbenchError(f"{where}: 'reference' takes no other key, got {', '.join(sorted(grid))}")
+    for name in _listed(grid["reference"]):
+        try:
+            yield REFERENCE_MODELS[name].spec
+        except LatentbenchError as error:
+            raise LatentbenchError(f"{where}: {error}") from None
+
+
 def _preset(content: dict[str, Any], labels: list[str], where: str) -> Preset:
-    """A preset whose grids are about models that there are."""
+    """A preset whose grids name models of the sweep."""
     given = content.get("grids")
     grids = [
         _grid(grid, labels, f"{where}.grids[{index}]")
@@ -257,20 +279,20 @@ def _grid(content: Any, labels: list[str], where: str) -> Grid:
 
 
 def rows(model: Model, preset: Preset, device: torch.device) -> list[Row]:
-    """The rows of one model, each once.
+    """The rows of one model, without duplicates.
 
-    What the model or the device lacks altogether is one row that says so, not one for every batch.
+    An operation or precision that the model or the device lacks is one row, not one per batch size.
     """
     wanted: dict[object, Row] = {}
     for grid in preset.grids:
         if grid.takes(model.given):
             for point in grid.points(model.operations):
-                wanted.setdefault(_what(model, point, device), Row(model.spec, point, model.input_shape))
+                wanted.setdefault(_row_key(model, point, device), Row(model.spec, point, model.input_shape))
     return list(wanted.values())
 
 
-def _what(model: Model, point: Point, device: torch.device) -> object:
-    """What two points that need one row between them have in common."""
+def _row_key(model: Model, point: Point, device: torch.device) -> object:
+    """The key that is equal for two points which share one row."""
     if not isinstance(model.candidate, Candidate):
         return "not built"
     if lacking_operation(model.candidate.shadow, point.operation):

@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from latentbench.analysis.core.metric import Metric
-from latentbench.analysis.performance.point import SWEEP_METRICS
+from latentbench.analysis.workloads.reference_models import IMAGE, LATENT_NUMBERS
+from latentbench.analysis.workloads.sweep_metrics import SWEEP_METRICS
 from latentbench.bench.store.record import Record
-from latentbench.models.external.architectures import IMAGE, LATENT_NUMBERS
 
 HEADINGS = (
     "operation",

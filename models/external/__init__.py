@@ -1,1 +1,1 @@
-"""Third-party models: state dicts, user modules, open_clip and production architectures."""
+"""Third-party models: state dicts, user modules and open_clip."""

@@ -178,6 +178,23 @@ def one_step(
     return terms
 
 
+def step_on_batches(
+    model: Trainable, batch_of: Callable[[Tensor], tuple[Tensor, ...]], recipe: Recipe
+) -> Callable[[Tensor], None]:
+    """One step of training, as `train` takes it, on a batch that `batch_of` makes around uint8 images."""
+    device = next(model.parameters()).device
+    trainee = Single(model, 0, device)
+    optimiser = make_optimiser(trainee, recipe)
+    half_way = torch.full((), 0.5, device=device)
+
+    def step(images: Tensor) -> None:
+        model.train()
+        rows = tuple(tensor.unsqueeze(0) for tensor in batch_of(images))
+        one_step(trainee, optimiser, recipe, rows, half_way, len(images))
+
+    return step
+
+
 def make_optimiser(trainee: Trainee, recipe: Recipe) -> torch.optim.Optimizer:
     """Fused AdamW over all parameters."""
     return torch.optim.AdamW(

@@ -13,9 +13,11 @@ from functools import partial
 import pytest
 import torch
 
-from latentbench.analysis.performance.point import Candidate, Patience, Place, Point, measure
+from latentbench.analysis.performance.point import Point
 from latentbench.analysis.performance.roofline import measure_ceilings
 from latentbench.analysis.performance.timing import Effort, timed
+from latentbench.analysis.workloads.candidate import Candidate, TimedModel
+from latentbench.analysis.workloads.measure import Patience, Place, measure
 from latentbench.models.zoo import FAMILIES, model_spec
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -56,7 +58,7 @@ def test_inference_overhead_of_the_harness(side_by_side, say, encode):
     effort = Effort(repetitions=REPETITIONS, seconds=0.0)
     ours, hand = [], []
     found = side_by_side(
-        lambda: ours.append(timed(encode, DEVICE, effort).seconds),
+        lambda: ours.append(timed(encode, DEVICE, effort).median),
         lambda: hand.append(by_hand(encode)),
         rounds=TURNS,
     )
@@ -73,7 +75,7 @@ def test_inference_overhead_of_the_harness(side_by_side, say, encode):
 def test_inference_rows_twice(benchmark, capsys):
     """Two rows of the same point, one after the other, by the sweep itself."""
     spec = model_spec(family="vae", latent_dim=16)
-    candidate = Candidate(lambda: FAMILIES["vae"].build(spec, SHAPE).eval(), SHAPE, 16)
+    candidate = Candidate(TimedModel(lambda: FAMILIES["vae"].build(spec, SHAPE).eval(), SHAPE, 16))
     patience = Patience(Effort(half_width=0.02, budget_seconds=2.0), 10.0)
     place = Place(DEVICE, measure_ceilings(DEVICE, ("fp32",)), patience)
     point = Point(operation="encode", batch=256)

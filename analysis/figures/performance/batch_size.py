@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import Pictured, figure
 from latentbench.analysis.figures.performance.timed_models import PLAIN_WAYS, by_model_and_operation, looks
-from latentbench.analysis.performance.workloads import OPERATIONS
+from latentbench.analysis.performance.point import OPERATIONS
 from latentbench.models.spec import ModelSpec
 
 RATE, LATENCY = "examples_per_second", "latency_seconds"

@@ -12,7 +12,7 @@ from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.naming import name_points
 from latentbench.analysis.figures.drawing.registry import Pictured, figure
 from latentbench.analysis.figures.performance.timed_models import by_model_and_operation, looks
-from latentbench.analysis.performance.workloads import OPERATIONS
+from latentbench.analysis.performance.point import OPERATIONS
 from latentbench.models.spec import ModelSpec
 
 NEEDED = ("flops_per_second", "bytes_per_second", "peak_flops_per_second", "bandwidth_bytes_per_second")

@@ -8,8 +8,7 @@ import seaborn as sns
 
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import Pictured
-from latentbench.models.external.architectures import ArchitectureSpec
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import ModelSpec, ReferenceSpec
 
 PLAIN_WAYS = ("fp32", "bf16")
 """Without another layout or compilation, which would hide each other in a picture."""
@@ -32,10 +31,10 @@ def by_model_and_operation(models: Sequence[Pictured]) -> dict[tuple[ModelSpec, 
 def looks(specs: Sequence[ModelSpec]) -> dict[str, tuple[str, str]]:
     """Colour and marker of each model, by label.
 
-    The zoo has its own, told apart by the marker where a family is there more than once; architectures
-    have a colour each.
+    Families have their own colours, and further markers where a family appears more than once; every
+    reference model has its own colour.
     """
-    deployed = list(dict.fromkeys(spec.label for spec in specs if isinstance(spec, ArchitectureSpec)))
+    deployed = list(dict.fromkeys(spec.label for spec in specs if isinstance(spec, ReferenceSpec)))
     colours = dict(zip(deployed, sns.husl_palette(max(len(deployed), 1), l=0.5).as_hex(), strict=False))
     look: dict[str, tuple[str, str]] = {}
     for spec in specs:

@@ -1,32 +1,33 @@
-"""Set metrics of many points: memory stays linear in their number."""
+"""Memory of a device: what is free, what a call needs, and how a shortage is told."""
 
-import subprocess
-import sys
-import textwrap
-
+import psutil
 import pytest
+import torch
+
+from latentbench.analysis.performance.memory import free_memory, is_out_of_memory, peak_memory
+
+CPU = torch.device("cpu")
 
 
-@pytest.mark.slow
-def test_fifty_thousand_against_fifty_thousand_within_two_gigabytes():
-    """Every set metric at D = 64, in a process of its own: what it needs beyond what importing takes."""
-    program = """
-        import resource, torch
-        from latentbench.analysis import fidelity
-        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        before = peak()
-        draws = torch.Generator().manual_seed(0)
-        real, fake = torch.randn(2, 50_000, 64, generator=draws)
-        found = fidelity.neighbourhoods(real, fake)
-        fidelity.frechet_distance(real, fake)
-        fidelity.kernel_distance(real, fake)
-        fidelity.vendi_score(fake)
-        fidelity.authenticity(real, fake)
-        print(peak() - before, found.density.mean().item())
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
-    )
-    needed, density = map(float, done.stdout.split())
-    assert density == pytest.approx(1, abs=0.02)
-    assert needed < 2 * 2**30
+def test_impossible_tensor_is_out_of_memory():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_free_memory_falls_by_what_is_allocated():
+    size = 2**29
+    before = free_memory(CPU)
+    held = torch.ones(size // 4)
+    taken = before - free_memory(CPU)
+    assert held.nbytes == size
+    assert taken == pytest.approx(size, rel=0.5)
+    assert before < psutil.virtual_memory().total
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_peak_memory_excludes_what_was_there_before():
+    device = torch.device("cuda")
+    kept = torch.zeros(2**20, device=device)
+    assert peak_memory(lambda: kept + 1, device) == kept.nbytes

@@ -7,14 +7,17 @@ import json
 import pytest
 import torch
 
-from latentbench.analysis.performance.point import LATENCY
+from latentbench.analysis.performance import roofline
+from latentbench.analysis.performance.timing import Effort
+from latentbench.analysis.workloads import reference_models
+from latentbench.analysis.workloads.reference_models import REFERENCE_MODELS
+from latentbench.analysis.workloads.sweep_metrics import LATENCY
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 from latentbench.bench.sweep import spec as sweeps
 from latentbench.bench.sweep import view
 from latentbench.bench.sweep.runner import run_sweep
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.external import architectures
 
 CPU = torch.device("cpu")
 TINY = """
@@ -31,6 +34,14 @@ presets:
       - {models: pca-*, operations: [encode, train_step], batch: [4, 1], precision: [fp32, tf32]}
       - {models: vae-*, operations: decode, batch: 2}
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_peaks():
+    """The device's peaks from one call each: their values do not matter here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roofline, "EFFORT", Effort(warm_up=1, repetitions=1, seconds=0))
+        yield
 
 
 class Heard:
@@ -110,11 +121,11 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tiny, store):
 
 def test_what_is_not_installed_is_a_row_that_says_so(store, monkeypatch):
     """As on a machine without the extra: the package cannot be found."""
-    found = architectures.find_spec
-    monkeypatch.setattr(architectures, "find_spec", lambda name: None if name == "diffusers" else found(name))
-    text = TINY.replace(
-        "{family: vae, latent_dim: 2, hidden: 8}", "{family: architecture, name: AutoencoderTiny}"
+    found = reference_models.find_spec
+    monkeypatch.setattr(
+        reference_models, "find_spec", lambda name: None if name == "diffusers" else found(name)
     )
+    text = TINY.replace("{family: vae, latent_dim: 2, hidden: 8}", "{reference: AutoencoderTiny}")
     other = sweeps.parse(text.replace("vae-*", "Auto*"), name="other", where="other.yaml")
     run = run_sweep(other, store, Heard(), device="cpu")
     last = run.records[-1]
@@ -204,7 +215,7 @@ def test_what_latents_save_is_said_in_numbers(records):
     template = records[-1]
 
     def timed(name, operation, seconds):
-        spec = architectures.ArchitectureSpec.model_validate({"family": "architecture", "name": name})
+        spec = REFERENCE_MODELS[name].spec
         point = template.point.model_copy(update={"operation": operation, "batch": 1})
         metric = LATENCY.measured(seconds, n=9)
         return template.model_copy(update={"model": spec, "point": point, "metrics": (metric,)})

@@ -1,61 +1,76 @@
-"""What a model can be asked to do and timed at, as a call on a batch of noise of the right shape.
+"""The operations that a model is timed at, each as a call on a batch of noise of the right shape.
 
-Nothing but the calls is timed: the inputs are on the device, in the format that the model runs in.
+Only the call is timed: its inputs are on the device already, in the format that the model runs in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from latentbench.analysis.performance.number_formats import DTYPES, Precision
+from latentbench.analysis.performance.number_formats import DTYPES
+from latentbench.analysis.performance.point import Operation, Precision
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
-from latentbench.models.family import Family, GradientFamily
-from latentbench.models.training.engine import Step
+from latentbench.models.family import Family
+from latentbench.models.training.engine import Draw, Step
 from latentbench.models.training.recipe import Recipe
-
-Operation = Literal["encode", "decode", "encode_text", "denoise", "train_step"]
-OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 VOCABULARY = 1000
 """Random tokens are below this: every tokenizer has as many."""
 
 
+@runtime_checkable
+class Trains(Protocol):
+    """A model with one step of training: those of the zoo that the engine trains, and reference models."""
+
+    def train_step(self, recipe: Recipe) -> Callable[[Tensor], None]:
+        """A call that trains on a batch once."""
+
+    def draws(self, batch_size: int) -> dict[str, Draw]:
+        """The random numbers of a step."""
+
+    def timing_batch(self, images: Tensor) -> tuple[Tensor, ...]:
+        """A batch like those of training."""
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        """The terms of the objective; `loss` is minimised."""
+
+
 @dataclass(frozen=True)
 class Workload:
-    """A model in a format, ready to be asked."""
+    """A model on a device, in a number format, with the shapes of what goes in and comes out."""
 
     model: nn.Module
     input_shape: tuple[int, ...]
-    """Of one example."""
+    """The shape of one example."""
     latent_dim: int
     precision: Precision
     device: torch.device
     channels_last: bool = False
 
     def noise(self, *shape: int) -> Tensor:
-        """Uniform in [0, 1), in the model's format; nothing but a shape on the meta device."""
+        """Uniform noise in [0, 1), in the model's format; on the meta device it has a shape only."""
         values = torch.rand(shape, device=self.device).to(DTYPES[self.precision])
         if self.channels_last and values.ndim == 4:
             values = values.contiguous(memory_format=torch.channels_last)
         return values
 
     def inputs(self, batch: int) -> Tensor:
-        """Examples: images, features, or tokens `[B, T]` where an example is a row of them."""
+        """A batch of examples: images or features `[B, C, H, W]`, or tokens `[B, T]`."""
         if len(self.input_shape) == 1:
             return torch.randint(VOCABULARY, (batch, *self.input_shape), device=self.device)
         return self.noise(batch, *self.input_shape)
 
 
 def lacking_operation(model: nn.Module, operation: Operation) -> str | None:
-    """Why a model cannot be asked for an operation; None where it can."""
+    """Why a model does not have an operation; None where it does."""
     if operation == "train_step":
-        has_step = isinstance(model, Family) and type(model).train_step is not Family.train_step
-        return None if has_step else "no train step"
+        step = getattr(type(model), "train_step", Family.train_step)
+        return "no train step" if step is Family.train_step else None
     if any(callable(getattr(model, method, None)) for method in METHODS[operation]):
         return None
     return {"decode": "no decoder", "encode": "no image encoder", "encode_text": "no text encoder"}.get(
@@ -75,7 +90,7 @@ METHODS: dict[Operation, tuple[str, ...]] = {
 def inference(
     workload: Workload, operation: Operation, batch: int, *, compiled: bool
 ) -> Callable[[], object]:
-    """A call of the operation on `batch` examples, whose gradients nobody wants unless they are enabled."""
+    """A call of the operation on `batch` examples, with the model in evaluation mode."""
     model = workload.model.eval()
     method = next(getattr(model, name) for name in METHODS[operation] if callable(getattr(model, name, None)))
     function = torch.compile(method, dynamic=False) if compiled else method
@@ -84,7 +99,7 @@ def inference(
 
 
 def _given(workload: Workload, operation: Operation, batch: int, method: Any) -> Any:
-    """What the method takes: examples, codes, or captions for a model that has a tokenizer of its own."""
+    """The method's argument: examples, codes, or captions for a model that tokenizes them itself."""
     if operation == "decode":
         return workload.noise(batch, workload.latent_dim)
     if method.__name__ == "encode_text":
@@ -96,27 +111,25 @@ def _given(workload: Workload, operation: Operation, batch: int, method: Any) ->
 def train_step(
     workload: Workload, batch: int, *, precision: Precision, compiled: bool
 ) -> Callable[[], object]:
-    """A call of one step as the engine takes it: forward, backward and AdamW on float32 weights.
+    """A call of one training step as the engine takes it: forward, backward and AdamW on float32 weights.
 
-    bf16 is autocast's. The model is changed by it.
+    With bf16 the step runs under autocast. The call changes the model.
     """
-    model = cast(Family[Any], workload.model)
-    step = model.train_step(step_recipe(precision, batch))
-    assert step is not None
+    step = cast(Trains, workload.model).train_step(step_recipe(precision, batch))
     if compiled:
-        model.forward = torch.compile(model.forward, dynamic=False)
+        workload.model.forward = torch.compile(workload.model.forward, dynamic=False)
     images = _training_inputs(workload, batch)
     return lambda: step(images)
 
 
 def step_recipe(precision: Precision, batch: int) -> Recipe:
-    """How a train step is taken; tf32 is a matter of the device, not of the recipe."""
+    """The recipe of a timed train step; tf32 is a setting of the device, not of the recipe."""
     return Recipe(epochs=1, batch_size=batch, precision="bf16" if precision == "bf16" else "fp32")
 
 
 def objective(workload: Workload, batch: int) -> Callable[[], object]:
-    """Forward and backward of a train step without the update, which even the meta device can do."""
-    model = cast(GradientFamily[Any], workload.model).train()
+    """Forward and backward of a train step without the update, which works on the meta device too."""
+    model = cast(Trains, workload.model.train())
     draws = {
         name: torch.zeros(draw.shape, device=workload.device) for name, draw in model.draws(batch).items()
     }
@@ -130,7 +143,7 @@ def objective(workload: Workload, batch: int) -> Callable[[], object]:
 
 
 def _training_inputs(workload: Workload, batch: int) -> Tensor:
-    """Images as a data set has them, uint8; tokens and features as they are."""
+    """A batch for training: uint8 images, as a data set has them, or tokens."""
     if len(workload.input_shape) == 1:
         return workload.inputs(batch)
     return torch.randint(256, (batch, *workload.input_shape), dtype=torch.uint8, device=workload.device)

@@ -1,0 +1,46 @@
+"""`latentbench time`: speed sweeps. `latentbench run` calls the same function for a sweep."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from latentbench.bench.cli.options import RESULTS, Format, FormatOption, Results
+
+DeviceOption = Annotated[str, typer.Option(help="The device: auto, cpu, cuda or cuda:N.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the command part of the command line."""
+    app.command("time")(time_)
+
+
+def time_(
+    sweep: Annotated[str, typer.Argument(help="A sweep's name, or the path of a YAML file.")] = "throughput",
+    results: Results = RESULTS,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="The rows to time; by default `full` on a GPU and `small` elsewhere."),
+    ] = None,
+    device: DeviceOption = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Time rows again that are finished.")] = False,
+    figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
+    output: FormatOption = Format.rich,
+) -> None:
+    """Time models by operation, batch size and number format, next to the peak of the device.
+
+    A row that cannot be measured (no decoder, too large a batch) is a result with its reason. Exit 1 if a
+    row failed.
+    """
+    from latentbench.bench.cli import app
+    from latentbench.bench.store.store import Store
+    from latentbench.bench.sweep import spec
+    from latentbench.bench.sweep.runner import ACCEPTED, run_sweep
+
+    loaded = spec.load(sweep)
+    store = Store(results)
+    run = app.interruptible(
+        lambda watch: run_sweep(loaded, store, watch, preset=preset, device=device, fresh=fresh)
+    )
+    app.show(run, store, output, pictures=figures, accepted=ACCEPTED)

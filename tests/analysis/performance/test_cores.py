@@ -1,0 +1,68 @@
+"""Cores that a process may not use are not counted."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from latentbench.analysis.performance.cores import threads, usable_cores
+
+COUNT = "from latentbench.analysis.performance.cores import usable_cores; print(usable_cores())"
+
+
+def counted(**environment):
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_cores_outside_the_affinity_are_not_counted():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert usable_cores() <= len(allowed)
+
+
+def test_environment_limits_the_count():
+    assert counted(LOKY_MAX_CPU_COUNT="1") == 1
+
+
+def test_quota_of_a_cgroup_limits_the_count(monkeypatch, tmp_path):
+    """Half a core of processor time is one core; two and a half are three, as far as there are so many."""
+    quota = tmp_path / "cpu.max"
+    real = open
+
+    def fake_open(path, *arguments, **keywords):
+        return real(quota if path == "/sys/fs/cgroup/cpu.max" else path, *arguments, **keywords)
+
+    exists = os.path.exists
+    monkeypatch.setattr("builtins.open", fake_open)
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/sys/fs/cgroup/cpu.max" or exists(path))
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    for text, cores in (("50000 100000", 1), ("250000 100000", 3), ("max 100000", 8)):
+        quota.write_text(text)
+        assert usable_cores() == cores
+
+
+def test_threads_are_restored_after_the_block():
+    before = torch.get_num_threads()
+
+    def fail():
+        assert torch.get_num_threads() == 1
+        raise KeyError
+
+    with pytest.raises(KeyError), threads(1):
+        fail()
+    assert torch.get_num_threads() == before
