@@ -109,7 +109,7 @@ def run(
 
     if is_sweep(suite):
         _refuse(
-            "no effect on a sweep, which only measures speed",
+            "a sweep only measures speed",
             seeds=seeds,
             epochs=epochs,
             precision=precision,
@@ -148,11 +148,11 @@ def show(
 
 
 def _refuse(why: str, **options: object) -> None:
-    """An option that was given and means nothing here is a mistake."""
+    """Raise LatentbenchError for an option that was given and has no effect here."""
     for name, value in options.items():
         if value is not None:
             given = "" if value is True else f" {value}"
-            raise LatentbenchError(f"--{name.replace('_', '-')}{given}: {why}")
+            raise LatentbenchError(f"--{name.replace('_', '-')}{given} has no effect here: {why}")
 
 
 def interruptible(run: Callable[[Lines], Run]) -> Run:
