@@ -77,7 +77,7 @@ class Origin:
         return (
             record.status in self.accepted
             and record.case == wanted.id
-            and record.model == wanted.spec
+            and record.model.is_of(wanted.spec)
             and record.environment == self.environment
             and record.code.source == self.source
             and record.analyses == wanted.analyses

@@ -28,7 +28,7 @@ from latentbench.analysis.performance.memory import is_out_of_memory
 from latentbench.bench.run.case import Case
 from latentbench.bench.store.environment import code
 from latentbench.bench.store.per_example import packed
-from latentbench.bench.store.record import Record, Seconds, Status
+from latentbench.bench.store.record import Record, RecordedModel, Seconds, Status
 from latentbench.data.errors import LatentbenchError
 from latentbench.models import checkpoint as checkpoints
 from latentbench.models.checkpoint import Checkpoint
@@ -168,7 +168,7 @@ def record(progress: Progress, *, suite: str, run: str, environment: str) -> Rec
         suite=suite,
         run=run,
         case=case.id,
-        model=case.spec,
+        model=RecordedModel.of(case.spec),
         data=case.data,
         recipe=case.recipe,
         seed=case.seed,

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-import torch
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import torch
 
 BUSY = 0.05
 """Share of the processor that others may take before a row is marked."""
@@ -115,6 +117,8 @@ def gpu_state(device: torch.device) -> GpuState | str:
         import pynvml
     except ImportError:
         return "nvidia-ml-py is not installed; pip install 'latentbench[gpu]'"
+    import torch
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

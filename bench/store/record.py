@@ -3,7 +3,10 @@
 A line ends in its `digest`, the first 16 hex digits of the sha256 of the line without it. The digest
 detects slips, such as an edited value or half of a merge; it does not protect against forgery.
 
-Schema 1 had neither digest nor `weights`, schema 2 did not have `trained`; both are read as they are.
+Schema 1 had neither digest nor `weights`, schema 2 had neither `trained` nor the names of the model.
+
+A record describes itself: reading one needs no family of the zoo, and so no torch. Only where an older
+record does not say what its model was called is the zoo asked.
 """
 
 from __future__ import annotations
@@ -13,17 +16,24 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 from typing_extensions import override
 
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.performance.point import Point
 from latentbench.bench.store.environment import Code
 from latentbench.bench.store.machine_state import Conditions
+from latentbench.models.spec import ModelSpec
 from latentbench.models.training.recipe import Recipe
-from latentbench.models.zoo import AnySpec
 
 SCHEMA = 3
 OLDEST_SCHEMA = 1
@@ -53,6 +63,56 @@ class Seconds(BaseModel):
     evaluate: float | None
 
 
+class RecordedModel(ModelSpec):
+    """The model of a record: its settings as they were, and the names that it had."""
+
+    model_config = ConfigDict(extra="allow")
+
+    _label: str = PrivateAttr("")
+    _series: str = PrivateAttr("")
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> RecordedModel:
+        """Return a spec of any family as it is recorded."""
+        return cls.model_validate(spec.model_dump(mode="json")).named(spec.label, spec.series)
+
+    def named(self, label: str, series: str) -> Self:
+        """Set the names, and return the model."""
+        self._label, self._series = label, series
+        return self
+
+    @property
+    @override
+    def label(self) -> str:
+        return self._label or self._typed.label
+
+    @property
+    @override
+    def series(self) -> str:
+        return self._series or self._typed.series
+
+    @property
+    def _typed(self) -> ModelSpec:
+        """The spec as its family's class; a record of schema 1 or 2 has no names."""
+        from pydantic import TypeAdapter
+
+        from latentbench.models.zoo import AnySpec
+
+        spec: ModelSpec = TypeAdapter(AnySpec).validate_python(self.model_dump(mode="json"))
+        self.named(spec.label, spec.series)
+        return spec
+
+    def is_of(self, spec: ModelSpec) -> bool:
+        """Return whether these are the settings of a spec, the hash of a user's code included."""
+        return _settings(self) == _settings(spec)
+
+
+def _settings(spec: ModelSpec) -> dict[str, Any]:
+    """Return the settings that are set, as they are in JSON."""
+    content: dict[str, Any] = json.loads(spec.model_dump_json())
+    return {name: value for name, value in content.items() if value is not None}
+
+
 class Record(BaseModel):
     """One line of a run. `metrics` are in the order in which they were measured."""
 
@@ -62,7 +122,11 @@ class Record(BaseModel):
     suite: str
     run: str
     case: str
-    model: AnySpec
+    model: RecordedModel
+    model_label: str = ""
+    """What the model is called."""
+    model_series: str = ""
+    """What models are called that differ from this one in width alone."""
     data: DataReference
     recipe: Recipe
     seed: int
@@ -87,6 +151,14 @@ class Record(BaseModel):
     conditions: Conditions | None = None
     """What else the machine did meanwhile, where that was observed."""
 
+    @model_validator(mode="after")
+    def _with_names(self) -> Self:
+        if self.model_label:
+            self.model.named(self.model_label, self.model_series)
+        else:
+            self.__dict__.update(model_label=self.model.label, model_series=self.model.series)
+        return self
+
     @property
     def label(self) -> str:
         """The model's label, and the point of a sweep."""
@@ -104,13 +176,7 @@ class Record(BaseModel):
         It covers the model's settings, the recipe, the content of the data, and the point of a sweep. The
         hash of a user's code is left out, so that a model is comparable with its own later versions.
         """
-        content = {
-            "model": self.model.model_dump(mode="json", exclude_none=True, exclude={"code_sha256"}),
-            "recipe": self.recipe.model_dump(mode="json"),
-            "data": self.data.fingerprint,
-            "point": None if self.point is None else self.point.model_dump(mode="json"),
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return identity_of(self.model_dump(mode="json", include={"model", "recipe", "data", "point"}))
 
     def metric(self, name: str) -> Metric | None:
         """Return a metric by name, None where it was not measured."""
@@ -138,6 +204,21 @@ class Record(BaseModel):
         return self.model_copy(
             update={"schema_version": SCHEMA, "run": run, "reused_from": self.reused_from or self.run}
         )
+
+
+def identity_of(record: Mapping[str, Any]) -> str:
+    """Return the identity of a record given as JSON, see `Record.identity`."""
+    content = {
+        "model": {
+            name: value
+            for name, value in record["model"].items()
+            if value is not None and name != "code_sha256"
+        },
+        "recipe": record["recipe"],
+        "data": record["data"]["fingerprint"],
+        "point": record.get("point"),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def numbered(labels: Iterable[str]) -> list[str]:

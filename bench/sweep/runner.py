@@ -17,7 +17,7 @@ from latentbench.bench.run.resumable import OpenRun, Request, Watcher, resolve_d
 from latentbench.bench.run.workers import threads_of
 from latentbench.bench.store.environment import code, environment
 from latentbench.bench.store.machine_state import Conditions, Observer
-from latentbench.bench.store.record import DataReference, Record, Seconds, Status
+from latentbench.bench.store.record import DataReference, Record, RecordedModel, Seconds, Status
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
 from latentbench.bench.sweep.spec import Model, Row, Sweep, rows
@@ -103,7 +103,7 @@ class _Timer:
             suite=self.run.suite,
             run=self.run.writer.run_id,
             case=row.id,
-            model=row.spec,
+            model=RecordedModel.of(row.spec),
             data=_noise(row.input_shape),
             recipe=step_recipe(row.point.precision, row.point.batch),
             seed=0,

@@ -4,7 +4,7 @@ import pytest
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.store.environment import Code
-from latentbench.bench.store.record import DataReference, Record, Seconds
+from latentbench.bench.store.record import DataReference, Record, RecordedModel, Seconds
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
 
@@ -43,7 +43,7 @@ def make_record():
             suite="my",
             run="abc123",
             case=case or f"case-{family}-{latent_dim}-{epochs}-{seed}",
-            model=model_spec(family=family, latent_dim=latent_dim),
+            model=RecordedModel.of(model_spec(family=family, latent_dim=latent_dim)),
             data=DataReference(name="mnist", fingerprint="f", train=60_000, test=10_000),
             recipe=Recipe(epochs=epochs),
             seed=seed,

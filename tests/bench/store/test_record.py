@@ -1,8 +1,13 @@
 """Records: one identity of a model, whatever measured it."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
-from latentbench.bench.store.record import numbered
+from latentbench.bench.store.record import identity_of, line_of, numbered, record_of
+from latentbench.models.zoo import model_spec
 
 
 @pytest.mark.parametrize(
@@ -32,3 +37,34 @@ def test_a_copy_with_other_metrics_finds_those(make_record):
 
 def test_equal_labels_are_numbered():
     assert numbered(["a", "b", "a", "a"]) == ["a", "b", "a (2)", "a (3)"]
+
+
+def test_identity_can_be_read_off_the_json(make_record):
+    record = make_record(mse=0.1, family="vae")
+    assert identity_of(json.loads(line_of(record))) == record.identity == record_of(line_of(record)).identity
+
+
+@pytest.mark.parametrize("family", ["ae", "vae", "dae", "clip", "pca"])
+def test_a_record_keeps_the_names_of_its_model(make_record, family):
+    spec = model_spec(family=family, latent_dim=2)
+    read = record_of(line_of(make_record(mse=0.1, family=family)))
+    assert (read.model.label, read.model.series) == (spec.label, spec.series)
+    assert read.model.is_of(spec)
+    assert not read.model.is_of(model_spec(family=family, latent_dim=3))
+
+
+def test_an_older_record_is_named_by_the_zoo(make_record):
+    content = json.loads(line_of(make_record(mse=0.1, family="vae")).decode())
+    for later in ("digest", "weights", "trained", "model_label", "model_series"):
+        del content[later]
+    old = record_of(json.dumps({**content, "schema_version": 1}).encode() + b"\n")
+    assert old.label == model_spec(family="vae", latent_dim=2).label
+
+
+def test_reading_a_record_does_not_import_torch(make_record, tmp_path):
+    (tmp_path / "line").write_bytes(line_of(make_record(mse=0.1)))
+    code = (
+        "import sys; from latentbench.bench.store.record import record_of; "
+        "assert record_of(open(sys.argv[1], 'rb').read()).label == 'ae-2'; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "line")], check=True)
