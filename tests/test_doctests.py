@@ -1,4 +1,4 @@
-"""Every example in a docstring is true."""
+"""Every example in a docstring gives the result that it shows."""
 
 import doctest
 import importlib
@@ -6,14 +6,14 @@ import pkgutil
 
 import pytest
 
-ROOMS = ("latentbench.data", "latentbench.models", "latentbench.analysis", "latentbench.bench")
+PACKAGES = ("latentbench.data", "latentbench.models", "latentbench.analysis", "latentbench.bench")
 
 
 def modules():
-    for room in ROOMS:
-        package = importlib.import_module(room)
-        yield room
-        for found in pkgutil.walk_packages(package.__path__, f"{room}."):
+    for name in PACKAGES:
+        package = importlib.import_module(name)
+        yield name
+        for found in pkgutil.walk_packages(package.__path__, f"{name}."):
             if "speed" not in found.name:
                 yield found.name
 

@@ -93,7 +93,7 @@ def shipped() -> Policy:
 
 
 def load(path: Path | None) -> Policy:
-    """The shipped policy, with what a file of one's own says in its place.
+    """Return the shipped policy with the values of a file in place of its own.
 
     Raises LatentbenchError naming the file, the key and what is allowed there.
     """

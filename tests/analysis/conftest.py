@@ -1,4 +1,4 @@
-"""One small world for every analysis: real digits, a real judge, real models of the zoo."""
+"""One small world for every analysis: real digits, a real judge and real models of the zoo."""
 
 import pytest
 import torch

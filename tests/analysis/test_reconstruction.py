@@ -1,4 +1,4 @@
-"""Pixel errors and SSIM against scikit-image and pytorch-msssim; the analysis on real models."""
+"""Pixel errors and SSIM agree with scikit-image and pytorch-msssim; and the analysis on real models."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Records and runs made by hand, for what is done with them after measuring."""
+"""Hand-made records and runs for the tests of everything that happens after measuring."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Timing ours and a rival in one process, turn by turn, and saying what came of it."""
+"""Time ours and a rival in turn in one process, and report the ratio."""
 
 from __future__ import annotations
 

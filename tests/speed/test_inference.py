@@ -1,7 +1,7 @@
-"""What timing costs, and how far two timings of one thing agree: `pytest bench/speed -k inference -s`.
+"""The cost of timing, and the agreement of two timings: `pytest tests/speed -k inference -s`.
 
-Ours is `analysis.timing.timed`, the rival the loop one would write by hand. Both time the same real call;
-what they say it takes is held against each other, since that is what a table shows.
+Ours is `analysis.performance.timing.timed`, the rival is a hand-written loop. Both time the same real call,
+and the two durations are compared, since they are what a table shows.
 """
 
 from __future__ import annotations

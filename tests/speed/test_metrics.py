@@ -1,6 +1,6 @@
 """Metrics against the packages people use now, on the same inputs in the same process.
 
-Run with `pytest bench/speed -k metrics -s`. Every case prints the ratio (rival's median over ours) beside
+Run with `pytest tests/speed -k metrics -s`. Every case prints the ratio (rival's median over ours) beside
 the values both reached, so that a fast wrong answer shows.
 """
 
@@ -144,7 +144,7 @@ def test_metrics_log_likelihood(vae, side_by_side, say):
 
 
 def test_metrics_every_analysis_of_one_model(vae, benchmark, capsys):
-    """Every default analysis on 10,000 test images, UMAP included, after warm-up; nobody to race against."""
+    """Every default analysis on 10,000 test images, UMAP included, after warm-up; without a rival."""
     names = [name for name, analysis in ANALYSES.items() if not analysis.by_request]
 
     def measure():

@@ -1,4 +1,4 @@
-"""How long one waits before anything happens: `pytest bench/speed -k startup -s`. No rival, a limit each."""
+"""Start-up time of imports and commands, each below a limit: `pytest tests/speed -k startup -s`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Training against Pythae's trainer and the book's own loop.
 
-Run with `pytest bench/speed -k train -s`. Same architecture, data, batch, precision and number of steps;
+Run with `pytest tests/speed -k train -s`. Same architecture, data, batch, precision and number of steps;
 every case prints the ratio (rival's median over ours) and the loss both reached on the test images. All
 processor cores are at both sides' disposal. What the tool itself does is timed with it: initial weights,
 history, divergence check, checkpoint.

@@ -1,6 +1,6 @@
 """Zero-shot classification from image files against CLIP_benchmark: same images, checkpoint and templates.
 
-Run with `pytest bench/speed -k zero_shot -s`. Both read the files, preprocess them, encode images and texts
+Run with `pytest tests/speed -k zero_shot -s`. Both read the files, preprocess them, encode images and texts
 and score; the ratio is the rival's median over ours, and both must reach the same top-1, top-5 and mean
 per-class recall to 1e-6. The model is a ViT-B-32 of one layer, with random weights: what is compared is the
 work and its result, not how good the result is.

@@ -1,4 +1,4 @@
-"""An encoder that gives no numbers is given none: every measure of its codes is null, with a reason."""
+"""Where codes are not finite numbers, every metric of them is null and states why."""
 
 from dataclasses import replace
 

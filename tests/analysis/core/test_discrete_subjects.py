@@ -1,4 +1,4 @@
-"""Discrete codes in every analysis: measured where it makes sense, null with a reason where not."""
+"""Discrete codes in every analysis: measured where that makes sense, and null with a reason elsewhere."""
 
 import math
 

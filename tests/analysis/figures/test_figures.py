@@ -1,4 +1,4 @@
-"""Every picture is drawn from a small zoo made up here, and read back from matplotlib's own objects."""
+"""Every figure is drawn from a small made-up zoo, and checked through matplotlib's objects."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Set distances against closed forms, neighbourhood scores against prdc; the analysis on real models."""
+"""Set distances agree with closed forms, neighbourhood scores with prdc; and the analysis on real models."""
 
 import math
 from functools import partial

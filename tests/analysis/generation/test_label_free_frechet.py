@@ -1,4 +1,4 @@
-"""The two other spaces that samples are held against images in."""
+"""The two label-free feature spaces of the Fréchet distance."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every sampler of real models measured; the measures themselves are tested in test_fidelity."""
+"""Every sampler of real models is measured; test_generative_metrics tests the formulas."""
 
 import math
 

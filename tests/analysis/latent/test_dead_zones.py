@@ -1,4 +1,4 @@
-"""Dead zones and overlap against densities whose gaps are known."""
+"""Dead zones and overlap agree with densities whose gaps are known."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The plane's geometry: what is up is up in every array."""
+"""All arrays of the latent plane share one orientation."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The stamp on the UMAP picture against scikit-learn and by hand; the picture twice is the same picture."""
+"""The scores printed on the UMAP figure agree with scikit-learn, and the figure is repeatable."""
 
 import warnings
 

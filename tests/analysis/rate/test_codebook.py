@@ -1,4 +1,4 @@
-"""Use of a codebook against tables made by hand; real discrete codes beside them."""
+"""Codebook usage agrees with hand-made tables, and is measured on real discrete codes."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The importance-weighted log-likelihood of the test images: exact where q is, elsewhere above the ELBO."""
+"""The importance-weighted log-likelihood is exact where q is exact, and above the ELBO elsewhere."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What is read from a history: known answers on curves made by hand, and the history of a real VAE."""
+"""KL dynamics: known answers on hand-made curves, and the history of a real VAE."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Rate and likelihood against a linear-Gaussian model, where ln p(x) is closed form; real VAEs beside it."""
+"""Rate and likelihood agree with a linear-Gaussian model, where log p(x) has a closed form."""
 
 import math
 

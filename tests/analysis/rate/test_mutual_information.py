@@ -1,4 +1,4 @@
-"""Mutual information and aggregate KL where both are closed form, and where they cannot be known."""
+"""Mutual information and aggregate KL agree with closed forms, and are null where N is too small."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Intervals against hand-computed and published values, and against their own promise."""
+"""Intervals agree with hand-computed and published values, and cover as often as they promise."""
 
 import math
 

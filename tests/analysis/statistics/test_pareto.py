@@ -1,4 +1,4 @@
-"""Nothing on the front is beaten, and everything off it is."""
+"""No point on the front is dominated, and every other point is."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Counts are those of hand-made examples, and of a published architecture."""
+"""FLOP counts agree with hand-computed examples and a published architecture."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A row has numbers that fit each other, or a reason; the sweep goes on either way."""
+"""A row has consistent numbers or a reason, and the sweep continues either way."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Zero-shot on real captioned digits: it works where it should, and is chance where it should be."""
+"""Compositional zero-shot on real captioned digits: good where it should be, at chance where it should be."""
 
 from dataclasses import replace
 

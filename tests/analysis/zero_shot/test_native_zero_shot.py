@@ -1,4 +1,4 @@
-"""Prompts, controls and transfer: on real captioned digits, and on a made-up model with known answers."""
+"""Prompts, controls and transfer, on real captioned digits and on a made-up model with known answers."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The formulas of zero-shot classification, against scikit-learn, CLIP_benchmark and by hand."""
+"""Formulas of zero-shot classification agree with scikit-learn, CLIP_benchmark and hand-computed values."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The command line as a person meets it: the installed command, in a process of its own."""
+"""The installed command, run in its own process as a user runs it."""
 
 import json
 import os
@@ -262,7 +262,7 @@ def test_a_diverged_case_is_a_record_and_exit_1(home):
 
 
 OWN = """
-description: a model of one's own beside PCA
+description: my own model next to PCA
 data: digits
 analyses: [reconstruction, throughput]
 models:

@@ -1,4 +1,4 @@
-"""The commands that hold runs against each other: what they print, what they write, and their exit codes."""
+"""The commands that compare runs: output, files and exit codes."""
 
 import json
 from pathlib import Path

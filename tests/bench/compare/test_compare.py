@@ -16,7 +16,7 @@ from latentbench.bench.store.store import Store
 
 @pytest.fixture
 def hold(tmp_path):
-    """`hold(a, b)`: lists of records, or of (record, arrays kept beside it), held against each other."""
+    """`hold(a, b)` compares two lists of records, or of pairs (record, arrays)."""
 
     def write(name, records):
         with Store(tmp_path / name).writer("my", None) as writer:
@@ -259,7 +259,7 @@ def test_what_differs_within_the_tolerance_is_one_of_the_tests(make_record, hold
 
 
 def test_many_cases_are_read_and_compared_in_seconds(make_record, tmp_path):
-    """On a quiet machine far below; `pytest bench/speed -k store` has the real bound at full size."""
+    """Far below this limit on an idle machine; `pytest tests/speed -k store` tests the full size."""
     names = [name for name, metric in METRICS.items() if metric.better != "neither"][:40]
     runs = []
     for shift in (0.0, 0.1):

@@ -1,4 +1,4 @@
-"""Real losses, planted: each is caught, and named."""
+"""Planted regressions are each found and named."""
 
 import shutil
 import subprocess
@@ -132,8 +132,10 @@ def git(folder, *arguments):
 @pytest.mark.slow
 def test_a_slower_decoder_is_caught_in_our_own_code(tmp_path, monkeypatch):
     root = Path(latentbench.bench.__file__).parent.parent
-    for room in ("data", "models", "analysis", "bench"):
-        shutil.copytree(root / room, tmp_path / room, ignore=shutil.ignore_patterns("*.gz", "__pycache__"))
+    for package in ("data", "models", "analysis", "bench"):
+        shutil.copytree(
+            root / package, tmp_path / package, ignore=shutil.ignore_patterns("*.gz", "__pycache__")
+        )
     git(tmp_path, "init")
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-m", "as it is")

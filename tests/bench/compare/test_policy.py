@@ -1,4 +1,4 @@
-"""The policy: what ours says, what a file of one's own changes, and mistakes named where they are."""
+"""The policy: shipped values, overrides in a file, and mistakes reported with their place."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A comparison as it is read: by a person, in a pull request, and by machines."""
+"""Comparisons as text, Markdown, JSON, CSV and JUnit XML."""
 
 import json
 from xml.etree import ElementTree

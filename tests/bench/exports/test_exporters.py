@@ -1,4 +1,4 @@
-"""Exports: each file is read by the tool it was made for."""
+"""Each exported file is read by the tool it is made for."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Verdicts follow from intervals alone; what a run lacks is said, not guessed."""
+"""Verdicts follow from intervals alone, and a claim that lacks data says so."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""History: the right runs in the right order, and change points where there are any."""
+"""History lists the right runs in the right order, and finds real change points only."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The model that is picked meets what was asked, and the words say why."""
+"""The recommended model meets the requirements, and the text says why."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Pictures and the report of a run that lies on disk, as the command line makes them."""
+"""Figures and the report of a run on disk, as the command line makes them."""
 
 import json
 from html.parser import HTMLParser

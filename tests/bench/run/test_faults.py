@@ -1,4 +1,4 @@
-"""Faults: whatever happens while a run is written, nothing finished is lost and nothing false is read."""
+"""When a run is interrupted, no finished result is lost and no false one is read."""
 
 import multiprocessing
 import os
@@ -99,7 +99,7 @@ def fill(store, make_record):
         return len(writer.records), str(caught.value)
 
 
-def test_a_full_disk_loses_nothing_finished_and_the_run_goes_on_when_there_is_room(tiny_disk, make_record):
+def test_full_disk_loses_no_finished_case_and_run_resumes(tiny_disk, make_record):
     ballast = tiny_disk / "ballast"
     ballast.write_bytes(bytes(40_000))
     store = Store(tiny_disk / "results")

@@ -1,4 +1,4 @@
-"""The order of a table is the catalogue's, whichever module happened to be imported first."""
+"""Metrics have the catalogue's order, independent of the order of imports."""
 
 import subprocess
 import sys

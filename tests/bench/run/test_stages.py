@@ -1,4 +1,4 @@
-"""What goes wrong with one case becomes its status, and nothing else stops."""
+"""A case that fails gets a status, and the other cases continue."""
 
 import pytest
 

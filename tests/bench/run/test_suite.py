@@ -1,4 +1,4 @@
-"""Suites: what is shipped is right, and every mistake in a file is one line that names the place."""
+"""Shipped suites are valid, and every mistake in a suite file is one line that names the place."""
 
 import sys
 
@@ -158,7 +158,7 @@ def test_a_missing_suite_file_is_named():
 
 
 OWN = """
-description: models of one's own
+description: my own models
 models:
   - {import: "suite_module:Thumbnail", kwargs: [{factor: 2}, {factor: 4}], name: thumb}
   - {import: "suite_module:Thumbnail", kwargs: {factor: 8}}

@@ -1,4 +1,4 @@
-"""Worker processes: what becomes of them when the process that started them is gone."""
+"""Worker processes end when the process that started them ends."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Baselines: set with a reason, found again, and never taken for what they are not."""
+"""Baselines are set with a reason, found again, and refused when their run has changed."""
 
 import json
 import multiprocessing

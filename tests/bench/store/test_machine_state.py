@@ -1,4 +1,4 @@
-"""A busy machine is seen to be busy, by processes that really run; a driver's bits become words."""
+"""Other load on the machine is measured with real processes; a driver's bits are read as reasons."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def test_ones_own_work_is_not_taken_for_others():
     [
         (0x00, ()),
         (0x01, ()),  # idle
-        (0x02 | 0x10, ()),  # clocks somebody chose
+        (0x02 | 0x10, ()),  # clocks set by the user
         (0x04, ("power cap",)),
         (0x20 | 0x40, ("software thermal slowdown", "hardware thermal slowdown")),
     ],

@@ -1,4 +1,4 @@
-"""Per-example results: kept small, and read back as what they were."""
+"""Results per test image are stored compactly and read back unchanged."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A sweep from its file to its table, by the real runner on real models."""
+"""A sweep from its file to its table, with the real runner and real models."""
 
 import csv
 import io

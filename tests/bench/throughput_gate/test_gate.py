@@ -1,4 +1,4 @@
-"""The throughput gate, on repositories of its own whose commands take as long as they say."""
+"""The throughput gate on repositories whose commands take a known time."""
 
 import json
 import subprocess

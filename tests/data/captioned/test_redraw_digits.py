@@ -1,4 +1,4 @@
-"""Redrawn digits have the stroke width and slant asked for, measured on the images that come out."""
+"""Redrawn digits have the stroke width and slant asked for, measured on the drawn images."""
 
 import math
 

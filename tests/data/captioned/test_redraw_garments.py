@@ -1,4 +1,4 @@
-"""Size and brightness are what was asked for, by measurement, on grey shapes."""
+"""Redrawn garments have the size and brightness asked for, measured on grey shapes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Folders whose classes are named in a file: what is read, what is counted, and what is refused."""
+"""Folders whose classes are named in a file: which images are read, counted and refused."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Weights that somebody else made: what fits is loaded, what could run code is not, and the rest says why."""
+"""State dicts: matching weights are loaded, files that could run code are refused, mismatches say why."""
 
 import io
 import pickle

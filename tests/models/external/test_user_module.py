@@ -1,4 +1,4 @@
-"""Models of one's own: whatever form they take is measured alike, and what is wrong with one is one line."""
+"""Models that a user names in a suite are measured alike, and every mistake is reported in one line."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""The families: PCA against scikit-learn, the losses against hand-made values, shapes at every size."""
+"""PCA agrees with scikit-learn, losses with hand-computed values, and shapes fit at every image size."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Discrete codes: quantisation, codebook and levels by hand; what training makes of them."""
+"""Discrete codes: quantisation, codebook and levels agree with hand-computed values."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The native image–text families: losses against open_clip's own, what is trained on, and that it repeats."""
+"""Image–text families: losses agree with open_clip, training uses the right captions and is repeatable."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""DAE, RAE, IWAE, β-TCVAE and WAE: losses against references written otherwise, laws, and that they learn."""
+"""DAE, RAE, IWAE, β-TCVAE and WAE: losses agree with independent references, and the models learn."""
 
 import math
 

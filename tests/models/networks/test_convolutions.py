@@ -1,4 +1,4 @@
-"""The quick convolution equals torch's own, forwards and backwards, and shares its weights' names."""
+"""The fast convolution equals torch's own, forwards and backwards, and has weights of the same names."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Stacks: each member learns what it would alone, whatever its company."""
+"""Each member of a stack learns what it would learn alone."""
 
 import pytest
 import torch
