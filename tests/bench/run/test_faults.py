@@ -16,7 +16,7 @@ from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
 fork = multiprocessing.get_context("fork")
-SAFE = r"cases before this one are safe, and the same command goes on from there"
+SAFE = r"cases before this one are safe; run the same command again to resume"
 
 
 def write_for_ever(root, records, suite="my"):
