@@ -107,7 +107,7 @@ def test_full_disk_loses_no_finished_case_and_run_resumes(tiny_disk, make_record
     count, message = fill(store, make_record)
     assert count > 3
     assert f"No space left on device; the {count} cases" in message
-    (path,) = tiny_disk.glob("results/runs/my/*")
+    (path,) = tiny_disk.glob("results/runs/my/*.jsonl")
     run = read(path)
     assert (len(run.records), run.warnings) == (count, ())
     with pytest.raises(LatentbenchError, match="No space left on device; no record is lost"):
@@ -132,7 +132,7 @@ def test_a_quota_loses_nothing_finished(tmp_path, make_record):
     child.join(60)
     assert count > 3
     assert "File too large" in message
-    (path,) = tmp_path.glob("runs/my/*")
+    (path,) = tmp_path.glob("runs/my/*.jsonl")
     run = read(path)
     assert (len(run.records), run.warnings) == (count, ())
 
