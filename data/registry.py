@@ -10,11 +10,11 @@ from latentbench.data.errors import LatentbenchError
 
 T = TypeVar("T")
 LISTED = 40
-"""More names than this help nobody: the nearest ones are enough."""
+"""An error lists at most this many names; of more it shows only the nearest."""
 
 
 def unknown(kind: str, name: object, allowed: list[str]) -> LatentbenchError:
-    """The error for a name nobody registered, with the nearest known name first."""
+    """Return the error for an unregistered name, with the nearest known name first."""
     close = difflib.get_close_matches(str(name), allowed, n=1 if len(allowed) <= LISTED else 5)
     if close and len(allowed) > LISTED:
         return LatentbenchError(f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, close))}?")

@@ -71,7 +71,7 @@ def untrained_network(images: Tensor) -> Features:
 
 @dataclass(frozen=True)
 class Space:
-    """A space that samples are held against images in, and how it is come by, from train images."""
+    """A feature space in which samples are compared with images; `fit` makes it from train images."""
 
     name: str
     title: str
@@ -79,7 +79,7 @@ class Space:
     fit: Callable[[Tensor], Features]
 
     def define(self, name: str, of: str, heading: str) -> MetricDefinition:
-        """The Fréchet distance of something to the test images in this space."""
+        """Define the metric: the Fréchet distance between `of` and the test images in this space."""
         return define(
             f"frechet_{name}_{self.name}",
             unit="",

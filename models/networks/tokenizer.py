@@ -1,4 +1,4 @@
-"""Captions to word ids: one small vocabulary, one fixed length, for every text tower in the house."""
+"""Captions to word ids, with one small vocabulary and one fixed length for every text tower."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class Single(Trainee):
         return norm.unsqueeze(0)
 
     def keep(self, kept: list[int], optimiser: torch.optim.Optimizer) -> None:
-        """There is nobody to leave behind: a single model that diverged ends the loop."""
+        """Do nothing: the loop ends when a single model diverges."""
 
 
 def train(

@@ -17,11 +17,11 @@ from latentbench.analysis.figures.drawing import style
 PLACES = ((0, 10), (0, -10), (8, 0), (-8, 0), (6, 8), (-6, 8), (6, -8), (-6, -8))
 """Where a name may stand, as offsets from its point in points of type, the best first."""
 RINGS = (1.0, 1.6, 2.4, 3.4, 4.6, 6.0)
-"""Then the same places, further out, with a line that leads there."""
+"""Then the same places, further out, with a line from the label to its point."""
 LEADER = 2.0
 """From which ring on."""
 POINT, LINE = 5.0, 1.0
-"""Half of the room that a marker and a line take, in points of type."""
+"""Half of the width of a marker and of a line, in points."""
 
 Boxes = NDArray[np.float64]
 """`[N, 4]`: left, bottom, right and top, in pixels."""
@@ -95,7 +95,7 @@ def _squares(middles: NDArray[np.float64], reach: float) -> Boxes:
 
 
 def _on_lines(axes: Axes) -> NDArray[np.float64]:
-    """Pixels along every line that joins points, close enough together to be in nobody's way unseen."""
+    """Return pixels along every line that joins points, so close together that no label fits between them."""
     parts = [np.empty((0, 2))]
     for line in axes.lines:
         corners = line.get_transform().transform(np.asarray(line.get_xydata(), dtype=np.float64))

@@ -1,4 +1,4 @@
-"""The statistics of comparing, held against scipy and statsmodels, and against what must hold."""
+"""The tests behind comparisons agree with scipy and statsmodels, and with laws that must be true."""
 
 import math
 
