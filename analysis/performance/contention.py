@@ -56,7 +56,7 @@ class Contention:
     def reason(self) -> str | None:
         """What disturbed the timing, in words; None where nothing did."""
         if self.waited_seconds is not None and self.waited_seconds > WAITED_SHARE * self.seconds:
-            return f"waited for a core {self.waited_seconds / self.seconds:.0%} of the time"
+            return f"its threads waited for a core {self.waited_seconds / self.seconds:.0%} of the time"
         allowed = max(BUSY_SHARE * self.cores, IDLE_SHARE * (self.cores - self.threads))
         if self.others_seconds > allowed * self.seconds + CLOCK_TICKS_SECONDS:
             return f"other processes used {self.others_cores:.1f} of {self.cores} cores"

@@ -40,6 +40,7 @@ class Why(StrEnum):
     OTHER_COUNT = "measured on another number of samples"
     OTHER_ENVIRONMENT = "different environments"
     OTHER_DATA = "different data"
+    CONTENDED = "contended: other work disturbed the timing"
 
 
 ONE_SEED = (Why.ONE_SEED_EACH, Why.ONE_SEED, Why.ONE_SEED_DIFFERS, Why.ONE_SEED_ALIKE)

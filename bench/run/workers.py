@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 import psutil
 import torch
 
+from latentbench.analysis.performance.cores import usable_cores
 from latentbench.data.errors import LatentbenchError
 
 Task = TypeVar("Task")
@@ -29,16 +30,16 @@ BYTES_PER_WORKER = 3e9
 
 
 def default_jobs(device: torch.device) -> int:
-    """One worker a core as far as memory goes; one for a GPU, which is not shared."""
+    """One worker per usable core, as far as the memory suffices; one for a GPU, which is not shared."""
     if device.type != "cpu":
         return 1
     by_memory = int(psutil.virtual_memory().total / BYTES_PER_WORKER)
-    return max(1, min(os.cpu_count() or 1, by_memory))
+    return max(1, min(usable_cores(), by_memory))
 
 
 def threads_of(jobs: int) -> int:
     """Threads for each of `jobs` workers, so that together they fill the cores."""
-    return max(1, (os.cpu_count() or 1) // jobs)
+    return max(1, usable_cores() // jobs)
 
 
 class Workers(Generic[Context]):

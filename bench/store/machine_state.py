@@ -7,7 +7,6 @@ library speaks for GPUs where the extra `gpu` is installed.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 from pydantic import BaseModel, ConfigDict
+
+from latentbench.analysis.performance.contention import ProcessorWatch
 
 if TYPE_CHECKING:
     import torch
@@ -84,17 +85,14 @@ class Observer:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._started = time.perf_counter()
-        self._busy, self._own = _busy_seconds(), _own_seconds()
+        self._watch = ProcessorWatch()
 
     def conditions(self) -> Conditions:
         """What there was to see; of a GPU as it is now, still warm."""
-        seconds = max(time.perf_counter() - self._started, 1e-9)
-        others = (_busy_seconds() - self._busy) - (_own_seconds() - self._own)
         gpu = gpu_state(self.device) if self.device.type == "cuda" else None
         return Conditions(
             load_average=_load_average(),
-            others_share=min(1.0, max(0.0, others / (seconds * (os.cpu_count() or 1)))),
+            others_share=self._watch.contention(threads=1).others_share,
             frequency_mhz=_frequency(),
             governor=_governor(),
             gpu=gpu if isinstance(gpu, GpuState) else None,
@@ -155,19 +153,6 @@ def _read(nvml: ModuleType, handle: Any) -> GpuState:
         # One of them is this one, whatever number it has outside of a container.
         other_processes=None if processes is None else max(0, len(processes) - 1),
     )
-
-
-def _busy_seconds() -> float:
-    """Processor time that anybody has taken since the machine started, other virtual machines included."""
-    times = psutil.cpu_times()
-    # The kernel counts what guests take under `user` and `nice` as well.
-    named = ("user", "nice", "system", "irq", "softirq", "steal")
-    return float(sum(getattr(times, name, 0.0) for name in named))
-
-
-def _own_seconds() -> float:
-    """Processor time that this process and those it waited for have taken."""
-    return float(sum(os.times()[:4]))
 
 
 def _load_average() -> float | None:

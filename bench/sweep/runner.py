@@ -20,7 +20,8 @@ from latentbench.bench.store.machine_state import Conditions, Observer
 from latentbench.bench.store.record import DataReference, Record, RecordedModel, Seconds, Status
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
-from latentbench.bench.sweep.spec import Model, Row, Sweep, rows
+from latentbench.bench.sweep.rows import Model, Row, rows
+from latentbench.bench.sweep.spec import Sweep
 
 ACCEPTED: tuple[Status, ...] = ("ok", "skipped", "out_of_memory")
 """A row that cannot be measured is a result too; only a failed one is measured again."""

@@ -16,13 +16,10 @@ A grid stands for every combination of its lists.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -31,23 +28,15 @@ import torch
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from latentbench.analysis.performance.number_formats import lacking
-from latentbench.analysis.performance.point import OPERATIONS, Operation, Point, Precision
+from latentbench.analysis.performance.point import Operation, Point, Precision
 from latentbench.analysis.performance.timing import Effort
-from latentbench.analysis.workloads.candidate import Candidate, Timed, TimedModel
 from latentbench.analysis.workloads.measure import Patience
-from latentbench.analysis.workloads.operations import lacking_operation
 from latentbench.analysis.workloads.reference_models import REFERENCE_MODELS
 from latentbench.bench.run.suite import grid_specs, shipped
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.images import ImageData, Split
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
-from latentbench.models.external.user_module import ImportSpec
-from latentbench.models.family import find_family
-from latentbench.models.resolver import Resolver
-from latentbench.models.spec import ModelSpec, ReferenceSpec
-from latentbench.models.zoo import resolve
+from latentbench.models.spec import ModelSpec
 
 T = TypeVar("T")
 
@@ -148,64 +137,6 @@ class Sweep:
         return self.presets[name]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a sweep: a model at a point. Its id is a hash of just that."""
-
-    spec: ModelSpec
-    point: Point
-    input_shape: tuple[int, ...]
-    analyses: tuple[str, ...] = ("sweep",)
-
-    @cached_property
-    def id(self) -> str:
-        """The first 16 hex digits of the sha256 of the canonical JSON: the same on every machine."""
-        content = {
-            "spec": self.spec.model_dump(exclude_none=True),
-            "point": self.point.model_dump(),
-            "input_shape": self.input_shape,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-class Model:
-    """A model of a sweep with its shapes; `candidate` is the error where it cannot be built."""
-
-    def __init__(self, spec: ModelSpec, sweep: Sweep) -> None:
-        self.spec = self.given = spec
-        self.candidate: Candidate | LatentbenchError
-        self.input_shape: tuple[int, ...] = tuple(sweep.image_shape)
-        try:
-            if isinstance(spec, ImportSpec):
-                self.spec = resolve(spec, _noise_images(sweep.image_shape), Resolver(sweep.folder))
-            timed = self._timed(sweep)
-            self.input_shape = timed.input_shape
-            self.candidate = Candidate(timed)
-        except LatentbenchError as error:
-            self.candidate = error
-
-    def _timed(self, sweep: Sweep) -> Timed:
-        spec = self.spec
-        if isinstance(spec, ReferenceSpec):
-            return REFERENCE_MODELS[spec.name]
-        return TimedModel(
-            lambda: find_family(spec.family).build(spec, sweep.image_shape).eval(),
-            self.input_shape,
-            spec.latent_dim,
-        )
-
-    @property
-    def operations(self) -> list[Operation]:
-        """The operations that the model has; any one of them where it cannot be built."""
-        return self.candidate.operations if isinstance(self.candidate, Candidate) else [OPERATIONS[0]]
-
-
-def _noise_images(shape: tuple[int, int, int]) -> ImageData:
-    """Two images on which a user's own model is tried."""
-    noise = torch.randint(256, (2, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return ImageData("noise", Split(noise, None), Split(noise, None), ())
-
-
 def names() -> list[str]:
     """The sweeps that latentbench ships."""
     return shipped("sweeps")
@@ -276,29 +207,3 @@ def _grid(content: Any, labels: list[str], where: str) -> Grid:
         if not any(fnmatchcase(label, pattern) for label in labels):
             raise LatentbenchError(f"{where}: {unknown('model', pattern, labels)}")
     return grid
-
-
-def rows(model: Model, preset: Preset, device: torch.device) -> list[Row]:
-    """The rows of one model, without duplicates.
-
-    An operation or precision that the model or the device lacks is one row, not one per batch size.
-    """
-    wanted: dict[object, Row] = {}
-    for grid in preset.grids:
-        if grid.takes(model.given):
-            for point in grid.points(model.operations):
-                wanted.setdefault(_row_key(model, point, device), Row(model.spec, point, model.input_shape))
-    return list(wanted.values())
-
-
-def _row_key(model: Model, point: Point, device: torch.device) -> object:
-    """The key that is equal for two points which share one row."""
-    if not isinstance(model.candidate, Candidate):
-        return "not built"
-    if lacking_operation(model.candidate.shadow, point.operation):
-        return point.operation
-    if lacking(point.precision, device):
-        return point.precision
-    if point.channels_last and not model.candidate.has_convolutions:
-        return "channels-last"
-    return point

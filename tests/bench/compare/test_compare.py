@@ -46,6 +46,20 @@ def seeds(make_record, metric, values, **more):
 # The same seed, the same environment
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_contended_timings_are_not_compared(make_record, hold, side):
+    """However different: a busy machine is no regression, and no improvement."""
+    records = [make_record(examples_per_second=rate, mse=0.02) for rate in (1000.0, 10.0)]
+    rate, mse = records[side].metrics
+    doubted = rate.doubted("contended", "waited for a core"), mse
+    records[side] = records[side].model_copy(update={"metrics": doubted})
+    comparison = hold(*([record] for record in records))
+    assert verdicts(comparison) == {"examples_per_second": "incomparable", "mse": "ok"}
+    assert not comparison.failures
+    found = next(finding for finding in comparison.findings if finding.metric == "examples_per_second")
+    assert (found.why, found.detail) == (Why.CONTENDED, "waited for a core")
+
+
 def test_a_run_equals_itself(make_record, hold):
     record = make_record(mse=0.02, psnr=18.0, ssim=None)
     comparison = hold([record], [record])

@@ -1,9 +1,14 @@
 """Worker processes end when the process that started them ends."""
 
+import os
 import subprocess
 import sys
 
 import psutil
+import pytest
+import torch
+
+from latentbench.bench.run.workers import default_jobs, threads_of
 
 PARENT = """
 import os, sys, time
@@ -29,3 +34,13 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
         parent.kill()
         _, alive = psutil.wait_procs(children, timeout=20)
     assert alive == []
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_workers_use_only_the_cores_that_are_allowed():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert (default_jobs(torch.device("cpu")), threads_of(1)) == (1, 1)
+    finally:
+        os.sched_setaffinity(0, allowed)
