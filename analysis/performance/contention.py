@@ -68,12 +68,12 @@ class ProcessorWatch:
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
-        self._busy, self._own, self._waited = _busy_seconds(), time.process_time(), _waited_seconds()
+        self._busy, self._own, self._waited = busy_seconds(), time.process_time(), _waited_seconds()
 
     def contention(self, *, threads: int) -> Contention:
         """What was seen so far, where this process computed with `threads` threads."""
         seconds = time.perf_counter() - self._started
-        others = (_busy_seconds() - self._busy) - (time.process_time() - self._own)
+        others = (busy_seconds() - self._busy) - (time.process_time() - self._own)
         waited = _waited_seconds()
         return Contention(
             seconds=seconds,
@@ -87,7 +87,7 @@ class ProcessorWatch:
         )
 
 
-def _busy_seconds() -> float:
+def busy_seconds() -> float:
     """Core seconds in which the machine was not idle since it started, other virtual machines included."""
     times = psutil.cpu_times()
     # The kernel counts what guests take under `user` and `nice` as well.

@@ -158,7 +158,7 @@ def _timed(against: str | None, policy: Path | None, command: str | None, blocks
     with err.status("starting") as status:
 
         def progress(done: int, total: int) -> None:
-            status.update(f"{done} of {total} processes timed")
+            status.update(f"{done} of {total} turns of {6 * blocks} processes")
 
         return gate(against, load(policy), command=command, blocks=blocks, progress=progress)
 

@@ -126,8 +126,10 @@ class Decided(Outcome):
 
     @property
     def is_better(self) -> bool:
-        """Whether B is significantly better: even the harm's upper bound is a gain."""
-        return self.evidence is not None and self.evidence.high < 0
+        """Whether B is significantly better, by the smallest effect of interest or more."""
+        if self.evidence is None:
+            return False
+        return self.evidence.high < 0 and -self.evidence.harm >= self.smallest_effect
 
     @property
     def over_seeds(self) -> bool:

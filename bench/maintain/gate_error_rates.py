@@ -36,7 +36,8 @@ from latentbench.bench.compare.multiplicity import holm
 from latentbench.bench.compare.policy import shipped
 from latentbench.bench.compare.significance import ALPHA, p_of, paired_spread, welch_error
 from latentbench.bench.store.store import Store
-from latentbench.bench.throughput_gate.gate import Arm, decide, time_blocks
+from latentbench.bench.throughput_gate.gate import decide, time_blocks
+from latentbench.bench.throughput_gate.processes import Arm
 
 Row = TypeVar("Row")
 Draw = Callable[[Generator, tuple[int, ...]], NDArray[np.float64]]

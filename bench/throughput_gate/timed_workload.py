@@ -3,10 +3,9 @@
     python -m latentbench.bench.throughput_gate.timed_workload
     {"train_step_seconds": 0.0051, "encode_seconds": …}
 
-The numbers are medians over a fifth of a second of repetitions each, after as many to warm up as the clock
-speed needs, on batches of 256 made-up images; every further line on the standard input is answered by new
-ones. What differs between processes (where memory lies, what else the machine does) is in the spread over
-processes, which is why a gate starts many.
+Each number is the median of the calls in a fifth of a second, after a tenth of a second to warm up, on a
+batch of 256 random images; every further line on the standard input is answered by new numbers. Two
+processes differ (where memory lies, what else the machine does), which is why a gate starts many of them.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ BATCH, WARM_UP_SECONDS, SECONDS = 256, 0.1, 0.2
 
 
 def median_seconds(call: Callable[[], object], *, slower: float = 0.0) -> float:
-    """The median duration of a call; each is made `slower` by that share of itself."""
+    """The median duration of a call; each call is made slower by the share `slower` of itself."""
     warm_until = time.perf_counter() + WARM_UP_SECONDS
     while time.perf_counter() < warm_until:
         call()
@@ -46,7 +45,7 @@ def median_seconds(call: Callable[[], object], *, slower: float = 0.0) -> float:
 
 
 def stopwatch(*, slower: float = 0.0, device: str | None = None) -> Callable[[], dict[str, float]]:
-    """What measures the seconds of each quantity; the train step is made `slower`, to try out a gate."""
+    """A function that measures the seconds of each quantity; `slower` slows down the train step."""
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.manual_seed(0)
     spec = model_spec(family="vae", latent_dim=16)
@@ -77,11 +76,11 @@ def stopwatch(*, slower: float = 0.0, device: str | None = None) -> Callable[[],
 
 
 def main() -> None:
-    """Print one line of JSON, and one more for every line that is sent."""
+    """Print one line of JSON, and one more for every line on the standard input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--slower", type=float, default=0.0, help="slow the train step down by this share")
     measure = stopwatch(slower=parser.parse_args().slower)
-    # Nobody at a terminal is made to end it.
+    # At a terminal there is one turn only, so that the command ends by itself.
     asked: Iterable[str] = () if sys.stdin.isatty() else sys.stdin
     for _ in itertools.chain(["the first"], asked):
         sys.stdout.write(json.dumps(measure()) + "\n")
