@@ -35,7 +35,7 @@ for turn in range(1, 4):
 def test_failure_at_a_later_turn_is_reported(tmp_path):
     with TimedProcess(arm(tmp_path, ONE_TURN + 'sys.exit("no more")')) as process:
         assert process.take_turn([process])
-        with pytest.raises(LatentbenchError, match="failed with exit 1: no more$"):
+        with pytest.raises(LatentbenchError, match=r"failed with exit 1: no more$"):
             process.take_turn([process])
 
 
