@@ -28,12 +28,12 @@ WIDEST_CUBE = 128
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """‖μ_a − μ_b‖² + tr(S_a + S_b − 2 (S_a S_b)^½) between the Gaussians fitted to two sets.
+    """Fréchet distance of two sets: ‖μ_a − μ_b‖² + tr(S_a + S_b − 2 (S_a S_b)^½) of the fitted Gaussians.
 
-    The squared Wasserstein-2 distance (Dowson & Landau 1982), used on image features by Heusel et al.
-    2017 (arXiv:1706.08500). Features are `[N, D]` and `[M, D]`; computed in float64; non-negative, zero
-    for equal moments. It is biased upwards, by about D (D + 5) / 2n for two sets of n from one
-    Gaussian: compare at one n only. Raises ValueError below two points, for mismatched widths and for
+    Features are `[N, D]` and `[M, D]`. The squared Wasserstein-2 distance (Dowson & Landau 1982), used on
+    image features by Heusel et al. 2017 (arXiv:1706.08500); computed in float64; non-negative, zero for
+    equal moments. It is biased upwards, by about D (D + 5) / 2n for two sets of n from one Gaussian:
+    compare values of the same n only. Raises ValueError below two points, for mismatched widths and for
     values that are not finite.
     """
     _check(a, b, smallest=2)
@@ -51,9 +51,10 @@ def frechet_between(a: Moments, b: Moments) -> float:
 def kernel_distance(a: Tensor, b: Tensor) -> float:
     """Squared maximum mean discrepancy under the kernel (x·y / D + 1)³, unbiased over all pairs.
 
-    The kernel distance of Bińkowski et al. 2018 (arXiv:1801.01401), without its random subsets: exact
-    and deterministic, in float64. Its expectation is zero for two sets of one distribution, so it may be
-    negative. Needs two points on either side. Linear in the number of points up to 128 dimensions.
+    Features are `[N, D]` and `[M, D]`. The kernel distance of Bińkowski et al. 2018 (arXiv:1801.01401),
+    without its random subsets: exact and deterministic, in float64. Its expectation is zero for two sets
+    of one distribution, so it may be negative. The cost is linear in the number of points up to 128
+    dimensions. Raises ValueError below two points, for mismatched widths and for values that are not finite.
     """
     _check(a, b, smallest=2)
     if a.shape[1] > WIDEST_CUBE:
@@ -172,29 +173,35 @@ def neighbourhoods(
     return Neighbourhoods(precise, recalled, density, covered)
 
 
-def precision_recall(real: Tensor, fake: Tensor, k: int = MANIFOLD_K) -> tuple[float, float]:
-    """Share of samples within the real images' k-NN balls, and of real images within the samples'.
+def precision_recall(real: Tensor, fake: Tensor, *, k: int = MANIFOLD_K) -> tuple[float, float]:
+    """Precision and recall: the share of samples in real k-NN balls, and of real images in samples' balls.
 
-    Kynkäänniemi et al. 2019 (arXiv:1904.06991); equal to the package prdc 0.2. Each in [0, 1], higher
-    is better. Shapes and errors as in `neighbourhoods`.
+    Features are `[N, D]` of real images and `[M, D]` of samples. A ball reaches to the k-th nearest neighbour
+    in its own set. Kynkäänniemi et al. 2019 (arXiv:1904.06991); equal to the package prdc 0.2. Each is in
+    [0, 1], higher is better. Raises ValueError for fewer than k + 1 points in either set, for mismatched
+    widths and for values that are not finite.
     """
     found = neighbourhoods(real, fake, manifold_k=k, density_k=k)
     return found.precise.double().mean().item(), found.recalled.double().mean().item()
 
 
-def density_coverage(real: Tensor, fake: Tensor, k: int = DENSITY_K) -> tuple[float, float]:
-    """Mean number of real balls around a sample over k, and the share of real balls that hold a sample.
+def density_coverage(real: Tensor, fake: Tensor, *, k: int = DENSITY_K) -> tuple[float, float]:
+    """Density and coverage: real balls per sample over k, and the share of real balls that hold a sample.
 
-    Naeem et al. 2020 (arXiv:2002.09797); equal to the package prdc 0.2. Density is in [0, N / k] and
-    about 1 for samples of the real distribution; coverage is in [0, 1]. Higher is better. Shapes and
-    errors as in `neighbourhoods`.
+    Features are `[N, D]` of real images and `[M, D]` of samples; a ball reaches to the k-th nearest
+    neighbour among the real images. Naeem et al. 2020 (arXiv:2002.09797); equal to the package prdc 0.2.
+    Density is in [0, N / k] and about 1 for samples of the real distribution; coverage is in [0, 1].
+    Higher is better. Raises ValueError for fewer than k + 1 real images, for mismatched widths and for
+    values that are not finite.
     """
     found = neighbourhoods(real, fake, manifold_k=k, density_k=k)
     return found.density.mean().item(), found.covered.double().mean().item()
 
 
 def class_histogram_kl(samples: Tensor, real: Tensor, classes: int) -> float:
-    """KL(samples' classes ‖ real images' classes), nats, in [0, ∞]; int64 classes `[M]` and `[N]`.
+    """KL divergence of the samples' classes from the real images' classes, in nats, in [0, ∞].
+
+    `samples` and `real` are int64 classes `[M]` and `[N]`.
 
     Zero for equal shares; ln K where all samples fall into one of K equally frequent classes; infinite
     where samples fall into a class no real image has. Raises ValueError for a class outside 0 …
@@ -228,11 +235,12 @@ def class_kl_standard_error(samples: Tensor, real: Tensor, classes: int) -> floa
 
 
 def vendi_score(features: Tensor) -> float:
-    """exp of the entropy of the eigenvalues of K / N, K being the cosine similarities of features `[N, D]`.
+    """Effective number of different points: exp of the entropy of the eigenvalues of K / N.
 
-    Friedman & Dieng 2023 (arXiv:2210.02410); equal to the package vendi-score. The effective number of
-    different points: 1 where all point the same way, at most min(N, D). K / N and the D × D matrix of the
-    features have the same eigenvalues, so the cost is linear in N. ValueError for a vector of length 0.
+    K holds the cosine similarities of features `[N, D]`. Friedman & Dieng 2023 (arXiv:2210.02410); equal to
+    the package vendi-score. It is 1 if all features point the same way, and at most min(N, D). K / N and the
+    D × D matrix of the features have the same eigenvalues, so the cost is linear in N. Raises ValueError
+    for a feature of length 0 and for values that are not finite.
     """
     _check(features, features, smallest=1)
     lengths = features.double().norm(dim=1, keepdim=True)
@@ -247,9 +255,11 @@ def vendi_score(features: Tensor) -> float:
 def authenticity(real: Tensor, fake: Tensor, *, real_distances: Tensor | None = None) -> Tensor:
     """Which samples are farther from their nearest real image than it is from its nearest other, bool `[M]`.
 
-    Alaa et al. 2022 (arXiv:2102.08921). A diagnostic of memorisation, `real` being the train images: copies
-    score 0, fresh images of the same distribution a little over a half, and samples of no use at all up to 1.
-    `real_distances` are `nearest(real, real, 1, exclude_self=True)[0]` where they are known already.
+    Features are `[N, D]` of real images and `[M, D]` of samples. Alaa et al. 2022 (arXiv:2102.08921). The
+    share of such samples is a diagnostic of memorisation if `real` are the train images: copies score 0,
+    fresh images of the same distribution a little over a half, and useless samples up to 1.
+    `real_distances` are `nearest(real, real, 1, exclude_self=True)[0]`, if they are known already. Raises
+    ValueError below two real images, for mismatched widths and for values that are not finite.
     """
     _check(real, fake, smallest=1)
     _check(real, real, smallest=2)

@@ -120,7 +120,7 @@ class Gap:
 
 
 def dead_zone_mass(
-    codes: Tensor, reference: Tensor, k: int = K, alpha: float = ALPHA, *, seed: int = 0
+    codes: Tensor, reference: Tensor, *, k: int = K, alpha: float = ALPHA, seed: int = 0
 ) -> Estimate:
     """Share of the reference that lies where codes are missing, beyond what happens to codes themselves.
 
@@ -134,10 +134,11 @@ def dead_zone_mass(
     return Gap.of(codes, reference, k=k, seed=seed).dead_zone(alpha)
 
 
-def leak(codes: Tensor, reference: Tensor, k: int = K, alpha: float = ALPHA, *, seed: int = 0) -> Estimate:
-    """The dead-zone mass with the roles swapped: share of the codes that lies where the reference is not.
+def leak(codes: Tensor, reference: Tensor, *, k: int = K, alpha: float = ALPHA, seed: int = 0) -> Estimate:
+    """Share of the codes that lies where the reference is missing: the dead-zone mass with the roles swapped.
 
-    Shapes, range and errors as in `dead_zone_mass`.
+    Codes are `[N, D]`, draws of the reference `[M, D]`. Range and source are those of
+    `dead_zone_mass`. Raises ValueError as it does.
     """
     return Gap.of(codes, reference, k=k, seed=seed).leak(alpha)
 

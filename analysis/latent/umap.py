@@ -68,8 +68,8 @@ def is_collapsed(codes: Tensor) -> bool:
     return bool((codes == codes[:1]).all())
 
 
-def trustworthiness(codes: Tensor, picture: Tensor, k: int = NEIGHBOURS) -> float:
-    """How rarely points are neighbours in the picture only, in [0, 1]; 1 where that never happens.
+def trustworthiness(codes: Tensor, picture: Tensor, *, k: int = NEIGHBOURS) -> float:
+    """Trustworthiness of a picture of codes, in [0, 1]: 1 if all neighbours in it are neighbours as codes.
 
     1 − 2 / (N k (2N − 3k − 1)) · Σᵢ Σⱼ max(0, r(i, j) − k), over the k nearest j of i in the picture,
     r(i, j) being the rank of j among all neighbours of i by distance between codes (Venna & Kaski 2001).
@@ -88,8 +88,12 @@ def trustworthiness(codes: Tensor, picture: Tensor, k: int = NEIGHBOURS) -> floa
     return 1 - 2 * excess / (count * k * (2 * count - 3 * k - 1))
 
 
-def neighbour_overlap(codes: Tensor, picture: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Share of each point's k nearest codes that are also among its k nearest in the picture, `[N]`."""
+def neighbour_overlap(codes: Tensor, picture: Tensor, *, k: int = NEIGHBOURS) -> Tensor:
+    """Share of each point's k nearest codes that are also among its k nearest points of a picture, `[N]`.
+
+    `codes` are `[N, D]`, `picture` is `[N, 2]`; the share is in [0, 1]. Raises ValueError for k ≥ N and for
+    values that are not finite.
+    """
     _, near = nearest(codes.double(), codes.double(), k, exclude_self=True)
     _, shown = nearest(picture.double(), picture.double(), k, exclude_self=True)
     return (near[:, :, None] == shown[:, None, :]).any(2).double().mean(1)

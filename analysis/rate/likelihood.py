@@ -22,6 +22,7 @@ from latentbench.analysis.rate.mutual_information import information
 from latentbench.analysis.statistics.intervals import standard_error
 from latentbench.models.protocols import DiscreteAutoencoder, LikelihoodModel, Posterior
 from latentbench.models.seeds import generator
+from latentbench.models.training.objectives import kl_standard_normal
 
 ACTIVE_VARIANCE = 0.01
 MIXTURE, EVALUATED = 10_000, 1_000
@@ -106,10 +107,10 @@ OF_MIXTURE = (MUTUAL_INFORMATION, AGGREGATE_KL)
 
 
 def active_units(mean: Tensor) -> Tensor:
-    """Which dimensions are in use: Var over data of E[z_d | x] > 0.01, bool `[D]`; `mean` is `[N, D]`.
+    """Which dimensions of a code are in use: Var over images of E[z_d | x] > 0.01, bool `[D]`.
 
-    Burda et al. 2016 (arXiv:1509.00519), section 5.2. The threshold presumes the scale of an N(0, I)
-    prior. Raises ValueError below two images, which have no variance.
+    `mean` are posterior means `[N, D]`. Burda et al. 2016 (arXiv:1509.00519), section 5.2. The threshold
+    presumes the scale of an N(0, I) prior. Raises ValueError below two images, which have no variance.
     """
     if mean.ndim != 2 or len(mean) < 2:
         raise ValueError(f"posterior means must be [N, D] with N ≥ 2, got {list(mean.shape)}")
@@ -127,15 +128,16 @@ def uniform_kl(code_sizes: Sequence[int]) -> float:
     return sum(math.log(size) for size in code_sizes)
 
 
-def kl_per_dim(posterior: Posterior) -> Tensor:
-    """Mean over images of KL(q(z_d | x) ‖ N(0, 1)), nats, float64 `[D]`; non-negative.
+def kl_per_dim(mean: Tensor, log_var: Tensor) -> Tensor:
+    """Mean over images of KL(q(z_d | x) ‖ N(0, 1)) of each dimension, nats, float64 `[D]`; non-negative.
 
-    Raises ValueError for a point posterior.
+    `mean` and `log_var` are `[N, D]`, of the diagonal Gaussian q(z | x) (Kingma & Welling 2014,
+    arXiv:1312.6114, appendix B). Raises ValueError for other shapes and below one image.
     """
-    kl = posterior.kl()
-    if kl is None:
-        raise ValueError(NO_RATE)
-    return kl.double().mean(0)
+    if mean.ndim != 2 or mean.shape != log_var.shape or len(mean) == 0:
+        shapes = f"{list(mean.shape)} and {list(log_var.shape)}"
+        raise ValueError(f"mean and log_var must both be [N, D] with N ≥ 1, got {shapes}")
+    return kl_standard_normal(mean, log_var).double().mean(0)
 
 
 @torch.inference_mode()
@@ -216,7 +218,7 @@ def likelihood(subject: Subject) -> Measurement:
         )
     posterior = subject.test_codes
     kl = posterior.kl()
-    if kl is None:
+    if kl is None or posterior.log_var is None:
         raise Unmeasurable(NO_RATE)
     per_image = kl.double().sum(1)
     active = active_units(posterior.mean)
@@ -227,7 +229,7 @@ def likelihood(subject: Subject) -> Measurement:
         *bounds,
         *_of_mixture(subject),
     )
-    arrays = {"kl_per_dim": kl_per_dim(posterior).numpy(), "active": active.numpy()}
+    arrays = {"kl_per_dim": kl_per_dim(posterior.mean, posterior.log_var).numpy(), "active": active.numpy()}
     return Measurement(metrics, arrays, examples)
 
 

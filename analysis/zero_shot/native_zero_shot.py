@@ -369,7 +369,7 @@ def _retrieval(embedded: Embedded) -> list[Metric]:
             if k > queries.shape[1]:
                 metrics.append(metric.missing(f"fewer than {k} to be found: {queries.shape[1]}"))
                 continue
-            recall = retrieval_recall(queries, own, k)
+            recall = retrieval_recall(queries, own, k=k)
             metrics.append(metric.measured(recall, se=binomial_se(round(recall * asked), asked), n=asked))
     return metrics
 

@@ -39,12 +39,16 @@ def recall_per_class(hits: Tensor, labels: Tensor, classes: int) -> Tensor:
     return labels.bincount(hits.double(), minlength=classes) / count
 
 
-def expected_calibration_error(probabilities: Tensor, truth: Tensor, bins: int = BINS) -> float:
-    """Mean distance of confidence from accuracy over bins of confidence, in [0, 1] (Guo et al. 2017).
+def expected_calibration_error(probabilities: Tensor, truth: Tensor, *, bins: int = BINS) -> float:
+    """Mean distance between confidence and accuracy over bins of confidence, in [0, 1]; 0 is best.
 
-    `probabilities` `[N, K]`; the confidence is the highest one, and bins of equal width count by the images
-    in them: Σ_b n_b / N · |accuracy_b − confidence_b| (arXiv:1706.04599). 0 is best.
+    `probabilities` are `[N, K]`, `truth` is int64 `[N]`. The confidence of an image is its highest
+    probability. Bins have equal width and count by their images: Σ_b n_b / N · |accuracy_b − confidence_b|
+    (Guo et al. 2017, arXiv:1706.04599). Raises ValueError for other shapes and for no images.
     """
+    if probabilities.ndim != 2 or truth.shape != probabilities.shape[:1] or not len(truth):
+        shapes = f"{list(probabilities.shape)} and {list(truth.shape)}"
+        raise ValueError(f"probabilities [N, K] and truth [N] with N ≥ 1 are needed, got {shapes}")
     table = reliability(probabilities, truth, bins)
     weight = table.count / table.count.sum()
     return float((weight * (table.accuracy - table.confidence).abs().nan_to_num()).sum())
@@ -72,10 +76,11 @@ def reliability(probabilities: Tensor, truth: Tensor, bins: int = BINS) -> Relia
     )
 
 
-def retrieval_recall(scores: Tensor, positives: Tensor, k: int) -> float:
-    """Share of queries with a positive among their k best, in [0, 1].
+def retrieval_recall(scores: Tensor, positives: Tensor, *, k: int) -> float:
+    """Share of queries with a positive among their k best candidates, in [0, 1]; as in CLIP_benchmark.
 
-    `scores` `[Q, C]` of queries and candidates, `positives` bool `[Q, C]`; a query without any is left out.
+    `scores` of N queries for C candidates are `[N, C]`, higher is better; `positives` are bool `[N, C]`. A
+    query without any positive is left out. Raises ValueError for a k that is not 1 to C.
     """
     if not 1 <= k <= scores.shape[1]:
         raise ValueError(f"k must be 1 to {scores.shape[1]}, the number of candidates, got {k}")

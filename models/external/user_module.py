@@ -70,7 +70,7 @@ class Imported(LoadedFamily[ImportSpec]):
     paper: ClassVar[str] = "the user's own"
     display: ClassVar[Display] = Display(160)
 
-    def __init__(self, spec: ImportSpec, module: nn.Module, image_shape: ImageShape) -> None:
+    def __init__(self, spec: ImportSpec, module: object, image_shape: ImageShape) -> None:
         super().__init__(spec, image_shape)
         self.module: Any = module
 
@@ -99,9 +99,7 @@ class Imported(LoadedFamily[ImportSpec]):
         resolve_object.make_importable(resolver.folder)
         model = cls.build(spec, data.image_shape).cpu().eval()
         sha256 = _keep_weights(model, spec, resolver)
-        images = data.test.images[torch.arange(2) % len(data.test)]
-        with torch.inference_mode():
-            width = model.tried(images.float() / 255)
+        width = model.tried_on(data, torch.device("cpu"))
         resolved = stated(spec, spec.target, width=width, sha256=sha256)
         code = resolve_object.source_sha256(resolve_object.find(spec.target))
         return resolved.model_copy(update={"code_sha256": code})
@@ -116,6 +114,12 @@ class Imported(LoadedFamily[ImportSpec]):
     def where(self) -> str:
         """The import's target."""
         return self.spec.target
+
+    @torch.inference_mode()
+    def tried_on(self, data: ImageData, device: torch.device) -> int:
+        """The width of the code, after a trial on two test images of `data`."""
+        images = data.test.images[torch.arange(2) % len(data.test)]
+        return self.tried((images.float() / 255).to(device))
 
     @abstractmethod
     def tried(self, x: Tensor) -> int:
@@ -236,7 +240,13 @@ class ImportedImageText(Imported):
         return width
 
 
-def _kind_of(module: nn.Module, target: str) -> type[Imported]:
+def adapted(model: object, image_shape: ImageShape, name: str) -> Imported:
+    """A model that the user has built in Python, as a suite would measure it; errors begin with `name`."""
+    spec = ImportSpec.model_construct(None, **{"import": name})
+    return _kind_of(model, name)(spec, model, image_shape)
+
+
+def _kind_of(module: object, target: str) -> type[Imported]:
     """How a module is measured: as an autoencoder where it can encode or decode at all."""
     kinds: tuple[tuple[type[Imported], tuple[str, str]], ...] = (
         (ImportedAutoencoder, ("encode", "decode")),

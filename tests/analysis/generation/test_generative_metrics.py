@@ -167,7 +167,7 @@ def test_kernel_distance_is_unbiased():
 
 
 def ours(real, fake, k):
-    return (*precision_recall(real, fake, k), *density_coverage(real, fake, k))
+    return (*precision_recall(real, fake, k=k), *density_coverage(real, fake, k=k))
 
 
 def prdcs(real, fake, k):
@@ -262,7 +262,7 @@ def test_known_distances_change_nothing(context, pca):
 
 
 def test_fresh_samples_of_the_real_distribution_have_density_one():
-    density, coverage = density_coverage(gaussian(3000, 4), gaussian(3000, 4, seed=1), 5)
+    density, coverage = density_coverage(gaussian(3000, 4), gaussian(3000, 4, seed=1), k=5)
     assert density == pytest.approx(1, abs=0.03)
     assert coverage == pytest.approx(1 - 0.5**5, abs=0.01)  # Naeem et al. 2020, lemma 2
 

@@ -24,7 +24,7 @@ def test_trustworthiness_is_scikit_learns(n, d, k, related):
     codes = gaussian(n, d).double()
     picture = codes[:, :2] if related else gaussian(n, 2, seed=1).double()
     expected = manifold.trustworthiness(codes.numpy(), picture.numpy(), n_neighbors=k)
-    assert trustworthiness(codes, picture, k) == pytest.approx(expected, abs=1e-12)
+    assert trustworthiness(codes, picture, k=k) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_faithful_picture_is_trusted_wholly_and_a_random_one_about_half():

@@ -87,7 +87,7 @@ def test_retrieval_is_clip_benchmarks():
     for k in (1, 5):
         for queries, own in ((scores, positives), (scores.T, positives.T)):
             expected = (rival.recall_at_k(queries, own, k) > 0).double().mean().item()
-            assert retrieval_recall(queries, own, k) == pytest.approx(expected)
+            assert retrieval_recall(queries, own, k=k) == pytest.approx(expected)
 
 
 def test_an_ensemble_is_normalised_before_and_after():
