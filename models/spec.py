@@ -51,24 +51,35 @@ class ModelSpec(BaseModel):
     @property
     def label(self) -> str:
         """The short name in tables and figures, such as `vae-16 β=4`, with settings that are not defaults."""
-        return " ".join([f"{self.family}-{self.latent_dim}", *self._labelled_settings()])
+        return " ".join([f"{self.family}-{self.latent_dim}", *self._shown_settings()])
 
     @property
     def series(self) -> str:
         """The label without the width, equal for models that differ in width alone."""
-        return " ".join([self.family, *self._labelled_settings()])
+        return " ".join([self.family, *self._shown_settings()])
 
     def usual(self) -> Mapping[str, object]:
         """Default values, which labels omit."""
         return {name: field.default for name, field in type(self).model_fields.items()}
 
-    def _labelled_settings(self) -> list[str]:
+    def labelled_settings(self) -> dict[str, object]:
+        """The settings that the label shows, by name."""
         usual = self.usual()
-        return [
-            _shown(name, value)
+        return {
+            name: value
             for name, value in self.settings.items()
             if value is not None and (name in self.always_labelled or value != usual.get(name))
-        ]
+        }
+
+    def _shown_settings(self) -> list[str]:
+        return [_shown(name, value) for name, value in self.labelled_settings().items()]
+
+    @property
+    def rank(self) -> tuple[tuple[str, ...], int, tuple[float, ...]]:
+        """A key that sorts members of one family: by settings that are words, width, and numbers."""
+        words = tuple(value if isinstance(value, str) else "" for value in self.settings.values())
+        numbers = tuple(self.number(name) or 0.0 for name in self.settings)
+        return words, self.latent_dim, numbers
 
 
 class ForeignSpec(ModelSpec):

@@ -24,7 +24,10 @@ from latentbench.bench.cli.options import (
     err,
     find,
     out,
+    prepare_streams,
+    say,
 )
+from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError
 
 if TYPE_CHECKING:
@@ -91,14 +94,14 @@ def run(
             help="Train models that share a shape as one; on a GPU if not given.", show_default=False
         ),
     ] = None,
-    pictures: Annotated[bool, typer.Option(help="Draw the pictures and the report.")] = True,
+    figures: Annotated[bool, typer.Option(help="Draw the figures and the report.")] = True,
     allow_pickle: Annotated[
         bool,
         typer.Option("--allow-pickle", help="Read tensors from pickled checkpoints of models of your own."),
     ] = False,
     output: FormatOption = Format.rich,
 ) -> None:
-    """Train and measure a suite; write its results, tables, pictures and report.
+    """Train and measure a suite; write its results, tables, figures and report.
 
     For a sweep, such as `throughput`, this is `latentbench time`.
     """
@@ -118,7 +121,7 @@ def run(
             stack=stack,
             allow_pickle=allow_pickle or None,
         )
-        timing.time_(suite, results, device=device, fresh=fresh, figures=pictures, output=output)
+        timing.time_(suite, results, device=device, fresh=fresh, figures=figures, output=output)
         return
     store = Store(results)
     options = Options(
@@ -134,15 +137,15 @@ def run(
     if analysis:
         loaded = with_analyses(loaded, analysis)
     done = interruptible(lambda watch: run_suite(loaded, store, options, watch))
-    show(done, store, output, pictures=pictures)
+    show(done, store, output, figures=figures)
 
 
 def show(
-    run: Run, store: Store, output: Format, *, pictures: bool, accepted: tuple[Status, ...] = ("ok",)
+    run: Run, store: Store, output: Format, *, figures: bool, accepted: tuple[Status, ...] = ("ok",)
 ) -> None:
     """Print a finished run and write its outputs. Exit 1 where a record's status is not accepted."""
     _print_table(run, output)
-    _write_outputs(run, store, pictures=pictures)
+    _write_outputs(run, store, figures=figures)
     if any(record.status not in accepted for record in run.last_records):
         raise typer.Exit(EXIT_FAILED)
 
@@ -190,24 +193,24 @@ def table(
 
 @app.command()
 def plot(run: RunArgument = "latest", results: Results = RESULTS) -> None:
-    """Draw the pictures of a run."""
+    """Draw the figures of a run."""
     from latentbench.bench.present.figures import draw_all
     from latentbench.bench.store.store import Store
 
     for path in draw_all(find(run, results), Store(results)).values():
-        out.print(str(path), soft_wrap=True, highlight=False)
+        say(out, path)
 
 
 @app.command()
 def report(run: RunArgument = "latest", results: Results = RESULTS) -> None:
-    """Write one self-contained HTML page with the table and the pictures of a run."""
+    """Write one self-contained HTML page with the table and the figures of a run."""
     from latentbench.bench.present.report import write_report
     from latentbench.bench.store.store import Store
 
     found = find(run, results)
     if found.is_sweep:
         raise LatentbenchError(f"{found.suite} is a sweep and has no report; see its table and plot")
-    out.print(str(write_report(found, Store(results))), soft_wrap=True, highlight=False)
+    say(out, write_report(found, Store(results)))
 
 
 @app.command()
@@ -234,19 +237,19 @@ def recommend(
 ) -> None:
     """Pick the model of a run that meets your requirements, and say why."""
     from latentbench.bench.present import recommend as choice
-    from latentbench.bench.present import tables
     from latentbench.bench.present.listing import render
+    from latentbench.bench.present.rows import rows as rows_of
 
     requirements = [choice.requirement(text) for text in require or []]
     if max_latency is not None:
         requirements.insert(0, choice.Requirement(choice.LATENCY, "<=", choice.seconds(max_latency)))
     if min_psnr is not None:
         requirements.append(choice.Requirement(choice.QUALITY, ">=", min_psnr))
-    rows = tables.rows(find(run, results).last_records)
+    rows = rows_of(find(run, results).last_records)
     found = choice.recommend(rows, requirements, prefer)
     if output is Format.rich:
         for line in choice.explain(found):
-            out.print(line, highlight=False, markup=False)
+            say(out, line)
         return
     emit(render(choice.as_rows(rows, found), output.value))
 
@@ -264,17 +267,18 @@ def doctor(results: Results = RESULTS) -> None:
 
 def _print_table(run: Run, output: Format) -> None:
     from latentbench.bench.present import tables
+    from latentbench.bench.present.rows import rows as rows_of
 
     if run.is_sweep:
         _print_sweep(run, output)
         return
-    rows = tables.rows(run.last_records)
+    rows = rows_of(run.last_records)
     if not rows:
         raise LatentbenchError(f"{run.path}: no records in this run")
     match output:
         case Format.rich:
             emit(tables.as_rich(rows, title=tables.title(run.suite, rows), width=out.width))
-            out.print(tables.footnote(rows), style="dim", highlight=False)
+            out.print(escaping.plain_lines(tables.footnote(rows), "dim"), highlight=False)
         case Format.csv:
             sys.stdout.write(tables.as_csv(rows))
         case Format.md:
@@ -283,7 +287,7 @@ def _print_table(run: Run, output: Format) -> None:
             sys.stdout.write(tables.as_json(rows))
     for row in rows:
         for problem in row.problems:
-            err.print(f"[red]{problem}[/]", highlight=False)
+            say(err, problem, "red")
 
 
 def _print_sweep(run: Run, output: Format) -> None:
@@ -293,7 +297,7 @@ def _print_sweep(run: Run, output: Format) -> None:
     match output:
         case Format.rich:
             emit(view.as_rich(records, title=view.title(run.suite, records)))
-            out.print(view.footnote(records), style="dim", highlight=False)
+            out.print(escaping.plain_lines(view.footnote(records), "dim"), highlight=False)
         case Format.csv:
             sys.stdout.write(view.as_csv(records))
         case Format.md:
@@ -302,30 +306,31 @@ def _print_sweep(run: Run, output: Format) -> None:
             sys.stdout.write(view.as_json(records))
 
 
-def _write_outputs(run: Run, store: Store, *, pictures: bool) -> None:
+def _write_outputs(run: Run, store: Store, *, figures: bool) -> None:
     """The files that are regenerated from a run, and where they are."""
     written = {"records": run.path, **_write_tables(run, store)}
-    if pictures:
+    if figures:
         from latentbench.bench.present.figures import drawn
         from latentbench.bench.present.report import write_report
 
-        with err.status("drawing the pictures"):
+        with err.status("drawing the figures"):
             if paths := drawn(run, store):
-                written["pictures"] = next(iter(paths.values())).parent
+                written["figures"] = next(iter(paths.values())).parent
             if not run.is_sweep:
                 written["report"] = write_report(run, store)
     for name, path in written.items():
-        err.print(f"[dim]{name:>9}[/]  {path}", highlight=False, soft_wrap=True)
+        err.print(f"[dim]{name:>9}[/]  {escaping.markup(path)}", highlight=False, soft_wrap=True)
 
 
 def _write_tables(run: Run, store: Store) -> dict[str, Path]:
     from latentbench.bench.present import tables
+    from latentbench.bench.present.rows import rows as rows_of
     from latentbench.bench.sweep import view
 
     if run.is_sweep:
         csv, markdown = view.as_csv(run.last_records), view.as_markdown(run.last_records)
     else:
-        rows = tables.rows(run.last_records)
+        rows = rows_of(run.last_records)
         csv, markdown = tables.as_csv(rows), tables.as_markdown(rows)
     return {
         "table": store.write(f"tables/{run.suite}.csv", csv),
@@ -335,12 +340,7 @@ def _write_tables(run: Run, store: Store) -> dict[str, Path]:
 
 def _say_how_to_go_on() -> None:
     again = shlex.join(["latentbench", *sys.argv[1:]])
-    err.print(
-        f"\ninterrupted; finished cases and trained models are kept. Go on with: {again}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    say(err, f"\ninterrupted; finished cases and trained models are kept. Resume with: {again}")
 
 
 timing.add_to(app)
@@ -349,10 +349,12 @@ regression.add_to(app)
 
 def main() -> None:
     """Entry point: a person's mistake is one line and exit 2."""
+    prepare_streams()
     try:
         app()
     except LatentbenchError as error:
-        err.print(f"[red]error:[/] {' '.join(str(error).split())}", highlight=False, soft_wrap=True)
+        message = escaping.markup(" ".join(str(error).split()))
+        err.print(f"[red]error:[/] {message}", highlight=False, soft_wrap=True)
         sys.exit(EXIT_USAGE)
     except BrokenPipeError:
         sys.stderr.close()

@@ -17,6 +17,7 @@ from latentbench.bench.run import suite
 from latentbench.bench.run.resumable import resolve_device
 from latentbench.bench.store.environment import code, environment
 from latentbench.bench.store.store import Store
+from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.zoo import cache_root
 
@@ -114,5 +115,7 @@ def render(findings: list[Finding]) -> Table:
     """A line a check."""
     table = Table(show_header=False, box=None)
     for finding in findings:
-        table.add_row("[green]✓[/]" if finding.ok else "[red]✗[/]", finding.check, finding.detail)
+        table.add_row(
+            "[green]✓[/]" if finding.ok else "[red]✗[/]", finding.check, escaping.plain(finding.detail)
+        )
     return table

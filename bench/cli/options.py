@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+
+from latentbench.bench.text import escaping
 
 if TYPE_CHECKING:
     from latentbench.bench.store.run import Run
@@ -67,18 +70,56 @@ def with_warnings(run: Run) -> Run:
     if not run.finished:
         count = f"{len(run.records)} record{'' if len(run.records) == 1 else 's'}"
         err.print(
-            f"[yellow]warning:[/] {escape(run.stem)} is unfinished: it has {count} so far; run the same "
-            f"command again to resume, such as: latentbench run {escape(run.suite)}",
+            f"[yellow]warning:[/] {escaping.markup(run.stem)} is unfinished: it has {count} so far; run the "
+            f"same command again to resume, such as: latentbench run {escaping.markup(run.suite)}",
             highlight=False,
             soft_wrap=True,
         )
     for warning in run.warnings:
-        err.print(f"[yellow]warning:[/] {escape(str(warning))}", highlight=False, soft_wrap=True)
+        err.print(f"[yellow]warning:[/] {escaping.markup(warning)}", highlight=False, soft_wrap=True)
     return run
 
 
+def say(console: Console, text: object, style: str = "") -> None:
+    """Print data, such as a path or a message, as plain text that is not folded."""
+    for line in str(text).splitlines() or [""]:
+        console.print(escaping.plain(line, style), highlight=False, soft_wrap=True)
+
+
+def prepare_streams() -> None:
+    """Let every text be printed, whatever the encoding of the terminal or pipe can show."""
+    codecs.register_error("latentbench", _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="latentbench")
+
+
+ASCII = {"±": "+-", "–": "-", "−": "-", "×": "x", "→": "->", "≤": "<=", "≥": ">=", "↑": "^", "↓": "v"} | {
+    "α": "alpha",
+    "β": "beta",
+    "γ": "gamma",
+    "σ": "sigma",
+    "µ": "u",
+    "·": "*",
+    "…": "...",
+    "é": "e",
+    "✓": "ok",
+    "✗": "no",
+    "†": "+",
+}
+"""What stands for a character that an encoding lacks; others are shown as escapes."""
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    text = "".join(ASCII.get(each, each.encode("unicode_escape").decode()) for each in lacking)
+    return text, error.end
+
+
 def emit(renderable: object) -> None:
-    """Text as it is, everything else through rich; wide tables are not folded when piped."""
+    """Print text as it is, and everything else through rich."""
     if isinstance(renderable, str):
         sys.stdout.write(renderable)
     else:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,7 +18,8 @@ from rich.progress import (
 )
 
 from latentbench.bench.store.record import Record
-from latentbench.bench.sweep.view import duration, three_digits
+from latentbench.bench.text import escaping
+from latentbench.bench.text.numbers import duration, significant
 
 COLOURS = {"ok": "green", "skipped": "yellow"}
 
@@ -46,7 +46,7 @@ class Lines:
         """Print where the records go, and how many are there."""
         self.total, self.done = total, done
         already = f", {done} of them done already" if done else ""
-        self.note(f"{total} {what}{already} → {path}")
+        self.note(f"{total} {what}{already} → {escaping.markup(path)}")
 
     def stage_started(self, name: str, total: int) -> None:
         """Print the name of the stage."""
@@ -61,8 +61,8 @@ class Lines:
         colour = COLOURS.get(record.status, "red")
         name, told = _told(record)
         self.note(
-            f"[dim]{self.done:>3}/{self.total}[/] {escape(name)} [{colour}]{record.status}[/]"
-            f"  [dim]{escape(told)}[/]"
+            f"[dim]{self.done:>3}/{self.total}[/] {escaping.markup(name)} [{colour}]{record.status}[/]"
+            f"  [dim]{escaping.markup(told)}[/]"
         )
         if details:
             self.console.print(details, style="dim", markup=False, highlight=False)
@@ -106,7 +106,7 @@ class Bars(Lines):
     def stage_advanced(self, label: str) -> None:
         """Move the bar."""
         if self.stage is not None:
-            self.bars.update(self.stage, advance=1, last=escape(label))
+            self.bars.update(self.stage, advance=1, last=escaping.markup(label))
 
 
 def _told(record: Record) -> tuple[str, str]:
@@ -116,7 +116,7 @@ def _told(record: Record) -> tuple[str, str]:
     times = record.seconds
     return (
         f"{record.model.label} (seed {record.seed})".ljust(28),
-        f"trained in {_seconds(times.train)}, measured in {_seconds(times.evaluate)}",
+        f"trained in {duration(times.train)}, measured in {duration(times.evaluate)}",
     )
 
 
@@ -125,8 +125,4 @@ def _reached(record: Record) -> str:
     if rate is None or latency is None or rate.value is None or latency.value is None:
         return record.reason or ""
     marks = record.conditions.marks if record.conditions else ()
-    return "; ".join([f"{three_digits(rate.value)} examples/s, {duration(latency.value)} a call", *marks])
-
-
-def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f} s"
+    return "; ".join([f"{significant(rate.value)} examples/s, {duration(latency.value)} per call", *marks])

@@ -22,8 +22,10 @@ from latentbench.bench.cli.options import (
     find,
     find_two,
     out,
+    say,
     with_warnings,
 )
+from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError
 
 if TYPE_CHECKING:
@@ -200,7 +202,7 @@ def set_(
     store = Store(results)
     made = set_baseline(store, name, find(run, results), why)
     where = store.root / FILE
-    out.print(f"{name} → {made.run} in {where}", markup=False, highlight=False, soft_wrap=True)
+    say(out, f"{name} → {made.run} in {where}")
 
 
 @baseline.command("remove")
@@ -213,7 +215,7 @@ def remove_(
     from latentbench.bench.store.store import Store
 
     removed = remove_baseline(Store(results), name)
-    out.print(f"{name} removed; its run {removed.run} stays", markup=False, highlight=False, soft_wrap=True)
+    say(out, f"{name} removed; its run {removed.run} stays")
 
 
 @baseline.command("list")
@@ -229,7 +231,7 @@ def list_(results: Results = RESULTS, output: FormatOption = Format.rich) -> Non
         for name, b in read_all(store).items()
     ]
     if not rows:
-        err.print(f"no baselines in {results}", highlight=False)
+        say(err, f"no baselines in {results}")
         return
     emit(render(rows, output.value))
 
@@ -241,16 +243,17 @@ def history(
     results: Results = RESULTS,
     output: FormatOption = Format.rich,
 ) -> None:
-    """One metric over all runs: a table, a picture, and where it seems to have changed (advice, no gate)."""
-    from latentbench.bench.present.history import draw, rows, timeline
+    """One metric over all runs: a table, a figure, and where it seems to have changed (advice, no gate)."""
+    from latentbench.bench.present.figures import draw_history
+    from latentbench.bench.present.history import rows, timeline
     from latentbench.bench.present.listing import render
     from latentbench.bench.store.store import Store
 
     store = Store(results)
     series = timeline(store, metric, suite=suite, model=model)
     emit(render(rows(series, brief=output is Format.rich), output.value))
-    picture = store.write_bytes(f"figures/history/{metric}.png", draw(series, metric))
-    err.print(f"[dim]  picture[/]  {picture}", highlight=False, soft_wrap=True)
+    figure = store.write_bytes(f"figures/history/{metric}.png", draw_history(series, metric))
+    err.print(f"[dim]   figure[/]  {escaping.markup(figure)}", highlight=False, soft_wrap=True)
 
 
 def export(
@@ -265,10 +268,10 @@ def export(
 
     csv, parquet, pytest-benchmark, github-action-benchmark; and with extras tensorboard, mlflow, wandb.
     """
-    from latentbench.bench.exports.exporters import export as export_run
+    from latentbench.bench.exports.export import export as export_run
 
     for path in export_run(find(run, results), to, out_folder):
-        out.print(str(path), soft_wrap=True, highlight=False)
+        say(out, path)
 
 
 @results_.command("verify")
@@ -284,7 +287,8 @@ def verify_(results: Results = RESULTS, output: FormatOption = Format.rich) -> N
     elif found.problems:
         for problem in found.problems:
             colour = "red" if problem.broken else "yellow"
-            out.print(f"[{colour}]{problem.state}[/] {problem}", highlight=False, soft_wrap=True)
+            text = escaping.markup(problem)
+            out.print(f"[{colour}]{problem.state}[/] {text}", highlight=False, soft_wrap=True)
     state = "whole" if found.ok else "NOT whole"
     err.print(f"{found.runs} runs with {found.records:,} records: {state}", highlight=False)
     if not found.ok:
@@ -314,4 +318,4 @@ def copy_(
     from latentbench.bench.store.store import Store
 
     path = copy_run(find(run, results), Store(to), arrays=arrays.value)
-    out.print(str(path), soft_wrap=True, highlight=False)
+    say(out, path)

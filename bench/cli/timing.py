@@ -43,4 +43,4 @@ def time_(
     run = app.interruptible(
         lambda watch: run_sweep(loaded, store, watch, preset=preset, device=device, fresh=fresh)
     )
-    app.show(run, store, output, pictures=figures, accepted=ACCEPTED)
+    app.show(run, store, output, figures=figures, accepted=ACCEPTED)

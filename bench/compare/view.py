@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from latentbench.bench.compare.verdicts import ONE_SEED, Comparison, Decided, Outcome, gravity
+from latentbench.bench.text import escaping, markdown, numbers
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import write_atomically
 
@@ -86,10 +85,11 @@ def _as_rich(comparison: Comparison) -> RenderableType:
         table = Table(*HEADER, header_style="bold")
         for finding in shown[:LONGEST]:
             *cells, verdict = _cells(finding)
-            table.add_row(*map(Text, cells), Text(verdict, style=COLOURS.get(finding.verdict, "green")))
+            style = COLOURS.get(finding.verdict, "green")
+            table.add_row(*map(escaping.plain, cells), escaping.plain(verdict, style))
         parts.append(table)
         parts += [Text(line, style="dim") for line in _left_out(shown)]
-    parts += [Text(line, style="yellow") for line in advice(comparison)]
+    parts += [escaping.plain(line, "yellow") for line in advice(comparison)]
     parts.append(Text(summary(comparison), style="bold red" if comparison.failures else "bold"))
     return Group(*parts)
 
@@ -105,16 +105,15 @@ def _as_markdown(comparison: Comparison) -> str:
         "",
     ]
     if shown:
-        lines += ["| " + " | ".join(HEADER) + " |", "| --- | --- |" + " ---: |" * 4 + " --- |"]
-        lines += ["| " + " | ".join(map(_markdown, _cells(finding))) + " |" for finding in shown[:LONGEST]]
-        lines += ["", *_left_out(shown)]
+        cells = [list(map(_markdown, _cells(finding))) for finding in shown[:LONGEST]]
+        lines += [markdown.table(HEADER, cells, align="llrrrrl"), "", *_left_out(shown)]
     lines += [f"- {_markdown(line)}" for line in advice(comparison)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _markdown(text: str) -> str:
     """Escape text for a cell of a Markdown table."""
-    return " ".join(html.escape(text, quote=False).replace("|", "\\|").split())
+    return markdown.text(escaping.printable(text))
 
 
 def _left_out(shown: list[Outcome]) -> list[str]:
@@ -159,7 +158,7 @@ def _amount(value: float, finding: Decided, *, signed: bool = False) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.5g}"
+    return numbers.MISSING if value is None else numbers.significant(value, 5)
 
 
 def as_frame(comparison: Comparison) -> pd.DataFrame:
@@ -221,8 +220,10 @@ def _as_junit(comparison: Comparison) -> str:
     counts = {"failures": 0, "errors": len(comparison.failed) + comparison.unfinished, "skipped": 0}
     suite = ElementTree.Element("testsuite", name=f"latentbench {comparison.a}")
     for finding in comparison.findings:
-        case = ElementTree.SubElement(suite, "testcase", classname=_xml(finding.model), name=finding.metric)
-        text = _xml(
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=escaping.printable(finding.model), name=finding.metric
+        )
+        text = escaping.printable(
             ", ".join(
                 f"{name} {cell}"
                 for name, cell in zip(HEADER[2:], _cells(finding)[2:], strict=True)
@@ -238,8 +239,10 @@ def _as_junit(comparison: Comparison) -> str:
         else:
             ElementTree.SubElement(case, "system-out").text = text
     for failed in comparison.failed:
-        case = ElementTree.SubElement(suite, "testcase", classname="run", name=_xml(failed.name))
-        ElementTree.SubElement(case, "error", type=failed.status, message=_xml(str(failed)))
+        case = ElementTree.SubElement(
+            suite, "testcase", classname="run", name=escaping.printable(failed.name)
+        )
+        ElementTree.SubElement(case, "error", type=failed.status, message=escaping.printable(str(failed)))
     if comparison.unfinished:
         case = ElementTree.SubElement(suite, "testcase", classname="run", name="finished")
         ElementTree.SubElement(case, "error", type="unfinished", message="the run was interrupted")
@@ -252,14 +255,9 @@ def _as_junit(comparison: Comparison) -> str:
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _xml(text: str) -> str:
-    """Replace the control characters that XML cannot hold."""
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "�", text)
-
-
 FORMATS: dict[str, Callable[[Comparison], RenderableType]] = {
     "rich": _as_rich,
-    "csv": lambda comparison: as_frame(comparison).to_csv(index=False),
+    "csv": lambda comparison: escaping.csv(as_frame(comparison)),
     "md": _as_markdown,
     "json": _as_json,
     "junit": _as_junit,

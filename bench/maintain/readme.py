@@ -18,10 +18,10 @@ from pathlib import Path
 from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.present import tables
 from latentbench.bench.present.claims import findings
-from latentbench.bench.present.tables import Row
+from latentbench.bench.present.rows import Row, repeated, rows
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store
-from latentbench.data.errors import LatentbenchError
+from latentbench.bench.text import markdown
 
 PLACES = {
     "README.md": ("headline", "provenance", "statements"),
@@ -37,38 +37,26 @@ SPEED = "speed"
 """The folder of the store where pytest-benchmark's records of `tests/speed` are."""
 
 
-def update(text: str, blocks: dict[str, str]) -> str:
-    """The text with every block replaced; raises LatentbenchError for a block the text has no place for."""
-    for name, content in blocks.items():
-        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not (found and closed):
-            raise LatentbenchError(f"no place for the block {name!r}: {begin.strip()} … {end}")
-        text = f"{before}{begin}{content.strip()}\n{end}{after}"
-    return text
-
-
 def blocks(store: Store) -> dict[str, str]:
     """Every generated block, from the latest runs in the store."""
     run = read(store.find(SUITE))
-    rows = tables.rows(run.last_records)
+    table = rows(run.last_records)
     return {
         "likelihood": likelihood(read(store.find(LIKELIHOOD_SUITE)), store),
         "speed": speed(store.root / SPEED),
-        "headline": headline(rows),
+        "headline": headline(table),
         "sessions": sessions(store.root / "study" / "throughput.json"),
-        "table": tables.as_markdown(rows, headline=True),
-        "statements": statements(rows),
+        "table": tables.as_markdown(table, headline=True),
+        "statements": statements(table),
         "provenance": provenance(run, store),
     }
 
 
-def headline(rows: Sequence[Row]) -> str:
+def headline(table: Sequence[Row]) -> str:
     """The README's table: a few models by a few metrics."""
     chosen = [
         replace(row, cells={name: row.cells[name] for name in HEADLINE_METRICS if name in row.cells})
-        for row in rows
+        for row in table
         if row.label in HEADLINE_MODELS
     ]
     return tables.as_markdown(chosen)
@@ -84,22 +72,27 @@ def sessions(study: Path) -> str:
     return f"Sessions of this gate so far: {counted}.{few if max(kinds.values()) == 1 else ''}"
 
 
-def statements(rows: Sequence[Row]) -> str:
-    """What the essay says and what the run measured, with the verdict that follows from it."""
-    lines = ["| statement | measured | effect [95 %] | n | verdict |", "| --- | --- | ---: | --- | --- |"]
-    for found in findings(rows):
-        verdict = f"**{found.verdict}**" + (f": {found.reason}" if found.reason else "")
-        lines.append(
-            f"| {found.claim.statement} | {found.claim.effect} | {found.shown} | {found.n} | {verdict} |"
-        )
-    return "\n".join(lines)
+def statements(table: Sequence[Row]) -> str:
+    """What "Compression Is Understanding" says and what the run measured, with the resulting verdict."""
+    cells = [
+        [
+            found.claim.statement,
+            found.claim.effect,
+            found.shown,
+            found.n,
+            f"**{found.verdict}**" + (f": {markdown.text(found.reason)}" if found.reason else ""),
+        ]
+        for found in findings(table)
+    ]
+    return markdown.table(["statement", "measured", "effect [95 %]", "n", "verdict"], cells, align="llrll")
 
 
 def likelihood(run: Run, store: Store) -> str:
     """What suite `likelihood` reached, in a sentence."""
-    (row,) = tables.rows(run.last_records)
+    table = rows(run.last_records)
+    (row,) = table
     name = "log_likelihood_bernoulli"
-    reached = tables.format_cell(row.cells[name], METRICS[name])
+    reached = tables.format_cell(row.cells[name], METRICS[name], repeated(table))
     epochs = run.last_records[0].recipe.epochs
     return (
         f"A VAE of 2×200 tanh units and 50 latent dimensions, trained on binarised MNIST for {epochs} "
@@ -110,7 +103,7 @@ def likelihood(run: Run, store: Store) -> str:
 
 def speed(folder: Path) -> str:
     """A table of every side-by-side timing on record, the ratio being rival's median over ours."""
-    lines = ["| work | ours | rival | ratio | reached |", "| --- | ---: | ---: | ---: | --- |"]
+    cells = []
     hardware = set()
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -120,11 +113,11 @@ def speed(folder: Path) -> str:
             info = case["extra_info"]
             if "rival" not in info:
                 continue
-            lines.append(
-                f"| {info['what']} | {case['stats']['median']:.2f} s | {info['rival']}: "
-                f"{info['rival_seconds']:.2f} s | {info['ratio']:.1f}× | {info['reached']} |"
-            )
-    return "\n".join(lines) + f"\n\nMedians of one session on {'; '.join(sorted(hardware))}."
+            ours, theirs = case["stats"]["median"], info["rival_seconds"]
+            rival = f"{info['rival']}: {theirs:.2f} s"
+            cells.append([info["what"], f"{ours:.2f} s", rival, f"{info['ratio']:.1f}×", info["reached"]])
+    table = markdown.table(["work", "ours", "rival", "ratio", "reached"], cells, align="lrrrl")
+    return f"{table}\n\nMedians of one session on {'; '.join(sorted(hardware))}."
 
 
 def provenance(run: Run, store: Store) -> str:
@@ -149,7 +142,8 @@ def main() -> None:
     made = blocks(Store(Path("results/reference")))
     for name, wanted in PLACES.items():
         path = Path(name)
-        text = update(path.read_text(encoding="utf-8"), {block: made[block] for block in wanted})
+        text = path.read_text(encoding="utf-8")
+        text = markdown.with_blocks(text, {block: made[block] for block in wanted}, name)
         path.write_text(text, encoding="utf-8")
         sys.stdout.write(f"{path} written\n")
 

@@ -17,9 +17,10 @@ from typing import Literal
 from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.rate.kl_dynamics import SPIKE
-from latentbench.analysis.statistics.intervals import mean_interval
-from latentbench.bench.present.tables import Row, format_number
+from latentbench.analysis.statistics.estimates import Estimate, of_one, of_seeds
+from latentbench.bench.present.rows import Row
 from latentbench.bench.store.record import Record
+from latentbench.bench.text import numbers
 
 Verdict = Literal["supported", "not supported", "inconclusive", "not measured"]
 NO_GAP = 0.02
@@ -125,52 +126,61 @@ CLAIMS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What a run says of a claim. `n` counts seeds where there are several, else what one was measured on."""
+    """What a run says about a claim: its verdict, the effect unless it was not measured, and a reason."""
 
     claim: Claim
     verdict: Verdict
-    value: float | None = None
-    interval: tuple[float, float] | None = None
-    n: str = ""
+    effect: Estimate | None = None
     reason: str = ""
 
     @property
     def shown(self) -> str:
-        """The effect with its interval: `0.017 [0.012, 0.022]`."""
-        if self.value is None:
-            return "–"
+        """The effect with its interval: `0.0170 [0.0120, 0.0220]`."""
+        if self.effect is None:
+            return numbers.MISSING
         decimals = METRICS[self.claim.term.metric].decimals
-        value, *bounds = (format_number(each, decimals) for each in (self.value, *(self.interval or ())))
-        return f"{value} [{', '.join(bounds)}]" if bounds else value
+        value, _ = numbers.value_and_error(self.effect.value, self.effect.half_width, decimals)
+        if self.effect.interval is None:
+            return value
+        ends = (
+            numbers.value_and_error(end, self.effect.half_width, decimals) for end in self.effect.interval
+        )
+        return f"{value} [{', '.join(end for end, _ in ends)}]"
+
+    @property
+    def n(self) -> str:
+        """How many seeds, or for one seed how many images, the interval is over."""
+        if self.effect is None:
+            return ""
+        if self.effect.repeated == "seeds":
+            return f"{self.effect.n} seeds"
+        return "1 seed" if self.effect.n is None else f"1 seed, {self.effect.n:,} images"
 
 
 def findings(rows: Sequence[Row]) -> list[Finding]:
-    """A finding for every claim, in order; nothing where the run has none of the models."""
-    found = [_finding(claim, rows) for claim in CLAIMS]
-    return found if any(finding.value is not None for finding in found) else []
+    """One finding for each claim, in order; none where the run measured none of the claims."""
+    found = [finding(claim, rows) for claim in CLAIMS]
+    return found if any(each.effect is not None for each in found) else []
 
 
 class _NotMeasuredError(Exception):
     """The reason a claim has no effect."""
 
 
-def _finding(claim: Claim, rows: Sequence[Row]) -> Finding:
+def finding(claim: Claim, rows: Sequence[Row]) -> Finding:
+    """What the run says about one claim."""
     try:
         pairs = _by_seed(claim, rows)
     except _NotMeasuredError as reason:
         return Finding(claim, "not measured", reason=str(reason))
-    effects = [_difference(*pair) for pair in pairs]
-    value = math.fsum(effects) / len(effects)
-    if len(effects) > 1:
-        interval: tuple[float, float] | None = mean_interval(effects)
-        n = f"{len(effects)} seeds"
-    else:
-        interval, n = _interval_of_one(value, pairs[0]), _count(pairs[0])
-    verdict, why = _verdict(interval, claim.bound)
-    return Finding(claim, verdict, value, interval, n, why)
+    effects = [math.fsum(sign * value for sign, value in _signed(pair)) for pair in pairs]
+    effect = of_seeds(effects) if len(effects) > 1 else of_one(effects[0], _error(pairs[0]), pairs[0][0].n)
+    verdict, why = _verdict(effect.interval, claim.bound)
+    return Finding(claim, verdict, effect, why)
 
 
 Pair = tuple[Metric, Metric | None]
+"""The measured terms of one seed."""
 
 
 def _by_seed(claim: Claim, rows: Sequence[Row]) -> list[Pair]:
@@ -179,10 +189,10 @@ def _by_seed(claim: Claim, rows: Sequence[Row]) -> list[Pair]:
     if claim.minus is None:
         return [(metric, None) for metric in terms.values()]
     others = _measured(claim.minus, rows)
-    shared = [(terms[seed], others[seed]) for seed in sorted(terms.keys() & others.keys())]
+    shared = sorted(terms.keys() & others.keys())
     if not shared:
         raise _NotMeasuredError(f"{claim.term.model} and {claim.minus.model} share no seed")
-    return list(shared)
+    return [(terms[seed], others[seed]) for seed in shared]
 
 
 def _measured(term: Term, rows: Sequence[Row]) -> dict[int, Metric]:
@@ -198,28 +208,23 @@ def _measured(term: Term, rows: Sequence[Row]) -> dict[int, Metric]:
     return measured
 
 
-def _difference(metric: Metric, other: Metric | None) -> float:
-    assert metric.value is not None
-    return metric.value - ((other.value or 0.0) if other else 0.0)
+def _signed(pair: Pair) -> list[tuple[int, float]]:
+    metric, other = pair
+    return [
+        (sign, each.value) for sign, each in ((1, metric), (-1, other)) if each and each.value is not None
+    ]
 
 
-def _interval_of_one(value: float, pair: Pair) -> tuple[float, float] | None:
-    """1.96 standard errors each way, the two terms' taken as independent; None where one has no error."""
+def _error(pair: Pair) -> float | None:
+    """The standard error of the effect, its two terms taken as independent; None where one is missing."""
     errors = [metric.se for metric in pair if metric is not None]
-    if any(error is None for error in errors):
-        return None
-    reach = 1.96 * math.hypot(*(error for error in errors if error is not None))
-    return value - reach, value + reach
-
-
-def _count(pair: Pair) -> str:
-    n = pair[0].n
-    return "1 seed" if n is None else f"1 seed, {n:,} images"
+    known = [error for error in errors if error is not None]
+    return math.hypot(*known) if len(known) == len(errors) else None
 
 
 def _verdict(interval: tuple[float, float] | None, bound: float) -> tuple[Verdict, str]:
     if interval is None:
-        return "inconclusive", "one seed, and no error within it"
+        return "inconclusive", "one seed, and the error of its measurement is not known"
     low, high = interval
     if low > bound:
         return "supported", ""

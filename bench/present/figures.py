@@ -1,61 +1,93 @@
-"""The pictures of a run, drawn from its records and the arrays kept beside them.
+"""The figures of a run, drawn from its records and the arrays stored with them.
 
-results/figures/<suite>/<name>.png       one for each registered figure that has something to show
-results/figures/<suite>/pictures.json    whose pictures these are, written when the last is there
+results/figures/<suite>/<name>.png      one for each registered figure that has something to show
+results/figures/<suite>/figures.json    the run that these are figures of; written last
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import matplotlib.figure
+from matplotlib.axes import Axes
 from PIL import Image
 
+from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.figures.catalogue import FIGURES
-from latentbench.analysis.figures.drawing.registry import Pictured
-from latentbench.analysis.figures.drawing.style import theme
-from latentbench.bench.present.tables import rows
+from latentbench.analysis.figures.drawing import style
+from latentbench.analysis.figures.drawing.registry import ModelResult
+from latentbench.bench.present import tables
+from latentbench.bench.present.history import Point, Series
+from latentbench.bench.present.rows import rows
 from latentbench.bench.store.environment import code
-from latentbench.bench.store.run import Run
+from latentbench.bench.store.run import Run, arrays_path
 from latentbench.bench.store.store import Store
+from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import write_atomically
 
 DOTS_PER_INCH = 130
 LARGEST_BYTES = 500_000
 PALETTES = (256, 64, 32)
 """Numbers of colours, tried in turn until the file is no larger than `LARGEST_BYTES`."""
-MANIFEST = "pictures.json"
+MANIFEST = "figures.json"
+LONGEST_LABEL = 60
+"""Characters of a model's name in a figure; a longer one would leave no room for the figure."""
 
 
-def pictured(run: Run) -> list[Pictured]:
+def model_results(run: Run) -> list[ModelResult]:
     """What there is to draw of every case of a run, model by model."""
+    table = rows(run.last_records)
     return [
-        Pictured(
-            row.label,
+        ModelResult(
+            label,
             record.model,
             record.seed,
             {metric.name: metric for metric in record.metrics},
             run.arrays(record),
             record.point,
         )
-        for row in rows(run.last_records)
+        for label, row in zip(_short_labels([row.label for row in table]), table, strict=True)
         for record in row.records
     ]
 
 
+def _short_labels(labels: Sequence[str]) -> list[str]:
+    """The labels as one line each, long ones shortened in the middle and still different."""
+    short = []
+    seen: Counter[str] = Counter()
+    for label in map(escaping.printable, labels):
+        text = label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 16]} … {label[-12:]}"
+        seen[text] += 1
+        short.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
+    return short
+
+
+def missing_arrays(run: Run) -> str | None:
+    """A line about the cases whose arrays are gone or were changed, so that figures lack them; or None."""
+    cases = [record for record in run.last_records if record.arrays and not run.arrays(record)]
+    if not cases:
+        return None
+    first = arrays_path(run.path, cases[0].case)
+    return (
+        f"figures are incomplete: the arrays of {len(cases)} of {len(run.last_records)} cases are missing or "
+        f"changed, such as {first}"
+    )
+
+
 def draw_all(run: Run, store: Store) -> dict[str, Path]:
-    """Draw every picture; returns their files by name. LatentbenchError where there is nothing to draw."""
+    """Draw every figure; returns their files by name. LatentbenchError where there is nothing to draw."""
     files = _draw(run, store)
     if not files:
-        raise LatentbenchError(f"{run.stem}: nothing to draw: no picture can be made of its results")
+        raise LatentbenchError(f"{run.stem}: nothing to draw: no figure can be made of its results")
     return files
 
 
 def drawn(run: Run, store: Store) -> dict[str, Path]:
-    """The pictures of a run, drawn only where those on disk are not this run's; empty if there are none."""
+    """The figures of a run, drawn only where those on disk are another run's; empty if there are none."""
     folder = _folder(run, store)
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -63,28 +95,29 @@ def drawn(run: Run, store: Store) -> dict[str, Path]:
         manifest = None
     if not isinstance(manifest, dict) or {**manifest, **_stamp(run)} != manifest:
         return _draw(run, store)
-    files = {name: folder / f"{name}.png" for name in manifest["pictures"]}
+    names = manifest.get("figures")
+    files = {name: folder / f"{name}.png" for name in names if name in FIGURES} if names else {}
     return files if all(file.is_file() for file in files.values()) else _draw(run, store)
 
 
 def _draw(run: Run, store: Store) -> dict[str, Path]:
-    models = pictured(run)
+    models = model_results(run)
     folder = _folder(run, store)
-    folder.mkdir(parents=True, exist_ok=True)
-    # Until the new manifest is there, these are nobody's pictures.
-    (folder / MANIFEST).unlink(missing_ok=True)
-    files: dict[str, Path] = {}
-    for name, figure in FIGURES.items():
-        path = folder / f"{name}.png"
-        with theme():
-            picture = figure.draw(models)
-            if picture is None:
-                # An earlier run's would pass for this one's.
-                path.unlink(missing_ok=True)
-                continue
-            write_atomically(path, as_png(picture))
-        files[name] = path
-    manifest = {**_stamp(run), "pictures": list(files)}
+    try:
+        # Until the new manifest is written, the figures in the folder belong to no run.
+        (folder / MANIFEST).unlink(missing_ok=True)
+        files: dict[str, Path] = {}
+        for name, figure in FIGURES.items():
+            with style.theme():
+                fig = figure.draw(models)
+                if fig is not None:
+                    files[name] = store.write_bytes(f"figures/{run.suite}/{name}.png", as_png(fig))
+                else:
+                    # A figure of an earlier run must not pass for one of this run.
+                    (folder / f"{name}.png").unlink(missing_ok=True)
+    except OSError as error:
+        raise LatentbenchError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    manifest = {**_stamp(run), "figures": list(files)}
     store.write(f"figures/{run.suite}/{MANIFEST}", json.dumps(manifest, indent=2) + "\n")
     return files
 
@@ -94,14 +127,19 @@ def _folder(run: Run, store: Store) -> Path:
 
 
 def _stamp(run: Run) -> dict[str, object]:
-    """What the pictures of a run follow from: its records, and the code that draws them."""
-    return {"run": run.stem, "records": len(run.records), "source": code().source}
+    """What the figures of a run follow from: its records, their arrays, and the code that draws them."""
+    return {
+        "run": run.stem,
+        "records": len(run.records),
+        "source": code().source,
+        "missing": missing_arrays(run),
+    }
 
 
-def as_png(picture: matplotlib.figure.Figure) -> bytes:
+def as_png(fig: matplotlib.figure.Figure) -> bytes:
     """Return the figure, trimmed to what is drawn, as a PNG with a palette, which is small."""
     drawn = BytesIO()
-    picture.savefig(drawn, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.1)
+    fig.savefig(drawn, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.1)
     with Image.open(drawn) as image:
         in_colour = image.convert("RGB")
     for colours in PALETTES:
@@ -110,3 +148,36 @@ def as_png(picture: matplotlib.figure.Figure) -> bytes:
         if buffer.tell() <= LARGEST_BYTES:
             break
     return buffer.getvalue()
+
+
+def draw_history(series: Sequence[Series], metric: str) -> bytes:
+    """One panel for each series, as PNG: its values with their intervals, change points dashed."""
+    with style.theme():
+        fig, all_axes = style.panels(len(series), columns=3, width=3.6, height=2.4)
+        names = _short_labels([one.name for one in series])
+        for axes, one, name in zip(all_axes, series, names, strict=True):
+            _history_panel(axes, one)
+            axes.set_title(f"{name}, {one.points[0].environment[:6]}")
+        all_axes[0].set_ylabel(tables.heading(METRICS[metric]))
+        fig.supxlabel(
+            "runs, oldest first, by commit; dashed where the level seems to change", fontsize=style.SMALL
+        )
+        return as_png(fig)
+
+
+def _history_panel(axes: Axes, one: Series) -> None:
+    values = [point.value for point in one.points]
+    errors = [float("nan") if point.half_width is None else point.half_width for point in one.points]
+    axes.errorbar(range(len(values)), values, errors, color=style.colour(one.spec), marker="o", capsize=3)
+    for index, point in enumerate(one.points):
+        if point.changed:
+            axes.axvline(index - 0.5, color=style.FAINT, linestyle="--", linewidth=1.2)
+    _name_runs(axes, one.points)
+    axes.margins(x=0.1)
+
+
+def _name_runs(axes: Axes, points: Sequence[Point]) -> None:
+    """The first and the last run, and some between, by commit."""
+    count = len(points)
+    shown = sorted({round(index * (count - 1) / 2) for index in range(3)})
+    axes.set_xticks(shown, [points[index].commit or points[index].begun[5:10] for index in shown])

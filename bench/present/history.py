@@ -1,8 +1,8 @@
-"""One metric over many runs: a table, a picture, and where it seems to have changed.
+"""One metric over many runs: a table, and the runs where its level seems to change.
 
 A series is one model in one environment by one version of the metric. Its change points are found by PELT
-(Killick et al. 2012, doi:10.1080/01621459.2012.737745, as in `ruptures`) on the runs' means. They are
-advice, for whoever looks for when something happened; a gate never rests on them.
+(Killick et al. 2012, doi:10.1080/01621459.2012.737745, as in `ruptures`) on the runs' means. They are advice
+for a person who looks for the cause of a change; no gate uses them.
 """
 
 from __future__ import annotations
@@ -11,32 +11,30 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from io import BytesIO
 
 import numpy as np
-import ruptures
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from latentbench.analysis.catalogue import METRICS
-from latentbench.analysis.figures.drawing.style import FAINT, SMALL, colour, panels, theme
-from latentbench.bench.present import tables
+from latentbench.bench.present.rows import rows as rows_of
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import STAMP, Store
+from latentbench.bench.text import numbers
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.spec import ModelSpec
 
 FEWEST = 6
-"""Runs below which no change point is looked for."""
+"""With fewer runs no change point is looked for."""
 PENALTY = 6.0
-"""Times ln n, for each change point. BIC's 2 is for a known noise; of few runs it is known badly, and at 6
-about one quiet series of a dozen runs in 25 has a change point."""
+"""The cost of a change point, times ln n. BIC's 2 is for a known noise; few runs tell little about the noise,
+and with 6 about one in 25 series of a dozen runs without a change has a change point."""
 
 
 @dataclass(frozen=True)
 class Point:
     """The metric of one model in one run. `half_width` is that of the table's 95 % interval."""
 
+    metric: str
     suite: str
     run: str
     begun: str
@@ -48,7 +46,7 @@ class Point:
     value: float
     half_width: float | None
     changed: bool = False
-    """Whether the series seems to be on another level from this run on: advice."""
+    """Whether the level of the series seems to change with this run."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +58,14 @@ class Series:
 
     @property
     def name(self) -> str:
-        """What sets it apart."""
+        """The model and the suite."""
         return f"{self.points[0].model} ({self.points[0].suite})"
 
 
 def timeline(
     store: Store, metric: str, *, suite: str | None = None, model: str | None = None
 ) -> list[Series]:
-    """The series of a metric over all finished runs, of one suite or model if given.
+    """The series of a metric over all finished runs, or over those of one suite or model.
 
     Raises LatentbenchError for an unknown metric, and where no run has it.
     """
@@ -75,19 +73,20 @@ def timeline(
     found: dict[tuple[object, ...], tuple[ModelSpec, list[Point]]] = {}
     for path in store.paths(suite):
         run = read(path)
-        for row in tables.rows(run.last_records):
+        for row in rows_of(run.last_records, only=metric):
             record, cell = row.records[0], row.cells.get(metric)
             if cell is None or cell.value is None or model not in (None, row.label):
                 continue
             version = max(m.version for r in row.records if (m := r.metric(metric)))
             point = Point(
+                metric=metric,
                 suite=run.suite,
                 run=run.stem,
                 begun=_begun(run.stem),
                 commit=record.code.commit_label or None,
                 environment=record.environment,
                 model=row.label,
-                seeds=cell.n_seeds,
+                seeds=cell.measured,
                 version=version,
                 value=cell.value,
                 half_width=cell.half_width,
@@ -113,12 +112,14 @@ def _marked(points: Sequence[Point], tolerance: float) -> tuple[Point, ...]:
 
 
 def change_points(values: NDArray[np.float64], tolerance: float) -> list[int]:
-    """Where a series `[n]` seems to go over to another level: the index of the first value there.
+    """The indices of a series `[n]` at which a new level seems to begin.
 
-    The noise is judged by how much neighbours differ, so that a step does not hide itself; it is taken to
-    be half the relative `tolerance` at least, so that runs that agree to the last digit do not make a
-    change of every difference.
+    The noise is estimated from the differences of neighbours, so that a step does not hide itself. It is at
+    least half the relative `tolerance`, so that among runs that agree to the last digit not every difference
+    is a change.
     """
+    import ruptures  # takes a second to import
+
     if len(values) < FEWEST:
         return []
     steps = np.abs(np.diff(values))
@@ -132,8 +133,8 @@ def change_points(values: NDArray[np.float64], tolerance: float) -> list[int]:
     return found[:-1]
 
 
-def rows(series: Sequence[Series], *, brief: bool = False) -> list[dict[str, str]]:
-    """A row for each run of each model, oldest first within a model; `brief` for a narrow terminal."""
+def rows(series: Sequence[Series], *, brief: bool = False) -> list[dict[str, object]]:
+    """One row for each run of each model, oldest first within a model; `brief` for a narrow terminal."""
     return [
         {
             "model": point.model,
@@ -141,9 +142,8 @@ def rows(series: Sequence[Series], *, brief: bool = False) -> list[dict[str, str
             "begun": point.begun,
             "commit": point.commit or "",
             **({} if brief else {"environment": point.environment}),
-            "seeds": str(point.seeds),
-            "value": f"{point.value:.6g}",
-            "±": "" if point.half_width is None else f"{point.half_width:.2g}",
+            "seeds": point.seeds,
+            **_numbers(point, rounded=brief),
             "advice": "changed here?" if point.changed else "",
         }
         for one in series
@@ -151,34 +151,9 @@ def rows(series: Sequence[Series], *, brief: bool = False) -> list[dict[str, str
     ]
 
 
-def draw(series: Sequence[Series], metric: str) -> bytes:
-    """A panel for each series, as PNG: its values with their intervals, and its change points dashed."""
-    definition = METRICS[metric]
-    with theme():
-        picture, all_axes = panels(len(series), columns=3, width=3.6, height=2.4)
-        for axes, one in zip(all_axes, series, strict=True):
-            values = [point.value for point in one.points]
-            errors = [point.half_width or 0.0 for point in one.points]
-            axes.errorbar(
-                range(len(values)), values, yerr=errors, color=colour(one.spec), marker="o", capsize=3
-            )
-            for index, point in enumerate(one.points):
-                if point.changed:
-                    axes.axvline(index - 0.5, color=FAINT, linestyle="--", linewidth=1.2)
-            axes.set_title(f"{one.name}, {one.points[0].environment[:6]}")
-            _name_runs(axes, one.points)
-            axes.margins(x=0.1)
-        all_axes[0].set_ylabel(tables.heading(definition))
-        picture.supxlabel(
-            "runs, oldest first, by commit; dashed where the level seems to change", fontsize=SMALL
-        )
-        buffer = BytesIO()
-        picture.savefig(buffer, dpi=130)
-    return buffer.getvalue()
-
-
-def _name_runs(axes: Axes, points: Sequence[Point]) -> None:
-    """The first and the last run, and some between, by commit."""
-    count = len(points)
-    shown = sorted({round(index * (count - 1) / 2) for index in range(3)})
-    axes.set_xticks(shown, [points[index].commit or points[index].begun[5:10] for index in shown])
+def _numbers(point: Point, *, rounded: bool) -> dict[str, object]:
+    """The value and half of its interval, in full for a program or rounded together for a person."""
+    if not rounded:
+        return {"value": point.value, "±": point.half_width}
+    value, error = numbers.value_and_error(point.value, point.half_width, METRICS[point.metric].decimals)
+    return {"value": value, "±": error}

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 from rich.table import Table
 
+from latentbench.bench.text import escaping, markdown, numbers
+
 Rows = list[dict[str, str]]
 
 
@@ -99,15 +101,22 @@ def render(rows: Sequence[Mapping[str, object]], output: str) -> Table | str:
     if output == "json":
         return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     if output == "csv":
-        return pd.DataFrame(rows).to_csv(index=False)
+        return escaping.csv(pd.DataFrame(rows))
     header = list(rows[0])
+    cells = [[_text(value) for value in row.values()] for row in rows]
     if output == "md":
-        lines = ["| " + " | ".join(header) + " |", "| " + " | ".join("---" for _ in header) + " |"]
-        lines += ["| " + " | ".join(map(str, row.values())) + " |" for row in rows]
-        return "\n".join(lines) + "\n"
+        escaped = [[markdown.text(escaping.printable(text)) for text in row] for row in cells]
+        return markdown.table(header, escaped) + "\n"
     table = Table(header_style="bold")
     for name in header:
         table.add_column(name, no_wrap=name == header[0])
-    for row in rows:
-        table.add_row(*map(str, row.values()))
+    for row in cells:
+        table.add_row(*map(escaping.plain, row))
     return table
+
+
+def _text(value: object) -> str:
+    """A value for a person to read."""
+    if value is None:
+        return numbers.MISSING
+    return numbers.significant(value, 6) if isinstance(value, float) else str(value)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.metric import MetricDefinition
 from latentbench.analysis.statistics.pareto import front
-from latentbench.bench.present.tables import Cell, Row, format_cell
+from latentbench.bench.present.rows import Cell, Row
+from latentbench.bench.text import numbers
 from latentbench.data.errors import LatentbenchError
 
 LATENCY, QUALITY = "encode_latency_seconds", "psnr"
@@ -128,9 +129,7 @@ def _known(row: Row, metric: str) -> float:
 
 
 def _overlap(a: Cell, b: Cell) -> bool:
-    assert a.value is not None
-    assert b.value is not None
-    return abs(a.value - b.value) <= (a.half_width or 0.0) + (b.half_width or 0.0)
+    return a.estimate is not None and b.estimate is not None and a.estimate.overlaps(b.estimate)
 
 
 def _nothing(
@@ -176,26 +175,18 @@ def explain(found: Recommendation) -> list[str]:
     return lines
 
 
-def with_unit(definition: MetricDefinition, value: float) -> str:
-    """A value as a person says it.
+def with_unit(definition: MetricDefinition, value: float, half_width: float | None = None) -> str:
+    """A value with its unit and, where there is one, its error.
 
     >>> with_unit(METRICS["encode_latency_seconds"], 0.00025)
     '250 µs'
     """
-    if definition.unit == "s":
-        unit = next(name for name in ("s", "ms", "µs") if value >= UNITS[name] or name == "µs")
-        return f"{value / UNITS[unit]:.3g} {unit}"
-    return f"{value:.4g}{' ' * bool(definition.unit)}{definition.unit}"
+    return numbers.quantity(value, definition.unit, half_width, definition.decimals)
 
 
 def _shown(row: Row, definition: MetricDefinition) -> str:
     cell = row.cells[definition.name]
-    if definition.unit == "s" and cell.value is not None:
-        spread = (
-            "" if cell.half_width is None else f" ± {with_unit(definition, float(f'{cell.half_width:.1g}'))}"
-        )
-        return f"{with_unit(definition, cell.value)}{spread}"
-    return f"{format_cell(cell, definition)}{' ' * bool(definition.unit)}{definition.unit}"
+    return numbers.MISSING if cell.value is None else with_unit(definition, cell.value, cell.half_width)
 
 
 def as_rows(rows: Sequence[Row], found: Recommendation) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""The report: one HTML page with the tables and pictures of a run, which needs nothing but itself."""
+"""The report: one self-contained HTML page with the tables and figures of a run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from jinja2 import Environment, StrictUndefined, Template
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.metric import MetricDefinition
 from latentbench.analysis.figures.catalogue import FIGURES
+from latentbench.analysis.statistics.estimates import Repeated
 from latentbench.bench.present import tables
 from latentbench.bench.present.claims import findings
-from latentbench.bench.present.figures import drawn
-from latentbench.bench.present.tables import Row
+from latentbench.bench.present.figures import drawn, missing_arrays
+from latentbench.bench.present.rows import Cell, Row, best, columns, repeated, rows
 from latentbench.bench.run import suite
 from latentbench.bench.store.record import Record
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
+from latentbench.bench.text import escaping, numbers
 from latentbench.data.errors import LatentbenchError
 
 DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "neither": "describes, does not rank"}
@@ -30,29 +32,31 @@ DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "neither
 
 def write_report(run: Run, store: Store) -> Path:
     """Write `reports/<suite>.html`; returns its path. LatentbenchError for a run without records."""
-    rows = tables.rows(run.last_records)
-    if not rows:
+    table = rows(run.last_records)
+    if not table:
         raise LatentbenchError(f"{run.path}: no records in this run")
-    return store.write(f"reports/{run.suite}.html", render(run, store, rows))
+    return store.write(f"reports/{run.suite}.html", render(run, store, table))
 
 
-def render(run: Run, store: Store, rows: Sequence[Row]) -> str:
-    """The page. Whatever comes from a run is escaped."""
+def render(run: Run, store: Store, table: Sequence[Row]) -> str:
+    """The page. Everything that comes from a run is escaped."""
     notes = Notes()
+    headline = columns(table, headline=True)
     return _template().render(
-        title=tables.title(run.suite, rows),
+        title=tables.title(run.suite, table),
         suite=run.suite,
         description=_description(run.suite),
         facts=_facts(run, store),
-        problems=[problem for row in rows for problem in row.problems],
-        warnings=run.warnings,
-        models=[row.label for row in rows],
-        headline=_lines(rows, tables.columns(rows, headline=True), notes),
-        findings=findings(rows),
-        sections=_sections(rows, notes),
+        problems=[problem for row in table for problem in row.problems],
+        warnings=[*run.warnings, *filter(None, [missing_arrays(run)])],
+        models=[row.label for row in table],
+        headline=_lines(table, headline, notes),
+        findings=findings(table),
+        sections=_sections(table, notes),
+        how_to_read=tables.how_to_read(table, columns(table)),
         notes=notes.reasons,
-        spread=any(len(row.records) > 1 for row in rows),
-        pictures=_pictures(run, store),
+        several_seeds=repeated(table) == "seeds",
+        figures=_figures(run, store),
         command=_command(run),
         commit=run.last_records[0].code.commit,
     )
@@ -65,6 +69,7 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["printable"] = escaping.printable
     return environment.from_string(text)
 
 
@@ -75,21 +80,26 @@ def _template() -> Template:
 class Notes:
     """Why numbers are missing: each reason once, numbered from 1."""
 
-    reasons: list[str] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> list[str]:
+        """The reasons in the order of their numbers."""
+        return list(self.numbers)
 
     def number(self, reason: str) -> int:
-        """The number of a reason, a new one where it is new."""
-        if reason not in self.reasons:
-            self.reasons.append(reason)
-        return self.reasons.index(reason) + 1
+        """The number of a reason, a new one if it is new."""
+        return self.numbers.setdefault(reason, len(self.numbers) + 1)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A cell as the page shows it: `value` with `spread`, or a dash with the number of its reason."""
+    """A cell as the page shows it: a value with its error, or a dash with the number of its reason."""
 
     value: str
-    spread: str
+    error: str
+    share: str
+    """How many seeds have a value, where some have none."""
     sort: float | None
     best: bool
     reason: str | None
@@ -98,7 +108,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Line:
-    """A metric and its cells, one a model."""
+    """A metric and its cells, one for each model."""
 
     metric: MetricDefinition
     heading: str
@@ -114,51 +124,42 @@ class Section:
     lines: tuple[Line, ...]
 
 
-def _sections(rows: Sequence[Row], notes: Notes) -> list[Section]:
+def _sections(table: Sequence[Row], notes: Notes) -> list[Section]:
     """Every metric under the analysis that measures it."""
-    columns = tables.columns(rows)
-    sections = [
-        Section(
-            name, _lines(rows, [m for m in columns if m.name in {d.name for d in analysis.metrics}], notes)
-        )
-        for name, analysis in ANALYSES.items()
-    ]
+    shown = columns(table)
+    sections = []
+    for name, analysis in ANALYSES.items():
+        names = {definition.name for definition in analysis.metrics}
+        sections.append(Section(name, _lines(table, [each for each in shown if each.name in names], notes)))
     return [section for section in sections if section.lines]
 
 
-def _lines(rows: Sequence[Row], metrics: Sequence[MetricDefinition], notes: Notes) -> tuple[Line, ...]:
-    return tuple(_line(rows, metric, notes) for metric in metrics)
+def _lines(table: Sequence[Row], metrics: Sequence[MetricDefinition], notes: Notes) -> tuple[Line, ...]:
+    return tuple(_line(table, metric, notes) for metric in metrics)
 
 
-def _line(rows: Sequence[Row], metric: MetricDefinition, notes: Notes) -> Line:
-    best = _best(rows, metric)
-    cells = tuple(_shown(row, metric, best, notes) for row in rows)
+def _line(table: Sequence[Row], metric: MetricDefinition, notes: Notes) -> Line:
+    leader, kind = best(table, metric), repeated(table)
+    cells = tuple(_shown(row.cells.get(metric.name), metric, kind, leader, notes) for row in table)
     return Line(metric, tables.heading(metric), DIRECTIONS[metric.better], cells)
 
 
-def _shown(row: Row, metric: MetricDefinition, best: float | None, notes: Notes) -> Shown:
-    cell = row.cells.get(metric.name)
+def _shown(
+    cell: Cell | None, metric: MetricDefinition, kind: Repeated, leader: float | None, notes: Notes
+) -> Shown:
+    value, error, share = tables.cell_texts(cell, metric, kind)
     if cell is None or cell.value is None:
         reason = (cell.reason if cell else None) or "not measured"
-        return Shown("–", "", None, False, reason, notes.number(reason))
-    value, _, spread = tables.format_cell(cell, metric).partition(" ± ")
-    return Shown(value, spread, cell.value, cell.value == best, None, None)
-
-
-def _best(rows: Sequence[Row], metric: MetricDefinition) -> float | None:
-    """The best value over all models; None where no end is better, or where there is nothing to beat."""
-    cells = [row.cells.get(metric.name) for row in rows]
-    values = [cell.value for cell in cells if cell is not None and cell.value is not None]
-    if metric.better == "neither" or len(values) < 2:
-        return None
-    return max(values) if metric.better == "higher" else min(values)
+        return Shown(value, "", "", None, False, reason, notes.number(reason))
+    note = notes.number(cell.reason) if share and cell.reason else None
+    return Shown(value, error, share, cell.value, cell.value == leader, cell.reason, note)
 
 
 # What was run
 
 
 def _description(name: str) -> str:
-    """A shipped suite's own words; a suite of the user's is known here by its name alone."""
+    """The description of a shipped suite; of a user's own suite only the name is known here."""
     return suite.load(name).description if name in suite.names() else ""
 
 
@@ -187,14 +188,7 @@ def _when(records: Sequence[Record]) -> str:
 def _time(records: Sequence[Record]) -> str:
     train = math.fsum(record.seconds.train or 0 for record in records)
     evaluate = math.fsum(record.seconds.evaluate or 0 for record in records)
-    return f"{_duration(train)} training, {_duration(evaluate)} measuring"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes / 60:.1f} h"
+    return f"{numbers.duration(train)} training, {numbers.duration(evaluate)} measuring"
 
 
 def _code(record: Record) -> str:
@@ -205,21 +199,20 @@ def _code(record: Record) -> str:
 
 
 def _hardware(store: Store, name: str) -> dict[str, str]:
-    """What the environment's file says of the machine; its name alone where the file is gone."""
+    """What the environment's file says about the machine; only its name where the file is gone."""
     try:
         content = json.loads((store.root / "environments" / f"{name}.json").read_text(encoding="utf-8"))
         packages = ", ".join(f"{package} {version}" for package, version in content["packages"].items())
-        machine = [f"{content['cpu']}, {content['cpu_cores']} cores", _gigabytes(content["memory_bytes"])]
+        machine = [
+            f"{content['cpu']}, {content['cpu_cores']} cores",
+            numbers.gibibytes(content["memory_bytes"]),
+        ]
         if content["gpu"]:
-            machine.append(f"{content['gpu']} ({_gigabytes(content['gpu_memory_bytes'])})")
+            machine.append(f"{content['gpu']} ({numbers.gibibytes(content['gpu_memory_bytes'])})")
         software = f"{content['os']}, Python {content['python']}, {packages}"
     except (OSError, ValueError, KeyError, TypeError):
         return {"Environment": name}
     return {"Machine": "; ".join(machine), "Software": software, "Environment": name}
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 2**30:.0f} GiB"
 
 
 def _command(run: Run) -> str:
@@ -227,12 +220,12 @@ def _command(run: Run) -> str:
     return f"latentbench run {name} --seeds {len({record.seed for record in run.records})}"
 
 
-# Pictures
+# Figures
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A picture within the page."""
+    """A figure within the page."""
 
     name: str
     title: str
@@ -240,7 +233,7 @@ class Embedded:
     source: str
 
 
-def _pictures(run: Run, store: Store) -> list[Embedded]:
+def _figures(run: Run, store: Store) -> list[Embedded]:
     return [
         Embedded(name, FIGURES[name].title, FIGURES[name].caption, _data_url(path))
         for name, path in drawn(run, store).items()

@@ -17,6 +17,8 @@ from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.workloads.reference_models import IMAGE, LATENT_NUMBERS
 from latentbench.analysis.workloads.sweep_metrics import SWEEP_METRICS
 from latentbench.bench.store.record import Record
+from latentbench.bench.text import escaping, markdown
+from latentbench.bench.text.numbers import MISSING, duration, significant
 
 HEADINGS = (
     "operation",
@@ -72,7 +74,7 @@ def _se(record: Record, name: str) -> float | None:
 
 def as_csv(records: Sequence[Record]) -> str:
     """Comma-separated; empty where there is no number."""
-    return as_frame(records).to_csv(index=False)
+    return escaping.csv(as_frame(records))
 
 
 def as_json(records: Sequence[Record]) -> str:
@@ -89,27 +91,32 @@ def as_json(records: Sequence[Record]) -> str:
 
 def as_markdown(records: Sequence[Record]) -> str:
     """A table for a README or a pull request, with its legend."""
-    lines = ["| model | " + " | ".join(HEADINGS) + " |", "| --- |" + " ---: |" * len(HEADINGS)]
-    lines += [f"| {record.model.label} | " + " | ".join(_cells(record)) + " |" for record in records]
+    cells = [
+        [markdown.text(escaping.printable(each)) for each in (record.model.label, *_cells(record))]
+        for record in records
+    ]
     legend = [
         f"- `{metric.name}`{', ' * bool(metric.unit)}{metric.unit}: {metric.title}"
         for metric in SWEEP_METRICS
     ]
-    return "\n".join([*lines, "", *statements(records), "", *legend]) + "\n"
+    table = markdown.table(["model", *HEADINGS], cells, align="lr")
+    return "\n".join([table, "", *statements(records), "", *legend]) + "\n"
 
 
 def as_rich(records: Sequence[Record], *, title: str) -> Group:
     """A table a model for a terminal; below it, why some rows have no number."""
-    parts: list[RenderableType] = [Text(title, style="bold")]
+    parts: list[RenderableType] = [escaping.plain(title, "bold")]
     for label, group in groupby(records, key=lambda record: record.model.label):
         rows = list(group)
         if timed := [record for record in rows if record.status == "ok"]:
             parts.append(_table(label, timed))
         else:
-            parts.append(Text(f"\n{label}", style="bold"))
+            parts.append(Text(f"\n{escaping.printable(label)}", style="bold"))
         without = [record for record in rows if record.status != "ok"]
         parts += [
-            Text(f"{record.point.label}: {_note(record)}", style="dim") for record in without if record.point
+            escaping.plain(f"{record.point.label}: {_note(record)}", "dim")
+            for record in without
+            if record.point
         ]
     parts += [Text(f"\n{statement}") for statement in statements(records)]
     return Group(*parts)
@@ -120,9 +127,8 @@ def _table(label: str, records: Sequence[Record]) -> Table:
         box=SIMPLE_HEAD,
         header_style="bold",
         pad_edge=False,
-        title=label,
+        title=escaping.plain(label, "bold"),
         title_justify="left",
-        title_style="bold",
     )
     shown = [HEADINGS.index(heading) for heading in ON_A_TERMINAL]
     for heading in ON_A_TERMINAL:
@@ -131,7 +137,7 @@ def _table(label: str, records: Sequence[Record]) -> Table:
     for record in records:
         cells = _cells(record)
         doubt = " †" if record.conditions and record.conditions.marks else ""
-        table.add_row(cells[0] + doubt, *(cells[position] for position in shown[1:]))
+        table.add_row(cells[0] + doubt, *(escaping.plain(cells[position]) for position in shown[1:]))
     return table
 
 
@@ -141,40 +147,18 @@ def _cells(record: Record) -> list[str]:
         record.point.operation.replace("_", " "),
         str(record.point.batch),
         record.point.way,
-        _shown(record, "examples_per_second", three_digits),
+        _shown(record, "examples_per_second", significant),
         *(_shown(record, f"latency{which}_seconds", duration) for which in ("", "_p95", "_p99")),
         *(_shown(record, name, "{:.1%}".format) for name in ("share_of_peak", "share_of_bandwidth")),
-        _shown(record, "flops_per_example", lambda flops: three_digits(flops / 1e9)),
-        _shown(record, "held_bytes", lambda size: f"{three_digits(size / 1e6)} MB"),
+        _shown(record, "flops_per_example", lambda flops: significant(flops / 1e9)),
+        _shown(record, "held_bytes", lambda size: f"{significant(size / 1e6)} MB"),
         _note(record),
     ]
 
 
 def _shown(record: Record, name: str, form: Callable[[float], str]) -> str:
     value = _value(record, name)
-    return "–" if value is None else form(value)
-
-
-def three_digits(value: float) -> str:
-    """Three digits that count, and no exponent.
-
-    >>> three_digits(123456), three_digits(0.012345)
-    ('123,000', '0.0123')
-    """
-    rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:.10f}".rstrip("0").rstrip(".")
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them.
-
-    >>> duration(1.5), duration(0.0123), duration(4.5e-05)
-    ('1.5 s', '12.3 ms', '45 µs')
-    """
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{three_digits(seconds / size)} {unit}"
-    return f"{three_digits(seconds / 1e-6)} µs"
+    return MISSING if value is None else form(value)
 
 
 def _value(record: Record, name: str) -> float | None:

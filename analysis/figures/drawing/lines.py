@@ -7,33 +7,34 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured
-from latentbench.analysis.figures.drawing.seeds import Estimate, by_model, estimate
+from latentbench.analysis.figures.drawing.registry import ModelResult
+from latentbench.analysis.figures.drawing.seeds import by_model, estimate
+from latentbench.analysis.statistics.estimates import Estimate
 from latentbench.models.spec import ModelSpec
 
 Point = tuple[ModelSpec, Estimate, Estimate]
 """A model, and its estimates along x and y."""
 
 
-def by_series(models: Sequence[Pictured]) -> dict[str, list[list[Pictured]]]:
-    """Models (each the list of its seeds) under what they have in common beside their width, narrow first.
+def by_series(models: Sequence[ModelResult]) -> dict[str, list[list[ModelResult]]]:
+    """Models (each the list of its seeds) grouped by everything but their width, narrow ones first.
 
-    Families come in the order in which they are first met, and each with its least β first.
+    Families come in the order in which they first appear, and each sorted by its settings.
     """
     groups = by_model(models)
     families = list(dict.fromkeys(seeds[0].spec.family for seeds in groups))
-
-    def place(seeds: Sequence[Pictured]) -> tuple[int, float, int]:
-        spec = seeds[0].spec
-        return families.index(spec.family), spec.number("beta") or 0.0, spec.latent_dim
-
-    series: dict[str, list[list[Pictured]]] = {}
-    for seeds in sorted(groups, key=place):
+    series: dict[str, list[list[ModelResult]]] = {}
+    for seeds in sorted(groups, key=lambda seeds: (families.index(seeds[0].spec.family), _rank(seeds[0]))):
         series.setdefault(seeds[0].spec.series, []).append(seeds)
     return series
 
 
-def points(group: Sequence[Sequence[Pictured]], x: str, y: str) -> list[Point]:
+def _rank(model: ModelResult) -> tuple[tuple[str, ...], tuple[float, ...], int]:
+    words, width, numbers = model.spec.rank
+    return words, numbers, width
+
+
+def points(group: Sequence[Sequence[ModelResult]], x: str, y: str) -> list[Point]:
     """The models that have both metrics."""
     estimates = [(seeds[0].spec, estimate(seeds, x), estimate(seeds, y)) for seeds in group]
     return [(spec, a, b) for spec, a, b in estimates if a is not None and b is not None]
@@ -59,8 +60,8 @@ def draw_line(
     axes.errorbar(
         x,
         y,
-        xerr=[x.half_width for _, x, _ in line],
-        yerr=[y.half_width for _, _, y in line],
+        xerr=[x.error_bar for _, x, _ in line],
+        yerr=[y.error_bar for _, _, y in line],
         fmt="none",
         ecolor=colour,
         elinewidth=1.4,

@@ -15,7 +15,7 @@ from latentbench.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, eq=False)
-class Pictured:
+class ModelResult:
     """One model, trained from one seed, as a picture sees it.
 
     `arrays` go by analysis and name, such as `reconstruction/originals`. Models that share a `label`
@@ -35,12 +35,12 @@ class Pictured:
         return self.metrics[metric].value if metric in self.metrics else None
 
 
-Draw = Callable[[Sequence[Pictured]], matplotlib.figure.Figure | None]
+Draw = Callable[[Sequence[ModelResult]], matplotlib.figure.Figure | None]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A kind of picture. `draw` returns None where the models offer nothing to draw."""
+    """A kind of fig. `draw` returns None where the models offer nothing to draw."""
 
     name: str
     title: str

@@ -12,7 +12,7 @@ from latentbench.analysis.figures.drawing import style
 NAMED = 10
 """With more classes than this, names would only cover the points."""
 APART = 0.075
-"""Least distance of two names, as a share of the picture."""
+"""Least distance of two names, as a share of the fig."""
 PUSHES = 60
 
 Points = NDArray[np.floating]

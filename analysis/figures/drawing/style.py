@@ -1,13 +1,15 @@
-"""The one look of every picture: colours, markers, fonts, and panels in a tidy grid.
+"""The style that all figures share: colours, markers, fonts, and panels in a grid.
 
-A family has one colour and one marker wherever it appears. The colours are those of Okabe & Ito, and others
-that colour-blind readers (as simulated by Machado et al. 2009) can tell from them and from each other; among
-VAEs a heavier β is a darker shade. Figures are made without pyplot, so none outlives its use.
+A family has one colour and one marker in every figure, which its class declares. The colours are those of
+Okabe & Ito and others that colour-blind readers (as simulated by Machado et al. 2009) can tell from them and
+from each other; among VAEs a larger β is a darker shade. Figures are made without pyplot, so that none
+outlives its use.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -42,6 +44,8 @@ THEME = {
     "legend.title_fontsize": SMALL,
     "legend.frameon": False,
     "text.color": INK,
+    # Names are text: a "$" in one begins no formula.
+    "text.parse_math": False,
     "axes.labelcolor": INK,
     "xtick.color": INK,
     "ytick.color": INK,
@@ -64,14 +68,27 @@ THEME = {
 
 @contextmanager
 def theme() -> Iterator[None]:
-    """The theme, for as long as something is drawn and saved; the caller's own settings come back."""
-    with matplotlib.rc_context(THEME):
+    """Apply the theme while something is drawn and saved; the caller's own settings come back."""
+    with matplotlib.rc_context(THEME), warnings.catch_warnings():
+        # A name may be in a script that the font lacks: boxes are drawn in its place.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)
         yield
+
+
+def family_colour(family: str) -> str:
+    """The colour that a family declares."""
+    return display_of(family).colour
+
+
+def marker(spec: ModelSpec) -> str:
+    """The marker that the family declares."""
+    return display_of(spec.family).marker
 
 
 def colour(spec: ModelSpec) -> str:
     """The family's colour, lighter for β below 1 and darker above."""
-    return shade(display_of(spec.family).colour, spec.number("beta"))
+    return shade(family_colour(spec.family), spec.number("beta"))
 
 
 def shade(base: str, beta: float | None) -> str:
@@ -86,11 +103,6 @@ def shade(base: str, beta: float | None) -> str:
     )
 
 
-def marker(spec: ModelSpec) -> str:
-    """The family's marker."""
-    return display_of(spec.family).marker
-
-
 def colours_by_width(specs: Sequence[ModelSpec]) -> list[str]:
     """A colour each: the family's, or where a family is there more than once, shades from narrow to wide."""
     colours = []
@@ -103,7 +115,7 @@ def colours_by_width(specs: Sequence[ModelSpec]) -> list[str]:
 
 def width_colours(spec: ModelSpec, count: int) -> list[str]:
     """`count` shades of the family's colour from light to dark, for widths from narrow to wide."""
-    base = display_of(spec.family).colour
+    base = family_colour(spec.family)
     ends = [shade(base, 0), base, to_hex(sns.dark_palette(base, n_colors=4)[1])]
     return [to_hex(each) for each in sns.blend_palette(ends, n_colors=count)]
 
@@ -120,11 +132,11 @@ def panels(count: int, *, columns: int, width: float, height: float) -> tuple[Fi
     rows = math.ceil(count / columns)
     # Room enough that a title is never taken for the label of the panel above.
     layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.08)
-    picture = Figure(figsize=(columns * width, rows * height), layout=layout)
-    grid = picture.subplots(rows, columns, squeeze=False).ravel()
+    fig = Figure(figsize=(columns * width, rows * height), layout=layout)
+    grid = fig.subplots(rows, columns, squeeze=False).ravel()
     for unused in grid[count:]:
         unused.remove()
-    return picture, list(grid[:count])
+    return fig, list(grid[:count])
 
 
 def width_axis(axes: Axes, widths: list[int]) -> None:

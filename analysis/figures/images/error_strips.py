@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 from latentbench.analysis.figures.drawing.tiles import GAP, show, tile
 
@@ -25,13 +25,13 @@ COLUMN_INCHES, ROW_INCHES = 0.62, 1.62
     "worst on the right, equal steps of rank between them; the original above, its reconstruction below, "
     "its mean squared error underneath. What is on the right is what a bottleneck has no room for.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A strip a model, in two columns."""
     shown = lowest_seeds(models, ORIGINALS, RECONSTRUCTIONS, ERRORS)
     if not shown:
         return None
     count = len(shown[0].arrays[ERRORS])
-    picture, grid = style.panels(len(shown), columns=2, width=COLUMN_INCHES * count, height=ROW_INCHES)
+    fig, grid = style.panels(len(shown), columns=2, width=COLUMN_INCHES * count, height=ROW_INCHES)
     for axes, model in zip(grid, shown, strict=True):
         originals, reconstructions = model.arrays[ORIGINALS], model.arrays[RECONSTRUCTIONS]
         width = originals.shape[-1]
@@ -40,7 +40,7 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
         axes.set_xticks(middles, [_short(error) for error in model.arrays[ERRORS]])
         axes.tick_params(length=0, labelsize=style.SMALL)
         axes.set_title(model.label)
-    return picture
+    return fig
 
 
 def _short(error: float) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 from latentbench.analysis.figures.drawing.tiles import GAP, show, tile
 
@@ -23,25 +23,25 @@ ROW_INCHES = 0.62
     "Read down a column: what a bottleneck cannot hold is blurred, or becomes something else. "
     "MSE is the mean squared error over the whole test set, pixels in [0, 1].",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A row a model, labelled with its error."""
     shown = lowest_seeds(models, ORIGINALS, RECONSTRUCTIONS)
     if not shown:
         return None
     rows = [shown[0].arrays[ORIGINALS], *(model.arrays[RECONSTRUCTIONS] for model in shown)]
     count, _, height, width = rows[0].shape
-    picture = Figure(
+    fig = Figure(
         figsize=(2.1 + ROW_INCHES * count * width / height, 0.2 + ROW_INCHES * len(rows)),
         layout="constrained",
     )
-    axes = picture.subplots()
+    axes = fig.subplots()
     show(axes, tile(np.concatenate(rows), columns=count))
     centres = [GAP + height / 2 + row * (height + GAP) for row in range(len(rows))]
     axes.set_yticks(centres, ["originals", *map(_label, shown)])
     axes.tick_params(length=0, labelsize=style.NORMAL)
-    return picture
+    return fig
 
 
-def _label(model: Pictured) -> str:
+def _label(model: ModelResult) -> str:
     mse = model.value("mse")
     return model.label if mse is None else f"{model.label}\nMSE {mse:.4f}"

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
 from latentbench.analysis.figures.drawing.tiles import show, tile
 from latentbench.analysis.generation.code_samplers import SAMPLERS
@@ -25,7 +25,7 @@ SIDE = 5
     "fitted to the codes; and from codes of train images, which is the best one can hope for. The Fréchet "
     "distance to the test images, in the judge's features, is lower where samples look more like data.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A tile for each sampler of a model."""
     shown = [
         (group[0], sampler)
@@ -35,13 +35,13 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
     ]
     if not shown:
         return None
-    picture, grid = style.panels(len(shown), columns=2 * len(list(SAMPLERS)), width=1.65, height=2.05)
+    fig, grid = style.panels(len(shown), columns=2 * len(list(SAMPLERS)), width=1.65, height=2.05)
     for axes, (model, sampler) in zip(grid, shown, strict=True):
         _tile(axes, model, sampler)
-    return picture
+    return fig
 
 
-def _tile(axes: Axes, model: Pictured, sampler: str) -> None:
+def _tile(axes: Axes, model: ModelResult, sampler: str) -> None:
     show(axes, tile(model.arrays[_array(sampler)][: SIDE**2], columns=SIDE))
     frechet = model.value(f"frechet_{sampler}")
     quality = "" if frechet is None else f": Fréchet {frechet:.1f}"

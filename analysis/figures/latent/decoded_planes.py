@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.scatter import name_classes
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 
@@ -28,18 +28,18 @@ SLIVER = 0.01
     "the judge sees. The title gives the largest and the smallest share that a class takes of the plane, "
     "weighed by the Gaussian with the codes' mean and covariance: so often do samples show it.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel a model with a two-dimensional code and a decoder."""
     shown = lowest_seeds(models, IMAGES, EXTENT)
     if not shown:
         return None
-    picture, grid = style.panels(len(shown), columns=3, width=3.7, height=4.1)
+    fig, grid = style.panels(len(shown), columns=3, width=3.7, height=4.1)
     for axes, model in zip(grid, shown, strict=True):
         _panel(axes, model)
-    return picture
+    return fig
 
 
-def _panel(axes: Axes, model: Pictured) -> None:
+def _panel(axes: Axes, model: ModelResult) -> None:
     extent = tuple(model.arrays[EXTENT])
     canvas: NDArray[np.floating] = np.moveaxis(model.arrays[IMAGES], 0, -1) / 255
     if CLASSES in model.arrays:
@@ -76,7 +76,7 @@ def coloured(canvas: NDArray[np.floating], classes: NDArray[np.integer]) -> NDAr
     return np.asarray(tint * (0.3 + 0.7 * canvas.mean(axis=2, keepdims=True)))
 
 
-def _shares(model: Pictured) -> str:
+def _shares(model: ModelResult) -> str:
     if AREA not in model.arrays:
         return ""
     area = model.arrays[AREA]

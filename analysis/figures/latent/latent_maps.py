@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.scatter import scatter_classes
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 
@@ -28,18 +28,18 @@ RADIUS_OF_95_PERCENT = 5.991**0.5
     "it is what sampling from that Gaussian runs into. The dead-zone mass is its share of the Gaussian, "
     "beyond what the codes themselves would score.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel a model with a two-dimensional code."""
     shown = lowest_seeds(models, CODES, EXTENT, DEAD)
     if not shown:
         return None
-    picture, grid = style.panels(len(shown), columns=3, width=3.7, height=3.9)
+    fig, grid = style.panels(len(shown), columns=3, width=3.7, height=3.9)
     for axes, model in zip(grid, shown, strict=True):
         _panel(axes, model)
-    return picture
+    return fig
 
 
-def _panel(axes: Axes, model: Pictured) -> None:
+def _panel(axes: Axes, model: ModelResult) -> None:
     codes, extent = model.arrays[CODES], tuple(model.arrays[EXTENT])
     labels = model.arrays.get(LABELS, np.zeros(len(codes), np.int64))
     dead = np.where(model.arrays[DEAD], 0.82, 1.0)

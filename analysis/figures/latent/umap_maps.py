@@ -1,4 +1,4 @@
-"""The latent spaces in the plane, each with a stamp that says how far to trust its picture."""
+"""The latent spaces in the plane, each with a stamp that says how far to trust its fig."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.scatter import scatter_classes
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 
@@ -27,18 +27,18 @@ DRAWS = {"embedding/prior": "prior", "embedding/moment": "moment Gaussian"}
     "trustworthiness is 1 where no neighbours in the picture are strangers, k-NN overlap the share of near "
     "codes that stay near.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel a model."""
     shown = lowest_seeds(models, EMBEDDING)
     if not shown:
         return None
-    picture, grid = style.panels(len(shown), columns=4, width=2.7, height=3.15)
+    fig, grid = style.panels(len(shown), columns=4, width=2.7, height=3.15)
     for axes, model in zip(grid, shown, strict=True):
         _panel(axes, model)
-    return picture
+    return fig
 
 
-def _panel(axes: Axes, model: Pictured) -> None:
+def _panel(axes: Axes, model: ModelResult) -> None:
     points = model.arrays[EMBEDDING]
     labels = model.arrays.get(LABELS, np.zeros(len(points), np.uint16))
     drawn = next((name for name in DRAWS if name in model.arrays), None)
@@ -51,6 +51,6 @@ def _panel(axes: Axes, model: Pictured) -> None:
     axes.set_xlabel(_stamp(model), fontsize=style.SMALL, color=style.FAINT)
 
 
-def _stamp(model: Pictured) -> str:
+def _stamp(model: ModelResult) -> str:
     stamps = {"trust": model.value("umap_trustworthiness"), "k-NN overlap": model.value("umap_knn_overlap")}
     return ", ".join(f"{name} {value:.2f}" for name, value in stamps.items() if value is not None)

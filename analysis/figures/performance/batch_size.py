@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.performance.timed_models import PLAIN_WAYS, by_model_and_operation, looks
 from latentbench.analysis.performance.point import OPERATIONS
 from latentbench.models.spec import ModelSpec
@@ -25,7 +25,7 @@ RATE, LATENCY = "examples_per_second", "latency_seconds"
     "operation; all axes are logarithmic. Where a line is flat the device is full, and a larger batch only "
     "waits longer.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A row an operation, throughput to the left and latency to the right."""
     lines = {
         key: line
@@ -36,7 +36,7 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
     if not shown:
         return None
     look = looks([spec for spec, _, _ in lines])
-    picture, grid = style.panels(2 * len(shown), columns=2, width=4.6, height=3.3)
+    fig, grid = style.panels(2 * len(shown), columns=2, width=4.6, height=3.3)
     for row, operation in enumerate(shown):
         pair = grid[2 * row : 2 * row + 2]
         some = {(spec, way): line for (spec, what, way), line in lines.items() if what == operation}
@@ -44,13 +44,13 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
             _panel(axes, some, metric, look)
             axes.set(xlabel="batch size", ylabel=words)
             axes.set_title(operation.replace("_", " "))
-    _legend(picture, look)
-    return picture
+    _legend(fig, look)
+    return fig
 
 
 def _panel(
     axes: Axes,
-    lines: dict[tuple[ModelSpec, str], list[Pictured]],
+    lines: dict[tuple[ModelSpec, str], list[ModelResult]],
     metric: str,
     look: dict[str, tuple[str, str]],
 ) -> None:
@@ -72,7 +72,7 @@ def _panel(
     style.plain_numbers(axes.yaxis)
 
 
-def _legend(picture: Figure, look: dict[str, tuple[str, str]]) -> None:
+def _legend(fig: Figure, look: dict[str, tuple[str, str]]) -> None:
     handles = [
         Line2D([], [], color=colour, marker=marker, markeredgecolor="white", label=label)
         for label, (colour, marker) in look.items()
@@ -81,7 +81,7 @@ def _legend(picture: Figure, look: dict[str, tuple[str, str]]) -> None:
         Line2D([], [], color=style.INK, linestyle=_linestyle(way), label="float32" if way == "fp32" else way)
         for way in PLAIN_WAYS
     ]
-    picture.legend(handles=[*handles, *ways], loc="outside right upper")
+    fig.legend(handles=[*handles, *ways], loc="outside right upper")
 
 
 def _linestyle(way: str) -> Literal["-", ":"]:

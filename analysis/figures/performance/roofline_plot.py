@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.naming import name_points
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.performance.timed_models import by_model_and_operation, looks
 from latentbench.analysis.performance.point import OPERATIONS
 from latentbench.models.spec import ModelSpec
@@ -29,7 +29,7 @@ Spot = tuple[ModelSpec, float, float]
     "or convolution at the top; dashed where it is bf16's. The gap up to the roof is what is lost; above the "
     "slope is what stays in a cache. Bytes are counted as if nothing did and nothing were fused.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel for each operation."""
     spots: dict[str, list[Spot]] = {}
     for (spec, operation, way), line in by_model_and_operation(models).items():
@@ -41,7 +41,7 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
         return None
     roofs = _roofs(models)
     look = looks([spec for operation in shown for spec, _, _ in spots[operation]])
-    picture, grid = style.panels(len(shown), columns=2, width=6.2, height=4.6)
+    fig, grid = style.panels(len(shown), columns=2, width=6.2, height=4.6)
     for axes, operation in zip(grid, shown, strict=True):
         _panel(axes, spots[operation], roofs, look)
         axes.set_title(operation.replace("_", " "))
@@ -53,15 +53,15 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
             [spec.label for spec, _, _ in some],
             [look[spec.label][0] for spec, _, _ in some],
         )
-    return picture
+    return fig
 
 
-def _spot(model: Pictured) -> tuple[float, float]:
+def _spot(model: ModelResult) -> tuple[float, float]:
     flops, moved = model.value("flops_per_second") or 0.0, model.value("bytes_per_second") or 1.0
     return flops / moved, flops
 
 
-def _roofs(models: Sequence[Pictured]) -> dict[str, tuple[float, float]]:
+def _roofs(models: Sequence[ModelResult]) -> dict[str, tuple[float, float]]:
     """Peak and bandwidth by precision, as the rows have them; the highest, where a run was interrupted."""
     roofs: dict[str, tuple[float, float]] = {}
     for model in models:

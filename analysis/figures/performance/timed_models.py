@@ -7,17 +7,19 @@ from collections.abc import Sequence
 import seaborn as sns
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured
+from latentbench.analysis.figures.drawing.registry import ModelResult
 from latentbench.models.spec import ModelSpec, ReferenceSpec
 
 PLAIN_WAYS = ("fp32", "bf16")
-"""Without another layout or compilation, which would hide each other in a picture."""
+"""Without another layout or compilation, which would hide each other in a fig."""
 MARKERS = "oPsXv^p<d>H"
 
 
-def by_model_and_operation(models: Sequence[Pictured]) -> dict[tuple[ModelSpec, str, str], list[Pictured]]:
+def by_model_and_operation(
+    models: Sequence[ModelResult],
+) -> dict[tuple[ModelSpec, str, str], list[ModelResult]]:
     """Timed rows under model, operation and way, smallest batch first; rows without a number are left out."""
-    groups: dict[tuple[ModelSpec, str, str], list[Pictured]] = {}
+    groups: dict[tuple[ModelSpec, str, str], list[ModelResult]] = {}
     for model in models:
         point = model.point
         if point is not None and point.way in PLAIN_WAYS and model.value("examples_per_second"):

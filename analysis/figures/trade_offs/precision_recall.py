@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.lines import Point, by_series, draw_line, points
 from latentbench.analysis.figures.drawing.naming import name_points
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 
@@ -23,12 +23,12 @@ from latentbench.analysis.generation.code_samplers import SAMPLERS
     "the last decodes codes of real images, which is the best that a density of codes can do. A line for "
     "each family and β, each point named by its width.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel for each sampler, with one legend."""
     samplers = [sampler for sampler in SAMPLERS if _points(by_model(models), sampler)]
     if not samplers:
         return None
-    picture, grid = style.panels(len(samplers), columns=2, width=4.6, height=4.2)
+    fig, grid = style.panels(len(samplers), columns=2, width=4.6, height=4.2)
     for axes, sampler in zip(grid, samplers, strict=True):
         _panel(axes, models, sampler)
     style.legend_beside(grid[min(1, len(grid) - 1)])
@@ -41,14 +41,14 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
             [str(spec.latent_dim) for spec, _, _ in shown],
             [style.colour(spec) for spec, _, _ in shown],
         )
-    return picture
+    return fig
 
 
-def _points(group: Sequence[Sequence[Pictured]], sampler: str) -> list[Point]:
+def _points(group: Sequence[Sequence[ModelResult]], sampler: str) -> list[Point]:
     return points(group, f"recall_{sampler}", f"precision_{sampler}")
 
 
-def _panel(axes: Axes, models: Sequence[Pictured], sampler: str) -> None:
+def _panel(axes: Axes, models: Sequence[ModelResult], sampler: str) -> None:
     for name, group in by_series(models).items():
         if line := _points(group, sampler):
             draw_line(axes, line, label=name)

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.naming import name_points
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
-from latentbench.analysis.figures.drawing.seeds import Estimate, by_model, estimate
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
+from latentbench.analysis.figures.drawing.seeds import by_model, estimate
+from latentbench.analysis.statistics.estimates import Estimate
 from latentbench.analysis.statistics.pareto import front
-from latentbench.models.family import display_of
 from latentbench.models.spec import ModelSpec
 
 QUALITY = "psnr"
@@ -34,13 +34,13 @@ Point = tuple[ModelSpec, str, Estimate, Estimate]
     "the left is better; the stepped line joins the models that none beats at both, the ones worth choosing "
     "from (`latentbench recommend`).",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel for each way through the model that was timed."""
     panels = {words: _points(models, metric) for metric, words in SPEEDS.items()}
     panels = {words: points for words, points in panels.items() if points}
     if not panels:
         return None
-    picture, grid = style.panels(len(panels), columns=2, width=5.6, height=4.6)
+    fig, grid = style.panels(len(panels), columns=2, width=5.6, height=4.6)
     fronts = [_panel(axes, words, points) for axes, (words, points) in zip(grid, panels.items(), strict=True)]
     _legend(grid[-1], [spec for points in panels.values() for spec, *_ in points])
     # Once every panel has its final size: naming looks for room.
@@ -51,7 +51,7 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
             [name if position in best else "" for position, (_, name, _, _) in enumerate(points)],
             [style.colour(spec) for spec, _, _, _ in points],
         )
-    return picture
+    return fig
 
 
 def _legend(axes: Axes, specs: Sequence[ModelSpec]) -> None:
@@ -60,7 +60,7 @@ def _legend(axes: Axes, specs: Sequence[ModelSpec]) -> None:
         spec.family: Line2D(
             [],
             [],
-            color=display_of(spec.family).colour,
+            color=style.family_colour(spec.family),
             marker=style.marker(spec),
             markeredgecolor="white",
             markersize=8,
@@ -72,13 +72,12 @@ def _legend(axes: Axes, specs: Sequence[ModelSpec]) -> None:
     axes.legend(handles=list(handles.values()), loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _points(models: Sequence[Pictured], metric: str) -> list[Point]:
+def _points(models: Sequence[ModelResult], metric: str) -> list[Point]:
     found = []
     for seeds in by_model(models):
         wait, quality = estimate(seeds, metric), estimate(seeds, QUALITY)
         if wait is not None and quality is not None:
-            microseconds = Estimate(1e6 * wait.value, 1e6 * wait.half_width)
-            found.append((seeds[0].spec, seeds[0].label, microseconds, quality))
+            found.append((seeds[0].spec, seeds[0].label, wait.scaled(1e6), quality))
     return found
 
 
@@ -88,8 +87,8 @@ def _panel(axes: Axes, words: str, points: Sequence[Point]) -> list[int]:
         axes.errorbar(
             wait.value,
             quality.value,
-            xerr=wait.half_width,
-            yerr=quality.half_width,
+            xerr=wait.error_bar,
+            yerr=quality.error_bar,
             color=style.colour(spec),
             marker=style.marker(spec),
             markeredgecolor="white",

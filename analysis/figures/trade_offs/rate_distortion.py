@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.lines import Point, draw_line, points
 from latentbench.analysis.figures.drawing.naming import name_points
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
 from latentbench.models.spec import ModelSpec
 
@@ -22,14 +22,14 @@ from latentbench.models.spec import ModelSpec
     "to the left is better: less error for fewer nats. A panel for each likelihood, since rates under "
     "different likelihoods do not compare; deterministic codes have no rate and are not here.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel for each likelihood."""
     likelihoods: dict[str, list[Point]] = {}
     for point in points(by_model(models), "kl", "mse"):
         likelihoods.setdefault(_likelihood(point[0]), []).append(point)
     if not likelihoods:
         return None
-    picture, grid = style.panels(len(likelihoods), columns=2, width=6.2, height=4.4)
+    fig, grid = style.panels(len(likelihoods), columns=2, width=6.2, height=4.4)
     for axes, (name, panel) in zip(grid, likelihoods.items(), strict=True):
         _panel(axes, panel)
         axes.set_title(name)
@@ -41,7 +41,7 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
             [_beta(spec) for spec, _, _ in panel],
             [style.INK] * len(panel),
         )
-    return picture
+    return fig
 
 
 def _likelihood(spec: ModelSpec) -> str:

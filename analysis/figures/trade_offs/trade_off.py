@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.lines import by_series, draw_line, points
 from latentbench.analysis.figures.drawing.naming import name_points
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model, estimate
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 
@@ -29,12 +29,12 @@ TITLES = {
     "each point named by its width. Down and to the left is better; both axes are logarithmic. The floor is "
     "what real images score against other real images.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel for each sampler, with one legend."""
     samplers = [sampler for sampler in SAMPLERS if points(by_model(models), "mse", f"frechet_{sampler}")]
     if not samplers:
         return None
-    picture, grid = style.panels(len(samplers), columns=2, width=5.2, height=4.6)
+    fig, grid = style.panels(len(samplers), columns=2, width=5.2, height=4.6)
     for axes, sampler in zip(grid, samplers, strict=True):
         _panel(axes, models, sampler)
     style.legend_beside(grid[-1])
@@ -46,10 +46,10 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
             [str(spec.latent_dim) for spec, _, _ in shown],
             [style.colour(spec) for spec, _, _ in shown],
         )
-    return picture
+    return fig
 
 
-def _panel(axes: Axes, models: Sequence[Pictured], sampler: str) -> None:
+def _panel(axes: Axes, models: Sequence[ModelResult], sampler: str) -> None:
     for name, group in by_series(models).items():
         if line := points(group, "mse", f"frechet_{sampler}"):
             draw_line(axes, line, label=name)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
 from latentbench.analysis.figures.training.kl_curves import mean_over_seeds
 from latentbench.analysis.rate.kl_dynamics import smoothed
@@ -29,12 +29,12 @@ TERMS = {
     "temperature, how near images lie to their texts (alignment), how evenly images cover the sphere "
     "(uniformity), and how far the mean image lies from the mean text (modality gap).",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel a term, a line a model."""
     having = [m for m in models if all(len(m.arrays.get(f"history/{term}", ())) > 1 for term in TERMS)]
     if not having:
         return None
-    picture, grid = style.panels(len(TERMS), columns=3, width=3.6, height=2.9)
+    fig, grid = style.panels(len(TERMS), columns=3, width=3.6, height=2.9)
     groups = by_model(having)
     for group, colour in zip(groups, style.colours_by_width([g[0].spec for g in groups]), strict=True):
         for axes, (term, title) in zip(grid, TERMS.items(), strict=True):
@@ -42,4 +42,4 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
             axes.plot(np.arange(1, len(curve) + 1), curve, color=colour, label=group[0].label)
             axes.set(title=title, xlabel="training step")
     style.legend_beside(grid[-1], in_free_cell=True)
-    return picture
+    return fig

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
 from latentbench.analysis.rate.kl_dynamics import Curve, smoothed, spike
 
@@ -24,22 +24,22 @@ KL = "history/kl"
     "steps are on a logarithmic axis. Typically the code is empty at first, fills up in a spike while the "
     "decoder learns to use it, then settles as the price of the KL is felt. Circles mark spikes.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel a width, a curve a model: its mean over seeds."""
     groups = by_model([model for model in models if len(model.arrays.get(KL, ())) > 1])
     if not groups:
         return None
     widths = sorted({group[0].spec.latent_dim for group in groups})
-    picture, grid = style.panels(len(widths), columns=2, width=5.0, height=3.4)
+    fig, grid = style.panels(len(widths), columns=2, width=5.0, height=3.4)
     for axes, width in zip(grid, widths, strict=True):
         for group in sorted(groups, key=lambda group: group[0].spec.number("beta") or 0):
             if group[0].spec.latent_dim == width:
                 _curve(axes, group)
         _finish(axes, width)
-    return picture
+    return fig
 
 
-def _curve(axes: Axes, seeds: Sequence[Pictured]) -> None:
+def _curve(axes: Axes, seeds: Sequence[ModelResult]) -> None:
     raw = mean_over_seeds([model.arrays[KL] for model in seeds])
     smooth = smoothed(raw)
     steps = np.arange(1, len(raw) + 1)

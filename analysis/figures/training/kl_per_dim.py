@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 
 KL_PER_DIM, ACTIVE = "likelihood/kl_per_dim", "likelihood/active"
@@ -23,22 +23,22 @@ KL_PER_DIM, ACTIVE = "likelihood/kl_per_dim", "likelihood/active"
     "models. The bars of a model add up to its rate. Pale bars are inactive dimensions, which the decoder "
     "has learnt to ignore: posterior collapse.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel a model that has a rate."""
     shown = lowest_seeds(models, KL_PER_DIM)
     if not shown:
         return None
-    picture, grid = style.panels(len(shown), columns=4, width=2.9, height=2.5)
+    fig, grid = style.panels(len(shown), columns=4, width=2.9, height=2.5)
     highest = max(float(model.arrays[KL_PER_DIM].max()) for model in shown)
     for axes, model in zip(grid, shown, strict=True):
         _panel(axes, model)
         axes.set_ylim(0, 1.05 * highest or 1)
     for axes in grid[::4]:
         axes.set_ylabel("KL (nats)")
-    return picture
+    return fig
 
 
-def _panel(axes: Axes, model: Pictured) -> None:
+def _panel(axes: Axes, model: ModelResult) -> None:
     kl = model.arrays[KL_PER_DIM]
     active = model.arrays.get(ACTIVE, np.ones(len(kl), bool)).astype(bool)
     order = np.argsort(-kl, kind="stable")

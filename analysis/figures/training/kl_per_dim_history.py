@@ -13,10 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 from latentbench.analysis.rate.kl_dynamics import last_steps
-from latentbench.models.family import display_of
 
 KL, KL_PER_DIM = "history/kl", "history/kl_per_dim"
 SHOWN = 6
@@ -34,34 +33,34 @@ DARKEST = 0.999
     "dimension; a row that pales again, or stays pale, has collapsed to the prior. The widest models are "
     "shown, at most six.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel a model whose history has a KL per dimension."""
     shown = widest(lowest_seeds(models, KL, KL_PER_DIM))
     if not shown:
         return None
-    picture, grid = style.panels(len(shown), columns=COLUMNS, width=4.6, height=3.0)
+    fig, grid = style.panels(len(shown), columns=COLUMNS, width=4.6, height=3.0)
     everything = np.concatenate([_finite(model).ravel() for model in shown])
     scale = PowerNorm(0.5, 0, float(np.quantile(everything, DARKEST)) or 1)
     for axes, model in zip(grid, shown, strict=True):
         mesh = _panel(axes, model, scale)
-    bar = picture.colorbar(mesh, ax=grid, label="KL (nats)", location="bottom", extend="max", aspect=40)
+    bar = fig.colorbar(mesh, ax=grid, label="KL (nats)", location="bottom", extend="max", aspect=40)
     bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=8))
-    return picture
+    return fig
 
 
-def widest(models: Sequence[Pictured]) -> list[Pictured]:
+def widest(models: Sequence[ModelResult]) -> list[ModelResult]:
     """At most six models, those with the most dimensions, in the order given."""
     chosen = sorted(models, key=lambda model: -model.spec.latent_dim)[:SHOWN]
     return [model for model in models if model in chosen]
 
 
-def _finite(model: Pictured) -> NDArray[np.float64]:
+def _finite(model: ModelResult) -> NDArray[np.float64]:
     """KL by row of the history and dimension, `[rows, D]`; float16 may have overflowed."""
     rows = model.arrays[KL_PER_DIM].astype(np.float64)
     return np.nan_to_num(rows, nan=0.0, posinf=float(np.finfo(np.float16).max))
 
 
-def _panel(axes: Axes, model: Pictured, scale: Normalize) -> QuadMesh:
+def _panel(axes: Axes, model: ModelResult, scale: Normalize) -> QuadMesh:
     rows, steps = _finite(model), len(model.arrays[KL])
     order = np.argsort(-last_steps(rows).mean(0), kind="stable")
     # Not `steps_per_row` of these steps: a training that diverged was meant to have more.
@@ -80,5 +79,5 @@ def _panel(axes: Axes, model: Pictured, scale: Normalize) -> QuadMesh:
 
 
 def _colours() -> Colormap:
-    base = display_of("vae").colour
+    base = style.family_colour("vae")
     return LinearSegmentedColormap.from_list("depth", ["white", base, "#00121f"])

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 from latentbench.data.captioned.schemes import SCHEMES, CaptionScheme
 
@@ -25,29 +25,29 @@ LARGEST = 5
     "share of the row, in per cent. The widest model of each family. Where only the class is confused, the "
     "other words carry over.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A row of panels a model, a panel a factor."""
     scheme = next((each for each in SCHEMES if lowest_seeds(models, *_arrays(each))), None)
     if scheme is None:
         return None
     shown = _widest(lowest_seeds(models, *_arrays(scheme)))
-    picture = Figure(figsize=(9.6, 3.5 * len(shown)), layout="constrained")
+    fig = Figure(figsize=(9.6, 3.5 * len(shown)), layout="constrained")
     # A class is ten values, the others three each.
-    grid = picture.subplots(len(shown), 3, squeeze=False, width_ratios=(1.5, 1, 1))
+    grid = fig.subplots(len(shown), 3, squeeze=False, width_ratios=(1.5, 1, 1))
     for row, model in zip(grid, shown, strict=True):
         for axes, factor, name in zip(row, scheme.factors, _arrays(scheme), strict=True):
             _panel(axes, model.arrays[name], factor.words)
             axes.set_title(f"{model.label}: {factor.name}" if factor is scheme.factors[0] else factor.name)
-    return picture
+    return fig
 
 
 def _arrays(scheme: CaptionScheme) -> list[str]:
     return [f"zero_shot/confusion_{factor.name}" for factor in scheme.factors]
 
 
-def _widest(models: Sequence[Pictured]) -> list[Pictured]:
+def _widest(models: Sequence[ModelResult]) -> list[ModelResult]:
     """The widest model of each family, in order of the families' appearance."""
-    best: dict[str, Pictured] = {}
+    best: dict[str, ModelResult] = {}
     for model in models:
         known = best.get(model.spec.family)
         if known is None or model.spec.latent_dim > known.spec.latent_dim:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 from latentbench.analysis.zero_shot.native_zero_shot import from_lines
 
@@ -30,7 +30,7 @@ LARGEST = 12
     "for the templates' average. Below: the captions that the model with the best average names worst and "
     "best.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """Two panels: templates of all models, and captions of one."""
     shown = lowest_seeds(models, TEMPLATES, LINES, RECALL, CLASSES)[:LARGEST]
     if not shown:
@@ -38,16 +38,16 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
     lines = from_lines(shown[0].arrays[LINES])
     short = from_lines(shown[0].arrays[SHORTENED_LINES]) if SHORTENED_LINES in shown[0].arrays else []
     height = 0.32 * (len(lines) + len(short)) + 1.4
-    picture = Figure(figsize=(9.6, height + 3.6), layout="constrained")
-    above, below = picture.subplots(2, 1, height_ratios=(height, 3.6))
+    fig = Figure(figsize=(9.6, height + 3.6), layout="constrained")
+    above, below = fig.subplots(2, 1, height_ratios=(height, 3.6))
     same = [model for model in shown if from_lines(model.arrays[LINES]) == lines]
     _templates(above, same, lines, short)
     best = max(shown, key=lambda model: model.value("prompt_top1") or 0.0)
     _captions(below, best)
-    return picture
+    return fig
 
 
-def _templates(axes: Axes, models: Sequence[Pictured], lines: list[str], short: list[str]) -> None:
+def _templates(axes: Axes, models: Sequence[ModelResult], lines: list[str], short: list[str]) -> None:
     """A row a template, a mark a model."""
     rows = lines + short
     for index, model in enumerate(models):
@@ -68,7 +68,7 @@ def _templates(axes: Axes, models: Sequence[Pictured], lines: list[str], short: 
     style.legend_beside(axes)
 
 
-def _captions(axes: Axes, model: Pictured) -> None:
+def _captions(axes: Axes, model: ModelResult) -> None:
     """The captions named worst and best, as bars."""
     recall, names = model.arrays[RECALL], from_lines(model.arrays[CLASSES])
     asked = [(float(value), name) for value, name in zip(recall, names, strict=True) if np.isfinite(value)]

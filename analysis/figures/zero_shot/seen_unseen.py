@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.lines import by_series, draw_line, points
 from latentbench.analysis.figures.drawing.naming import name_points
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 
 SEEN, UNSEEN = "zero_shot_seen", "zero_shot_top1"
 TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
@@ -28,14 +28,14 @@ LOWEST, HIGHEST, ROOM = TICKS[0], TICKS[-1], 0.5
     "the dashed line a combination never met is named as well as one that was. Both axes are in log-odds, "
     "so that 90 % and 95 % lie as far apart as 10 % and 5 %.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """One panel, up and to the right is better."""
     series = {name: points(group, SEEN, UNSEEN) for name, group in by_series(models).items()}
     series = {name: line for name, line in series.items() if line}
     if not series:
         return None
-    picture = Figure(figsize=(8.0, 5.4), layout="constrained")
-    axes = picture.subplots()
+    fig = Figure(figsize=(8.0, 5.4), layout="constrained")
+    axes = fig.subplots()
     for name, line in series.items():
         draw_line(axes, line, label=name)
     shown = [point for line in series.values() for point in line]
@@ -48,7 +48,7 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
         [str(spec.latent_dim) for spec, _, _ in shown],
         [style.colour(spec) for spec, _, _ in shown],
     )
-    return picture
+    return fig
 
 
 def _odds(axes: Axes, accuracies: Sequence[float]) -> None:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from latentbench.analysis.figures.drawing import style
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 
 WIDTHS, TRUNCATED, PCA = "prompts/curve_widths", "prompts/curve_truncated", "prompts/curve_pca"
@@ -24,13 +24,13 @@ LARGEST = 6
     "first ones as they are, or those along which images vary the most. Each is made unit again. A nested "
     "(Matryoshka) model is trained to keep what matters first.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A panel a way of cutting, a line a model."""
     shown = sorted(lowest_seeds(models, WIDTHS, TRUNCATED, PCA), key=lambda model: -model.spec.latent_dim)
     shown = shown[:LARGEST]
     if not shown:
         return None
-    picture, grid = style.panels(2, columns=2, width=4.8, height=3.8)
+    fig, grid = style.panels(2, columns=2, width=4.8, height=3.8)
     for axes, (name, title) in zip(grid, CUTS.items(), strict=True):
         for model, colour in zip(shown, style.colours_by_width([m.spec for m in shown]), strict=True):
             _line(axes, model, name, colour)
@@ -40,10 +40,10 @@ def draw(models: Sequence[Pictured]) -> Figure | None:
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set(xlabel="dimensions kept", ylabel="accuracy")
     style.legend_beside(grid[-1])
-    return picture
+    return fig
 
 
-def _line(axes: Axes, model: Pictured, name: str, colour: str) -> None:
+def _line(axes: Axes, model: ModelResult, name: str, colour: str) -> None:
     axes.plot(
         model.arrays[WIDTHS],
         model.arrays[name],

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.lines import Point, by_series, draw_line
-from latentbench.analysis.figures.drawing.registry import Pictured, figure
-from latentbench.analysis.figures.drawing.seeds import Estimate, estimate
+from latentbench.analysis.figures.drawing.registry import ModelResult, figure
+from latentbench.analysis.figures.drawing.seeds import estimate
+from latentbench.analysis.statistics.estimates import Estimate
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
 
 LOCKED, NATIVE = "zero_shot_top1", "native_zero_shot_top1"
@@ -26,23 +27,23 @@ APART = 0.03
     "the same way, so families share one axis. Dashed: by the model's own text encoder. The dotted line is "
     "chance, 1 in 90. Lines stand a little beside each other.",
 )
-def draw(models: Sequence[Pictured]) -> Figure | None:
+def draw(models: Sequence[ModelResult]) -> Figure | None:
     """A line for each family and β, and a second for those with a text encoder."""
     measured = [model for model in models if model.value(LOCKED) is not None]
     if not measured:
         return None
-    picture = Figure(figsize=(8.4, 4.6), layout="constrained")
-    axes = picture.subplots()
+    fig = Figure(figsize=(8.4, 4.6), layout="constrained")
+    axes = fig.subplots()
     lines = _lines(measured)
     for place, (label, line, hollow) in enumerate(lines):
         beside = 2 ** (APART * (place - (len(lines) - 1) / 2))
-        moved = [(spec, Estimate(x.value * beside, 0), y) for spec, x, y in line]
+        moved = [(spec, x.scaled(beside), y) for spec, x, y in line]
         draw_line(axes, moved, label=label, hollow=hollow)
     _finish(axes, [model.spec.latent_dim for model in measured])
-    return picture
+    return fig
 
 
-def _lines(measured: Sequence[Pictured]) -> list[tuple[str, list[Point], bool]]:
+def _lines(measured: Sequence[ModelResult]) -> list[tuple[str, list[Point], bool]]:
     """What the legend says, the points, and whether they are of the model's own text encoder."""
     lines = []
     for name, group in by_series(measured).items():
@@ -50,10 +51,10 @@ def _lines(measured: Sequence[Pictured]) -> list[tuple[str, list[Point], bool]]:
     return [each for each in lines if each[1]]
 
 
-def _line(group: Sequence[Sequence[Pictured]], metric: str) -> list[Point]:
+def _line(group: Sequence[Sequence[ModelResult]], metric: str) -> list[Point]:
     """The accuracy of each width, where it was measured."""
     found = [(seeds[0].spec, estimate(seeds, metric)) for seeds in group]
-    return [(spec, Estimate(spec.latent_dim, 0), accuracy) for spec, accuracy in found if accuracy]
+    return [(spec, Estimate(spec.latent_dim), accuracy) for spec, accuracy in found if accuracy]
 
 
 def _finish(axes: Axes, widths: list[int]) -> None:

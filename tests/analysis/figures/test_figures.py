@@ -11,8 +11,8 @@ from matplotlib.colors import to_hex, to_rgb
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.figures.catalogue import FIGURES
 from latentbench.analysis.figures.drawing import naming, scatter, style
-from latentbench.analysis.figures.drawing.registry import Pictured
-from latentbench.analysis.figures.drawing.seeds import estimate, lowest_seeds
+from latentbench.analysis.figures.drawing.registry import ModelResult
+from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 from latentbench.analysis.figures.drawing.tiles import GAP, tile
 from latentbench.analysis.figures.images import error_strips, reconstructions, samples
 from latentbench.analysis.figures.latent import latent_maps
@@ -28,9 +28,9 @@ from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.performance.point import Point
 from latentbench.analysis.zero_shot.native_zero_shot import as_lines
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
-from latentbench.models.family import Display
+from latentbench.models.family import FAMILIES, Display
 from latentbench.models.spec import ForeignSpec
-from latentbench.models.zoo import FAMILIES, model_spec
+from latentbench.models.zoo import model_spec
 
 
 def metric(name, value, se=None):
@@ -40,7 +40,7 @@ def metric(name, value, se=None):
 def model(family, latent_dim, seed=0, *, metrics=None, arrays=None, **settings):
     spec = model_spec(family=family, latent_dim=latent_dim, **settings)
     values = {name: metric(name, value) for name, value in (metrics or {}).items()}
-    return Pictured(spec.label, spec, seed, values, arrays or {})
+    return ModelResult(spec.label, spec, seed, values, arrays or {})
 
 
 def whole(family, latent_dim, seed=0, **settings):
@@ -106,7 +106,7 @@ def timed_row(family, operation, batch, *, seconds, precision="fp32", **settings
         "bandwidth_bytes_per_second": 2e10,
     }
     metrics = {name: metric(name, value) for name, value in values.items()}
-    return Pictured(f"{spec.label} {point.label}", spec, 0, metrics, {}, point)
+    return ModelResult(f"{spec.label} {point.label}", spec, 0, metrics, {}, point)
 
 
 @pytest.fixture(scope="module")
@@ -277,11 +277,7 @@ def test_kl_per_dim_is_sorted_and_inactive_dimensions_are_pale():
     picture = kl_per_dim.draw([model("vae", 3, beta=1.0, arrays=arrays)])
     bars = picture.axes[0].patches
     assert [bar.get_height() for bar in bars] == [3.0, 1.0, 0.0]
-    assert [to_hex(bar.get_facecolor()) == FAMILIES["vae"].display.colour for bar in bars] == [
-        True,
-        True,
-        False,
-    ]
+    assert [to_hex(bar.get_facecolor()) == style.family_colour("vae") for bar in bars] == [True, True, False]
     assert picture.axes[0].get_title(loc="left") == "vae-3 β=1\n4.0 nats, 2 of 3 active"
 
 
@@ -370,7 +366,7 @@ def test_zero_shot_shows_chance_and_every_family_on_one_axis(zoo):
 def test_widths_of_one_family_are_shades_and_a_family_alone_has_its_colour():
     specs = [model_spec(family="clip", latent_dim=width) for width in (64, 8, 32)]
     several = style.colours_by_width([*specs, model_spec(family="siglip", latent_dim=32)])
-    assert several[3] == FAMILIES["siglip"].display.colour
+    assert several[3] == style.family_colour("siglip")
     brightness = [sum(to_rgb(each)) for each in several[:3]]
     assert brightness[1] > brightness[2] > brightness[0]
 
@@ -403,16 +399,6 @@ def test_decoded_planes_name_the_largest_and_the_smallest_class(zoo):
     assert "ae-2\nlargest: 9 (18%), smallest: 0 (2.0%)" in words(FIGURES["decoded_planes"].draw(zoo))
 
 
-def test_an_estimate_over_seeds_is_students_interval_and_over_one_that_of_its_error():
-    seeds = [model("ae", 2, seed, metrics={"mse": value}) for seed, value in enumerate((1.0, 2.0, 3.0))]
-    found = estimate(seeds, "mse")
-    assert found.value == 2.0
-    assert found.half_width == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
-    alone = Pictured("a", seeds[0].spec, 0, {"mse": metric("mse", 1.0, se=0.5)}, {})
-    assert estimate([alone], "mse").half_width == pytest.approx(0.98)
-    assert estimate(seeds, "kl") is None
-
-
 def test_the_lowest_seed_that_has_the_arrays_is_shown():
     seeds = [
         model("ae", 2, 0),
@@ -428,8 +414,21 @@ def test_heavier_beta_is_darker_and_a_family_keeps_its_colour():
     shades = [lightness(spec) for spec in betas]
     assert shades == sorted(shades, reverse=True)
     assert len(set(shades)) == len(shades)
-    assert style.colour(model_spec(family="vae", latent_dim=2, beta=1)) == FAMILIES["vae"].display.colour
+    assert style.colour(model_spec(family="vae", latent_dim=2, beta=1)) == style.family_colour("vae")
+
+
+def test_a_family_declares_its_look():
+    assert style.family_colour("vae") == FAMILIES["vae"].display.colour
     assert style.colour(ForeignSpec(family="mine", latent_dim=2)) == Display().colour
+
+
+def test_a_dollar_in_a_name_is_text(zoo):
+    named = ModelResult("$x$ a", zoo[0].spec, 0, zoo[0].metrics, zoo[0].arrays)
+    fig = error_strips.draw([named])
+    fig.draw_without_rendering()
+    title = fig.axes[0]._left_title
+    assert title.get_text() == "$x$ a"
+    assert not title.get_parse_math()
 
 
 def test_names_beside_a_crowd_of_points_do_not_cover_each_other():

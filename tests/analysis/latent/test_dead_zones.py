@@ -12,7 +12,6 @@ from scipy.stats import norm
 
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject
-from latentbench.analysis.latent.calibrate import KNOWN, SHRUNK, Line, shrunk_overlap, table
 from latentbench.analysis.latent.dead_zones import (
     CLASS_AREA,
     GAPS,
@@ -25,6 +24,7 @@ from latentbench.analysis.latent.dead_zones import (
     overlap_coverage,
 )
 from latentbench.analysis.statistics.moments import moment_matched
+from latentbench.bench.maintain.calibrate import KNOWN, SHRUNK, Line, shrunk_overlap, table
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
 

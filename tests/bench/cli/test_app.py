@@ -30,7 +30,7 @@ models:
   - {{family: vae, latent_dim: 2, hidden: 16}}
 """
 
-QUICK = ("--no-pictures", "--jobs", "1")
+QUICK = ("--no-figures", "--jobs", "1")
 """One process, and nothing drawn: what most of these tests are about needs neither."""
 
 COMMAND = shutil.which("latentbench", path=str(Path(sys.executable).parent)) or "latentbench"
@@ -199,7 +199,7 @@ def test_interrupted_between_cases_a_run_goes_on_where_it_was(home):
     wait_until(
         lambda: any(len(path.read_text().splitlines()) >= 2 for path in folder.glob("*.partial.jsonl"))
     )
-    assert "Go on with: latentbench run my.yaml --no-pictures --jobs 1 --seeds 100" in interrupt(running)
+    assert "Go on with: latentbench run my.yaml --no-figures --jobs 1 --seeds 100" in interrupt(running)
     (interrupted,) = folder.glob("*.partial.jsonl")
     before = interrupted.read_text()
     seeds = len(before.splitlines()) // 2 + 1
@@ -311,7 +311,7 @@ def test_a_model_of_one_s_own_is_measured_beside_the_zoo(home, jobs):
     (home / "suites" / "my.yaml").write_text(OWN.format(checkpoint="mine.safetensors"))
     (home / "suites" / "mine.py").write_text(MINE)
     write_weights(home / "suites" / "mine.safetensors", bias=0.0)
-    command = ("run", "suites/my.yaml", "--no-pictures", "--jobs", jobs)
+    command = ("run", "suites/my.yaml", "--no-figures", "--jobs", jobs)
     first = latentbench(home, *command)
     assert first.returncode == 0, first.stderr
     assert "my-ae-4" in first.stdout
@@ -523,7 +523,7 @@ def test_time_runs_a_sweep_and_skipped_rows_do_not_fail(home):
     assert (home / "results" / "figures" / "speed" / "roofline.png").is_file()
     assert latentbench(home, "table", "speed", "--format", "md").stdout.startswith("| model | operation |")
 
-    again = latentbench(home, "run", "speed.yaml", "--no-pictures")
+    again = latentbench(home, "run", "speed.yaml", "--no-figures")
     assert (again.returncode, "are done already" in again.stderr) == (0, True), again.stderr
 
     for arguments, message in (

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from latentbench.bench.exports.exporters import EXPORTS, export
+from latentbench.bench.exports.export import export
+from latentbench.bench.exports.registry import EXPORTS
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError

@@ -7,7 +7,7 @@ import pytest
 from latentbench.bench.maintain import readme
 from latentbench.bench.store.store import Store
 from latentbench.bench.store.verify import verify
-from latentbench.data.errors import LatentbenchError
+from latentbench.bench.text.markdown import with_blocks
 
 ROOT = Path(__file__).parents[3]
 
@@ -20,7 +20,7 @@ def blocks():
 @pytest.mark.parametrize("name", readme.PLACES)
 def test_generated_blocks_match_the_reference_store(blocks, name):
     text = (ROOT / name).read_text(encoding="utf-8")
-    assert readme.update(text, {block: blocks[block] for block in readme.PLACES[name]}) == text
+    assert with_blocks(text, {block: blocks[block] for block in readme.PLACES[name]}, name) == text
 
 
 def test_every_generated_block_has_a_place(blocks):
@@ -29,13 +29,3 @@ def test_every_generated_block_has_a_place(blocks):
 
 def test_reference_store_is_whole():
     assert verify(Store(ROOT / "results" / "reference")).problems == ()
-
-
-def test_update_replaces_a_block_and_nothing_else():
-    text = "before\n<!-- begin a -->\nold\n<!-- end a -->\nafter\n"
-    assert readme.update(text, {"a": "new"}) == "before\n<!-- begin a -->\nnew\n<!-- end a -->\nafter\n"
-
-
-def test_update_refuses_a_block_without_a_place():
-    with pytest.raises(LatentbenchError, match="no place for the block 'b'"):
-        readme.update("nothing here", {"b": "new"})

@@ -1,10 +1,10 @@
-"""Verdicts follow from intervals alone, and a claim that lacks data says so."""
+"""Verdicts follow from intervals alone, and a claim without its numbers has a reason."""
 
 import pytest
 
 from latentbench.analysis.catalogue import METRICS
-from latentbench.bench.present import tables
-from latentbench.bench.present.claims import CLAIMS, Claim, Term, _finding, findings
+from latentbench.bench.present.claims import CLAIMS, Claim, Term, finding, findings
+from latentbench.bench.present.rows import rows as rows_of
 from latentbench.models.zoo import model_spec
 
 
@@ -26,7 +26,7 @@ def rows(make_record):
                 spec = model_spec(family=family, latent_dim=int(width))
                 record = make_record(seed=seed).model_copy(update={"model": spec, "metrics": metrics})
                 records.append(record)
-        return tables.rows(records)
+        return rows_of(records)
 
     return make
 
@@ -42,10 +42,10 @@ def test_several_seeds_are_paired(rows):
             "ae-16": [{"mse": (value, 0.5)} for value in (1.0, 4.0, 8.0)],
         }
     )
-    found = _finding(CLAIM, table)
-    assert found.value == pytest.approx(1.1)
-    assert found.interval == pytest.approx((1.1 - 0.2484, 1.1 + 0.2484), abs=1e-4)
-    assert (found.verdict, found.n, found.shown) == ("supported", "3 seeds", "1.1000 [0.8516, 1.3484]")
+    found = finding(CLAIM, table)
+    assert found.effect.value == pytest.approx(1.1)
+    assert found.effect.interval == pytest.approx((1.1 - 0.2484, 1.1 + 0.2484), abs=1e-4)
+    assert (found.verdict, found.n, found.shown) == ("supported", "3 seeds", "1.10 [0.85, 1.35]")
 
 
 @pytest.mark.parametrize(
@@ -58,16 +58,16 @@ def test_several_seeds_are_paired(rows):
         (-0.10, -0.2, "supported"),
     ],
 )
-def test_one_seed_has_the_measurements_own_interval(rows, difference, bound, verdict):
+def test_one_seed_uses_the_standard_error_of_its_images(rows, difference, bound, verdict):
     table = rows({"ae-2": [{"mse": (0.5 + difference, 0.03)}], "ae-16": [{"mse": (0.5, 0.04)}]})
-    found = _finding(Claim("s", "e", CLAIM.term, CLAIM.minus, bound=bound), table)
-    assert found.interval == pytest.approx((difference - 0.098, difference + 0.098))
+    found = finding(Claim("s", "e", CLAIM.term, CLAIM.minus, bound=bound), table)
+    assert found.effect.interval == pytest.approx((difference - 0.098, difference + 0.098))
     assert (found.verdict, found.n) == (verdict, "1 seed, 10,000 images")
 
 
-def test_without_an_error_one_seed_proves_nothing(rows):
-    found = _finding(Claim("s", "e", CLAIM.term), rows({"ae-2": [{"mse": (0.5, None)}]}))
-    assert (found.verdict, found.value, found.interval) == ("inconclusive", 0.5, None)
+def test_one_seed_without_an_error_is_inconclusive(rows):
+    found = finding(Claim("s", "e", CLAIM.term), rows({"ae-2": [{"mse": (0.5, None)}]}))
+    assert (found.verdict, found.effect.value, found.effect.interval) == ("inconclusive", 0.5, None)
 
 
 @pytest.mark.parametrize(
@@ -84,16 +84,16 @@ def test_without_an_error_one_seed_proves_nothing(rows):
         ),
     ],
 )
-def test_what_is_missing_is_said(rows, models, reason):
-    found = _finding(CLAIM, rows(models))
-    assert (found.verdict, found.value, found.reason) == ("not measured", None, reason)
+def test_a_missing_number_is_not_measured(rows, models, reason):
+    found = finding(CLAIM, rows(models))
+    assert (found.verdict, found.effect, found.reason) == ("not measured", None, reason)
 
 
-def test_a_run_of_other_models_has_no_findings(rows):
+def test_a_run_of_other_models_has_nofindings(rows):
     assert findings(rows({"pca-3": [{"mse": (1.0, 0.1)}]})) == []
 
 
-def test_every_claim_is_about_a_metric_there_is():
+def test_every_claim_names_a_known_metric():
     for claim in CLAIMS:
         for term in (claim.term, claim.minus):
             assert term is None or term.metric in METRICS

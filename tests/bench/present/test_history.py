@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentbench.bench.present.history import change_points, draw, rows, timeline
+from latentbench.bench.present.figures import draw_history
+from latentbench.bench.present.history import change_points, rows, timeline
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
@@ -66,7 +67,7 @@ def test_what_is_not_there_is_said(store, metric, options, message):
 
 
 def test_the_picture_has_a_panel_for_each_series(store):
-    picture = Image.open(io.BytesIO(draw(timeline(store, "mse"), "mse")))
+    picture = Image.open(io.BytesIO(draw_history(timeline(store, "mse"), "mse")))
     assert picture.width > 1.5 * picture.height
     assert len(np.unique(np.asarray(picture.convert("L")))) > 20
 

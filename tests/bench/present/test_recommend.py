@@ -3,7 +3,6 @@
 import pytest
 
 from latentbench.analysis.performance.point import Point
-from latentbench.bench.present import tables
 from latentbench.bench.present.recommend import (
     LATENCY,
     Requirement,
@@ -13,6 +12,7 @@ from latentbench.bench.present.recommend import (
     requirement,
     seconds,
 )
+from latentbench.bench.present.rows import rows as rows_of
 from latentbench.data.errors import LatentbenchError
 
 QUICK, SLOW = 1e-5, 1e-3
@@ -28,7 +28,7 @@ def rows(make_record):
         make_record(latent_dim=64, psnr=11.0, encode_latency_seconds=2 * SLOW),
         make_record(latent_dim=128, psnr=None, encode_latency_seconds=QUICK),
     ]
-    return tables.rows(made)
+    return rows_of(made)
 
 
 def test_the_best_of_what_qualifies_is_picked(rows):
@@ -50,7 +50,7 @@ def test_a_model_without_the_metric_does_not_qualify_by_it(rows):
 
 def test_where_nothing_qualifies_the_closest_is_named(rows):
     wanted = [Requirement(LATENCY, "<=", 5e-4), Requirement("psnr", ">=", 20)]
-    with pytest.raises(LatentbenchError, match="the closest is ae-8: psnr 16 dB, off by 20%"):
+    with pytest.raises(LatentbenchError, match=r"the closest is ae-8: psnr 16\.00 dB, off by 20%"):
         recommend(rows, wanted)
     with pytest.raises(LatentbenchError, match="none has all of these metrics"):
         recommend(rows, [Requirement("ssim", ">=", 0.5)])
@@ -61,7 +61,7 @@ def test_models_that_cannot_be_told_apart_are_tied_and_the_quickest_wins(make_re
     for seed, jitter in enumerate((-0.4, 0.0, 0.4)):
         made.append(make_record(latent_dim=8, seed=seed, psnr=20.0 + jitter, encode_latency_seconds=QUICK))
         made.append(make_record(latent_dim=16, seed=seed, psnr=20.2 + jitter, encode_latency_seconds=SLOW))
-    found = recommend(tables.rows(made), [Requirement("psnr", ">=", 20.0)])
+    found = recommend(rows_of(made), [Requirement("psnr", ">=", 20.0)])
     assert found.chosen.label == "ae-8"
     words = " ".join(explain(found))
     assert "cannot be told apart" in words
@@ -99,4 +99,4 @@ def test_a_sweep_has_nothing_to_choose_by(make_record):
     point = Point(operation="encode", batch=1)
     made = make_record(latent_dim=2, latency_seconds=QUICK).model_copy(update={"point": point})
     with pytest.raises(LatentbenchError, match="random weights"):
-        recommend(tables.rows([made]), [])
+        recommend(rows_of([made]), [])

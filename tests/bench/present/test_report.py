@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from latentbench.bench.present import figures
-from latentbench.bench.present.figures import draw_all, drawn, pictured
+from latentbench.bench.present.figures import draw_all, drawn, model_results
 from latentbench.bench.present.report import write_report
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
@@ -151,7 +151,7 @@ def test_where_the_numbers_come_from_is_stated(page):
         "torch 2.11",
         "commit 00000000",
         "60,000 train",
-        "6.0 s measuring",
+        "6 s measuring",
     ):
         assert fact in page.plain
     assert "latentbench run my.yaml --seeds 1" in page.plain
@@ -172,7 +172,7 @@ def test_the_best_of_a_column_is_marked_and_only_where_one_end_is_better(run, st
 def test_over_seeds_the_interval_is_shown(save, store, make_record):
     cases = [(make_record(seed=seed, mse=value), arrays()) for seed, value in enumerate((0.01, 0.02, 0.03))]
     plain = Page(write_report(save(*cases), store).read_text(encoding="utf-8")).plain
-    assert "0.0200 ± 0.0248" in plain
+    assert "0.020 ± 0.025" in plain
     assert "--seeds 3" in plain
 
 
@@ -220,7 +220,7 @@ def test_nothing_to_draw_is_one_line(save, store, make_record):
 
 def test_pictures_are_drawn_again_only_for_another_run(run, save, store, make_record, monkeypatch):
     draw_all(run, store)
-    manifest = json.loads((store.root / "figures" / "my" / "pictures.json").read_text())
+    manifest = json.loads((store.root / "figures" / "my" / "figures.json").read_text())
     assert manifest["run"] == run.stem
     another = save((make_record(mse=0.1), arrays(0)))
     with monkeypatch.context() as patch:
@@ -232,8 +232,8 @@ def test_pictures_are_drawn_again_only_for_another_run(run, save, store, make_re
 
 def test_a_damaged_manifest_only_means_drawing_again(run, store):
     draw_all(run, store)
-    for damage in ("{", "[]", '{"pictures": 3}', '{"run": "x"}'):
-        (store.root / "figures" / "my" / "pictures.json").write_text(damage)
+    for damage in ("{", "[]", '{"figures": 3}', '{"run": "x"}'):
+        (store.root / "figures" / "my" / "figures.json").write_text(damage)
         assert set(drawn(run, store)) == {"reconstructions", "trade_off"}
 
 
@@ -243,7 +243,9 @@ def test_models_that_share_a_label_but_not_a_training_are_kept_apart(save, make_
         update={"case": "other", "recipe": first.recipe.model_copy(update={"epochs": 50})}
     )
     second_seed = make_record(seed=1, mse=0.1)
-    labels = [model.label for model in pictured(save((first, None), (longer, None), (second_seed, None)))]
+    labels = [
+        model.label for model in model_results(save((first, None), (longer, None), (second_seed, None)))
+    ]
     assert labels == ["ae-2", "ae-2", "ae-2 (2)"]
 
 

@@ -1,6 +1,6 @@
 """What the coverage measures say where the answer is known: the table in docs/metrics.md.
 
-    python -m latentbench.analysis.latent.calibrate docs/metrics.md
+    python -m latentbench.bench.maintain.calibrate docs/metrics.md
 
 Codes and reference are drawn from densities whose overlap is closed form, as many as the analysis uses, from
 five seeds at 2 to 256 dimensions. About three minutes on two cores.
@@ -20,12 +20,13 @@ from scipy import stats
 from torch import Tensor
 
 from latentbench.analysis.latent.dead_zones import CLASSIFIED, POINTS, dead_zone_mass, overlap_coverage
+from latentbench.bench.text import markdown
 from latentbench.models.seeds import generator
 
 DIMENSIONS, SEEDS = (2, 8, 32, 128, 256), range(5)
 SHRUNK = 0.9
 WEDGE = 0.2
-BEGIN, END = "<!-- begin calibration -->\n", "<!-- end calibration -->"
+BLOCK = "calibration"
 
 
 @dataclass(frozen=True)
@@ -99,23 +100,20 @@ def measure(known: Known, dimensions: int) -> Line:
 
 def table(lines: Iterator[Line]) -> str:
     """The Markdown table."""
-    rows = [
-        "| codes against N(0, I) | D | dead zone: true | measured | overlap: true | measured |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    cells = []
     for line in lines:
         known = line.known
         true = "–" if known.dead_zone is None else f"{known.dead_zone:.3f}"
-        rows.append(
-            f"| {known.name} | {line.dimensions} | {true} | {_spread(line.dead_zones)} | "
-            f"{known.overlap(line.dimensions):.3f} | {_spread(line.overlaps)} |"
-        )
+        overlap = f"{known.overlap(line.dimensions):.3f}"
+        measured = _spread(line.dead_zones), _spread(line.overlaps)
+        cells.append([known.name, str(line.dimensions), true, measured[0], overlap, measured[1]])
+    header = ["codes against N(0, I)", "D", "dead zone: true", "measured", "overlap: true", "measured"]
     note = (
         f"Mean over {len(SEEDS)} seeds and, in brackets, the smallest and the largest; {2 * POINTS:,} codes "
         f"for the dead zone and {2 * CLASSIFIED:,} for the overlap, as the analysis takes them. A measured "
         "overlap above the true one is what the classifier missed: no gap is overstated beyond chance."
     )
-    return "\n".join([*rows, "", note, ""])
+    return f"{markdown.table(header, cells, align='lr')}\n\n{note}"
 
 
 def _spread(values: tuple[float, ...]) -> str:
@@ -125,15 +123,12 @@ def _spread(values: tuple[float, ...]) -> str:
 def main() -> None:
     """Rewrite the table in the file that is named."""
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m latentbench.analysis.latent.calibrate docs/metrics.md")
+        sys.exit("usage: python -m latentbench.bench.maintain.calibrate docs/metrics.md")
     path = Path(sys.argv[1])
-    before, found, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not (found and closed):
-        sys.exit(f"{path}: no place for the table: {BEGIN.strip()} … {END}")
     content = table(measure(known, d) for known in KNOWN for d in known.dimensions)
-    path.write_text(f"{before}{BEGIN}{content}{END}{after}", encoding="utf-8")
-    sys.stdout.write(content)
+    text = markdown.with_blocks(path.read_text(encoding="utf-8"), {BLOCK: content}, path.name)
+    path.write_text(text, encoding="utf-8")
+    sys.stdout.write(content + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,119 @@
+"""The one estimate of a metric: its value, half of its 95 % interval, and what was repeated to get that.
+
+Tables, figures, the report, claims and exports all use it, so that an interval is the same wherever it is
+shown and a missing error is missing everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from latentbench.analysis.statistics.intervals import mean_interval
+
+Repeated = Literal["seeds", "examples"]
+NORMAL_95 = 1.96
+"""Standard errors on each side of a 95 % interval of one measurement."""
+
+
+class Measured(Protocol):
+    """A metric of one seed; `analysis.core.metric.Metric` is one."""
+
+    @property
+    def version(self) -> int: ...  # noqa: D102
+
+    @property
+    def value(self) -> float | None: ...  # noqa: D102
+
+    @property
+    def se(self) -> float | None: ...  # noqa: D102
+
+    @property
+    def n(self) -> int | None: ...  # noqa: D102
+
+
+MetricT = TypeVar("MetricT", bound=Measured)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with half of its 95 % interval.
+
+    `repeated` is `seeds` where the interval is over `n` trainings, `examples` where it is over the `n` images
+    or samples of one measurement, and None where there is no interval; `half_width` is None exactly then.
+    """
+
+    value: float
+    half_width: float | None = None
+    n: int | None = None
+    repeated: Repeated | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends of the interval."""
+        if self.half_width is None:
+            return None
+        return self.value - self.half_width, self.value + self.half_width
+
+    @property
+    def error_bar(self) -> float:
+        """The half width as matplotlib wants it: NaN, for which nothing is drawn, where there is none."""
+        return math.nan if self.half_width is None else self.half_width
+
+    def scaled(self, factor: float) -> Estimate:
+        """The same estimate in another unit, `factor` > 0."""
+        width = None if self.half_width is None else factor * self.half_width
+        return Estimate(factor * self.value, width, self.n, self.repeated)
+
+    def overlaps(self, other: Estimate) -> bool:
+        """Whether the two intervals share a point; an estimate without one is a point."""
+        return abs(self.value - other.value) <= (self.half_width or 0.0) + (other.half_width or 0.0)
+
+
+def estimate(seeds: Iterable[Measured]) -> Estimate | None:
+    """A metric over the seeds of one model; None where no seed has a value.
+
+    Over several seeds with a value it is their mean with Student's t interval. A single one keeps its own
+    value, with 1.96 of its standard errors. Only the newest version of the metric counts.
+    """
+    measured = newest(seeds)
+    values = [metric.value for metric in measured if metric.value is not None]
+    if not values:
+        return None
+    if len(values) > 1:
+        return of_seeds(values)
+    (metric,) = (metric for metric in measured if metric.value is not None)
+    return of_one(values[0], metric.se, metric.n)
+
+
+def newest(seeds: Iterable[MetricT]) -> list[MetricT]:
+    """The metrics of the newest version among them."""
+    metrics = list(seeds)
+    version = max((metric.version for metric in metrics), default=0)
+    return [metric for metric in metrics if metric.version == version]
+
+
+def of_seeds(values: Sequence[float]) -> Estimate:
+    """The mean over two or more seeds with Student's t interval.
+
+    >>> found = of_seeds([1.0, 2.0, 3.0])
+    >>> found.value, round(found.half_width, 3), found.n, found.repeated
+    (2.0, 2.484, 3, 'seeds')
+    """
+    low, high = mean_interval(values)
+    return Estimate(math.fsum(values) / len(values), (high - low) / 2, len(values), "seeds")
+
+
+def of_one(value: float, se: float | None, n: int | None) -> Estimate:
+    """One measurement on `n` examples with 1.96 of its standard errors.
+
+    >>> of_one(0.5, 0.1, 100)
+    Estimate(value=0.5, half_width=0.196, n=100, repeated='examples')
+    >>> of_one(0.5, None, 100)
+    Estimate(value=0.5, half_width=None, n=100, repeated=None)
+    """
+    if se is None:
+        return Estimate(value, None, n)
+    return Estimate(value, NORMAL_95 * se, n, "examples")

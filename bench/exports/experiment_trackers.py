@@ -1,0 +1,101 @@
+"""Experiment trackers: TensorBoard, MLflow and W&B, each with one run for each case.
+
+The runs have names and identifiers that follow from the case, so that a second export replaces the first.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from latentbench.bench.exports.registry import EXPORTS
+from latentbench.bench.store.record import Record
+from latentbench.bench.store.run import Run
+from latentbench.data.errors import LatentbenchError
+
+
+@EXPORTS.register("tensorboard")
+def tensorboard(run: Run, folder: Path) -> list[Path]:
+    """A TensorBoard run for each case: its metrics, and the curves of its training."""
+    writers = _needed("torch.utils.tensorboard", "tensorboard")
+    made = []
+    for record in run.last_records:
+        target = folder / run.stem / f"{record.model.label} seed {record.seed}"
+        with writers.SummaryWriter(str(target)) as writer:
+            for metric in record.metrics:
+                if metric.value is not None:
+                    writer.add_scalar(f"metrics/{metric.name}", metric.value, record.seed)
+            for name, curve in run.arrays(record).items():
+                if name.startswith("history/") and curve.ndim == 1:
+                    for step, value in enumerate(curve.tolist(), start=1):
+                        writer.add_scalar(f"training/{name.removeprefix('history/')}", value, step)
+        made.append(target)
+    return made
+
+
+@EXPORTS.register("mlflow")
+def mlflow(run: Run, folder: Path) -> list[Path]:
+    """An MLflow run for each case, in the experiment of the suite's name, in `mlflow.db`."""
+    package = _needed("mlflow", "mlflow")
+    path = folder / "mlflow.db"
+    client = package.MlflowClient(tracking_uri=f"sqlite:///{path.resolve()}")
+    found = client.get_experiment_by_name(run.suite)
+    experiment = found.experiment_id if found else client.create_experiment(run.suite)
+    entities = importlib.import_module("mlflow.entities")
+    for record in run.last_records:
+        made = client.create_run(experiment, run_name=record.name)
+        client.log_batch(
+            made.info.run_id,
+            metrics=[
+                entities.Metric(metric.name, metric.value, 0, record.seed)
+                for metric in record.metrics
+                if metric.value is not None
+            ],
+            params=[entities.Param(name, str(value)) for name, value in _settings(record).items()],
+            tags=[
+                entities.RunTag("latentbench.run", run.stem),
+                entities.RunTag("latentbench.environment", record.environment),
+            ],
+        )
+        client.set_terminated(made.info.run_id, "FINISHED" if record.status == "ok" else "FAILED")
+    return [path]
+
+
+@EXPORTS.register("wandb")
+def wandb(run: Run, folder: Path) -> list[Path]:
+    """A W&B run for each case, offline; `wandb sync` sends what is in the folder."""
+    package = _needed("wandb", "wandb")
+    made = []
+    for record in run.last_records:
+        with package.init(
+            project=f"latentbench-{run.suite}",
+            name=record.name,
+            group=run.stem,
+            config={**_settings(record), "environment": record.environment},
+            dir=str(folder),
+            mode="offline",
+            settings=package.Settings(silent=True, console="off", x_disable_stats=True),
+        ) as theirs:
+            theirs.log({m.name: m.value for m in record.metrics if m.value is not None})
+            made.append(Path(theirs.dir).parent)
+    return made
+
+
+def _settings(record: Record) -> dict[str, object]:
+    return {
+        **record.model.model_dump(exclude_none=True),
+        **{f"recipe.{name}": value for name, value in record.recipe.model_dump().items()},
+        "data": record.data.name,
+        "seed": record.seed,
+    }
+
+
+def _needed(module: str, extra: str) -> Any:
+    """An optional package. Raises LatentbenchError saying how it is installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise LatentbenchError(
+            f"export to {extra} needs a package: python -m pip install 'latentbench[{extra}]'"
+        ) from None

@@ -1,0 +1,20 @@
+"""Where export formats are registered: each is a function from a run and a folder to the files it made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from latentbench.bench.store.run import Run
+from latentbench.data.files import write_atomically
+from latentbench.data.registry import Registry
+
+Exporter = Callable[[Run, Path], list[Path]]
+
+EXPORTS: Registry[Exporter] = Registry("export format")
+
+
+def write(path: Path, content: str) -> Path:
+    """Write a text file; returns its path."""
+    write_atomically(path, content.encode(errors="backslashreplace"))
+    return path

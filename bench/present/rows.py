@@ -1,0 +1,132 @@
+"""The models of a run as rows: what tables, figures, the report and exports are made from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from latentbench.analysis.catalogue import METRICS
+from latentbench.analysis.core.metric import Metric, MetricDefinition
+from latentbench.analysis.statistics.estimates import Estimate, Repeated, estimate, newest
+from latentbench.bench.store.record import Record
+from latentbench.models.zoo import FAMILIES
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric of one model: its estimate, or the reason why there is none."""
+
+    estimate: Estimate | None
+    measured: int
+    """Seeds that have a value."""
+    seeds: int
+    """Seeds of the model."""
+    reason: str | None = None
+    """Why the first seed without a value has none."""
+
+    @property
+    def value(self) -> float | None:
+        """The estimate's value."""
+        return self.estimate.value if self.estimate else None
+
+    @property
+    def half_width(self) -> float | None:
+        """The estimate's half width."""
+        return self.estimate.half_width if self.estimate else None
+
+    @property
+    def share(self) -> str:
+        """`2/3 seeds` where only two of three seeds have a value, else empty."""
+        return f"{self.measured}/{self.seeds} seeds" if 0 < self.measured < self.seeds else ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model: a cell for each metric."""
+
+    label: str
+    records: tuple[Record, ...]
+    cells: dict[str, Cell]
+
+    @property
+    def problems(self) -> list[str]:
+        """What went wrong, a line for each case that is not ok."""
+        return [
+            f"{self.label}, seed {record.seed}: {record.status} ({record.reason})"
+            for record in self.records
+            if record.status != "ok"
+        ]
+
+    def metric(self, name: str) -> Metric:
+        """The metric of the first seed that has it."""
+        return next(metric for record in self.records if (metric := record.metric(name)))
+
+
+def rows(records: Sequence[Record], *, only: str | None = None) -> list[Row]:
+    """One row for each model, by family and settings, in whatever order the cases were finished.
+
+    Models that differ in nothing their label shows are told apart by a number. With `only`, a row has the
+    cell of this metric alone.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(_group(record), []).append(record)
+    known = {family: position for position, family in enumerate(FAMILIES)}
+
+    def position(row: Row) -> tuple[object, ...]:
+        spec = row.records[0].model
+        words, width, settings = spec.rank
+        return known.get(spec.family, len(known)), words, width, settings
+
+    table = sorted((_row(group, only) for group in groups.values()), key=position)
+    shown: Counter[str] = Counter()
+    for index, row in enumerate(table):
+        shown[row.label] += 1
+        if shown[row.label] > 1:
+            table[index] = replace(row, label=f"{row.label} ({shown[row.label]})")
+    return table
+
+
+def _group(record: Record) -> str:
+    point = "" if record.point is None else record.point.model_dump_json()
+    return record.model.model_dump_json() + record.recipe.model_dump_json() + record.data.fingerprint + point
+
+
+def _row(records: list[Record], only: str | None) -> Row:
+    records = sorted(records, key=lambda record: record.seed)
+    by_name: dict[str, list[Metric]] = {}
+    for record in records:
+        for metric in record.metrics:
+            if only in (None, metric.name):
+                by_name.setdefault(metric.name, []).append(metric)
+    cells = {name: _cell(by_name[name], len(records)) for name in METRICS if name in by_name}
+    return Row(records[0].label, tuple(records), cells)
+
+
+def _cell(metrics: Sequence[Metric], seeds: int) -> Cell:
+    current = newest(metrics)
+    reason = next((metric.reason for metric in current if metric.value is None), None)
+    measured = sum(metric.value is not None for metric in current)
+    return Cell(estimate(current), measured, seeds, reason)
+
+
+def columns(table: Sequence[Row], *, headline: bool = False) -> list[MetricDefinition]:
+    """The metrics of a table in their fixed order; only the headline ones if asked."""
+    names = {name for row in table for name in row.cells}
+    definitions = [definition for name, definition in METRICS.items() if name in names]
+    return [definition for definition in definitions if definition.headline or not headline]
+
+
+def best(table: Sequence[Row], definition: MetricDefinition) -> float | None:
+    """The best value of a column; None where no direction is better, and where there is one value only."""
+    cells = (row.cells.get(definition.name) for row in table)
+    values = [cell.value for cell in cells if cell is not None and cell.value is not None]
+    if definition.better == "neither" or len(values) < 2:
+        return None
+    return max(values) if definition.better == "higher" else min(values)
+
+
+def repeated(table: Sequence[Row]) -> Repeated:
+    """What the ± of a table is over: seeds if any model has several, else the examples of its one seed."""
+    return "seeds" if any(len(row.records) > 1 for row in table) else "examples"

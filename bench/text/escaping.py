@@ -1,0 +1,103 @@
+"""Names, paths and error texts come from other people: one helper for each medium makes them plain text.
+
+Markdown has its own in `markdown.text`, HTML is escaped by the report's template, and figures are drawn
+without mathematical markup (`analysis.figures.drawing.style`). What goes into Markdown, HTML, JUnit or a
+figure passes through `printable` first, and so does what `markup` and `plain` show on a terminal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode categories that are shown as escapes: controls, half characters, line and paragraph ends."""
+DIRECTION = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that turn the direction of the text around them."""
+NOT_IN_XML = set("\ufffe\uffff")
+FORMULA = tuple("=+-@\t\r")
+"""Characters with which a cell begins that a spreadsheet takes for a formula."""
+LONGEST_FILE_NAME = 200
+"""Bytes; file systems take 255, and writers add endings."""
+
+
+def printable(value: object) -> str:
+    r"""A value as one line of visible text: control characters and the like are shown as escapes.
+
+    >>> printable("a\x1b[31m\nb")
+    'a\\x1b[31m\\nb'
+    """
+    return "".join(
+        each.encode("unicode_escape").decode() if _is_hidden(each) else each for each in str(value)
+    )
+
+
+def _is_hidden(character: str) -> bool:
+    return character in DIRECTION or character in NOT_IN_XML or unicodedata.category(character) in HIDDEN
+
+
+def markup(value: object) -> str:
+    r"""A value within a string of rich's markup.
+
+    >>> markup("a [b] [/c]")
+    'a \\[b] \\[/c]'
+    """
+    escaped = escape(printable(value))
+    # A backslash at the end would escape a tag that follows.
+    return escaped + "\\" if escaped.endswith("\\") and not escaped.endswith("\\\\") else escaped
+
+
+def plain(value: object, style: str = "") -> Text:
+    """A value as a cell or a line of its own for rich."""
+    return Text(printable(value), style=style)
+
+
+def plain_lines(text: str, style: str = "") -> Text:
+    """Our own text of several lines that has data in it."""
+    return Text("\n").join(plain(line, style) for line in text.split("\n"))
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """A table as comma-separated values in which no text is a formula to a spreadsheet."""
+    texts = frame.select_dtypes(exclude=["number", "bool"])
+    safe = frame.assign(**{str(name): frame[name].map(_csv_cell) for name in texts})
+    return safe.rename(columns=_csv_cell).to_csv(index=False)
+
+
+def _csv_cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def file_name(text: str) -> str:
+    """A name for one file or folder: without separators, not hidden, and short enough.
+
+    Two texts never share a name: what had to be changed ends in a hash of the text.
+
+    >>> file_name("ae-2 seed 0"), file_name("../../x")
+    ('ae-2 seed 0', '_.._x 9cdf6a50')
+    """
+    safe = re.sub(r'[/\\:*?"<>|]', "_", printable(text)).lstrip(". ").rstrip(". ")
+    shortened = safe.encode()[:LONGEST_FILE_NAME].decode(errors="ignore")
+    if text and shortened == text:
+        return text
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{shortened} {digest}".strip()
