@@ -7,7 +7,6 @@ results/figures/<suite>/figures.json    the run that these are figures of; writt
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +23,7 @@ from latentbench.bench.present import tables
 from latentbench.bench.present.history import Point, Series
 from latentbench.bench.present.rows import rows
 from latentbench.bench.store.environment import code
+from latentbench.bench.store.record import numbered
 from latentbench.bench.store.run import Run, arrays_path
 from latentbench.bench.store.store import Store
 from latentbench.bench.text import escaping
@@ -57,13 +57,10 @@ def model_results(run: Run) -> list[ModelResult]:
 
 def _short_labels(labels: Sequence[str]) -> list[str]:
     """The labels as one line each, long ones shortened in the middle and still different."""
-    short = []
-    seen: Counter[str] = Counter()
-    for label in map(escaping.printable, labels):
-        text = label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 16]} … {label[-12:]}"
-        seen[text] += 1
-        short.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
-    return short
+    return numbered(
+        label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 16]} … {label[-12:]}"
+        for label in map(escaping.printable, labels)
+    )
 
 
 def missing_arrays(run: Run) -> str | None:

@@ -91,7 +91,7 @@ def timeline(
                 value=cell.value,
                 half_width=cell.half_width,
             )
-            key = (run.suite, record.model.model_dump_json(), record.recipe, record.environment, version)
+            key = (run.suite, record.identity, record.environment, version)
             found.setdefault(key, (record.model, []))[1].append(point)
     if not found:
         what = f" of {model}" if model else ""

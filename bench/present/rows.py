@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.metric import Metric, MetricDefinition
 from latentbench.analysis.statistics.estimates import Estimate, Repeated, estimate, newest
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.record import Record, numbered
 from latentbench.models.zoo import FAMILIES
 
 
@@ -71,7 +70,7 @@ def rows(records: Sequence[Record], *, only: str | None = None) -> list[Row]:
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(_group(record), []).append(record)
+        groups.setdefault(record.identity, []).append(record)
     known = {family: position for position, family in enumerate(FAMILIES)}
 
     def position(row: Row) -> tuple[object, ...]:
@@ -80,17 +79,8 @@ def rows(records: Sequence[Record], *, only: str | None = None) -> list[Row]:
         return known.get(spec.family, len(known)), words, width, settings
 
     table = sorted((_row(group, only) for group in groups.values()), key=position)
-    shown: Counter[str] = Counter()
-    for index, row in enumerate(table):
-        shown[row.label] += 1
-        if shown[row.label] > 1:
-            table[index] = replace(row, label=f"{row.label} ({shown[row.label]})")
-    return table
-
-
-def _group(record: Record) -> str:
-    point = "" if record.point is None else record.point.model_dump_json()
-    return record.model.model_dump_json() + record.recipe.model_dump_json() + record.data.fingerprint + point
+    labels = numbered(row.label for row in table)
+    return [replace(row, label=label) for row, label in zip(table, labels, strict=True)]
 
 
 def _row(records: list[Record], only: str | None) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Sequence
 
@@ -16,9 +17,11 @@ def text(value: object) -> str:
     r"""A value as plain text of a table's cell: markup, HTML and line ends have no effect.
 
     >>> text("a|b <i>*c*")
-    'a\\|b &lt;i>\\*c\\*'
+    'a\\|b &lt;i&gt;\\*c\\*'
     """
-    escaped = MARKUP.sub(r"\\\g<0>", str(value).replace("&", "&amp;").replace("<", "&lt;"))
+    escaped = MARKUP.sub(
+        r"\\\g<0>", str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    )
     return LINE_ENDS.sub(" ", escaped)
 
 

@@ -13,7 +13,7 @@ def test_a_cell_cannot_break_its_row():
     assert table.splitlines() == [
         "| w | x | y | z |",
         "| --- | ---: | ---: | ---: |",
-        r"| a\|b_c | c d [1, 2] | &lt;i>\*e\* | \`f\` [g]\(h) |",
+        r"| a\|b_c | c d [1, 2] | &lt;i&gt;\*e\* | \`f\` [g]\(h) |",
     ]
 
 
