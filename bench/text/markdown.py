@@ -19,9 +19,7 @@ def text(value: object) -> str:
     >>> text("a|b <i>*c*")
     'a\\|b &lt;i&gt;\\*c\\*'
     """
-    escaped = MARKUP.sub(
-        r"\\\g<0>", str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    )
+    escaped = MARKUP.sub(r"\\\g<0>", html.escape(str(value), quote=False))
     return LINE_ENDS.sub(" ", escaped)
 
 

@@ -8,7 +8,7 @@ import seaborn as sns
 
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult
-from latentbench.models.spec import ModelSpec, ReferenceSpec
+from latentbench.models.spec import REFERENCE, ModelSpec
 
 PLAIN_WAYS = ("fp32", "bf16")
 """Without another layout or compilation, which would hide each other in a fig."""
@@ -36,7 +36,7 @@ def looks(specs: Sequence[ModelSpec]) -> dict[str, tuple[str, str]]:
     Families have their own colours, and further markers where a family appears more than once; every
     reference model has its own colour.
     """
-    deployed = list(dict.fromkeys(spec.label for spec in specs if isinstance(spec, ReferenceSpec)))
+    deployed = list(dict.fromkeys(spec.label for spec in specs if spec.family == REFERENCE))
     colours = dict(zip(deployed, sns.husl_palette(max(len(deployed), 1), l=0.5).as_hex(), strict=False))
     look: dict[str, tuple[str, str]] = {}
     for spec in specs:

@@ -58,10 +58,15 @@ def _beta(spec: ModelSpec) -> str:
     return "" if beta is None else f"β={beta:g}"
 
 
+def _curve(spec: ModelSpec) -> str:
+    """The label without its β."""
+    return spec.label.replace(f" {_beta(spec)}", "") if _beta(spec) else spec.label
+
+
 def _panel(axes: Axes, panel: Sequence[Point]) -> None:
     curves: dict[str, list[Point]] = {}
     for point in sorted(panel, key=lambda point: (point[0].latent_dim, point[0].number("beta") or 0)):
-        curves.setdefault(point[0].model_copy(update={"beta": None}).label, []).append(point)
+        curves.setdefault(_curve(point[0]), []).append(point)
     for (name, curve), colour in zip(
         curves.items(), style.width_colours(panel[0][0], len(curves)), strict=True
     ):

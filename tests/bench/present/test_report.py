@@ -14,7 +14,6 @@ from latentbench.bench.present.report import write_report
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.spec import ForeignSpec
 from latentbench.models.zoo import model_spec
 
 HOSTILE = '<b>"&conv'
@@ -60,7 +59,7 @@ def arrays(value=100):
 @pytest.fixture
 def run(save, make_record):
     hostile = make_record(latent_dim=64, mse=None, status="diverged", reason="loss <script>alert(1)</script>")
-    hostile = hostile.model_copy(update={"model": ForeignSpec(family="ae", latent_dim=64, backbone=HOSTILE)})
+    hostile = hostile.model_copy(update={"model_label": f"ae-64 {HOSTILE}"})
     return save(
         (make_record(latent_dim=2, mse=0.04321, frechet_prior=512.25), arrays()),
         (make_record(latent_dim=8, mse=0.02, frechet_prior=None), arrays()),
