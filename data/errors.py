@@ -1,4 +1,15 @@
-"""Errors a person can mend: the command line prints them as one line, never as a traceback."""
+"""Errors that a person can fix: the command line prints them as one line, never as a traceback."""
+
+
+def printable(text: str) -> str:
+    """Return `text` with every byte of a file name that is not UTF-8 written as `\\xNN`.
+
+    Python gives such bytes as lone surrogates, which no UTF-8 terminal or file accepts.
+
+    >>> printable("caf\\udce9.png")
+    'caf\\\\xe9.png'
+    """
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 class LatentbenchError(Exception):
@@ -6,6 +17,9 @@ class LatentbenchError(Exception):
 
     The message says what was given, where, and what is allowed, on one line.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class DataError(LatentbenchError):

@@ -1,10 +1,67 @@
-"""Files are written whole: a reader sees all of a file or nothing, even after a crash."""
+"""Reading and writing of files: text in any Unicode encoding, folders that users name, atomic writes.
+
+Files are written whole: a reader sees all of a file or nothing, even after a crash.
+"""
 
 from __future__ import annotations
 
+import codecs
 import os
 import uuid
 from pathlib import Path
+
+from latentbench.data.errors import DataError
+
+# UTF-32's mark begins with UTF-16's, so it comes first.
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_text(path: Path) -> str:
+    """Read a text file: UTF-8, or UTF-16 or UTF-32 that begins with a byte order mark.
+
+    Raises `DataError`, naming the file, where it cannot be read or is in another encoding.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not {encoding.upper()} text; "
+            f"save the file as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise DataError(f"{path}: holds NUL characters, as UTF-16 without a mark does; save it as UTF-8")
+    return text
+
+
+def folder_at(path: str | Path, *, relative_to: Path = Path()) -> Path:
+    """The folder that a user names by `path`, with `~` expanded, from `relative_to` if it is relative.
+
+    Raises `DataError` where there is no such folder, saying where it was looked for.
+    """
+    try:
+        folder = relative_to / Path(path).expanduser()
+        if folder.is_dir():
+            return folder
+        problem = "is not a folder" if folder.exists() else "does not exist"
+    except RuntimeError:  # an unknown user after ~
+        raise DataError(f"{path}: no home folder for this user; give the path in full") from None
+    except (OSError, ValueError) as error:  # longer than a path may be, or holding a NUL
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"folder {str(path)[:60]!r}…: {reason}; give the path of a folder") from None
+    where = "" if Path(path).expanduser().is_absolute() else f" (looked for in {relative_to.resolve()})"
+    raise DataError(f"{path}: {problem}{where}; give the path of a folder")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,17 +1,19 @@
-"""Images and labels as every other room sees them."""
+"""Images and labels as every other package sees them."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import ClassVar, Self
 
+import torch
 from torch import Tensor, int64, uint8
 
 from latentbench.data.errors import DataError
 from latentbench.data.memo import Memo
 
-SMALLEST_SIDE, LARGEST_SIDE = 8, 256
+SMALLEST_SIDE, LARGEST_SIDE = 8, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,18 +31,22 @@ class Split:
 class ImageData(Memo):
     """A data set held in memory.
 
-    `images` are uint8 in 0–255, square, 8 to 256 pixels a side, with 1 or 3 channels; `classes`
-    name the labels in order, and are empty where neither split has labels. Raises `DataError` for
-    anything else.
+    `images` are uint8 in 0–255, square, 8 to 1024 pixels a side, with 1 or 3 channels; `classes`
+    name the labels in order, and are empty where neither split has labels. `notes` are what a person
+    should know of how the data were read, one line each. Raises `DataError` for anything else.
     """
+
+    names_may_repeat: ClassVar[bool] = False
+    """Whether several classes may have the same name."""
 
     name: str
     train: Split
     test: Split
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        if len(set(self.classes)) != len(self.classes):
+        if len(set(self.classes)) != len(self.classes) and not self.names_may_repeat:
             raise DataError(f"{self.name}: a class name is used twice; names must differ: {self.classes}")
         for role, split in (("train", self.train), ("test", self.test)):
             _check_split(f"{self.name} ({role})", split, len(self.classes))
@@ -58,10 +64,19 @@ class ImageData(Memo):
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a person should know of how the data were read, a line each."""
-        return ()
+    def with_channels(self, channels: int) -> Self:
+        """The same data with 1 or 3 channels: grey images are repeated, colour is not dropped.
+
+        Raises `DataError` for another number, and for 1 channel of images that are not grey.
+        """
+        if channels not in (1, 3):
+            raise DataError(f"{self.name}: images may have 1 or 3 channels, {channels} were asked for")
+        if channels == self.image_shape[0]:
+            return self
+        test = _with_channels(self.test, channels, f"{self.name} (test)")
+        shared = self.train is self.test
+        train = test if shared else _with_channels(self.train, channels, f"{self.name} (train)")
+        return replace(self, train=train, test=test)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -76,6 +91,15 @@ class ImageData(Memo):
                     digest.update(tensor.contiguous().numpy().data)
         digest.update("\0".join(self.classes).encode())
         return digest.hexdigest()
+
+
+def _with_channels(split: Split, channels: int, where: str) -> Split:
+    if channels == 3:
+        return Split(split.images.expand(-1, 3, -1, -1), split.labels)
+    red, green, blue = split.images.unbind(1)
+    if not (torch.equal(red, green) and torch.equal(green, blue)):
+        raise DataError(f"{where}: 1 channel was asked for, but the images are coloured; ask for 3")
+    return Split(split.images[:, :1].clone(), split.labels)
 
 
 def _check_split(where: str, split: Split, classes: int) -> None:

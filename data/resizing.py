@@ -15,7 +15,7 @@ BATCH = 1024
 
 
 def check_size(size: int, *, where: str) -> None:
-    """Raise `DataError` unless `size` is a side that images may have, 8 to 256 pixels."""
+    """Raise `DataError` unless `size` is a side that images may have, 8 to 1024 pixels."""
     if not SMALLEST_SIDE <= size <= LARGEST_SIDE:
         raise DataError(f"{where}: size must be {SMALLEST_SIDE} to {LARGEST_SIDE} px, got {size}")
 

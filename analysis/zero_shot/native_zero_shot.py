@@ -39,7 +39,8 @@ from latentbench.analysis.zero_shot.zero_shot_metrics import (
 from latentbench.data.captioned.draw import CaptionedData, with_captions
 from latentbench.data.errors import DataError
 from latentbench.data.images import ImageData
-from latentbench.data.sources.zero_shot_folder import PromptedImageData, prompts_of, templates_of
+from latentbench.data.sources.class_names import prompts_of
+from latentbench.data.sources.zero_shot_folder import PromptedImageData, templates_of
 from latentbench.models.protocols import ImageTextModel
 from latentbench.models.training.contrastive import alignment, modality_gap, uniformity
 

@@ -19,7 +19,7 @@ from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble
 from latentbench.data.captioned.draw import CaptionedData
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
 from latentbench.data.images import Split
-from latentbench.data.sources.digits import digits
+from latentbench.data.sources.named_sets.digits import digits
 from latentbench.models.protocols import ImageTextModel
 
 BOX = 20

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from latentbench.analysis.catalogue import ANALYSES, METRICS
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.files import read_text
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
 
@@ -100,10 +101,8 @@ def load(path: Path | None) -> Policy:
     if path is None:
         return shipped()
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LatentbenchError(f"policy {path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
         raise LatentbenchError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise LatentbenchError(f"{path.name}: a policy is a mapping, got {type(content).__name__}")

@@ -52,9 +52,9 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     prepare_cache()
     device = resolve_device(options.device)
     jobs = options.jobs or default_jobs(device)
-    data = datasets.load(suite.data)
-    for warning in data.warnings:
-        watcher.note(warning)
+    data = datasets.load(suite.data, relative_to=suite.folder)
+    for note in data.notes:
+        watcher.note(note)
     suite = resolved(suite, data, allow_pickle=options.allow_pickle)
     for entry in suite.entries:
         check_fits(entry.spec, data.image_shape, entry.where)
@@ -68,7 +68,7 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     )
 
     def produce(run: OpenRun[Case]) -> None:
-        open_context = partial(stages.open_context, suite.data, str(device))
+        open_context = partial(stages.open_context, suite.data, suite.folder, str(device))
         open_context()  # Before there are workers: a judge that has to be trained is trained once.
         stacked = device.type == "cuda" if options.stack is None else options.stack
         with workers(min(jobs, len(run.todo)), request.threads, open_context) as crew:

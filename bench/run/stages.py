@@ -78,9 +78,9 @@ class Progress:
         self.arrays.update({f"{analysis}/{name}": array for name, array in measurement.arrays.items()})
 
 
-def open_context(data: str, device: str) -> DataContext:
+def open_context(data: str, folder: Path, device: str) -> DataContext:
     """Load the data with their judge, which is trained if none is shipped or cached. Once per process."""
-    images = datasets.load(data)
+    images = datasets.load(data, relative_to=folder)
     # A judge is trained on train images; without them there is no judge.
     judge = None if images.train is images.test else load_judge(images)
     return DataContext(images, judge, torch.device(device))

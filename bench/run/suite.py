@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.bench.store.store import check_suite_name
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.files import read_text
 from latentbench.data.images import ImageData
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
@@ -90,7 +91,7 @@ def load(name: str) -> Suite:
         check_suite_name(path.stem)
         if path.stem in [*names(), *shipped("sweeps")]:
             raise LatentbenchError(f"{name}: latentbench ships a suite named {path.stem!r}; rename the file")
-        parsed = parse(path.read_text(encoding="utf-8"), name=path.stem, where=path.name)
+        parsed = parse(read_text(path), name=path.stem, where=path.name)
         return replace(parsed, folder=path.parent)
     if name not in names():
         error = unknown("suite", name, [*names(), *shipped("sweeps")])

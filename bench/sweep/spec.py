@@ -34,6 +34,7 @@ from latentbench.analysis.workloads.measure import Patience
 from latentbench.analysis.workloads.reference_models import REFERENCE_MODELS
 from latentbench.bench.run.suite import grid_specs, shipped
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.files import read_text
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
 from latentbench.models.spec import ModelSpec
@@ -147,8 +148,8 @@ def is_sweep(name: str) -> bool:
     if not name.endswith((".yaml", ".yml")):
         return name in names()
     try:
-        content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        content = yaml.safe_load(read_text(Path(name)))
+    except (LatentbenchError, ValueError, yaml.YAMLError):
         return False  # `suite.load` says what is wrong with it
     return isinstance(content, dict) and "presets" in content
 
@@ -157,7 +158,7 @@ def load(name: str) -> Sweep:
     """A shipped sweep by name, or any by the path of its YAML file. Raises LatentbenchError."""
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
-        parsed = parse(path.read_text(encoding="utf-8"), name=path.stem, where=path.name)
+        parsed = parse(read_text(path), name=path.stem, where=path.name)
         return replace(parsed, folder=path.parent)
     file = resources.files("latentbench.bench.sweep") / "sweeps" / f"{name}.yaml"
     return parse(file.read_text(encoding="utf-8"), name=name, where=f"{name}.yaml")

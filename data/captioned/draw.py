@@ -22,12 +22,12 @@ from latentbench.data.captioned.schemes import (
     CaptionScheme,
     committed_split,
 )
-from latentbench.data.catalogue import dataset
 from latentbench.data.errors import DataError
 from latentbench.data.images import ImageData, Split
-from latentbench.data.sources.fashion_mnist import CLASSES as GARMENTS
-from latentbench.data.sources.fashion_mnist import fashion_mnist
-from latentbench.data.sources.mnist import DIGITS, mnist
+from latentbench.data.sources.named_sets.catalogue import dataset
+from latentbench.data.sources.named_sets.fashion_mnist import CLASSES as GARMENTS
+from latentbench.data.sources.named_sets.fashion_mnist import fashion_mnist
+from latentbench.data.sources.named_sets.mnist import DIGITS, mnist
 
 STROKE_WIDTHS = (1.5, 3.0, 4.5)
 """Pixels across a thin, a normal and a bold stroke."""

@@ -23,7 +23,8 @@ from typing_extensions import override
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.registry import unknown
-from latentbench.data.sources.zero_shot_folder import prompts_of, templates_of
+from latentbench.data.sources.class_names import prompts_of
+from latentbench.data.sources.zero_shot_folder import templates_of
 from latentbench.models.external import state_dicts
 from latentbench.models.external.base import LoadedFamily, LoadedSpec, stated
 from latentbench.models.family import FAMILIES, Display

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from latentbench.data import ImageData, Split, load
-from latentbench.data.sources.fashion_mnist import CLASSES
+from latentbench.data.sources.named_sets.fashion_mnist import CLASSES
 
 WriteImage = Callable[..., Path]
 

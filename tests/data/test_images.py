@@ -59,8 +59,8 @@ IMAGES, LABELS = small().train.images, small().train.labels
         (Split(IMAGES[0], LABELS), "ab", r"uint8 \[N, C, H, W\], got torch.uint8 \[1, 8, 8\]"),
         (Split(IMAGES[:0], LABELS[:0]), "ab", "no images"),
         (Split(IMAGES.expand(-1, 2, -1, -1), LABELS), "ab", "1 or 3 channels, got 2"),
-        (Split(IMAGES[..., :7], LABELS), "ab", "square, 8 to 256 px, got 8x7"),
-        (Split(IMAGES[..., :7, :7], LABELS), "ab", "square, 8 to 256 px, got 7x7"),
+        (Split(IMAGES[..., :7], LABELS), "ab", "square, 8 to 1024 px, got 8x7"),
+        (Split(IMAGES[..., :7, :7], LABELS), "ab", "square, 8 to 1024 px, got 7x7"),
         (Split(IMAGES, LABELS[:5]), "ab", "6 images but 5 labels"),
         (Split(IMAGES, LABELS.int()), "ab", "labels must be int64, got torch.int32"),
         (Split(IMAGES, LABELS + 1), "ab", r"labels run from 1 to 2, but there are 2 classes"),
@@ -92,3 +92,16 @@ def test_resizing_keeps_a_constant_and_the_mean():
         data.test.images.float().mean().item(), abs=2
     )
     assert resized(data, 16) is data
+
+
+def test_grey_is_repeated_and_colour_is_kept():
+    grey = small()
+    colour = grey.with_channels(3)
+    assert colour.image_shape == (3, 8, 8)
+    assert all(torch.equal(colour.test.images[:, channel], grey.test.images[:, 0]) for channel in range(3))
+    assert colour.with_channels(1).fingerprint == grey.fingerprint
+    assert colour.with_channels(3) is colour
+    with pytest.raises(DataError, match=r"small \(test\): 1 channel was asked for, but .* coloured"):
+        small(channels=3).with_channels(1)
+    with pytest.raises(DataError, match="2 were asked for"):
+        grey.with_channels(2)

@@ -12,6 +12,7 @@ import logging
 import math
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -130,7 +131,7 @@ def in_workers(mnist):
     grid = [training(*variant) for variant in GRID]
     cases = [[Case(one.spec, reference, one.recipe, one.seed, ())] for one in grid]
     jobs = default_jobs(DEVICE)
-    with workers(jobs, threads_of(jobs), partial(open_context, "mnist", str(DEVICE))) as crew:
+    with workers(jobs, threads_of(jobs), partial(open_context, "mnist", Path(), str(DEVICE))) as crew:
         train = partial(stages.train, options=TrainingOptions(use_cache=False))
         done = [progress for (progress,) in crew.map(train, cases)]
     torch.set_num_threads(ALL_THREADS)

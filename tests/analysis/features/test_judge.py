@@ -18,7 +18,7 @@ from latentbench.analysis.features.stored_judges import (
 )
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
-from latentbench.data.sources.fashion_mnist import DEBIAN_FOLDER
+from latentbench.data.sources.named_sets.fashion_mnist import DEBIAN_FOLDER
 from latentbench.models.external.state_dicts import fingerprint
 
 SHORT = JudgeRecipe(epochs=1, smallest_steps=1)

@@ -16,7 +16,7 @@ from latentbench.analysis.zero_shot.transfer import target_digits
 from latentbench.data import load, with_captions
 from latentbench.data.captioned.schemes import CLOTHES_CAPTIONS, DIGIT_CAPTIONS
 from latentbench.data.images import ImageData
-from latentbench.data.sources.fashion_mnist import CLASSES
+from latentbench.data.sources.named_sets.fashion_mnist import CLASSES
 
 CHANCE = 1 / 90
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}

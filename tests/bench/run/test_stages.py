@@ -1,13 +1,17 @@
 """A case that fails gets a status, and the other cases continue."""
 
+from pathlib import Path
+
 import pytest
+from PIL import Image
 
 from latentbench import data as datasets
 from latentbench.analysis.core.subject import DataContext
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
-from latentbench.bench.run.stages import Progress, TrainingOptions
+from latentbench.bench.run.stages import Progress, TrainingOptions, open_context
 from latentbench.bench.store.record import DataReference
+from latentbench.data import DataError
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
 
@@ -55,3 +59,15 @@ def test_a_case_that_cannot_be_built_is_skipped_with_its_reason(context):
     (progress,) = stages.train([case(family="ae", latent_dim=2, backbone="book")], context, TrainingOptions())
     assert progress.status == "skipped"
     assert "'book' is for images of 28 by 28 pixels, got 8 by 8" in progress.reason
+
+
+def test_a_relative_folder_is_looked_up_next_to_the_suite(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / "suites" / "photos" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "suites" / "photos" / name / "1.png")
+    (tmp_path / "suites" / "photos" / "classes.txt").write_text("a\nb\n")
+    monkeypatch.chdir(tmp_path)
+    context = open_context("folder:photos?size=8", Path("suites"), "cpu")
+    assert context.data.name == "folder:photos?size=8"
+    with pytest.raises(DataError, match=rf"photos: does not exist \(looked for in {tmp_path}\)"):
+        open_context("folder:photos?size=8", Path(), "cpu")

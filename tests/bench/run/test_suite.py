@@ -238,3 +238,13 @@ def test_a_case_of_one_s_own_follows_its_weights_and_not_its_code(own, digits):
     assert ids[0] == ids[1]
     assert first.entries[0].spec != again.entries[0].spec
     assert [a == b for a, b in zip(ids[0], ids[2], strict=True)] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_suite_with_a_byte_order_mark_is_read(tmp_path, encoding):
+    text = "description: café\ndata: digits\nmodels: [{family: pca, latent_dim: 2}]\n"
+    (tmp_path / "mine.yaml").write_text(text, encoding=encoding)
+    assert suite.load(str(tmp_path / "mine.yaml")).description == "café"
+    (tmp_path / "mine.yaml").write_text(text, encoding="latin-1")
+    with pytest.raises(LatentbenchError, match=r"mine\.yaml, line 1: byte 0xe9 is not UTF-8 text; save"):
+        suite.load(str(tmp_path / "mine.yaml"))

@@ -17,7 +17,7 @@ from scipy.io import savemat
 from torchvision import datasets
 
 from latentbench.data import DataError, load
-from latentbench.data.sources.torchvision_sets import ROOT_VARIABLE, data_root
+from latentbench.data.sources.named_sets.torchvision_sets import ROOT_VARIABLE, data_root
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (26, 28, 28), dtype=np.uint8)
 
@@ -87,7 +87,9 @@ def test_emnist_letters_count_from_zero_and_stand_upright(root):
 
 
 def test_fashion_mnist_through_torchvision_where_debian_has_none(root, monkeypatch, tmp_path):
-    monkeypatch.setattr("latentbench.data.sources.fashion_mnist.DEBIAN_FOLDER", tmp_path / "absent")
+    monkeypatch.setattr(
+        "latentbench.data.sources.named_sets.fashion_mnist.DEBIAN_FOLDER", tmp_path / "absent"
+    )
     write_idx(root / "FashionMNIST" / "raw", "train", PIXELS[:3], [0, 9, 1])
     write_idx(root / "FashionMNIST" / "raw", "t10k", PIXELS[3:4], [2])
     data = load("fashion-mnist")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from latentbench.data.catalogue import dataset
 from latentbench.data.images import ImageData, Split
-from latentbench.data.sources.idx import read_images_and_labels
+from latentbench.data.sources.named_sets.catalogue import dataset
+from latentbench.data.sources.named_sets.idx import read_images_and_labels
 
 DIGITS = tuple("0123456789")
 

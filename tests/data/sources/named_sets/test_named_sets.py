@@ -11,10 +11,10 @@ import torch
 from sklearn.datasets import load_digits
 
 from latentbench.data import DataError, load
-from latentbench.data.sources.fashion_mnist import DEBIAN_FOLDER
 from latentbench.data.sources.hash_split import in_test
-from latentbench.data.sources.idx import read_images_and_labels
-from latentbench.data.sources.mnist import MD5
+from latentbench.data.sources.named_sets.fashion_mnist import DEBIAN_FOLDER
+from latentbench.data.sources.named_sets.idx import read_images_and_labels
+from latentbench.data.sources.named_sets.mnist import MD5
 
 
 def test_mnist_is_the_published_mnist(mnist):

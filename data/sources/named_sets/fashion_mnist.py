@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from latentbench.data.catalogue import dataset
 from latentbench.data.images import ImageData, Split
-from latentbench.data.sources.idx import read_images_and_labels
-from latentbench.data.sources.torchvision_sets import mnist_like
+from latentbench.data.sources.named_sets.catalogue import dataset
+from latentbench.data.sources.named_sets.idx import read_images_and_labels
+from latentbench.data.sources.named_sets.torchvision_sets import mnist_like
 
 # `apt install dataset-fashion-mnist` puts the published files here.
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")

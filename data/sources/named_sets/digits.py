@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from latentbench.data.catalogue import dataset
 from latentbench.data.images import ImageData, Split
 from latentbench.data.sources.hash_split import in_test
-from latentbench.data.sources.mnist import DIGITS
+from latentbench.data.sources.named_sets.catalogue import dataset
+from latentbench.data.sources.named_sets.mnist import DIGITS
 
 INK_LEVELS = 16
 

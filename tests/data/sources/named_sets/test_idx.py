@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from latentbench.data import DataError
-from latentbench.data.sources.idx import read_idx, read_images_and_labels
+from latentbench.data.sources.named_sets.idx import read_idx, read_images_and_labels
 
 
 def idx(values: np.ndarray, kind: int = 0x08) -> bytes:

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentbench.data.catalogue import dataset
 from latentbench.data.errors import DataError
 from latentbench.data.images import ImageData, Split
-from latentbench.data.sources.mnist import DIGITS
+from latentbench.data.sources.named_sets.catalogue import dataset
+from latentbench.data.sources.named_sets.mnist import DIGITS
 
 ROOT_VARIABLE = "LATENTBENCH_DATA"
 

@@ -1,0 +1,126 @@
+"""Which image files a folder holds, in which classes and splits, and what in it is left out."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentbench.data.errors import DataError, printable
+from latentbench.data.sources.image_files import is_image_file
+
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+}
+"""Names of folders that hold a split, whatever their case, and which split it is."""
+NAMED = 10
+"""Things that a note names one by one; it counts the others."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What lies in one folder, hidden entries aside: sub-folders, image files, and the kinds of the rest."""
+
+    folders: tuple[Path, ...]
+    images: tuple[Path, ...]
+    left_out: Counter[str]
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """The key that sorts names as people do: numbers in them by their value, so that 2 comes before 10.
+
+    >>> sorted(["10", "2", "1b", "1a"], key=natural_key)
+    ['1a', '1b', '2', '10']
+    """
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
+
+
+def entries(folder: Path) -> Entries:
+    """List one folder, folders in natural order. Raises `DataError` where it cannot be listed."""
+    try:
+        found = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}; check its permissions") from error
+    folders = sorted((entry for entry in found if entry.is_dir()), key=lambda entry: natural_key(entry.name))
+    files = [entry for entry in found if not entry.is_dir()]
+    images = tuple(file for file in files if is_image_file(file) and file.is_file())
+    kept = set(images)
+    return Entries(tuple(folders), images, Counter(_kind(file) for file in files if file not in kept))
+
+
+def class_images(folder: Path, root: Path) -> tuple[list[Path], Counter[str]]:
+    """Every image file of a class folder and the folders in it, in order of path, and what is left out.
+
+    Folders that are links are not entered below the class folder, so that none is read for ever. Raises
+    `DataError` for a class folder without images, and for one that is a link to a folder above it.
+    """
+    if root.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{folder}: a link to a folder that holds it; remove it")
+    images: list[Path] = []
+    left_out: Counter[str] = Counter()
+    waiting = [folder]
+    while waiting:
+        found = entries(waiting.pop())
+        images += found.images
+        left_out += found.left_out
+        links = [inner for inner in found.folders if inner.is_symlink()]
+        left_out["links to folders"] += len(links)
+        waiting += [inner for inner in found.folders if inner not in links]
+    if not images:
+        raise DataError(
+            f"{folder}: class folder without images; add some or remove the folder{_instead(left_out)}"
+        )
+    return sorted(images), +left_out
+
+
+def split_folders(folders: Iterable[Path]) -> dict[str, Path]:
+    """Those of some folders that hold a split, by the split: train, test, validation.
+
+    Raises `DataError` where two hold the same one.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        split = SPLIT_NAMES.get(folder.name.lower())
+        if split in found:
+            raise DataError(f"{folder}: holds the {split} split, as {found[split].name}/ does; keep one")
+        if split is not None:
+            found[split] = folder
+    return found
+
+
+def left_out_note(left_out: Counter[str]) -> tuple[str, ...]:
+    """One line that counts the files left out by kind; none where there are none.
+
+    >>> left_out_note(Counter({".txt": 2, ".heic": 30}))
+    ('32 entries that are not read: 30 .heic, 2 .txt',)
+    """
+    if not left_out:
+        return ()
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in left_out.most_common(NAMED))
+    more = ", …" if len(left_out) > NAMED else ""
+    return (f"{left_out.total():,} entries that are not read: {kinds}{more}",)
+
+
+def some(names: Iterable[str]) -> str:
+    """The first names of a list, for a message.
+
+    >>> some(["a", "b"])
+    'a, b'
+    """
+    every = [printable(name) for name in names]
+    return ", ".join(every[:NAMED]) + (", …" if len(every) > NAMED else "")
+
+
+def _kind(file: Path) -> str:
+    if not file.is_file():
+        return "dangling links" if file.is_symlink() else "special files"
+    return printable(file.suffix.lower()) or "without a suffix"
+
+
+def _instead(left_out: Counter[str]) -> str:
+    return "".join(f" ({note})" for note in left_out_note(+left_out))

@@ -1,0 +1,118 @@
+"""The one reader of image files: whichever source a file comes from, it means the same picture.
+
+| in the file | what is read |
+| --- | --- |
+| EXIF orientation | the picture, upright |
+| transparency, also of a palette or a single colour | the picture over white |
+| 16 bits a channel | the upper 8 bits |
+| grey, palette, CMYK, one bit | RGB |
+| several frames | the first one; `info["frames_dropped"]` is True |
+| 32-bit or floating point values, which have no fixed range | refused |
+
+A file's suffix decides whether it is tried at all, its content which of the listed formats it is in: a JPEG
+called `x.png` is read, a PostScript program called `x.png` is not.
+"""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from latentbench.data.errors import DataError
+
+FORMATS = {
+    ".avif": "AVIF",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".jfif": "JPEG",
+    ".jpe": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".pgm": "PPM",
+    ".png": "PNG",
+    ".ppm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+"""Pillow's format for each suffix that is read, in lower case."""
+ALLOWED = sorted(set(FORMATS.values()))
+LONGEST_ASPECT = 8
+"""An image longer than this many times its shorter side is cut to it before it is scaled."""
+
+# What Pillow raises for files that are not what they claim to be.
+UNREADABLE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError),
+    *(struct.error, Image.DecompressionBombError, MemoryError, OverflowError),
+)
+
+
+def is_image_file(file: Path) -> bool:
+    """Whether the suffix of a file says that it is an image in one of the formats that are read."""
+    return file.suffix.lower() in FORMATS
+
+
+def read_image(file: Path | bytes, *, name: str | None = None) -> Image.Image:
+    """Read an image file, or the bytes of one, in RGB and at its original size; the module says how.
+
+    `name` is how messages call it, the path if not given. The result's `info` has the key `frames_dropped`.
+    Raises `DataError` for anything that is not an image in one of the formats of `FORMATS`, is cut off, or
+    is so large that it is taken for an attack.
+    """
+    where = name or (str(file) if isinstance(file, Path) else "image")
+    try:
+        with Image.open(BytesIO(file) if isinstance(file, bytes) else file, formats=ALLOWED) as opened:
+            # A multi-picture JPEG, as phones write, holds a preview or a second view, not an animation.
+            animated = bool(getattr(opened, "is_animated", False)) and opened.format != "MPO"
+            image = _as_rgb(ImageOps.exif_transpose(opened), opened.format)
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split()).replace(f" {str(file)!r}", "")[:200]
+        raise DataError(f"{where}: cannot be read as an image ({reason}); replace or remove it") from error
+    image.info = {"frames_dropped": animated}
+    return image
+
+
+def square(
+    image: Image.Image, size: int, *, resample: Image.Resampling = Image.Resampling.BICUBIC
+) -> Image.Image:
+    """Scale an image so that its shorter side is `size` pixels, and cut out its middle: `size` x `size`.
+
+    These are the steps of open_clip's preprocessing, to the pixel.
+    """
+    longest = LONGEST_ASPECT * min(image.size)
+    if max(image.size) > longest:  # scaled whole, a line of 1 x 10,000 pixels would need gigabytes
+        image = _middle(image, min(image.width, longest), min(image.height, longest))
+    shorter = min(image.size)
+    width, height = (int(size * side / shorter) for side in image.size)
+    return _middle(image.resize((width, height), resample), size, size)
+
+
+def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _as_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
+    # A 16-bit PGM comes in mode I, with values up to 65,535; other files in mode I have no fixed range.
+    if image.mode.startswith("I;16") or (image.mode == "I" and file_format == "PPM"):
+        return _from_16_bits(image)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixel mode {image.mode} has no fixed range; save it with 8 or 16 bits")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    """Grey levels' upper 8 bits, as Pillow takes them of colours; it would clip grey ones at 255 instead."""
+    values = np.asarray(image).astype(np.int64)
+    grey = (values >> 8).clip(0, 255).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return Image.fromarray(grey).convert("RGB")
