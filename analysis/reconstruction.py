@@ -93,7 +93,7 @@ RECOGNISABLE_ORIGINALS = define(
 OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, MS_SSIM, LPIPS, JUDGE_DISTANCE, RECOGNISABLE)
 
 
-@analysis("reconstruction", [*OF_RECONSTRUCTIONS, RECOGNISABLE_ORIGINALS])
+@analysis("reconstruction", [*OF_RECONSTRUCTIONS, RECOGNISABLE_ORIGINALS], needs_judge=True)
 def reconstruction(subject: Subject) -> Measurement:
     """Errors of the reconstructed test images, and what the judge makes of them beside the originals."""
     labels = subject.data.test.labels

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import write_atomically
+from latentbench.models.cache import write_to_cache
 from latentbench.models.external.state_dicts import storable
 from latentbench.models.family import AnySpec, Family, find_family
 from latentbench.models.spec import ForeignSpec
@@ -59,9 +59,9 @@ class Checkpoint:
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint into `folder`, which is created if it does not exist."""
-    write_atomically(folder / WEIGHTS, safetensors.torch.save(storable(checkpoint.model.state_dict())))
-    write_atomically(folder / HISTORY, safetensors.numpy.save(checkpoint.history.arrays()))
-    write_atomically(folder / CARD, checkpoint.card.model_dump_json(indent=2).encode())
+    write_to_cache(folder / WEIGHTS, safetensors.torch.save(storable(checkpoint.model.state_dict())))
+    write_to_cache(folder / HISTORY, safetensors.numpy.save(checkpoint.history.arrays()))
+    write_to_cache(folder / CARD, checkpoint.card.model_dump_json(indent=2).encode())
 
 
 def load(folder: Path) -> Checkpoint:

@@ -18,7 +18,7 @@ import torch
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models import checkpoint, external, families
-from latentbench.models.cache import cache_root
+from latentbench.models.cache import cache_root, prepare_cache
 from latentbench.models.checkpoint import Card, Checkpoint
 from latentbench.models.family import (
     FAMILIES,
@@ -32,6 +32,7 @@ from latentbench.models.family import (
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.resolver import Resolver
 from latentbench.models.seeds import derive
+from latentbench.models.source_code import family_code, training_code
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Progress
 from latentbench.models.training.history import Diverged, History
@@ -60,9 +61,6 @@ for _package in (families, external):
         import_module(_module.name)
 FAMILIES.arrange(sorted(FAMILIES, key=lambda name: FAMILIES[name].display.order))
 
-TRAINING_VERSION = 5
-"""Part of a checkpoint's address: raise it when a change to training changes the weights."""
-
 BYTES_PER_PARAMETER = 16
 """Weight, gradient and two moments of Adam, float32."""
 BYTES_PER_VALUE = 4
@@ -82,32 +80,19 @@ def _ignore(done: int, total: int) -> None:
     """The progress of nobody who watches."""
 
 
-def prepare_cache() -> None:
-    """Make sure that checkpoints can be written, before anything is trained."""
-    try:
-        (cache_root() / "checkpoints").mkdir(parents=True, exist_ok=True)
-        (cache_root() / "checkpoints" / ".writable").touch()
-    except OSError as error:
-        raise LatentbenchError(
-            f"cache {cache_root()}: cannot be written: {error.strerror}; "
-            "name another folder in the environment variable LATENTBENCH_CACHE"
-        ) from None
-
-
 def address(training: Training, data: ImageData, device: torch.device, *, stacked: bool) -> str:
-    """The content address of a training: the same inputs, device type and torch give the same hash.
+    """The content address of a training: the same inputs, code, device type and torch give the same hash.
 
     A model trained in a stack equals one trained alone to rounding only, so it has an address of its own.
     """
     content = {
-        "training_version": TRAINING_VERSION,
+        "code": [training_code(), family_code(training.spec.family)],
         "spec": training.spec.model_dump(exclude_none=True),
         "data": data.fingerprint,
         "recipe": training.recipe.model_dump(),
         "seed": training.seed,
         "device": device.type,
         "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
         "stacked": stacked,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -37,6 +37,8 @@ class Analysis:
     """Whether it needs the machine to itself, as a timing does."""
     by_request: bool = False
     """Whether it takes minutes: a suite runs it only where it names it."""
+    needs_judge: bool = False
+    """Whether it looks at images through the judge of the data, which then has to be trained."""
 
     def all_missing(self, reason: str) -> Measurement:
         """Every metric as null for one reason."""
@@ -47,7 +49,12 @@ ANALYSES: Registry[Analysis] = Registry("analysis")
 
 
 def analysis(
-    name: str, metrics: Sequence[MetricDefinition], *, exclusive: bool = False, by_request: bool = False
+    name: str,
+    metrics: Sequence[MetricDefinition],
+    *,
+    exclusive: bool = False,
+    by_request: bool = False,
+    needs_judge: bool = False,
 ) -> Callable[[Callable[[Subject], Measurement]], Callable[[Subject], Measurement]]:
     """Register the decorated function as the analysis `name`, which measures `metrics`.
 
@@ -62,7 +69,11 @@ def analysis(
             except Unmeasurable as reason:
                 return ANALYSES[name].all_missing(str(reason))
 
-        ANALYSES.register(name)(Analysis(name, tuple(metrics), measure_or_say_why_not, exclusive, by_request))
+        ANALYSES.register(name)(
+            Analysis(
+                name, tuple(metrics), measure_or_say_why_not, exclusive, by_request, needs_judge=needs_judge
+            )
+        )
         return measure_or_say_why_not
 
     return decorator

@@ -184,6 +184,7 @@ VENDI_TEST = define(
         KERNEL_FLOOR,
         VENDI_TEST,
     ],
+    needs_judge=True,
 )
 def sampling(subject: Subject) -> Measurement:
     """Decoded samples of every sampler against the test images, as many samples as test images."""

@@ -315,7 +315,7 @@ CLASS_AREA = (CLASS_AREA_LARGEST, CLASS_AREA_SMALLEST)
 GAPS = (DEAD_ZONE_MOMENT, DEAD_ZONE_PRIOR, LEAK_MOMENT, OVERLAP_MOMENT, OVERLAP_PRIOR)
 
 
-@analysis("coverage", [*GAPS, *CLASS_AREA, INTRINSIC_DIMENSION])
+@analysis("coverage", [*GAPS, *CLASS_AREA, INTRINSIC_DIMENSION], needs_judge=True)
 def coverage(subject: Subject) -> Measurement:
     """The codes of the train images against their own Gaussian and, where there is one, the prior N(0, I)."""
     order = torch.randperm(len(subject.code_samples), generator=subject.generator("coverage order"))

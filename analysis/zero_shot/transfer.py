@@ -51,7 +51,7 @@ RIVAL = _define(
 )
 
 
-@analysis("transfer", [LOCKED, NATIVE, RIVAL], by_request=True)
+@analysis("transfer", [LOCKED, NATIVE, RIVAL], by_request=True, needs_judge=True)
 def transfer(subject: Subject) -> Measurement:
     """Digits of another source by the same prompts; null where the data's captions name no digits."""
     drawn = captions_of(subject)

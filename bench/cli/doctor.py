@@ -13,6 +13,7 @@ from rich.table import Table
 
 from latentbench import data
 from latentbench.analysis.features.stored_judges import load_judge
+from latentbench.analysis.performance.cores import usable_cores
 from latentbench.bench.run import suite
 from latentbench.bench.run.resumable import resolve_device
 from latentbench.bench.store.environment import code, environment
@@ -67,13 +68,13 @@ def _packages() -> str:
     from torchvision.ops import nms
 
     nms(torch.zeros(0, 4), torch.zeros(0), 0.5)  # fails where torch and torchvision are not a pair
-    packages = environment(torch.device("cpu"), threads=torch.get_num_threads())["packages"]
+    packages = environment(torch.device("cpu"))["packages"]
     return ", ".join(f"{name} {version}" for name, version in packages.items())
 
 
 def _device() -> str:
-    here = environment(resolve_device("auto"), threads=torch.get_num_threads())
-    return f"{here['gpu'] or 'no GPU'}; {here['cpu']}, {here['cpu_cores']} cores, {here['threads']} threads"
+    here = environment(resolve_device("auto"))
+    return f"{here['gpu'] or 'no GPU'}; {here['cpu']}, {here['cpu_cores']} cores, {usable_cores()} usable"
 
 
 def _memory() -> str:

@@ -15,12 +15,16 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
+from typing_extensions import override
 
 from latentbench.bench.store.record import Record
 from latentbench.bench.text import escaping
 from latentbench.bench.text.numbers import duration, significant
 
+SPEED_OVER_SECONDS = 600.0
+"""The time left is estimated from the speed over the last ten minutes: models differ much in size."""
 COLOURS = {"ok": "green", "skipped": "yellow"}
 
 
@@ -48,9 +52,9 @@ class Lines:
         already = f", {done} of them done already" if done else ""
         self.note(f"{total} {what}{already} → {escaping.markup(path)}")
 
-    def stage_started(self, name: str, total: int) -> None:
+    def stage_started(self, name: str, total: int, what: str) -> None:
         """Print the name of the stage."""
-        self.note(f"[dim]{name} {total} models[/]")
+        self.note(f"[dim]{name}: {total} {what}[/]")
 
     def stage_advanced(self, label: str) -> None:
         """Print nothing: a line follows when the result is written."""
@@ -72,23 +76,32 @@ class Lines:
         self.console.print(message, highlight=False, soft_wrap=True)
 
 
+STAGES = 3
+"""Stages of a case: training, timing and measuring. A row of a sweep has one."""
+
+
 class Bars(Lines):
-    """A bar under the lines: the cases through the stage in hand."""
+    """Two bars under the lines: all results of the run with the time left, and the current stage."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self.bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:<10}"),
+            TextColumn("{task.description:<18}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[last]:<24}"),
             console=console,
             transient=True,
             expand=True,
+            speed_estimate_period=SPEED_OVER_SECONDS,
         )
+        self.whole: TaskID | None = None
         self.stage: TaskID | None = None
+        self.share = 0.0
+        """What a step of the current stage is of a result."""
 
     def __enter__(self) -> Bars:
         self.bars.start()
@@ -97,16 +110,24 @@ class Bars(Lines):
     def __exit__(self, *_: object) -> None:
         self.bars.stop()
 
-    def stage_started(self, name: str, total: int) -> None:
-        """A new bar in place of the last stage's."""
+    @override
+    def run_started(self, path: Path, what: str, total: int, done: int) -> None:
+        super().run_started(path, what, total, done)
+        self.whole = self.bars.add_task(f"all {what}", total=total - done, last="")
+
+    @override
+    def stage_started(self, name: str, total: int, what: str) -> None:
         if self.stage is not None:
             self.bars.remove_task(self.stage)
         self.stage = self.bars.add_task(name, total=total, last="")
+        self.share = {"models": 1 / STAGES, "rows": 1.0}.get(what, 0.0)
 
+    @override
     def stage_advanced(self, label: str) -> None:
-        """Move the bar."""
         if self.stage is not None:
             self.bars.update(self.stage, advance=1, last=escaping.markup(label))
+        if self.whole is not None:
+            self.bars.update(self.whole, advance=self.share)
 
 
 def _told(record: Record) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from latentbench.bench.run.suite import Suite
 from latentbench.bench.store.record import DataReference
 from latentbench.data.images import ImageData
+from latentbench.models.source_code import family_code
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import Training
@@ -38,6 +39,11 @@ class Case:
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def family_code(self) -> str | None:
+        """A hash of the installed package that brings the model's family; None for our own families."""
+        return family_code(self.spec.family)
 
     @property
     def training(self) -> Training:

@@ -28,8 +28,8 @@ class Watcher(Protocol):
     def run_started(self, path: Path, what: str, total: int, done: int) -> None:
         """A run starts; it holds `done` of `total` results (`what`: cases or rows) already."""
 
-    def stage_started(self, name: str, total: int) -> None:
-        """A stage of `total` steps starts, such as `training`."""
+    def stage_started(self, name: str, total: int, what: str) -> None:
+        """A stage such as `training` starts; it has `total` steps (`what`: models, rows or steps)."""
 
     def stage_advanced(self, label: str) -> None:
         """One step of the stage is done; `label` names its model."""
@@ -56,6 +56,10 @@ class Wanted(Protocol):
     def analyses(self) -> tuple[str, ...]:
         """What is measured of it."""
 
+    @property
+    def family_code(self) -> str | None:
+        """A hash of the installed package that brings the model's family; None for our own families."""
+
 
 W = TypeVar("W", bound=Wanted)
 
@@ -78,6 +82,7 @@ class Origin:
             record.status in self.accepted
             and record.case == wanted.id
             and record.model.is_of(wanted.spec)
+            and record.family_code == wanted.family_code
             and record.environment == self.environment
             and record.code.source == self.source
             and record.analyses == wanted.analyses
@@ -92,7 +97,6 @@ class Request(Generic[W]):
     what: str
     wanted: Sequence[W]
     device: torch.device
-    threads: int
     fresh: bool = False
     accepted: tuple[Status, ...] = ("ok",)
 
@@ -141,7 +145,7 @@ def run_resumable(
     unless the request is `fresh`. An interrupted run is resumed if nothing was started after it.
     """
     wanted = request.wanted
-    here = environment(request.device, threads=request.threads)
+    here = environment(request.device)
     origin = Origin(environment_hash(here), code().source, request.accepted)
     store.remember_environment(origin.environment, here)
     earlier = [] if request.fresh else [read(path) for path in store.paths(request.suite)]

@@ -6,26 +6,41 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, groupby
+from itertools import groupby
 
 import torch
 
 from latentbench import data as datasets
+from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.subject import DataContext
+from latentbench.analysis.features.stored_judges import load_judge
+from latentbench.analysis.performance.cores import threads, usable_cores
 from latentbench.analysis.performance.memory import free_memory
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case, cases
+from latentbench.bench.run.journal import TRAINING, Journal
 from latentbench.bench.run.resumable import OpenRun, Request, Watcher, resolve_device, run_resumable
 from latentbench.bench.run.stages import Progress, TrainingOptions
 from latentbench.bench.run.suite import Suite, resolved
-from latentbench.bench.run.workers import Workers, default_jobs, threads_of, workers
+from latentbench.bench.run.workers import (
+    Died,
+    Workers,
+    default_jobs,
+    threads_of,
+    workers,
+)
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
+from latentbench.data.images import ImageData
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.zoo import check_fits, prepare_cache, stacks
 
 STACK_SHARE = 0.5
 """Of the free memory, for training stacks; the rest is for the data and for what was not foreseen."""
+
+JUDGE_BATCH = 256
+FEW_PIXELS = 100_000
+"""In a batch: with fewer, several threads wait for each other longer than they compute."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +51,14 @@ class Options:
     device: str = "auto"
     jobs: int | None = None
     fresh: bool = False
+    """Whether everything is trained and measured again: no earlier result and no cached model is used."""
     use_cache: bool = True
     stack: bool | None = None
     """Whether models that share a shape are trained as one; None: on a GPU, where it is faster."""
     allow_pickle: bool = False
     """Whether weights of imported models may come from a pickle."""
+    this_process: bool = False
+    """Whether everything happens in this process, as a debugger needs it."""
 
 
 def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) -> Run:
@@ -63,21 +81,41 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
         "cases",
         cases(suite, data, options.seeds or suite.seeds),
         device,
-        threads_of(jobs),
         fresh=options.fresh,
     )
 
     def produce(run: OpenRun[Case]) -> None:
-        open_context = partial(stages.open_context, suite.data, suite.folder, str(device))
-        open_context()  # Before there are workers: a judge that has to be trained is trained once.
+        judged = any(ANALYSES[name].needs_judge for case in run.todo for name in case.analyses)
+        if judged:
+            _prepare_judge(data, device, watcher)
+        open_context = partial(stages.open_context, suite.data, suite.folder, str(device), judged=judged)
         stacked = device.type == "cuda" if options.stack is None else options.stack
-        with workers(min(jobs, len(run.todo)), request.threads, open_context) as crew:
-            job = _Job(run, crew, TrainingOptions(options.use_cache, stacked), data.image_shape, device)
+        size = min(jobs, len(run.todo))
+        with workers(size, threads_of(jobs), open_context, this_process=options.this_process) as crew:
+            journal = Journal(run.origin)
+            for case in run.todo if options.fresh else ():
+                journal.drop(case)
+            training = TrainingOptions(options.use_cache and not options.fresh, stacked)
+            job = _Job(run, crew, training, journal, data.image_shape, device)
             # Whole seeds, so that an interrupted run has some; but one stack trains all seeds well.
             for _, group in groupby(run.todo, key=lambda case: None if stacked else case.seed):
                 job.run_cases(list(group))
 
     return run_resumable(request, store, watcher, produce)
+
+
+def _prepare_judge(data: ImageData, device: torch.device, watcher: Watcher) -> None:
+    """Train the judge of data that have none yet, once, before there are workers that would each do it."""
+
+    def progress(done: int, total: int) -> None:
+        if done == 1:
+            watcher.stage_started("training the judge", total, "steps")
+        watcher.stage_advanced(data.name)
+
+    if data.train is not data.test:
+        small = data.train.images[:JUDGE_BATCH].numel() < FEW_PIXELS
+        with threads(1 if small else usable_cores()):
+            load_judge(data, device=device, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -87,35 +125,66 @@ class _Job:
     run: OpenRun[Case]
     crew: Workers[DataContext]
     training: TrainingOptions
+    journal: Journal
     image_shape: ImageShape
     device: torch.device
 
     def run_cases(self, todo: list[Case]) -> None:
         """Complete every case; a record is written as soon as it is complete."""
-        train = partial(stages.train, options=self.training)
-        groups = self.crew.map(train, self._training_groups(todo))
-        trained = self._stage("training", chain.from_iterable(groups), len(todo))
-        timed = self._stage(
-            "timing",
-            (stages.measure(each, self.crew.context, exclusive=True) for each in _in_order(trained, todo)),
-            len(todo),
-        )
-        measured = self.crew.map(partial(stages.measure, exclusive=False), list(timed))
+        progresses = [Progress(case, self.journal.steps(case)) for case in todo]
+        trained = self._stage("training", self._train(progresses), len(todo))
+        timed = self._stage("timing", self._measure(_in_order(trained, todo), exclusive=True), len(todo))
+        measured = self._measure(_in_order(timed, todo), exclusive=False)
         for progress in self._stage("measuring", measured, len(todo)):
-            record = stages.record(
-                progress,
-                suite=self.run.suite,
-                run=self.run.writer.run_id,
-                environment=self.run.origin.environment,
-            )
-            self.run.write(record, progress.arrays, progress.details)
+            self._write(progress)
 
-    def _training_groups(self, todo: list[Case]) -> list[list[Case]]:
-        """What a worker trains at once: one case, or as large a stack as there is memory for."""
-        if not self.training.stacked:
-            return [[case] for case in todo]
+    def _train(self, progresses: list[Progress]) -> Iterator[Progress]:
+        todo = [progress for progress in progresses if TRAINING not in progress.steps]
+        yield from (progress for progress in progresses if TRAINING in progress.steps)
+        train = partial(stages.train, options=self.training, journal=self.journal)
+        for group, outcome in self.crew.map(train, self._training_groups(todo)):
+            if not isinstance(outcome, Died):
+                yield from outcome
+                continue
+            # Members of a stack that died are trained one by one, so that the others have results.
+            for progress in group:
+                alone = self.crew.alone(train, [progress]) if len(group) > 1 else outcome
+                if isinstance(alone, Died):
+                    yield stages.killed(progress, alone, TRAINING, self.journal)
+                else:
+                    yield from alone
+
+    def _measure(self, progresses: list[Progress], *, exclusive: bool) -> Iterator[Progress]:
+        measure = partial(stages.measure, exclusive=exclusive, journal=self.journal)
+        todo = [progress for progress in progresses if progress.missing(exclusive=exclusive)]
+        yield from (progress for progress in progresses if not progress.missing(exclusive=exclusive))
+        for progress, first in self.crew.map(measure, todo, at_once=1 if exclusive else None):
+            outcome = first
+            while isinstance(outcome, Died):
+                # The journal holds the analyses that were finished; the next one is the one that died.
+                progress.steps.update(self.journal.steps(progress.case))
+                in_hand = progress.missing(exclusive=exclusive)[0]
+                stages.killed(progress, outcome, in_hand, self.journal)
+                outcome = self.crew.alone(measure, progress)
+            yield outcome
+
+    def _write(self, progress: Progress) -> None:
+        record = stages.record(
+            progress,
+            suite=self.run.suite,
+            run=self.run.writer.run_id,
+            environment=self.run.origin.environment,
+            threads=self.crew.threads,
+        )
+        self.run.write(record, progress.arrays, progress.failure.details if progress.failure else None)
+        self.journal.drop(progress.case)
+
+    def _training_groups(self, todo: list[Progress]) -> list[list[Progress]]:
+        """Return what a worker trains at once: one case, or as large a stack as there is memory for."""
+        if not self.training.stacked or not todo:
+            return [[progress] for progress in todo]
         positions = stacks(
-            [case.training for case in todo],
+            [progress.case.training for progress in todo],
             self.image_shape,
             memory_bytes=free_memory(self.device) * STACK_SHARE / self.crew.jobs,
             largest=math.ceil(len(todo) / self.crew.jobs),
@@ -124,7 +193,7 @@ class _Job:
 
     def _stage(self, name: str, results: Iterable[Progress], total: int) -> Iterator[Progress]:
         """Pass the results of a stage on, and report each."""
-        self.run.watcher.stage_started(name, total)
+        self.run.watcher.stage_started(name, total, "models")
         for progress in results:
             self.run.watcher.stage_advanced(progress.case.label)
             yield progress

@@ -1,7 +1,7 @@
-"""One case in three steps: train it, time it, measure it; and what goes wrong becomes a status.
+"""Takes one case through its steps: train it, time it, measure it; what goes wrong becomes a status.
 
-Training and measuring may happen in worker processes, many cases at once. Timing needs the machine to
-itself, so the analyses that say so (`exclusive`) run alone, between the two.
+Each step may run in a worker process, and is in the journal when it is finished. Timing needs the machine
+to itself, so the analyses that say so (`exclusive`) run one case at a time, between the other two.
 """
 
 from __future__ import annotations
@@ -15,29 +15,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES, METRICS
-from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.core.registry import Measurement
 from latentbench.analysis.core.subject import DataContext, Subject
 from latentbench.analysis.features.stored_judges import load_judge
 from latentbench.analysis.performance.memory import is_out_of_memory
 from latentbench.bench.run.case import Case
+from latentbench.bench.run.journal import TRAINING, Arrays, Journal, Step
+from latentbench.bench.run.workers import Died
 from latentbench.bench.store.environment import code
 from latentbench.bench.store.per_example import packed
 from latentbench.bench.store.record import Record, RecordedModel, Seconds, Status
 from latentbench.data.errors import LatentbenchError
 from latentbench.models import checkpoint as checkpoints
+from latentbench.models.cache import CacheError
 from latentbench.models.checkpoint import Checkpoint
 from latentbench.models.protocols import Autoencoder, ImageTextModel
 from latentbench.models.seeds import derive
 from latentbench.models.training.history import Diverged
 from latentbench.models.zoo import can_stack, takes_seed, train_or_load, train_or_load_stack
-
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -51,57 +50,63 @@ class TrainingOptions:
 
 @dataclass
 class Progress:
-    """What has come of a case so far. It travels between the processes."""
+    """A case and its finished steps, in the order in which they were done."""
 
     case: Case
-    status: Status = "ok"
-    reason: str | None = None
-    details: str | None = None
-    """The traceback of an unexpected failure."""
-    metrics: list[Metric] = field(default_factory=list)
-    arrays: Arrays = field(default_factory=dict)
-    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    checkpoint: Path | None = None
-    """Where the trained model lies."""
-    train_seconds: float | None = None
-    evaluate_seconds: float = 0.0
+    steps: dict[str, Step] = field(default_factory=dict)
 
-    def fail(self, status: Status, reason: str, details: str | None = None) -> None:
-        """Note the first thing that went wrong."""
-        if self.status == "ok":
-            self.status, self.reason, self.details = status, reason, details
+    @property
+    def failure(self) -> Step | None:
+        """The first step that went wrong."""
+        return next((step for step in self.steps.values() if step.status != "ok"), None)
 
-    def add(self, measurement: Measurement, analysis: str) -> None:
-        """Keep the metrics, the arrays under the analysis's name, and the examples under their metric's."""
-        self.metrics += measurement.metrics
-        self.arrays.update(packed(measurement.examples))
-        self.arrays.update({f"{analysis}/{name}": array for name, array in measurement.arrays.items()})
+    @property
+    def reason(self) -> str | None:
+        """Why the case is not `ok`."""
+        return self.failure.reason if self.failure else None
+
+    @property
+    def arrays(self) -> Arrays:
+        """The arrays of all steps."""
+        return {name: array for step in self.steps.values() for name, array in step.arrays.items()}
+
+    def missing(self, *, exclusive: bool) -> list[str]:
+        """Return the analyses that are still to be done, exclusive ones or the others."""
+        return [
+            name
+            for name in self.case.analyses
+            if ANALYSES[name].exclusive == exclusive and name not in self.steps
+        ]
 
 
-def open_context(data: str, folder: Path, device: str) -> DataContext:
-    """Load the data with their judge, which is trained if none is shipped or cached. Once per process."""
+def open_context(data: str, folder: Path, device: str, *, judged: bool) -> DataContext:
+    """Load the data, and their judge if an analysis needs it. Once per process."""
     images = datasets.load(data, relative_to=folder)
     # A judge is trained on train images; without them there is no judge.
-    judge = None if images.train is images.test else load_judge(images)
+    judge = load_judge(images) if judged and images.train is not images.test else None
     return DataContext(images, judge, torch.device(device))
 
 
-def train(cases: Sequence[Case], context: DataContext, options: TrainingOptions) -> list[Progress]:
-    """Train the models of cases, or find them in the cache; many are trained as one stack where they can be.
+def train(
+    progresses: Sequence[Progress], context: DataContext, *, options: TrainingOptions, journal: Journal
+) -> list[Progress]:
+    """Train the models of cases, or find them in the cache; models that share a shape as one stack.
 
-    Raises nothing but KeyboardInterrupt.
+    Raises CacheError if the models cannot be kept, and nothing else.
     """
-    progresses = [Progress(case) for case in cases]
+    began = _now()
     try:
-        for progress, outcome in zip(progresses, _trained(cases, context, options), strict=True):
-            _note(progress, outcome)
+        outcomes = _trained([progress.case for progress in progresses], context, options)
+        steps = [_training(outcome, began) for outcome in outcomes]
+    except CacheError:
+        raise
     except LatentbenchError as error:
-        for progress in progresses:
-            progress.fail("skipped", str(error))
+        steps = [Step(name=TRAINING, started=began, status="skipped", reason=str(error))] * len(progresses)
     except Exception as error:
-        for progress in progresses:
-            _fail(progress, "training", error)
-    return progresses
+        steps = [Step(name=TRAINING, started=began, **_failure(TRAINING, error))] * len(progresses)
+    for progress, step in zip(progresses, steps, strict=True):
+        progress.steps[TRAINING] = journal.keep(progress.case, step)
+    return list(progresses)
 
 
 def _trained(
@@ -118,52 +123,96 @@ def _trained(
         return [diverged]
 
 
-def _note(progress: Progress, outcome: Checkpoint | Diverged) -> None:
-    """What became of a training."""
+def _training(outcome: Checkpoint | Diverged, began: str) -> Step:
+    """Return the step that a training became."""
+    arrays = {f"history/{name}": array for name, array in outcome.history.arrays().items()}
     if isinstance(outcome, Diverged):
-        progress.fail("diverged", str(outcome))
-    else:
-        progress.checkpoint, progress.train_seconds = outcome.folder, outcome.card.train_seconds
-    progress.arrays.update({f"history/{name}": array for name, array in outcome.history.arrays().items()})
+        return Step(name=TRAINING, started=began, status="diverged", reason=str(outcome), arrays=arrays)
+    return Step(
+        name=TRAINING,
+        started=began,
+        seconds=outcome.card.train_seconds,
+        checkpoint=outcome.folder,
+        arrays=arrays,
+    )
 
 
-def measure(progress: Progress, context: DataContext, *, exclusive: bool) -> Progress:
+def measure(progress: Progress, context: DataContext, *, exclusive: bool, journal: Journal) -> Progress:
     """Add what the exclusive analyses, or all the others, measure of a trained case.
 
-    An analysis that fails leaves its metrics null and the others alone.
+    An analysis that fails leaves its metrics null and the others unchanged.
     """
-    names = [name for name in progress.case.analyses if ANALYSES[name].exclusive == exclusive]
-    if progress.checkpoint is None:
-        return _not_measured(progress, names)
+    names = progress.missing(exclusive=exclusive)
+    training = progress.steps[TRAINING]
     if not names:
         return progress
-    began = time.perf_counter()
+    if training.checkpoint is None:
+        for name in names:
+            progress.steps[name] = _without_numbers(name, f"not measured: {progress.reason}")
+        return progress
     try:
-        subject = _subject(progress.case, progress.checkpoint, context)
+        subject = _subject(progress.case, training, context)
     except Exception as error:
-        _fail(progress, "loading the trained model", error)
-        return _not_measured(progress, names)
+        failure = _failure("loading the trained model", error)
+        for name in names:
+            progress.steps[name] = _without_numbers(name, f"not measured: {failure['reason']}", **failure)
+        return progress
     for name in names:
-        try:
-            progress.add(ANALYSES[name].measure(subject), name)
-        except Exception as error:
-            progress.add(ANALYSES[name].all_missing(f"failed: {_one_line(error)}"), name)
-            _fail(progress, name, error)
-    progress.evaluate_seconds += time.perf_counter() - began
+        progress.steps[name] = journal.keep(progress.case, _analysed(name, subject))
     return progress
 
 
-def _not_measured(progress: Progress, names: Sequence[str]) -> Progress:
-    """Every metric of these analyses null, for the reason that the case has."""
-    for name in names:
-        progress.add(ANALYSES[name].all_missing(f"not measured: {progress.reason}"), name)
+def _analysed(name: str, subject: Subject) -> Step:
+    started, began = _now(), time.perf_counter()
+    failure: dict[str, Any] = {}
+    try:
+        measurement = ANALYSES[name].measure(subject)
+    except Exception as error:
+        measurement = ANALYSES[name].all_missing(f"failed: {_one_line(error)}")
+        failure = _failure(name, error)
+    return Step(
+        name=name,
+        started=started,
+        seconds=time.perf_counter() - began,
+        metrics=measurement.metrics,
+        arrays=_arrays(measurement, name),
+        **failure,
+    )
+
+
+def _arrays(measurement: Measurement, analysis: str) -> Arrays:
+    """Name the arrays after their analysis, and the examples after their metric."""
+    return packed(measurement.examples) | {
+        f"{analysis}/{name}": array for name, array in measurement.arrays.items()
+    }
+
+
+def _without_numbers(name: str, why: str, **failure: Any) -> Step:
+    """Return the step of an analysis that could not be done: every metric null for one reason."""
+    return Step(name=name, started=_now(), metrics=ANALYSES[name].all_missing(why).metrics, **failure)
+
+
+def killed(progress: Progress, died: Died, step: str, journal: Journal) -> Progress:
+    """Note that the process of a step died, as the outcome of that step."""
+    failure: dict[str, Any] = {
+        "status": "out_of_memory" if died.out_of_memory else "failed",
+        "reason": f"{step}: {died}",
+    }
+    outcome = (
+        Step(name=step, started=_now(), **failure)
+        if step == TRAINING
+        else _without_numbers(step, f"failed: {died}", **failure)
+    )
+    progress.steps[step] = journal.keep(progress.case, outcome)
     return progress
 
 
-def record(progress: Progress, *, suite: str, run: str, environment: str) -> Record:
+def record(progress: Progress, *, suite: str, run: str, environment: str, threads: int) -> Record:
     """Return the record that a case becomes, its metrics in the order of the tables."""
-    case = progress.case
-    order = list(METRICS)
+    case, training = progress.case, progress.steps[TRAINING]
+    order = {name: position for position, name in enumerate(METRICS)}
+    measured = [step for step in progress.steps.values() if step.name != TRAINING]
+    metrics = [metric for step in measured for metric in step.metrics]
     return Record(
         suite=suite,
         run=run,
@@ -173,21 +222,24 @@ def record(progress: Progress, *, suite: str, run: str, environment: str) -> Rec
         recipe=case.recipe,
         seed=case.seed,
         analyses=case.analyses,
-        weights=checkpoints.weights_sha256(progress.checkpoint) if progress.checkpoint else None,
+        weights=checkpoints.weights_sha256(training.checkpoint) if training.checkpoint else None,
         trained=takes_seed(case.spec),
-        status=progress.status,
+        status=progress.failure.status if progress.failure else "ok",
         reason=progress.reason,
-        metrics=tuple(sorted(progress.metrics, key=lambda metric: order.index(metric.name))),
+        metrics=tuple(sorted(metrics, key=lambda metric: order[metric.name])),
         environment=environment,
+        family_code=case.family_code,
+        threads=threads,
         code=code(),
-        started=progress.started,
-        seconds=Seconds(train=progress.train_seconds, evaluate=progress.evaluate_seconds),
+        started=training.started,
+        seconds=Seconds(train=training.seconds, evaluate=sum(step.seconds or 0.0 for step in measured)),
     )
 
 
-def _subject(case: Case, folder: Path, context: DataContext) -> Subject:
-    """The trained model, ready to be measured."""
-    trained = checkpoints.load(folder)
+def _subject(case: Case, training: Step, context: DataContext) -> Subject:
+    """Load the trained model, ready to be measured."""
+    assert training.checkpoint is not None
+    trained = checkpoints.load(training.checkpoint)
     model = trained.model.to(context.device)
     if not isinstance(model, Autoencoder | ImageTextModel):
         raise TypeError(f"{type(model).__name__} has neither encode/decode nor encode_image/encode_text")
@@ -201,11 +253,16 @@ def _subject(case: Case, folder: Path, context: DataContext) -> Subject:
     )
 
 
-def _fail(progress: Progress, during: str, error: Exception) -> None:
+def _failure(during: str, error: Exception) -> dict[str, Any]:
+    """Return the fields of a step that failed unexpectedly."""
     status: Status = "out_of_memory" if is_out_of_memory(error) else "failed"
     details = "".join(traceback.format_exception(error))
-    progress.fail(status, f"{during}: {_one_line(error)}", details)
+    return {"status": status, "reason": f"{during}: {_one_line(error)}", "details": details}
 
 
 def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,7 +1,8 @@
-"""Worker processes: the same function over many tasks, as many at once as there are workers.
+"""Runs a function over many tasks in worker processes, several at once.
 
-Small models keep one core busy and no more, so a machine with many cores trains many of them at once,
-a thread or a few each. With one worker everything happens in this process.
+A small model keeps one core busy, so a machine with many cores trains many models at once, each with one
+thread or a few. A task that ends its process, as the kernel does when memory runs out, is known by name:
+the tasks that were running are repeated one at a time, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -10,27 +11,31 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
 import psutil
 import torch
 
 from latentbench.analysis.performance.cores import usable_cores
-from latentbench.data.errors import LatentbenchError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Context = TypeVar("Context")
 
 BYTES_PER_WORKER = 3e9
+SPAWN = multiprocessing.get_context("spawn")
+"""A forked child would inherit locks of threads that it does not have; a spawned one starts clean."""
 
 
 def default_jobs(device: torch.device) -> int:
-    """One worker per usable core, as far as the memory suffices; one for a GPU, which is not shared."""
+    """Return the number of workers: one per core as far as memory allows; one for a GPU."""
     if device.type != "cpu":
         return 1
     by_memory = int(psutil.virtual_memory().total / BYTES_PER_WORKER)
@@ -38,89 +43,186 @@ def default_jobs(device: torch.device) -> int:
 
 
 def threads_of(jobs: int) -> int:
-    """Threads for each of `jobs` workers, so that together they fill the cores."""
+    """Return the threads of each of `jobs` workers, so that together they fill the cores."""
     return max(1, usable_cores() // jobs)
 
 
-class Workers(Generic[Context]):
-    """Runs tasks, `jobs` at once, each with the context of the process that it runs in."""
+@dataclass(frozen=True)
+class Died:
+    """A process ended before its task was done. A negative exit code is the number of a signal."""
 
-    def __init__(self, jobs: int, executor: Executor | None, open_context: Callable[[], Context]) -> None:
-        self.jobs = jobs
-        self._executor = executor
-        self._open_context = open_context
+    exit_code: int
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the process was killed as the kernel does when memory runs out."""
+        return self.exit_code == -signal.SIGKILL
+
+    def __str__(self) -> str:
+        if self.exit_code >= 0:
+            return f"its process ended with exit code {self.exit_code}"
+        with suppress(ValueError):
+            name = signal.Signals(-self.exit_code).name
+            hint = ", as happens when memory runs out" if self.out_of_memory else ""
+            return f"its process was ended by {name}{hint}"
+        return f"its process was ended by signal {-self.exit_code}"
+
+
+class Workers(Generic[Context]):
+    """Runs tasks, up to `jobs` at once, each with the context of the process that it runs in."""
+
+    def __init__(self, jobs: int, threads: int, open_context: Callable[[], Context]) -> None:
+        self.jobs, self.threads, self.open_context = jobs, threads, open_context
+        self._pool: ProcessPoolExecutor | None = None
+
+    def map(
+        self,
+        function: Callable[[Task, Context], Result],
+        tasks: Sequence[Task],
+        *,
+        at_once: int | None = None,
+    ) -> Iterator[tuple[Task, Result | Died]]:
+        """Yield each task with `function(task, context)` when that is there, in any order."""
+        waiting, running = deque(tasks), dict[Future[Result], Task]()
+        while waiting or running:
+            suspects: list[Task] = []
+            while waiting and len(running) < min(self.jobs, at_once or self.jobs):
+                task = waiting.popleft()
+                try:
+                    running[self._submit(function, task)] = task
+                except BrokenExecutor:
+                    suspects.append(task)
+                    break
+            for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                task = running.pop(future)
+                try:
+                    result = future.result()
+                except BrokenExecutor:
+                    suspects.append(task)
+                else:
+                    yield task, result
+            if suspects:
+                suspects += running.values()
+                running.clear()
+                self.close()
+                for task in suspects:
+                    yield task, self.alone(function, task)
+
+    def alone(self, function: Callable[[Task, Context], Result], task: Task) -> Result | Died:
+        """Return `function(task, context)` from a process of its own, or how that process died."""
+        receiver, sender = SPAWN.Pipe(duplex=False)
+        arguments = (sender, self.threads, self.open_context, function, task)
+        process = SPAWN.Process(target=_answer, args=arguments)
+        with _interrupt_blocked():
+            process.start()
+        sender.close()
+        try:
+            result: Result | Died = receiver.recv()
+        except EOFError:
+            process.join()
+            return Died(process.exitcode or 0)
+        process.join()
+        return result
+
+    def close(self) -> None:
+        """End the worker processes; the next task starts new ones."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def kill(self) -> None:
+        """End the worker processes at once, whatever they are doing."""
+        for child in multiprocessing.active_children():
+            child.terminate()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, function: Callable[[Task, Context], Result], task: Task) -> Future[Result]:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self.jobs, mp_context=SPAWN, initializer=_start, initargs=(self.threads, self.open_context)
+            )
+        with _interrupt_blocked():
+            return self._pool.submit(_call, function, task)
+
+
+class ThisProcess(Workers[Context]):
+    """Runs tasks one by one in this process, for a debugger and for functions that cannot be sent away."""
 
     @cached_property
     def context(self) -> Context:
-        """The context of this process, opened at first use."""
-        return self._open_context()
+        """The context, opened at first use."""
+        torch.set_num_threads(self.threads)
+        return self.open_context()
 
-    def map(self, function: Callable[[Task, Context], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """Yield `function(task, context)` of every task when it is there: in order for one worker only.
-
-        Raises LatentbenchError if a worker was killed, as the kernel does when memory runs out.
-        """
-        if self._executor is None:
-            for task in tasks:
-                yield function(task, self.context)
-            return
-        futures = [self._executor.submit(_call, function, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenExecutor:
-            raise LatentbenchError(
-                f"a worker process was killed, perhaps for want of memory; what is finished is safe, and "
-                f"the same command goes on from there (fewer at once than {self.jobs}: --jobs)"
-            ) from None
-
-
-_worker_context: object = None
-"""In a worker process: what `open_context` returned when the worker started."""
-
-
-def _call(function: Callable[[Task, Any], Result], task: Task) -> Result:
-    return function(task, _worker_context)
+    def map(
+        self,
+        function: Callable[[Task, Context], Result],
+        tasks: Sequence[Task],
+        *,
+        at_once: int | None = None,
+    ) -> Iterator[tuple[Task, Result | Died]]:
+        """Yield each task with `function(task, context)`, in order."""
+        del at_once
+        for task in tasks:
+            yield task, function(task, self.context)
 
 
 @contextmanager
-def workers(jobs: int, threads: int, open_context: Callable[[], Context]) -> Iterator[Workers[Context]]:
-    """`jobs` workers of `threads` threads each, each with a context of its own.
-
-    If the block ends early, as by an interrupt, so do the workers, at once.
-    """
-    if jobs == 1:
-        torch.set_num_threads(threads)
-        yield Workers(1, None, open_context)
-        return
-    executor = ProcessPoolExecutor(
-        jobs,
-        # A forked child inherits locks of threads that it does not have; a spawned one starts clean.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start,
-        initargs=(threads, open_context),
-    )
+def workers(
+    jobs: int, threads: int, open_context: Callable[[], Context], *, this_process: bool = False
+) -> Iterator[Workers[Context]]:
+    """Give `jobs` workers of `threads` threads each; if the block raises, they end at once."""
+    crew = (ThisProcess if this_process else Workers)(jobs, threads, open_context)
     try:
-        yield Workers(jobs, executor, open_context)
+        yield crew
     except BaseException:
-        for child in multiprocessing.active_children():
-            child.terminate()
-        executor.shutdown(wait=False, cancel_futures=True)
+        crew.kill()
         raise
-    executor.shutdown()
+    crew.close()
+
+
+_context: Any = None
+"""In a worker process: what `open_context` returned when the process started."""
 
 
 def _start(threads: int, open_context: Callable[[], object]) -> None:
-    """Prepare a worker: it ignores the interrupt key, and does not outlive the process that started it."""
-    global _worker_context
+    """Prepare a worker process, which leaves interrupts to its parent and does not outlive it."""
+    global _context
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    _worker_context = open_context()
+    _context = open_context()
+
+
+def _call(function: Callable[[Task, Any], Result], task: Task) -> Result:
+    return function(task, _context)
+
+
+def _answer(
+    sender: Connection,
+    threads: int,
+    open_context: Callable[[], object],
+    function: Callable[[Task, Any], Result],
+    task: Task,
+) -> None:
+    _start(threads, open_context)
+    sender.send(_call(function, task))
+
+
+@contextmanager
+def _interrupt_blocked() -> Iterator[None]:
+    """Start processes that the interrupt key cannot end while they still import modules."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:
-    """Exit at once when the parent is gone, killed perhaps: nobody would ever take the results."""
+    """Exit at once when the parent is gone: nothing would read the results."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

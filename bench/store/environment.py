@@ -58,10 +58,11 @@ class Code(BaseModel):
         return f"{self.run_commit[:8]}{'+' if dirty else ''}" if self.run_commit else ""
 
 
-def environment(device: torch.device, *, threads: int) -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, Any]:
     """Everything about this machine that can move a number, as JSON-ready values.
 
-    `threads` are those that a model is trained and measured with.
+    The number of threads is not part of it, so that results of any number of workers can be compared; each
+    record states its own.
     """
     import torch
 
@@ -78,7 +79,6 @@ def environment(device: torch.device, *, threads: int) -> dict[str, Any]:
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "packages": {package: metadata.version(package) for package in PACKAGES},
-        "threads": threads,
         "tf32": torch.backends.cuda.matmul.allow_tf32,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }

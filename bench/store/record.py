@@ -141,6 +141,10 @@ class Record(BaseModel):
     arrays: str | None = None
     """sha256 of the file of arrays kept beside the run."""
     environment: str
+    family_code: str | None = None
+    """A hash of the installed package that brings the model's family; None for our own families."""
+    threads: int | None = None
+    """Threads that the model was trained and measured with."""
     code: Code
     started: str
     seconds: Seconds

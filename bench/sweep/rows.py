@@ -20,6 +20,7 @@ from latentbench.data.images import ImageData, Split
 from latentbench.models.external.user_module import ImportSpec
 from latentbench.models.family import find_family
 from latentbench.models.resolver import Resolver
+from latentbench.models.source_code import family_code
 from latentbench.models.spec import ModelSpec, ReferenceSpec
 from latentbench.models.zoo import resolve
 
@@ -32,6 +33,11 @@ class Row:
     point: Point
     input_shape: tuple[int, ...]
     analyses: tuple[str, ...] = ("sweep",)
+
+    @property
+    def family_code(self) -> str | None:
+        """A hash of the installed package that brings the model's family; None for our own families."""
+        return None if isinstance(self.spec, ReferenceSpec) else family_code(self.spec.family)
 
     @cached_property
     def id(self) -> str:

@@ -45,13 +45,14 @@ def run_sweep(
     chosen = sweep.preset(preset, place)
     models = [Model(spec, sweep) for spec in sweep.specs]
     wanted = [row for model in models for row in rows(model, chosen, place)]
-    request = Request(sweep.name, "rows", wanted, place, threads_of(1), fresh=fresh, accepted=ACCEPTED)
+    request = Request(sweep.name, "rows", wanted, place, fresh=fresh, accepted=ACCEPTED)
+    count = threads_of(1)
 
     def produce(run: OpenRun[Row]) -> None:
-        with using_threads(request.threads):
+        with using_threads(count):
             ceilings = measure_ceilings(place, PRECISIONS)
-            watcher.note(_peaks(ceilings, environment(place, threads=request.threads), request.threads))
-            watcher.stage_started("timing", len(run.todo))
+            watcher.note(_peaks(ceilings, environment(place), count))
+            watcher.stage_started("timing", len(run.todo), "rows")
             timer = _Timer(run, Place(place, ceilings, chosen.patience))
             for model in models:
                 timer.time(model, [row for row in run.todo if row.spec == model.spec])
@@ -114,6 +115,8 @@ class _Timer:
             reason=result.reason,
             metrics=result.metrics,
             environment=self.run.origin.environment,
+            family_code=row.family_code,
+            threads=threads_of(1),
             code=code(),
             started=started,
             seconds=Seconds(train=None, evaluate=seconds),

@@ -5,7 +5,6 @@ Whatever goes wrong in the user's code is one LatentbenchError: what, and at whi
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 import pkgutil
@@ -75,15 +74,6 @@ def call(function: Any, kwargs: Mapping[str, Any], target: str) -> Any:
             raise LatentbenchError(f"{target}: {error}; it takes {signature}, kwargs gives {given}") from None
     with user_code(target):
         return function(**kwargs)
-
-
-def source_sha256(found: Any) -> str | None:
-    """sha256 of the file that defines a function or class; None where there is none, as of a built-in."""
-    try:
-        path = inspect.getsourcefile(inspect.unwrap(found))
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
-    except (TypeError, OSError):
-        return None
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
 from latentbench.models.resolver import Resolver
 from latentbench.models.seeds import derive
+from latentbench.models.source_code import user_code
 from latentbench.models.spec import ModelSpec
 
 TOLERANCE = 1e-3
@@ -46,7 +47,7 @@ class ImportSpec(LoadedSpec):
     checkpoint: Annotated[str, Field(min_length=1)] | None = None
     """A file of weights, by its path from the suite's folder; without one they are as they were built."""
     code_sha256: Digest | None = None
-    """sha256 of the file that defines what is imported; its results are taken over while it is unchanged."""
+    """Hash of the code behind what is imported; its results are reused while it is unchanged."""
 
     @property
     def label(self) -> str:
@@ -101,7 +102,7 @@ class Imported(LoadedFamily[ImportSpec]):
         sha256 = _keep_weights(model, spec, resolver)
         width = model.tried_on(data, torch.device("cpu"))
         resolved = stated(spec, spec.target, width=width, sha256=sha256)
-        code = resolve_object.source_sha256(resolve_object.find(spec.target))
+        code = user_code(spec.target, resolver.folder)
         return resolved.model_copy(update={"code_sha256": code})
 
     @property

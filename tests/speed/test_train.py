@@ -25,7 +25,9 @@ from torchvision.transforms.functional import to_pil_image
 import latentbench.data
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
-from latentbench.bench.run.stages import TrainingOptions, open_context
+from latentbench.bench.run.journal import TRAINING, Journal
+from latentbench.bench.run.resumable import Origin
+from latentbench.bench.run.stages import Progress, TrainingOptions, open_context
 from latentbench.bench.run.workers import default_jobs, threads_of, workers
 from latentbench.bench.store.record import DataReference
 from latentbench.data.images import ImageData, Split
@@ -129,13 +131,17 @@ def in_workers(mnist):
     """The grid as `latentbench run` trains it on a CPU: a worker a core, each model by itself."""
     reference = DataReference(name="mnist", fingerprint=mnist.fingerprint, train=60_000, test=10_000)
     grid = [training(*variant) for variant in GRID]
-    cases = [[Case(one.spec, reference, one.recipe, one.seed, ())] for one in grid]
+    cases = [Case(one.spec, reference, one.recipe, one.seed, ()) for one in grid]
+    tasks = [[Progress(case)] for case in cases]
     jobs = default_jobs(DEVICE)
-    with workers(jobs, threads_of(jobs), partial(open_context, "mnist", Path(), str(DEVICE))) as crew:
-        train = partial(stages.train, options=TrainingOptions(use_cache=False))
-        done = [progress for (progress,) in crew.map(train, cases)]
+    with workers(
+        jobs, threads_of(jobs), partial(open_context, "mnist", Path(), str(DEVICE), judged=False)
+    ) as crew:
+        journal = Journal(Origin("speed", "speed"))
+        train = partial(stages.train, options=TrainingOptions(use_cache=False), journal=journal)
+        done = [progress for _, (progress,) in crew.map(train, tasks)]
     torch.set_num_threads(ALL_THREADS)
-    return [load(progress.checkpoint) for progress in done]
+    return [load(progress.steps[TRAINING].checkpoint) for progress in done]
 
 
 def in_a_stack(mnist):

@@ -20,6 +20,7 @@ class Asked:
     id: str
     spec: ModelSpec = SPEC
     analyses: tuple[str, ...] = ("reconstruction",)
+    family_code: str | None = None
 
 
 @dataclass
@@ -61,7 +62,7 @@ def ask(store, make_record):
                 run.write(template.model_copy(update=update | {"environment": run.origin.environment}))
 
         wanted = [Asked(each) for each in ids]
-        request = Request(suite, "cases", wanted, torch.device("cpu"), 1, fresh=fresh)
+        request = Request(suite, "cases", wanted, torch.device("cpu"), fresh=fresh)
         return run_resumable(request, store, heard, produce), heard
 
     return ask

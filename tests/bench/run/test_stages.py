@@ -9,11 +9,15 @@ from latentbench import data as datasets
 from latentbench.analysis.core.subject import DataContext
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
+from latentbench.bench.run.journal import TRAINING, Journal, Step
+from latentbench.bench.run.resumable import Origin
 from latentbench.bench.run.stages import Progress, TrainingOptions, open_context
 from latentbench.bench.store.record import DataReference
 from latentbench.data import DataError
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
+
+JOURNAL = Journal(Origin("here", "source"))
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +30,11 @@ def context():
     return DataContext(datasets.load("digits"), judge=None)
 
 
+def train(cases, context, *, stacked=False):
+    progresses = [Progress(case) for case in cases]
+    return stages.train(progresses, context, options=TrainingOptions(stacked=stacked), journal=JOURNAL)
+
+
 def case(seed=0, *, epochs=1, **spec):
     reference = DataReference(name="digits", fingerprint="f", train=1504, test=293)
     return Case(
@@ -34,10 +43,10 @@ def case(seed=0, *, epochs=1, **spec):
 
 
 def test_a_checkpoint_that_is_gone_is_a_failed_case_with_null_metrics(tmp_path, context):
-    progress = Progress(case(family="pca", latent_dim=2))
-    progress.checkpoint = tmp_path / "gone"
-    measured = stages.measure(progress, context, exclusive=False)
-    record = stages.record(measured, suite="my", run="run", environment="here")
+    gone = Step(name=TRAINING, started="now", checkpoint=tmp_path / "gone")
+    progress = Progress(case(family="pca", latent_dim=2), {TRAINING: gone})
+    measured = stages.measure(progress, context, exclusive=False, journal=JOURNAL)
+    record = stages.record(measured, suite="my", run="run", environment="here", threads=1)
     assert record.status == "failed"
     assert "loading the trained model" in record.reason
     assert record.metric("mse").value is None
@@ -46,18 +55,18 @@ def test_a_checkpoint_that_is_gone_is_a_failed_case_with_null_metrics(tmp_path, 
 
 def test_a_stack_and_single_cases_are_trained_by_the_same_call(context):
     cases = [case(seed, family="vae", latent_dim=width, hidden=16) for seed, width in ((0, 2), (1, 4))]
-    stacked = stages.train(cases, context, TrainingOptions(stacked=True))
-    alone = [progress for one in cases for progress in stages.train([one], context, TrainingOptions())]
+    stacked = train(cases, context, stacked=True)
+    alone = [progress for one in cases for progress in train([one], context)]
     for together, separate in zip(stacked, alone, strict=True):
-        assert together.status == separate.status == "ok"
-        assert together.checkpoint != separate.checkpoint
+        assert together.failure is separate.failure is None
+        assert together.steps[TRAINING].checkpoint != separate.steps[TRAINING].checkpoint
         assert together.arrays["history/loss"] == pytest.approx(separate.arrays["history/loss"], rel=1e-4)
         assert together.arrays["history/kl_per_dim"].shape == separate.arrays["history/kl_per_dim"].shape
 
 
 def test_a_case_that_cannot_be_built_is_skipped_with_its_reason(context):
-    (progress,) = stages.train([case(family="ae", latent_dim=2, backbone="book")], context, TrainingOptions())
-    assert progress.status == "skipped"
+    (progress,) = train([case(family="ae", latent_dim=2, backbone="book")], context)
+    assert progress.failure.status == "skipped"
     assert "'book' is for images of 28 by 28 pixels, got 8 by 8" in progress.reason
 
 
@@ -67,7 +76,7 @@ def test_a_relative_folder_is_looked_up_next_to_the_suite(tmp_path, monkeypatch)
         Image.new("RGB", (8, 8)).save(tmp_path / "suites" / "photos" / name / "1.png")
     (tmp_path / "suites" / "photos" / "classes.txt").write_text("a\nb\n")
     monkeypatch.chdir(tmp_path)
-    context = open_context("folder:photos?size=8", Path("suites"), "cpu")
+    context = open_context("folder:photos?size=8", Path("suites"), "cpu", judged=False)
     assert context.data.name == "folder:photos?size=8"
     with pytest.raises(DataError, match=rf"photos: does not exist \(looked for in {tmp_path}\)"):
-        open_context("folder:photos?size=8", Path(), "cpu")
+        open_context("folder:photos?size=8", Path(), "cpu", judged=False)

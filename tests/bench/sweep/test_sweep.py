@@ -53,7 +53,7 @@ class Heard:
     def run_started(self, path, what, total, done):
         self.started = total, done
 
-    def stage_started(self, name, total):
+    def stage_started(self, name, total, what):
         pass
 
     def stage_advanced(self, label):

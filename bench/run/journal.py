@@ -1,0 +1,88 @@
+"""The journal: finished steps of unfinished cases, on disk until the case has its record.
+
+A step is a case's training or one of its analyses. The process that finishes a step writes it, so a run
+that is killed loses the steps in hand and nothing else. Each step is one file of arrays whose metadata
+holds the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from latentbench.analysis.core.metric import Metric
+from latentbench.bench.run.case import Case
+from latentbench.bench.run.resumable import Origin
+from latentbench.bench.store.record import Status
+from latentbench.models.cache import cache_root, write_to_cache
+
+TRAINING = "training"
+SUFFIX = ".safetensors"
+
+Arrays = dict[str, np.ndarray]
+
+
+class Step(BaseModel):
+    """The outcome of one step: the training of a model, or one analysis of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    name: str
+    started: str
+    seconds: float | None = None
+    status: Status = "ok"
+    reason: str | None = None
+    details: str | None = None
+    """The traceback of an unexpected failure."""
+    metrics: tuple[Metric, ...] = ()
+    checkpoint: Path | None = None
+    """Where the trained model lies."""
+    arrays: Arrays = Field(default_factory=dict, exclude=True)
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The steps on disk of cases measured by one code in one environment."""
+
+    origin: Origin
+
+    def keep(self, case: Case, step: Step) -> Step:
+        """Write a step to disk and return it. Raises CacheError."""
+        content = safetensors.numpy.save(step.arrays, {"step": step.model_dump_json()})
+        write_to_cache(self._folder(case) / f"{step.name}{SUFFIX}", content)
+        return step
+
+    def steps(self, case: Case) -> dict[str, Step]:
+        """Return the finished steps of a case by name; a step that cannot be read is done again."""
+        found = {}
+        for path in self._folder(case).glob(f"[!.]*{SUFFIX}"):
+            try:
+                with safe_open(path, "numpy") as file:
+                    arrays = {name: file.get_tensor(name) for name in list(file.keys())}
+                    step = Step.model_validate_json((file.metadata() or {}).get("step", ""))
+            except (OSError, SafetensorError, ValidationError):
+                continue
+            if step.checkpoint is None or step.checkpoint.is_dir():
+                found[step.name] = step.model_copy(update={"arrays": arrays})
+        return {name: found[name] for name in (TRAINING, *case.analyses) if name in found}
+
+    def drop(self, case: Case) -> None:
+        """Remove the steps of a case."""
+        shutil.rmtree(self._folder(case), ignore_errors=True)
+
+    def _folder(self, case: Case) -> Path:
+        key = [
+            case.id,
+            case.spec.model_dump_json(),
+            case.family_code or "",
+            self.origin.environment,
+            self.origin.source,
+        ]
+        return cache_root() / "steps" / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]

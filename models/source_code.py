@@ -1,0 +1,146 @@
+"""Hashes of the code that makes a model: results and trained weights are reused only while it is unchanged.
+
+latentbench's own training code is hashed as a whole, and so is the package of a family that another
+distribution installs. Of a user's module, every module counts that was loaded from the suite's folder or
+the current folder. The versions of the distributions that such code imports count too.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import sys
+import sysconfig
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from latentbench.models.family import find_family
+from latentbench.models.spec import ModelSpec
+
+OURS = "latentbench"
+TRAINING = ("latentbench.data", "latentbench.models")
+"""Our packages that decide what the weights of a trained model are."""
+PYTHON = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "scripts"))
+INSTALLED = {"site-packages", "dist-packages"}
+"""Names of folders that packages are installed in."""
+
+
+@cache
+def training_code() -> str:
+    """Return a hash of latentbench's own code for data and models."""
+    return _digest({name: path.read_bytes() for each in TRAINING for name, path in _files_of(each).items()})
+
+
+@cache
+def family_code(family: str) -> str | None:
+    """Return a hash of the package that registered a family, None for one of latentbench's own.
+
+    Raises LatentbenchError for an unknown family.
+    """
+    package = find_family(family).__module__.partition(".")[0]
+    return None if package == OURS else _package_code(package)
+
+
+def with_code(spec: ModelSpec, folder: Path) -> ModelSpec:
+    """Return an imported model's spec with the hash of the code that is loaded now; others as they are."""
+    if "code_sha256" not in type(spec).model_fields:
+        return spec
+    target = str(spec.model_dump(by_alias=True)["import"])
+    return spec.model_copy(update={"code_sha256": user_code(target, folder)})
+
+
+def user_code(target: str, folder: Path) -> str:
+    """Return a hash of the code behind `module:attribute`, or behind an installed model's name.
+
+    Call it after the model was tried, when all modules that it needs are loaded.
+    """
+    folders = (folder.resolve(), Path.cwd())
+    loaded = {
+        name: path for name, path in _loaded().items() if any(path.is_relative_to(each) for each in folders)
+    }
+    module = target.partition(":")[0] if ":" in target else _entry_module(target)
+    package = module.partition(".")[0]
+    outside = "" if package in {name.partition(".")[0] for name in loaded} else _package_code(package)
+    return _digest({name: path.read_bytes() for name, path in loaded.items()} | {"": outside.encode()})
+
+
+@cache
+def _package_code(package: str) -> str:
+    return _digest({name: path.read_bytes() for name, path in _files_of(package).items()})
+
+
+def _digest(sources: Mapping[str, bytes]) -> str:
+    """Return a hash of named source files and of the versions of the distributions that they import."""
+    hashes = {name: hashlib.sha256(source).hexdigest() for name, source in sources.items()}
+    versions = _versions({name for source in sources.values() for name in _imports(source)})
+    return hashlib.sha256(json.dumps([hashes, versions], sort_keys=True).encode()).hexdigest()
+
+
+def _files_of(package: str) -> dict[str, Path]:
+    """Return the Python files of a module or package by name; none where it has none."""
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return {}
+    if spec.submodule_search_locations is None:
+        return {package: Path(spec.origin)} if spec.origin and spec.origin.endswith(".py") else {}
+    folders = [Path(each) for each in spec.submodule_search_locations]
+    return {
+        f"{package}/{path.relative_to(folder).as_posix()}": path
+        for folder in folders
+        for path in folder.rglob("*.py")
+    }
+
+
+def _loaded() -> dict[str, Path]:
+    """Return the files of loaded modules, without those of Python, installed packages and latentbench."""
+    files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    return {
+        name: Path(file).resolve()
+        for name, file in files.items()
+        if isinstance(file, str)
+        and file.endswith(".py")
+        and not file.startswith(PYTHON)
+        and not INSTALLED & set(Path(file).parts)
+        and name not in ("__main__", "__mp_main__")
+        and name.partition(".")[0] != OURS
+        and Path(file).is_file()
+    }
+
+
+def _imports(source: bytes) -> set[str]:
+    """Return the top-level names that a module imports; none of a file that is not Python."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError):
+        return set()
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level
+    }
+    return {name.partition(".")[0] for name in modules}
+
+
+def _versions(names: set[str]) -> dict[str, str]:
+    """Return the versions of the distributions that provide these top-level names."""
+    providers = _distributions()
+    found = {distribution for name in names for distribution in providers.get(name, ())}
+    return {distribution: metadata.version(distribution) for distribution in found}
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
+
+
+def _entry_module(name: str) -> str:
+    points = metadata.entry_points(group="latentbench.models")
+    return next((point.module for point in points if point.name == name), "")

@@ -1,0 +1,144 @@
+"""A suite from its file to its records, with models that end their process and runs that are killed."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from latentbench.bench.run import suite as suites
+from latentbench.bench.run.runner import Options, run_suite
+from latentbench.bench.store.store import Store
+from latentbench.models.cache import cache_root
+
+MODULE = """
+import os, signal
+import torch
+
+class Tiny(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.e, self.d = torch.nn.Linear(64, 4), torch.nn.Linear(4, 64)
+    def encode(self, x):
+        return self.e(x.flatten(1))
+    def decode(self, z):
+        return torch.sigmoid(self.d(z)).view(-1, 1, 8, 8)
+
+class Ends(Tiny):
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+    def encode(self, x):
+        if len(x) > 2:  # not in the trial
+            os.kill(os.getpid(), self.by)
+        return super().encode(x)
+"""
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    def __getattr__(self, name):
+        return lambda *arguments: None
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    sys.modules.pop("ending_model", None)
+
+
+def write_suite(home, models, analyses="likelihood"):
+    (home / "my.yaml").write_text(
+        f"description: x\ndata: digits\nanalyses: [{analyses}]\nrecipe: {{epochs: 1}}\nmodels: [{models}]\n"
+    )
+    return str(home / "my.yaml")
+
+
+def run(home, models, **options):
+    loaded = suites.load(write_suite(home, models))
+    return run_suite(loaded, Store(home / "results"), Options(device="cpu", **options), Silent())
+
+
+def test_a_case_that_ends_its_process_is_its_record(home):
+    (home / "ending_model.py").write_text(MODULE)
+    ends = [
+        f"{{import: 'ending_model:Ends', kwargs: {{by: {by}}}, name: {name}}}"
+        for by, name in ((int(signal.SIGKILL), "killed"), (int(signal.SIGSEGV), "faulty"))
+    ]
+    done = run(home, f"{{family: pca, latent_dim: 2}}, {', '.join(ends)}", jobs=2)
+    assert done.finished
+    found = {record.model.label: (record.status, record.reason) for record in done.records}
+    assert found == {
+        "pca-2": ("ok", None),
+        "killed-4": (
+            "out_of_memory",
+            "likelihood: its process was ended by SIGKILL, as happens when memory runs out",
+        ),
+        "faulty-4": ("failed", "likelihood: its process was ended by SIGSEGV"),
+    }
+    killed = next(record for record in done.records if record.model.label == "killed-4")
+    assert killed.metric("kl").reason.startswith("failed: its process was ended by SIGKILL")
+
+
+def test_the_number_of_jobs_does_not_decide_what_is_done(home):
+    first = run(home, "{family: pca, latent_dim: [2, 3]}", jobs=2)
+    again = run(home, "{family: pca, latent_dim: [2, 3]}", jobs=1)
+    assert again.path == first.path
+    more = run(home, "{family: pca, latent_dim: [2, 3, 4]}", jobs=1)
+    assert [record.reused_from is None for record in more.records] == [False, False, True]
+    assert len({record.environment for record in more.records}) == 1
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from latentbench.bench.run import suite as suites
+from latentbench.bench.run.runner import Options, run_suite
+from latentbench.bench.store.store import Store
+
+class Told:
+    def __getattr__(self, name):
+        return lambda *arguments: None
+    def stage_advanced(self, label):
+        print(label, flush=True)
+
+if __name__ == "__main__":
+    options = Options(device="cpu", jobs=1, use_cache=False)
+    run_suite(suites.load("my.yaml"), Store(Path("results")), options, Told())
+"""
+
+
+def test_a_killed_run_keeps_every_finished_step(home):
+    """The first training is finished when the run is killed; the resumed run does not repeat it."""
+    write_suite(home, "{family: ae, latent_dim: [2, 3], hidden: 16, recipe: {epochs: 3}}")
+    (home / "script.py").write_text(SCRIPT)
+    with subprocess.Popen(
+        [sys.executable, "script.py"], cwd=home, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout.readline().startswith("ae-2")
+        child.kill()
+    (kept,) = (home / "cache" / "steps").glob("*/training.safetensors")
+    trained = next((cache_root() / "checkpoints").glob("*/weights.safetensors")).stat().st_mtime_ns
+    done = run_suite(
+        suites.load(str(home / "my.yaml")),
+        Store(home / "results"),
+        Options(device="cpu", jobs=1, use_cache=False),
+        Silent(),
+    )
+    assert [record.status for record in done.records] == ["ok", "ok"]
+    assert trained in {
+        path.stat().st_mtime_ns for path in (cache_root() / "checkpoints").glob("*/weights.safetensors")
+    }
+    assert not kept.exists()
+
+
+def test_fresh_repeats_finished_steps(home):
+    models = "{family: pca, latent_dim: 2}"
+    first = run(home, models, jobs=1)
+    second = run(home, models, jobs=1, fresh=True)
+    assert (second.path != first.path, second.records[0].reused_from) == (True, None)
+    assert os.listdir(home / "cache" / "steps") == []
