@@ -98,7 +98,7 @@ def test_a_label_says_what_sets_a_model_apart(settings, label):
     assert spec.series == label.replace("-2", "", 1)
 
 
-def test_a_recorded_model_of_a_family_that_is_not_installed_is_still_shown():
+def test_recorded_model_of_a_missing_family_is_shown():
     spec = Holder.model_validate_json('{"spec": {"family": "theirs", "latent_dim": 4, "beta": 2.0}}').spec
     assert isinstance(spec, ForeignSpec)
     assert spec.label == "theirs-4 β=2"

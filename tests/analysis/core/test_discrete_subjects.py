@@ -30,14 +30,14 @@ def measured(analysis, subject):
     return {metric.name: metric for metric in ANALYSES[analysis].measure(subject).metrics}
 
 
-def test_which_subjects_are_discrete_and_which_have_a_normal_prior(vq, fsq, ae, vae, subject_of):
+def test_discrete_subjects_have_no_normal_prior(vq, fsq, ae, vae, subject_of):
     wae = subject_of("wae", 2, hidden=64, epochs=1)
     assert [subject.is_discrete for subject in (vq, fsq, ae, vae, wae)] == [True, True, False, False, False]
     assert [subject.has_prior for subject in (vq, fsq, ae, vae, wae)] == [False, False, False, True, True]
 
 
 @BOTH
-def test_the_prior_draws_every_value_of_every_position_equally_often(name, request):
+def test_discrete_prior_is_uniform_at_every_position(name, request):
     subject = request.getfixturevalue(name)
     count = 6400
     codes = subject.once(SampleBank).codes("prior", count)

@@ -25,7 +25,7 @@ def images(context):
     return to_float(context.data.train.images)
 
 
-def test_pixels_are_scikit_learns_principal_components_but_for_their_signs(images):
+def test_pixel_space_equals_scikit_learn_pca_up_to_sign(images):
     reference = PCA(64, svd_solver="full").fit(images.flatten(1).double().numpy())
     others = images[:50] * 0.7
     expected = reference.transform(others.flatten(1).double().numpy())
@@ -44,7 +44,7 @@ def test_few_pixels_have_as_many_components():
     torch.testing.assert_close(torch.cdist(projected, projected), torch.cdist(flat, flat))
 
 
-def test_the_untrained_network_is_one_and_the_same_and_leaves_the_global_draws_be(images):
+def test_untrained_network_is_fixed_and_keeps_global_rng(images):
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
     first, second = untrained_network(images), untrained_network(images)
@@ -72,7 +72,7 @@ def test_every_sampler_is_measured_in_both_spaces(pca, context):
         assert found[f"frechet_prior_{space}"].value > 1.2 * found[f"frechet_moment_{space}"].value
 
 
-def test_data_without_labels_are_measured_and_a_model_without_a_decoder_is_not(context, subject_of):
+def test_unlabelled_data_work_and_a_missing_decoder_is_null(context, subject_of):
     splits = [Split(split.images[:300], None) for split in (context.data.train, context.data.test)]
     data = ImageData("unnamed", *splits, ())
     model = train_or_load(Training(model_spec(family="pca", latent_dim=4), Recipe(), 0), data).model

@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_fifty_thousand_against_fifty_thousand_within_two_gigabytes():
+def test_fifty_thousand_points_stay_within_two_gigabytes():
     """Every set metric at D = 64, in a process of its own: what it needs beyond what importing takes."""
     program = """
         import resource, torch

@@ -45,7 +45,7 @@ def test_the_neighbours_vote_as_scikit_learns_do(codes):
     assert agree.double().mean() >= 0.998  # rounding may swap the 20th neighbour with the 21st
 
 
-def test_standardised_codes_have_mean_0_and_spread_1_and_constants_become_0():
+def test_codes_are_standardised_and_constants_become_zero():
     train = torch.tensor([[1.0, 1e4 + 0.1], [3.0, 1e4 + 0.1], [5.0, 1e4 + 0.1]])
     scaled, other = standardise(train, torch.tensor([[3.0, -7.0]]))
     torch.testing.assert_close(scaled[:, 0].std(correction=0), torch.tensor(1.0))

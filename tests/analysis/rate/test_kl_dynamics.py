@@ -28,7 +28,7 @@ def measured(vae):
     return measure
 
 
-def test_a_spike_is_where_the_curve_peaks_and_a_rising_curve_has_none():
+def test_spike_is_at_the_peak_and_absent_in_rising_curves():
     steps = np.arange(400)
     assert spike(5 + 20 * np.exp(-((steps - 60) ** 2) / 50)) == 60
     assert spike(np.linspace(0, 20, 400)) is None
@@ -66,7 +66,7 @@ def test_a_wide_spike_is_measured(measured):
     assert {found[name].n for name in ("kl_peak", "kl_peak_step", "kl_settled", "kl_spike")} == {1000}
 
 
-def test_a_constant_has_a_ratio_of_one_and_a_line_peaks_at_its_end(measured):
+def test_constant_has_ratio_one_and_line_peaks_at_its_end(measured):
     flat = measured(kl=np.full(1000, 2.5))
     assert flat["kl_peak"].value == flat["kl_settled"].value == 2.5
     assert flat["kl_spike"].value == 1

@@ -115,7 +115,7 @@ def test_batch_normalisation_is_not_trained_on_one_image():
     assert (result.outcome, "more than one image" in result.reason) == ("skipped", True)
 
 
-def test_a_batch_that_cannot_fit_is_out_of_memory_and_the_next_row_goes_on(vae):
+def test_too_large_batch_is_out_of_memory_and_sweep_continues(vae):
     images = 2 * free_memory(CPU) // (4 * 64)  # the hidden layer alone takes twice what is free
     patient = Place(CPU, Ceilings({"fp32": math.inf}, 1e11), QUICK)
     result = row(vae, batch=images, place=patient)

@@ -51,7 +51,7 @@ def encoded(subject, captioned):
 # On real codes
 
 
-def test_sixteen_principal_components_tell_combinations_never_trained_on(metrics):
+def test_sixteen_components_recognise_unseen_combinations(metrics):
     assert metrics["zero_shot_top1"].value > 0.7
     assert metrics["zero_shot_top1"].value < metrics["zero_shot_unseen_only"].value
     assert metrics["zero_shot_top1"].value < metrics["zero_shot_seen"].value
@@ -82,7 +82,7 @@ def test_captions_shuffled_among_the_train_images_teach_nothing(pca_16, captione
     assert (predicted == captioned.test_unseen.captions).double().mean() < 3 * CHANCE
 
 
-def test_the_same_seed_gives_the_same_towers_and_leaves_the_global_draws_be(captioned):
+def test_seed_fixes_the_towers_and_keeps_global_rng(captioned):
     codes = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
     arguments = codes, captioned.train.captions[:200], Tokenizer(captioned.vocabulary), captioned.captions
     torch.manual_seed(1)
@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_towers_and_leaves_the_global_draws_be(capt
 # Nothing held out is trained on
 
 
-def test_a_text_that_describes_no_train_image_does_not_touch_the_towers(captioned):
+def test_text_without_train_image_does_not_change_towers(captioned):
     codes = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
     tokenizer, captions = Tokenizer(captioned.vocabulary), captioned.train.captions[:200]
     occurring = set(captions.tolist())
@@ -110,7 +110,7 @@ def test_a_text_that_describes_no_train_image_does_not_touch_the_towers(captione
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_held_out_caption_among_the_train_captions_stops_everything(pca_16, captioned):
+def test_held_out_caption_in_training_is_an_error(pca_16, captioned):
     leaking = replace(captioned, validation=(*captioned.validation, captioned.seen[0]))
     data = pca_16.data
     leaking_data = CaptionedImageData(data.name, data.train, data.test, data.classes, leaking)
@@ -157,7 +157,7 @@ def test_the_area_is_that_of_the_swept_curve(seed):
     assert seen_unseen_auc(scores)[0] == pytest.approx(swept_auc(scores), abs=1e-6)
 
 
-def test_the_area_is_1_for_a_perfect_model_and_0_for_one_that_is_always_wrong():
+def test_area_is_one_if_perfect_and_zero_if_always_wrong():
     perfect = CaptionScores(
         torch.eye(4)[:2], torch.arange(2), torch.eye(4)[2:], torch.arange(2, 4), torch.arange(4) >= 2
     )
@@ -210,7 +210,7 @@ def test_discrete_codes_are_tuned_to_words_as_well(subject_of, family, settings)
     assert metrics["zero_shot_top1"].value > 3 * CHANCE
 
 
-def test_the_confusions_are_of_all_unseen_images_and_agree_with_the_shares(pca_16, metrics, captioned):
+def test_confusions_count_all_unseen_images(pca_16, metrics, captioned):
     arrays = ANALYSES["zero_shot"].measure(pca_16).arrays
     for factor in captioned.scheme.factors:
         counts = arrays[f"confusion_{factor.name}"]

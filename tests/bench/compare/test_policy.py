@@ -15,13 +15,13 @@ def policy(tmp_path):
     return write
 
 
-def test_the_gate_looks_at_headline_metrics_that_have_a_better_end_and_are_no_timings():
+def test_gate_tests_headline_metrics_with_a_direction():
     gated = shipped().gated
     assert {"mse", "recognisable", "frechet_prior", "zero_shot_top1"} <= gated
     assert not gated & {"kl", "active_units", "encode_images_per_second", "psnr"}
 
 
-def test_the_smallest_effect_is_the_metrics_else_its_units_else_the_default():
+def test_smallest_effect_comes_from_metric_then_unit():
     effects = shipped().smallest_effect
     assert effects.of("frechet_prior", "", 80.0) == pytest.approx(4.0)
     assert effects.of("recognisable", "fraction", 0.5) == 0.01

@@ -58,7 +58,7 @@ def test_one_value_is_held_against_several_by_students_t(draws, turned):
 
 
 @pytest.mark.parametrize(("lost", "gained"), [(12, 3), (3, 12), (5, 0), (0, 5), (1, 1), (40, 41)])
-def test_mcnemar_is_statsmodels_and_its_interval_agrees_with_its_p(lost, gained):
+def test_mcnemar_equals_statsmodels_and_fits_its_interval(lost, gained):
     n = 200
     a, b = np.ones(n, bool), np.ones(n, bool)
     b[:lost] = False
@@ -82,7 +82,7 @@ def test_models_that_hit_the_same_examples_do_not_differ():
     assert (same.harm, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
 
 
-def test_of_many_examples_the_bootstrap_and_students_t_say_the_same(draws):
+def test_bootstrap_agrees_with_t_for_many_examples(draws):
     harms = draws.exponential(1.0, 10_000) - 0.98
     ours = paired_examples(harms)
     theirs = stats.bootstrap(
@@ -107,7 +107,7 @@ def test_the_bootstraps_false_alarms_are_as_rare_as_stated(draws):
 
 
 @given(HARMS)
-def test_the_estimate_lies_in_its_interval_and_turning_the_sign_mirrors_it(harms):
+def test_interval_has_the_estimate_and_mirrors_with_the_sign(harms):
     evidence, mirrored = paired_t(harms), paired_t(-harms)
     assert evidence.low <= evidence.harm <= evidence.high
     assert evidence.low == pytest.approx(-mirrored.high, rel=1e-6, abs=1e-9)

@@ -49,7 +49,7 @@ def test_the_summary_counts_every_verdict_the_gravest_first(comparison):
     )
 
 
-def test_on_a_terminal_every_verdict_but_ok_has_its_line_and_reason(comparison):
+def test_terminal_shows_every_verdict_except_ok_with_reason(comparison):
     console = Console(width=220, record=True)
     console.print(render(comparison, "rich"))
     text = console.export_text()

@@ -38,7 +38,7 @@ def killed_while_writing(root, records, after):
 
 
 @pytest.mark.parametrize("after", [1, 4, 9])
-def test_a_writer_killed_at_any_moment_leaves_whole_records_and_is_gone_on_with(tmp_path, make_record, after):
+def test_killed_writer_leaves_whole_records_and_can_resume(tmp_path, make_record, after):
     records = [make_record(mse=seed / 1000, seed=seed) for seed in range(500)]
     killed_while_writing(tmp_path, records, after)
     (path,) = tmp_path.glob("runs/my/*.partial.jsonl")
@@ -147,7 +147,7 @@ def test_arrays_that_do_not_fit_leave_no_record_that_claims_them(tiny_disk, make
     assert list(tiny_disk.glob("runs/my/*/.*")) == []
 
 
-def test_a_process_that_reads_while_another_writes_sees_whole_records_only(tmp_path, make_record):
+def test_reader_sees_whole_records_while_another_writes(tmp_path, make_record):
     records = [make_record(mse=0.1, seed=seed) for seed in range(150)]
     child = fork.Process(target=write_for_ever, args=(tmp_path, records))
     child.start()

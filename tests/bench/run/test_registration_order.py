@@ -43,7 +43,7 @@ def test_the_order_does_not_depend_on_what_was_imported_before(first):
     assert [name for name in order if name in FAMILY_ORDER] == FAMILY_ORDER
 
 
-def test_a_suite_that_names_no_analyses_leaves_out_those_by_request_and_may_name_them():
+def test_opt_in_analyses_run_only_where_a_suite_names_them():
     models = "description: d\nmodels: [{family: pca, latent_dim: 2}]\n"
     usual = suite.parse(models, name="s", where="s.yaml").analyses
     by_request = ["importance", "crosschecks", "prompts", "controls", "transfer"]

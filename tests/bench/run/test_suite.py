@@ -225,7 +225,7 @@ def test_the_same_model_in_two_spellings_is_one(own, digits):
         suite.resolved(loaded, digits)
 
 
-def test_a_case_of_one_s_own_follows_its_weights_and_not_its_code(own, digits):
+def test_imported_case_depends_on_weights_and_not_on_code(own, digits):
     first = suite.resolved(suite.load(str(own)), digits)
     own.with_name("suite_module.py").write_text(MODULE + "\n# a comment\n")
     again = suite.resolved(suite.load(str(own)), digits)

@@ -50,7 +50,7 @@ def test_a_run_changed_after_it_was_set_is_refused(store, run):
         find_baseline(store, "main")
 
 
-def test_an_unfinished_run_one_of_elsewhere_and_no_reason_are_refused(store, run, make_record, tmp_path):
+def test_baseline_needs_a_finished_own_run_and_a_reason(store, run, make_record, tmp_path):
     with store.writer("my", None) as writer:
         writer.append(make_record(mse=0.1))
         with pytest.raises(LatentbenchError, match="must be a finished run of"):

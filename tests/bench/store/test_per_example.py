@@ -24,14 +24,14 @@ def test_ten_thousand_hits_take_1250_bytes_and_come_back_exactly():
 @pytest.mark.parametrize(
     ("low", "high", "bytes_each"), [(0.001, 0.2, 2), (-900.0, -50.0, 2), (-1e6, -1e5, 4)]
 )
-def test_numbers_keep_three_digits_in_the_fewest_bytes_that_hold_them(low, high, bytes_each):
+def test_numbers_keep_three_digits_in_two_bytes_if_possible(low, high, bytes_each):
     values = np.random.default_rng(0).uniform(low, high, 1000)
     arrays, back = kept("mse", values)
     assert arrays["examples/mse"].nbytes == 1000 * bytes_each
     assert back == pytest.approx(values, rel=5e-4)
 
 
-def test_examples_that_were_not_kept_or_are_of_another_count_are_none():
+def test_missing_or_miscounted_examples_are_none():
     metric = METRICS["mse"].measured(0.1, n=10)
     assert unpacked({}, metric) is None
     assert unpacked(packed({"mse": np.zeros(9)}), metric) is None

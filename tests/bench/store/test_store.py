@@ -49,7 +49,7 @@ def test_an_unfinished_run_is_readable_and_is_called_partial(store, make_record)
     assert len(read(path).records) == 1
 
 
-def test_a_torn_last_line_is_dropped_and_said_and_writing_goes_on(store, make_record):
+def test_torn_last_line_is_dropped_with_a_warning(store, make_record):
     path = write_run(store, [make_record(mse=0.1), make_record(mse=0.2, seed=1)], finish=False)
     os.truncate(path, path.stat().st_size - 10)
     torn = read(path)
@@ -90,7 +90,7 @@ def test_a_hand_edited_record_is_left_out_and_the_remedy_named(store, make_recor
     assert "restore the file" in run.warnings[0].remedy
 
 
-def test_the_first_schema_is_read_and_a_later_one_is_refused_by_name(store, make_record):
+def test_first_schema_is_read_and_a_later_one_is_refused(store, make_record):
     path = write_run(store, [make_record(mse=0.1)])
     content = json.loads(path.read_text())
     for later in ("digest", "weights", "trained", "model_label", "model_series"):
@@ -225,7 +225,7 @@ def test_a_file_system_without_locks_is_found_first(store, monkeypatch):
     assert not list(store.root.iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(tmp_path):
+def test_unwritable_folder_is_an_error_before_any_run(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LatentbenchError, match=r"cannot be written .*; choose another with --results"):
         Store(tmp_path / "file" / "results").prepare()

@@ -109,7 +109,7 @@ def test_digits_are_centred_and_keep_their_pixels(restyled):
     assert (again.int() - line(0.3).int()).abs().float().mean() < 12
 
 
-def test_same_input_same_output_whatever_the_batch_and_the_threads(digits):
+def test_output_is_independent_of_batch_and_threads(digits):
     some = digits[:300]
     width, slant = torch.linspace(1.5, 4.5, 300), torch.linspace(-0.4, 0.4, 300)
     whole = restyle(some, stroke_width=width, slant=slant)

@@ -81,7 +81,7 @@ def test_another_split_has_another_hash():
 
 
 @every_scheme
-def test_templates_say_everything_and_shortened_ones_leave_something_out(scheme):
+def test_only_shortened_templates_leave_something_out(scheme):
     names = [factor.name for factor in scheme.factors]
     for template in scheme.templates + scheme.reworded:
         assert len(set(scheme.captions_by(template))) == 90
@@ -91,7 +91,7 @@ def test_templates_say_everything_and_shortened_ones_leave_something_out(scheme)
 
 
 @every_scheme
-def test_reworded_templates_have_no_word_that_the_trained_ones_lack(scheme):
+def test_reworded_templates_use_only_trained_words(scheme):
     def words(templates):
         return {
             w for t in templates for text in scheme.captions_by(t) for w in text.replace(",", " ").split()

@@ -90,7 +90,7 @@ def test_ae_loss_is_the_summed_squared_error():
         ({"likelihood": "gaussian"}, False),
     ],
 )
-def test_a_bernoulli_decoder_with_a_bias_a_pixel_starts_at_the_mean_image(settings, starts_there):
+def test_bernoulli_decoder_starts_at_the_mean_image(settings, starts_there):
     model = build((1, 12, 12), family="vae", latent_dim=3, **settings)
     dark = noise_data().train.images // 8
     data = ImageData("dark", Split(dark, None), Split(dark[:10], None), ())

@@ -210,7 +210,7 @@ def test_one_step_of_the_moving_averages_by_hand():
     assert model.codebook.flatten().tolist() == pytest.approx([0.3 / 1.1, (9 + 0.9) / 1.0, 20.0])
 
 
-def test_without_memory_a_code_is_the_mean_of_its_vectors_or_stays():
+def test_code_without_memory_is_the_mean_of_its_vectors():
     model = vq_with([[0.0], [10.0]], decay=0.0)
     model.follow(torch.tensor([[1.0], [2.0]]), torch.tensor([0, 0]))
     assert model.codebook.flatten().tolist() == [1.5, 10.0]
@@ -238,7 +238,7 @@ def test_more_dead_codes_than_vectors_wait_for_the_next_step():
     assert model.codebook.flatten().tolist() == [2.0, 1.0, 5.0]
 
 
-def test_the_first_step_begins_the_codebook_with_outputs_of_the_encoder():
+def test_codebook_starts_with_outputs_of_the_encoder():
     model = build(family="vq", latent_dim=4, codes=8)
     x = torch.rand(32, *SHAPE, generator=torch.Generator().manual_seed(0))
     outputs = model.continuous(x).detach().reshape(-1, 2)

@@ -65,7 +65,7 @@ def test_with_a_caption_to_each_image_the_loss_is_open_clips():
     assert ours.item() == pytest.approx(ClipLoss()(image, text, scale).item(), rel=1e-6)
 
 
-def test_with_a_caption_to_each_image_the_sigmoid_loss_is_open_clips():
+def test_sigmoid_loss_equals_open_clip_for_unique_captions():
     image, text = unit(12, 6), unit(12, 6, 1)
     scale, bias = torch.tensor(10.0), torch.tensor(-10.0)
     ours = pairwise_sigmoid(scale * image @ text.T + bias, torch.arange(12))
@@ -158,7 +158,7 @@ def test_data_without_captions_cannot_train_a_clip():
         built("clip").prepare(load("digits"))
 
 
-def test_a_caption_longer_than_the_context_and_an_unknown_word_are_named():
+def test_too_long_captions_and_unknown_words_are_errors():
     model = built("clip")
     with pytest.raises(LatentbenchError, match=r"has 11 words; allowed: 1 to 10"):
         model.encode_text(["a " * 11])
@@ -170,9 +170,7 @@ def test_a_caption_longer_than_the_context_and_an_unknown_word_are_named():
 
 
 @every_family
-def test_the_same_seed_gives_the_same_weights_and_a_checkpoint_the_same_answers(
-    family, few, tmp_path, monkeypatch
-):
+def test_seed_fixes_weights_and_checkpoint_keeps_answers(family, few, tmp_path, monkeypatch):
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path))
     recipe = Recipe(epochs=2, batch_size=100)
     first, other = (
@@ -195,7 +193,7 @@ def test_the_same_seed_gives_the_same_weights_and_a_checkpoint_the_same_answers(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_a_clip_of_width_32_names_most_captions_that_it_never_met(seed):
+def test_clip_of_width_32_recognises_most_unseen_captions(seed):
     mnist = load("mnist")
     recipe = Recipe(epochs=4, batch_size=128, learning_rate=0.003, adam_betas=(0.9, 0.95))
     spec = model_spec(family="clip", latent_dim=32)

@@ -290,7 +290,7 @@ def test_the_parts_of_the_kl_against_plain_loops(seed, count, dims, examples):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), dims=st.integers(1, 6), examples=st.integers(8, 10**6))
-def test_the_parts_add_up_to_the_sampled_kl_whatever_the_number_of_examples(seed, dims, examples):
+def test_parts_add_up_to_the_sampled_kl(seed, dims, examples):
     z, mean, log_var = gaussians(8, dims, seed)
     q = Independent(Normal(mean, (0.5 * log_var).exp()), 1)
     expected = (q.log_prob(z) - prior(dims).log_prob(z)).mean().item()
@@ -301,7 +301,7 @@ def test_a_single_dimension_has_no_total_correlation():
     assert parts(*gaussians(32, 1))[1] == pytest.approx(0, abs=1e-12)
 
 
-def test_the_parts_of_a_normal_aggregate_posterior_in_closed_form():
+def test_parts_of_a_normal_aggregate_have_closed_forms():
     """Means on a diagonal, N(0, s²), and variance v: two dimensions of correlation s² / (s² + v)."""
     generator = torch.Generator().manual_seed(0)
     on_diagonal = 1.2 * torch.randn(3000, 1, generator=generator, dtype=torch.float64)
@@ -320,7 +320,7 @@ def test_the_parts_of_a_normal_aggregate_posterior_in_closed_form():
 
 @given(examples=st.integers(1, 10**6), dims=st.integers(1, 8))
 @settings(max_examples=20, deadline=None)
-def test_the_parts_of_a_code_that_knows_nothing_are_multiples_of_the_log_of_the_examples(examples, dims):
+def test_parts_of_an_uninformative_code_are_multiples_of_log_n(examples, dims):
     z = torch.randn(5, dims, dtype=torch.float64, generator=torch.Generator().manual_seed(dims))
     nothing = torch.zeros(5, dims, dtype=torch.float64)
     log = math.log(examples)
@@ -359,7 +359,7 @@ def test_betatc_loss_is_the_weighted_sum_of_its_parts(likelihood):
     }
 
 
-def test_with_all_weights_one_betatc_is_a_vae_whose_kl_is_sampled():
+def test_betatc_with_unit_weights_is_a_vae_with_sampled_kl():
     x = images()
     model = build(family="betatc", latent_dim=3, alpha=1, beta=1, gamma=1)
     sampled = build(family="iwae", latent_dim=3, k=1)

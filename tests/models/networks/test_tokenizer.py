@@ -44,7 +44,7 @@ def test_an_unknown_word_is_named_with_those_that_are_known() -> None:
         Tokenizer(CAPTIONS).encode(["a thin one", "a huge one"])
 
 
-def test_a_caption_of_the_wrong_length_is_named_with_what_is_allowed() -> None:
+def test_caption_of_wrong_length_is_an_error() -> None:
     tokenizer = Tokenizer(CAPTIONS, context=5)
     assert tokenizer.encode(["a thin one"])[0, -1] == tokenizer.end
     with pytest.raises(LatentbenchError, match=r"'a thin one upright' has 4 words; allowed: 1 to 3"):

@@ -49,7 +49,7 @@ def test_it_learns_a_line():
     assert model.layer.weight.item() == pytest.approx(3, abs=0.05)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_one_does_not():
+def test_weights_depend_on_the_seed_alone():
     weights = []
     for seed in (0, 0, 1):
         model = Line()
@@ -68,7 +68,7 @@ def test_every_example_is_seen_once_an_epoch():
     assert epochs[0] != epochs[1]
 
 
-def test_the_objective_is_told_how_far_training_is_and_how_many_examples_there_are():
+def test_objective_receives_progress_and_number_of_examples():
     model = Line()
     outcome_of(model, epochs=2)
     assert [progress for _, progress, _ in model.seen] == [step / 8 for step in range(8)]

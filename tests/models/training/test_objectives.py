@@ -36,7 +36,7 @@ def test_gaussian_equals_torch_distributions(sigma):
     assert torch.allclose(gaussian_log_likelihood(x, mean, sigma), expected, rtol=1e-9)
 
 
-def test_gaussian_with_variance_one_half_is_the_summed_squared_error():
+def test_gaussian_of_variance_half_is_summed_squared_error():
     x, mean = torch.rand(5, 1, 8, 8).double(), torch.rand(5, 1, 8, 8).double()
     squared = (x - mean).square().flatten(1).sum(1)
     constant = 64 / 2 * math.log(math.pi)
@@ -56,7 +56,7 @@ def test_bernoulli_equals_torch_distributions(with_gradient, shape, spread):
     assert torch.allclose(found, expected, rtol=1e-9)
 
 
-def test_bernoulli_in_float32_keeps_its_digits_where_the_logits_are_large():
+def test_bernoulli_in_float32_is_exact_for_large_logits():
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 2, (50, 1, 28, 28), generator=generator).float()
     # Every pixel is right but for noise: thousands cancel to a few nats.

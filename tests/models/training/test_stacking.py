@@ -116,7 +116,7 @@ def test_a_members_weights_do_not_depend_on_its_company(data):
             assert torch.equal(tensor, other.state_dict()[name]), name
 
 
-def test_a_member_that_diverges_is_dropped_and_the_others_do_not_notice(data):
+def test_diverging_member_does_not_change_the_others(data):
     trainings = grid("vae", (2, 0, {"beta": 1.0}), (7, 0, {}), (16, 1, {"beta": 4.0}))
 
     def overflow(models):
@@ -134,7 +134,7 @@ def test_a_member_that_diverges_is_dropped_and_the_others_do_not_notice(data):
             assert torch.equal(model.state_dict()[name], tensor), name
 
 
-def test_the_cache_serves_members_and_only_the_others_are_trained(data):
+def test_only_members_missing_from_the_cache_are_trained(data):
     trainings = grid("vae", *VAES)
     first = zoo.train_or_load_stack(trainings[:2], data)
     steps = []
