@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import cache, reduce
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -62,11 +62,16 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     error = standard_error(values)
     if error is None:
         raise ValueError(f"an interval needs at least 2 values, got {len(values)}")
-    from scipy import stats  # here, since importing it takes a while
-
-    reach = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * error
+    reach = _quantile_of_t((1 + confidence) / 2, len(values) - 1) * error
     mean = float(np.mean(values))
     return mean - reach, mean + reach
+
+
+@cache
+def _quantile_of_t(share: float, freedom: int) -> float:
+    from scipy import special  # here, since importing it takes a while
+
+    return float(special.stdtrit(freedom, share))
 
 
 Part = TypeVar("Part", bound="Addable")

@@ -46,6 +46,8 @@ class ComparisonFormat(StrEnum):
 
 
 ComparisonFormatOption = Annotated[ComparisonFormat, typer.Option("--format", help="How to print.")]
+LONGEST_HISTORY = 500
+"""Rows of a history that a terminal shows."""
 PolicyOption = Annotated[
     Path | None,
     typer.Option("--policy", metavar="FILE", help="A YAML file with what to decide by, in place of ours."),
@@ -240,20 +242,27 @@ def history(
     metric: Annotated[str, typer.Argument(metavar="METRIC", help="As in `list metrics`.")],
     suite: Annotated[str | None, typer.Option(help="Runs of this suite alone.")] = None,
     model: Annotated[str | None, typer.Option(help="This model alone, by its label.")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Also draw a figure into the results folder.")] = False,
     results: Results = RESULTS,
     output: FormatOption = Format.rich,
 ) -> None:
-    """One metric over all runs: a table, a figure, and where it seems to have changed (advice, no gate)."""
-    from latentbench.bench.present.figures import draw_history
+    """Show one metric over all runs, and where its level seems to change (advice; a gate never uses it)."""
     from latentbench.bench.present.history import rows, timeline
     from latentbench.bench.present.listing import render
     from latentbench.bench.store.store import Store
 
     store = Store(results)
     series = timeline(store, metric, suite=suite, model=model)
-    emit(render(rows(series, brief=output is Format.rich), output.value))
-    figure = store.write_bytes(f"figures/history/{metric}.png", draw_history(series, metric))
-    err.print(f"[dim]   figure[/]  {escaping.markup(figure)}", highlight=False, soft_wrap=True)
+    shown = rows(series, brief=output is Format.rich)
+    if output is Format.rich and len(shown) > LONGEST_HISTORY:
+        say(err, f"{len(shown) - LONGEST_HISTORY:,} more rows; --format csv has all, --model selects one")
+        shown = shown[:LONGEST_HISTORY]
+    emit(render(shown, output.value))
+    if plot:
+        from latentbench.bench.present.figures import draw_history
+
+        figure = store.write_bytes(f"figures/history/{metric}.png", draw_history(series, metric))
+        err.print(f"[dim]   figure[/]  {escaping.markup(figure)}", highlight=False, soft_wrap=True)
 
 
 def export(

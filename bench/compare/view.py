@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-import pandas as pd
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +17,9 @@ from latentbench.bench.compare.verdicts import ONE_SEED, Comparison, Decided, Ou
 from latentbench.bench.text import escaping, markdown, numbers
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLOURS = {
     "regressed": "bold red",
@@ -163,6 +166,8 @@ def _number(value: float | None) -> str:
 
 def as_frame(comparison: Comparison) -> pd.DataFrame:
     """Return one row per finding."""
+    import pandas as pd  # takes long to import
+
     return pd.DataFrame([_flat(finding) for finding in comparison.findings])
 
 

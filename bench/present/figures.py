@@ -30,6 +30,8 @@ from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError
 
 DOTS_PER_INCH = 130
+MOST_PANELS = 24
+"""Series that a figure of a history has room for."""
 LARGEST_BYTES = 500_000
 PALETTES = (256, 64, 32)
 """Numbers of colours, tried in turn until the file is no larger than `LARGEST_BYTES`."""
@@ -148,7 +150,15 @@ def as_png(fig: matplotlib.figure.Figure) -> bytes:
 
 
 def draw_history(series: Sequence[Series], metric: str) -> bytes:
-    """One panel for each series, as PNG: its values with their intervals, change points dashed."""
+    """One panel for each series, as PNG: its values with their intervals, change points dashed.
+
+    Raises LatentbenchError for more series than a figure has room for.
+    """
+    if len(series) > MOST_PANELS:
+        raise LatentbenchError(
+            f"{len(series):,} series are too many for a figure, at most {MOST_PANELS}; "
+            "choose with --suite or --model"
+        )
     with style.theme():
         fig, all_axes = style.panels(len(series), columns=3, width=3.6, height=2.4)
         names = _short_labels([one.name for one in series])

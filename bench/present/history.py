@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentbench.analysis.catalogue import METRICS
-from latentbench.bench.present.rows import rows as rows_of
-from latentbench.bench.store.run import read
+from latentbench.analysis.definitions import definition_of
+from latentbench.analysis.statistics.estimates import estimate, newest
+from latentbench.bench.store.index import Entry, Index, open_index
+from latentbench.bench.store.record import numbered
+from latentbench.bench.store.run import stem_of
 from latentbench.bench.store.store import STAMP, Store
 from latentbench.bench.text import numbers
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import ForeignSpec, ModelSpec
 
 FEWEST = 6
 """With fewer runs no change point is looked for."""
@@ -69,34 +72,49 @@ def timeline(
 
     Raises LatentbenchError for an unknown metric, and where no run has it.
     """
-    METRICS[metric]
-    found: dict[tuple[object, ...], tuple[ModelSpec, list[Point]]] = {}
-    for path in store.paths(suite):
-        run = read(path)
-        for row in rows_of(run.last_records, only=metric):
-            record, cell = row.records[0], row.cells.get(metric)
-            if cell is None or cell.value is None or model not in (None, row.label):
-                continue
-            version = max(m.version for r in row.records if (m := r.metric(metric)))
-            point = Point(
-                metric=metric,
-                suite=run.suite,
-                run=run.stem,
-                begun=_begun(run.stem),
-                commit=record.code.commit_label or None,
-                environment=record.environment,
-                model=row.label,
-                seeds=cell.measured,
-                version=version,
-                value=cell.value,
-                half_width=cell.half_width,
-            )
-            key = (run.suite, record.identity, record.environment, version)
-            found.setdefault(key, (record.model, []))[1].append(point)
-    if not found:
+    definition = definition_of(metric)
+    with open_index(store, suite) as index:
+        series = _series(index, metric, model)
+    if not series:
         what = f" of {model}" if model else ""
         raise LatentbenchError(f"no finished run in {store.root} has {metric}{what}")
-    return [Series(spec, _marked(points, METRICS[metric].tolerance)) for spec, points in found.values()]
+    return [replace(one, points=_marked(one.points, definition.tolerance)) for one in series]
+
+
+def _series(index: Index, metric: str, model: str | None) -> list[Series]:
+    models = index.models()
+    found: dict[tuple[str, str, str, int], list[Point]] = {}
+    for path, entries in index.entries(metric):
+        groups: dict[tuple[str, str], list[Entry]] = {}
+        for entry in entries:
+            groups.setdefault((entry.identity, entry.environment), []).append(entry)
+        labels = numbered(models[identity].label for identity, _ in groups)
+        for ((identity, environment), group), label in zip(groups.items(), labels, strict=True):
+            if model in (None, label):
+                current = newest(group)
+                key = (path.parent.name, identity, environment, current[0].version)
+                found.setdefault(key, []).append(_point(metric, path, label, current))
+    specs = {key: ForeignSpec.model_validate(models[key[1]].settings) for key in found}
+    return [Series(specs[key], tuple(points)) for key, points in found.items()]
+
+
+def _point(metric: str, path: Path, label: str, entries: Sequence[Entry]) -> Point:
+    """The estimate of a model over the seeds of a run."""
+    found = estimate(entries)
+    assert found is not None
+    return Point(
+        metric=metric,
+        suite=path.parent.name,
+        run=stem_of(path),
+        begun=_begun(stem_of(path)),
+        commit=entries[0].commit or None,
+        environment=entries[0].environment,
+        model=label,
+        seeds=len(entries),
+        version=entries[0].version,
+        value=found.value,
+        half_width=found.half_width,
+    )
 
 
 def _begun(stem: str) -> str:
@@ -108,7 +126,7 @@ def _begun(stem: str) -> str:
 
 def _marked(points: Sequence[Point], tolerance: float) -> tuple[Point, ...]:
     at = change_points(np.array([point.value for point in points]), tolerance)
-    return tuple(Point(**{**asdict(point), "changed": index in at}) for index, point in enumerate(points))
+    return tuple(replace(point, changed=index in at) for index, point in enumerate(points))
 
 
 def change_points(values: NDArray[np.float64], tolerance: float) -> list[int]:
@@ -118,17 +136,19 @@ def change_points(values: NDArray[np.float64], tolerance: float) -> list[int]:
     least half the relative `tolerance`, so that among runs that agree to the last digit not every difference
     is a change.
     """
-    import ruptures  # takes a second to import
-
     if len(values) < FEWEST:
         return []
+    import ruptures  # takes a second to import
+
     steps = np.abs(np.diff(values))
     noise = max(
         1.4826 * float(np.median(steps)) / math.sqrt(2), tolerance / 2 * abs(float(np.median(values))), 1e-12
     )
     scaled = (values / noise).reshape(-1, 1)
     found: list[int] = (
-        ruptures.Pelt(model="l2", min_size=2, jump=1).fit(scaled).predict(pen=PENALTY * math.log(len(values)))
+        ruptures.KernelCPD(kernel="linear", min_size=2)
+        .fit(scaled)
+        .predict(pen=PENALTY * math.log(len(values)))
     )
     return found[:-1]
 
@@ -155,5 +175,7 @@ def _numbers(point: Point, *, rounded: bool) -> dict[str, object]:
     """The value and half of its interval, in full for a program or rounded together for a person."""
     if not rounded:
         return {"value": point.value, "±": point.half_width}
-    value, error = numbers.value_and_error(point.value, point.half_width, METRICS[point.metric].decimals)
+    value, error = numbers.value_and_error(
+        point.value, point.half_width, definition_of(point.metric).decimals
+    )
     return {"value": value, "±": error}

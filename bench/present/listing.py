@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 
-import pandas as pd
 from rich.table import Table
 
 from latentbench.bench.text import escaping, markdown, numbers
@@ -101,6 +100,8 @@ def render(rows: Sequence[Mapping[str, object]], output: str) -> Table | str:
     if output == "json":
         return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     if output == "csv":
+        import pandas as pd  # takes long to import
+
         return escaping.csv(pd.DataFrame(rows))
     header = list(rows[0])
     cells = [[_text(value) for value in row.values()] for row in rows]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.metric import Metric, MetricDefinition
+from latentbench.analysis.definitions import definitions
 from latentbench.analysis.statistics.estimates import Estimate, Repeated, estimate, newest
 from latentbench.bench.store.record import Record, numbered
-from latentbench.models.zoo import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def rows(records: Sequence[Record], *, only: str | None = None) -> list[Row]:
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.identity, []).append(record)
-    known = {family: position for position, family in enumerate(FAMILIES)}
+    known = {family: position for position, family in enumerate(definitions().families)}
 
     def position(row: Row) -> tuple[object, ...]:
         spec = row.records[0].model
@@ -90,7 +89,7 @@ def _row(records: list[Record], only: str | None) -> Row:
         for metric in record.metrics:
             if only in (None, metric.name):
                 by_name.setdefault(metric.name, []).append(metric)
-    cells = {name: _cell(by_name[name], len(records)) for name in METRICS if name in by_name}
+    cells = {name: _cell(by_name[name], len(records)) for name in definitions().metrics if name in by_name}
     return Row(records[0].label, tuple(records), cells)
 
 
@@ -104,8 +103,8 @@ def _cell(metrics: Sequence[Metric], seeds: int) -> Cell:
 def columns(table: Sequence[Row], *, headline: bool = False) -> list[MetricDefinition]:
     """The metrics of a table in their fixed order; only the headline ones if asked."""
     names = {name for row in table for name in row.cells}
-    definitions = [definition for name, definition in METRICS.items() if name in names]
-    return [definition for definition in definitions if definition.headline or not headline]
+    known = [definition for name, definition in definitions().metrics.items() if name in names]
+    return [definition for definition in known if definition.headline or not headline]
 
 
 def best(table: Sequence[Row], definition: MetricDefinition) -> float | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.metric import MetricDefinition
+from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.statistics.estimates import Repeated
 from latentbench.bench.present.rows import Cell, Row, best, columns, repeated
 from latentbench.bench.text import escaping, markdown, numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PADDING = 3
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
@@ -139,8 +142,11 @@ def as_frame(table: Sequence[Row]) -> pd.DataFrame:
     `interval_over` says whether intervals are over seeds, or over the examples of one seed; so does a
     number of seeds of 1 for a single metric.
     """
+    import pandas as pd  # takes long to import
+
     shown = columns(table)
     settings = list(dict.fromkeys(name for row in table for name in row.records[0].model.labelled_settings()))
+
     return pd.DataFrame([_flat(row, shown, settings) for row in table])
 
 
@@ -184,8 +190,8 @@ def as_json(table: Sequence[Row]) -> str:
                     "n": cell.estimate.n if cell.estimate else None,
                     "seeds": cell.measured,
                     "reason": cell.reason,
-                    "unit": METRICS[name].unit,
-                    "better": METRICS[name].better,
+                    "unit": definition_of(name).unit,
+                    "better": definition_of(name).better,
                 }
                 for name, cell in row.cells.items()
             },

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from latentbench.bench.store.environment import code, environment, environment_hash
+from latentbench.bench.store.index import Place, open_index
 from latentbench.bench.store.record import Record, Status
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store, Writer
@@ -148,8 +150,7 @@ def run_resumable(
     here = environment(request.device)
     origin = Origin(environment_hash(here), code().source, request.accepted)
     store.remember_environment(origin.environment, here)
-    earlier = [] if request.fresh else [read(path) for path in store.paths(request.suite)]
-    latest = _latest(earlier, store)
+    latest = None if request.fresh else _latest(store, request.suite)
     if latest and _holds_exactly(latest, wanted, origin):
         watcher.note(f"all {len(wanted)} {request.what} are done already; --fresh measures them again")
         return latest
@@ -157,7 +158,9 @@ def run_resumable(
     with store.writer(request.suite, code().run_commit, resumed) as writer:
         if writer.note:
             watcher.note(writer.note)
-        todo = _take_over(earlier, wanted, origin, writer)
+        todo = _lacking(writer.records, wanted, origin)
+        if not request.fresh:
+            todo = _take_over(todo, request, origin, store, writer)
         watcher.run_started(writer.path, request.what, len(wanted), len(wanted) - len(todo))
         if todo:
             produce(OpenRun(request.suite, origin, todo, writer, watcher))
@@ -166,19 +169,17 @@ def run_resumable(
         return read(writer.finish())
 
 
-def _latest(earlier: list[Run], store: Store) -> Run | None:
+def _latest(store: Store, suite: str) -> Run | None:
     """Return the suite's last run if no run of any suite was started after it."""
     paths = store.paths()
-    return earlier[-1] if earlier and earlier[-1].path == paths[-1] else None
+    return read(paths[-1]) if paths and paths[-1].parent.name == suite else None
 
 
 def _holds_exactly(run: Run, wanted: Sequence[Wanted], origin: Origin) -> bool:
     """Return whether a finished run holds a result of everything wanted and nothing else."""
     cases = {record.case for record in run.records}
     return (
-        run.finished
-        and cases == {each.id for each in wanted}
-        and all(_result(run.records, each, origin) for each in wanted)
+        run.finished and cases == {each.id for each in wanted} and not _lacking(run.records, wanted, origin)
     )
 
 
@@ -194,20 +195,39 @@ def _can_be_resumed(run: Run, wanted: Sequence[Wanted], origin: Origin, store: S
     )
 
 
-def _result(records: Sequence[Record], wanted: Wanted, origin: Origin) -> Record | None:
-    return next((record for record in reversed(records) if origin.vouches_for(record, wanted)), None)
+def _lacking(records: Sequence[Record], wanted: Sequence[W], origin: Origin) -> list[W]:
+    """Return what is wanted and has no result among the records."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.case, []).append(record)
+    return [
+        each
+        for each in wanted
+        if not any(origin.vouches_for(record, each) for record in found.get(each.id, []))
+    ]
 
 
-def _take_over(earlier: list[Run], wanted: Sequence[W], origin: Origin, writer: Writer) -> list[W]:
-    """Copy earlier results into the run that is being written; returns what is still to do."""
-    todo = []
-    for each in wanted:
-        if _result(writer.records, each, origin):
-            continue
-        for run in reversed(earlier):
-            if record := _result(run.records, each, origin):
-                writer.append(record.reused_in(writer.run_id), run.arrays(record))
-                break
-        else:
-            todo.append(each)
-    return todo
+def _take_over(todo: list[W], request: Request[W], origin: Origin, store: Store, writer: Writer) -> list[W]:
+    """Copy results of earlier runs into the run that is being written; returns what is still to do."""
+    left: list[W] = []
+    with open_index(store, request.suite) as index:
+        for analyses, group in groupby(todo, key=lambda each: each.analyses):
+            places = index.records(
+                request.suite, origin.environment, origin.source, analyses, origin.accepted
+            )
+            for each in group:
+                if found := _first_result(places.get(each.id, []), each, origin):
+                    run, record = found
+                    # A copy that is lost with the machine is made again.
+                    writer.append(record.reused_in(writer.run_id), run.arrays(record), durably=False)
+                else:
+                    left.append(each)
+    return left
+
+
+def _first_result(places: Sequence[Place], wanted: Wanted, origin: Origin) -> tuple[Run, Record] | None:
+    for place in places:
+        record = place.read()
+        if record and origin.vouches_for(record, wanted):
+            return Run(place.run, ()), record
+    return None

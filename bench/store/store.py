@@ -75,8 +75,13 @@ class Writer:
         """The last part of the run's name."""
         return id_of(self.path)
 
-    def append(self, record: Record, arrays: dict[str, np.ndarray] | None = None) -> Record:
-        """Write a record and its arrays to disk; returns the record with the hash of the arrays."""
+    def append(
+        self, record: Record, arrays: dict[str, np.ndarray] | None = None, *, durably: bool = True
+    ) -> Record:
+        """Write a record and its arrays; returns the record with the hash of the arrays.
+
+        The record is on disk when this returns, or, if not `durably`, when the next one or the run is.
+        """
         try:
             if arrays:
                 import safetensors.numpy
@@ -86,7 +91,7 @@ class Writer:
                 target.parent.mkdir(exist_ok=True)
                 write_atomically(target, content)
                 record = record.with_arrays(content)
-            self._write_line(line_of(record))
+            self._write_line(line_of(record), durably=durably)
         except OSError as error:
             raise LatentbenchError(
                 f"{self.path}: cannot be written: {error.strerror}; the {len(self.records)} cases "
@@ -95,14 +100,15 @@ class Writer:
         self.records.append(record)
         return record
 
-    def _write_line(self, line: bytes) -> None:
-        """Append and fsync a line; the rest of a failed write is cut off."""
+    def _write_line(self, line: bytes, *, durably: bool) -> None:
+        """Append a line; the rest of a failed write is cut off."""
         end = self.file.seek(0, os.SEEK_END)
         try:
             rest = memoryview(line)
             while rest:
                 rest = rest[self.file.write(rest) :]
-            os.fsync(self.file.fileno())
+            if durably:
+                os.fsync(self.file.fileno())
         except OSError:
             with suppress(OSError):
                 self.file.truncate(end)
@@ -120,6 +126,7 @@ class Writer:
         try:
             if not self.path.exists():
                 write_atomically(self.path, b"".join(map(line_of, self.records)))
+            os.fsync(self.file.fileno())
             content = self.path.read_bytes()
             self.path.rename(final)
             self.path = final

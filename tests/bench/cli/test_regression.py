@@ -146,13 +146,16 @@ def test_a_baseline_is_removed_by_name(write):
     assert latentbench("table", "latest").exit_code == 0
 
 
-def test_history_prints_a_table_and_says_where_the_picture_is(write):
+def test_history_prints_a_table_and_draws_when_asked(write):
     for index in range(8):
         write(mse=[value * (1.2 if index >= 4 else 1) for value in GOOD])
     done = latentbench("history", "mse", "--format", "csv")
     assert done.exit_code == 0, done.output
     assert done.stdout.count("changed here?") == 1
-    assert "figures/history/mse.png" in done.stderr.replace("\n", "")
+    assert not Path("results/figures").exists()
+    drawn = latentbench("history", "mse", "--plot")
+    assert "figures/history/mse.png" in drawn.stderr.replace("\n", "")
+    assert Path("results/figures/history/mse.png").is_file()
 
 
 def test_export_writes_where_it_is_told(write, tmp_path):

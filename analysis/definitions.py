@@ -1,0 +1,65 @@
+"""The definitions of metrics, for commands that only read results and should not wait for torch.
+
+Metrics are defined next to their formulas, in modules that import torch. So the definitions are also stored
+in latentbench's cache, under a hash of the names, sizes and times of those modules' files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from latentbench.analysis.core.metric import MetricDefinition
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.files import write_atomically
+from latentbench.data.registry import unknown
+from latentbench.models.cache import cache_root
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """What a table needs to know besides records: metrics and families, in the order of the tables."""
+
+    metrics: Mapping[str, MetricDefinition]
+    families: tuple[str, ...]
+
+
+@cache
+def definitions() -> Definitions:
+    """Every metric and family, from the cache if it has those of this code."""
+    file = cache_root() / "definitions" / f"{_version()}.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        metrics = {each["name"]: MetricDefinition(**each) for each in content["metrics"]}
+        return Definitions(metrics, tuple(content["families"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    from latentbench.analysis.catalogue import METRICS
+    from latentbench.models.zoo import FAMILIES
+
+    found = Definitions(dict(METRICS.items()), tuple(FAMILIES))
+    content = {"metrics": [asdict(metric) for metric in found.metrics.values()], "families": found.families}
+    with suppress(OSError):
+        write_atomically(file, json.dumps(content).encode())
+    return found
+
+
+def definition_of(metric: str) -> MetricDefinition:
+    """The definition of a metric. Raises LatentbenchError for an unknown name."""
+    metrics = definitions().metrics
+    if metric not in metrics:
+        error: LatentbenchError = unknown("metric", metric, list(metrics))
+        raise error
+    return metrics[metric]
+
+
+def _version() -> str:
+    root = Path(__file__).resolve().parent.parent
+    files = [file for layer in ("analysis", "models") for file in sorted((root / layer).rglob("*.py"))]
+    content = [(str(file), about.st_size, about.st_mtime_ns) for file in files for about in [file.stat()]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -1,0 +1,266 @@
+"""An index of a store's runs, so that a question about a few numbers does not read every record.
+
+The index is a cache, never the truth: it lies in latentbench's cache folder, a run whose file has another
+size or time than when it was indexed is indexed again, and a record found through the index is read from its
+run.
+Numbers are stored per run and metric, as arrays over the records of the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic_core import from_json
+
+from latentbench.bench.store.environment import Code
+from latentbench.bench.store.record import NotARecord, Record, body_of, identity_of, record_of
+from latentbench.bench.store.run import PARTIAL, lines_of
+from latentbench.bench.store.store import Store
+from latentbench.models.cache import cache_root
+
+VERSION = 1
+"""Part of the file's name: raise it when the tables below change."""
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, path TEXT UNIQUE, size INTEGER, modified INTEGER);
+CREATE TABLE IF NOT EXISTS models (identity TEXT PRIMARY KEY, label TEXT, settings TEXT);
+CREATE TABLE IF NOT EXISTS records (
+    run INTEGER, position INTEGER, offset INTEGER, length INTEGER, last INTEGER, name TEXT, status TEXT,
+    origin TEXT, seed INTEGER, identity TEXT, environment TEXT, commit_label TEXT
+);
+CREATE INDEX IF NOT EXISTS records_by_run ON records (run);
+CREATE INDEX IF NOT EXISTS records_by_origin ON records (origin);
+CREATE TABLE IF NOT EXISTS numbers (metric TEXT, run INTEGER, content BLOB, PRIMARY KEY (metric, run));
+"""
+NUMBERS = ("value", "se", "n", "version")
+"""What is stored of a metric as numbers, NaN where there is none."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The last record of a case in a run, with its value of one metric."""
+
+    identity: str
+    environment: str
+    commit: str
+    seed: int
+    value: float
+    se: float | None
+    n: int | None
+    version: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """What records of one identity have in common. `settings` are those of a model spec."""
+
+    label: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record is: in which run, and at which bytes."""
+
+    run: Path
+    offset: int
+    length: int
+
+    def read(self) -> Record | None:
+        """Read the record; None if the run was changed or removed since it was indexed."""
+        try:
+            with open(self.run, "rb") as file:
+                file.seek(self.offset)
+                return record_of(file.read(self.length))
+        except (OSError, NotARecord):
+            return None
+
+
+@contextmanager
+def open_index(store: Store, suite: str | None = None) -> Iterator[Index]:
+    """Open the index of a store's runs, of one suite or of all, and bring it up to date.
+
+    A file that is damaged is made anew; where none can be written, the index is made in memory.
+    """
+    paths = store.paths(suite)
+    file = _file(store)
+    for attempt in (file, file, ":memory:"):
+        try:
+            with suppress(OSError):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(attempt, timeout=60, isolation_level=None)
+            # A lost index is made again, so nothing waits for the disk.
+            database.execute("PRAGMA synchronous = OFF")
+            database.executescript(TABLES)
+            index = Index(store, database, paths)
+            break
+        except sqlite3.DatabaseError:
+            if attempt == ":memory:":
+                raise
+            with suppress(OSError):
+                file.unlink()
+    with closing(database):
+        yield index
+
+
+def _file(store: Store) -> Path:
+    name = hashlib.sha256(str(store.root.resolve()).encode()).hexdigest()[:16]
+    return cache_root() / "index" / f"{name}-{VERSION}.sqlite"
+
+
+class Index:
+    """An open index; see `open_index`."""
+
+    def __init__(self, store: Store, database: sqlite3.Connection, paths: Sequence[Path]) -> None:
+        self._store, self._database = store, database
+        self._ids = {path: self._indexed(path) for path in paths}
+
+    def entries(self, metric: str) -> Iterator[tuple[Path, list[Entry]]]:
+        """Yield the finished runs that have a metric, oldest first, with an entry for each value of it."""
+        for path, run in self._ids.items():
+            query = "SELECT content FROM numbers WHERE metric = ? AND run = ?"
+            found = self._database.execute(query, (metric, run)).fetchone()
+            if found is None or path.name.endswith(PARTIAL):
+                continue
+            value, se, n, version = np.frombuffer(found[0]).reshape(len(NUMBERS), -1).tolist()
+            rows = self._database.execute(
+                "SELECT position, identity, environment, commit_label, seed FROM records "
+                "WHERE run = ? AND last = 1 ORDER BY position",
+                (run,),
+            )
+            yield (
+                path,
+                [
+                    Entry(
+                        identity=identity,
+                        environment=environment,
+                        commit=commit,
+                        seed=seed,
+                        value=value[at],
+                        se=None if np.isnan(se[at]) else se[at],
+                        n=None if np.isnan(n[at]) else int(n[at]),
+                        version=int(version[at]),
+                    )
+                    for at, identity, environment, commit, seed in rows
+                    if value[at] == value[at]
+                ],
+            )
+
+    def models(self) -> dict[str, Model]:
+        """Return every model by identity."""
+        rows = self._database.execute("SELECT identity, label, settings FROM models")
+        return {identity: Model(label, json.loads(settings)) for identity, label, settings in rows}
+
+    def records(
+        self, suite: str, environment: str, source: str, analyses: Sequence[str], statuses: Sequence[str]
+    ) -> dict[str, list[Place]]:
+        """Return where the records of this origin are, by case, the latest first."""
+        rows = self._database.execute(
+            "SELECT run, offset, length, name, status FROM records WHERE origin = ? ORDER BY position",
+            (_origin(suite, environment, source, analyses),),
+        )
+        paths = {run: path for path, run in self._ids.items()}
+        order = {run: age for age, run in enumerate(self._ids.values())}
+        found: dict[str, list[Place]] = {}
+        for run, offset, length, name, status in sorted(rows, key=lambda row: -order.get(row[0], -1)):
+            if run in paths and status in statuses:
+                found.setdefault(name, []).append(Place(paths[run], offset, length))
+        return found
+
+    def _indexed(self, path: Path) -> int:
+        """Return the number of a run, after indexing it if the index does not know the file as it is."""
+        name, about = str(path.relative_to(self._store.root)), path.stat()
+        file = (about.st_size, about.st_mtime_ns)
+        known = self._known(name)
+        if known and known[1:] == file:
+            return known[0]
+        with _transaction(self._database) as database:
+            # Another process may have indexed it meanwhile.
+            known = self._known(name)
+            if known and known[1:] == file:
+                return known[0]
+            if known:
+                for table, key in (("records", "run"), ("numbers", "run"), ("runs", "id")):
+                    database.execute(f"DELETE FROM {table} WHERE {key} = ?", (known[0],))
+            query = "INSERT INTO runs (path, size, modified) VALUES (?, ?, ?)"
+            run = database.execute(query, (name, *file)).lastrowid
+            assert run is not None
+            _insert(database, run, path)
+        return run
+
+    def _known(self, name: str) -> tuple[int, int, int] | None:
+        query = "SELECT id, size, modified FROM runs WHERE path = ?"
+        known: tuple[int, int, int] | None = self._database.execute(query, (name,)).fetchone()
+        return known
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield database
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
+
+
+def _insert(database: sqlite3.Connection, run: int, path: Path) -> None:
+    """Index the lines of a run that are records."""
+    contents, places, offset = [], [], 0
+    for line in lines_of(path):
+        with suppress(NotARecord):
+            contents.append(_content(line))
+            places.append((offset, len(line)))
+        offset += len(line)
+    last = {content["case"]: position for position, content in enumerate(contents)}
+    models, rows = {}, []
+    for position, (content, place) in enumerate(zip(contents, places, strict=True)):
+        identity, code = identity_of(content), content["code"]
+        models[identity] = (identity, content["label"], json.dumps(content["model"]))
+        origin = _origin(content["suite"], content["environment"], code["source"], content["analyses"])
+        rows.append(
+            (
+                *(run, position, *place, last[content["case"]] == position, content["case"]),
+                *(content["status"], origin, content["seed"], identity, content["environment"]),
+                Code.model_construct(**{"project_commit": None, "project_dirty": None, **code}).commit_label,
+            )
+        )
+    database.executemany("INSERT OR REPLACE INTO models VALUES (?, ?, ?)", models.values())
+    database.executemany(f"INSERT INTO records VALUES ({', '.join('?' * 12)})", rows)
+    numbers: dict[str, Any] = {}
+    for position, content in enumerate(contents):
+        for metric in content["metrics"]:
+            name = metric["name"]
+            if name not in numbers:
+                numbers[name] = np.full((len(NUMBERS), len(contents)), np.nan)
+            values = (metric[field] for field in NUMBERS)
+            numbers[name][:, position] = [np.nan if value is None else value for value in values]
+    blobs = [(metric, run, array.tobytes()) for metric, array in numbers.items()]
+    database.executemany("INSERT INTO numbers VALUES (?, ?, ?)", blobs)
+
+
+def _content(line: bytes) -> dict[str, Any]:
+    """Return a record's line as JSON, with the label of its model, and the point of a sweep.
+
+    A line whose digest fits was a valid record, and need not be validated again.
+    """
+    body, _ = body_of(line)
+    content: dict[str, Any] = from_json(body)
+    if content.get("model_label") and content.get("point") is None:
+        return {**content, "label": content["model_label"]}
+    record = record_of(line)
+    return {**record.model_dump(mode="json"), "label": record.label}
+
+
+def _origin(suite: str, environment: str, source: str, analyses: Sequence[str]) -> str:
+    content = json.dumps([suite, environment, source, list(analyses)])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
