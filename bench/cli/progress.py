@@ -145,5 +145,6 @@ def _reached(record: Record) -> str:
     rate, latency = record.metric("examples_per_second"), record.metric("latency_seconds")
     if rate is None or latency is None or rate.value is None or latency.value is None:
         return record.reason or ""
-    marks = record.conditions.marks if record.conditions else ()
-    return "; ".join([f"{significant(rate.value)} examples/s, {duration(latency.value)} per call", *marks])
+    return "; ".join(
+        [f"{significant(rate.value)} examples/s, {duration(latency.value)} per call", *record.marks]
+    )

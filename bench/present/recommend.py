@@ -33,15 +33,16 @@ class Requirement:
 
     def is_met(self, cell: Cell | None) -> bool:
         """Whether a model has the metric, and it is on the right side."""
-        return cell is not None and cell.value is not None and SENSES[self.sense](cell.value, self.bound)
+        value = cell.decisive if cell else None
+        return value is not None and SENSES[self.sense](value, self.bound)
 
     def missed_by(self, cell: Cell | None) -> float:
         """How far a model is from the bound, as a share of it: 0 where it is met, infinite if not known."""
-        if cell is None or cell.value is None:
+        if cell is None or cell.decisive is None:
             return float("inf")
         if self.is_met(cell):
             return 0.0
-        return abs(cell.value - self.bound) / max(abs(self.bound), 1e-12)
+        return abs(cell.decisive - self.bound) / max(abs(self.bound), 1e-12)
 
     def is_near(self, cell: Cell) -> bool:
         """Whether the bound lies within the 95 % interval, so that another run may decide otherwise."""
@@ -119,7 +120,7 @@ def recommend(
 
 def _value(row: Row, metric: str) -> float | None:
     cell = row.cells.get(metric)
-    return cell.value if cell else None
+    return cell.decisive if cell else None
 
 
 def _known(row: Row, metric: str) -> float:
@@ -143,7 +144,7 @@ def _nothing(
     misses = [(row, [each.missed_by(row.cells.get(each.metric)) for each in requirements]) for row in rows]
     row, missed = min(misses, key=lambda pair: max(pair[1]))
     if max(missed) == float("inf"):
-        return f"no model meets {wanted}, and none has all of these metrics"
+        return f"no model meets {wanted}, and none has all of these metrics undisturbed"
     short = "; ".join(
         f"{each.metric} {with_unit(METRICS[each.metric], _known(row, each.metric))}, off by {share:.0%}"
         for each, share in zip(requirements, missed, strict=True)

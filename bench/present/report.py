@@ -151,8 +151,9 @@ def _shown(
     if cell is None or cell.value is None:
         reason = (cell.reason if cell else None) or "not measured"
         return Shown(value, "", "", None, False, reason, notes.number(reason))
-    note = notes.number(cell.reason) if share and cell.reason else None
-    return Shown(value, error, share, cell.value, cell.value == leader, cell.reason, note)
+    note = notes.number(cell.reason) if (share or cell.doubt) and cell.reason else None
+    leads = cell.decisive is not None and cell.decisive == leader
+    return Shown(value, error, share, cell.value, leads, cell.reason, note)
 
 
 # What was run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from latentbench.analysis.core.metric import Metric, MetricDefinition
+from latentbench.analysis.core.metric import Doubt, Metric, MetricDefinition
 from latentbench.analysis.definitions import definitions
 from latentbench.analysis.statistics.estimates import Estimate, Repeated, estimate, newest
 from latentbench.bench.store.record import Record, numbered
@@ -21,12 +21,19 @@ class Cell:
     seeds: int
     """Seeds of the model."""
     reason: str | None = None
-    """Why the first seed without a value has none."""
+    """Why the first seed without a value has none; of a doubt, what was seen."""
+    doubt: Doubt | None = None
+    """Why the estimate must not decide anything."""
 
     @property
     def value(self) -> float | None:
         """The estimate's value."""
         return self.estimate.value if self.estimate else None
+
+    @property
+    def decisive(self) -> float | None:
+        """The value; None where there is none, and where it is doubted."""
+        return self.value if self.doubt is None else None
 
     @property
     def half_width(self) -> float | None:
@@ -94,10 +101,15 @@ def _row(records: list[Record], only: str | None) -> Row:
 
 
 def _cell(metrics: Sequence[Metric], seeds: int) -> Cell:
+    """The cell of a metric, from the seeds whose value is not doubted; from all where every value is."""
     current = newest(metrics)
-    reason = next((metric.reason for metric in current if metric.value is None), None)
-    measured = sum(metric.value is not None for metric in current)
-    return Cell(estimate(current), measured, seeds, reason)
+    reason = next((metric.reason for metric in current if metric.decisive is None), None)
+    trusted = [metric for metric in current if metric.decisive is not None]
+    doubted = [metric for metric in current if metric.doubt is not None]
+    counted = trusted or doubted
+    return Cell(
+        estimate(counted), len(counted), seeds, reason, None if trusted or not doubted else doubted[0].doubt
+    )
 
 
 def columns(table: Sequence[Row], *, headline: bool = False) -> list[MetricDefinition]:
@@ -108,9 +120,9 @@ def columns(table: Sequence[Row], *, headline: bool = False) -> list[MetricDefin
 
 
 def best(table: Sequence[Row], definition: MetricDefinition) -> float | None:
-    """The best value of a column; None where no direction is better, and where there is one value only."""
+    """The best undoubted value of a column; None where no direction is better, and for a single value."""
     cells = (row.cells.get(definition.name) for row in table)
-    values = [cell.value for cell in cells if cell is not None and cell.value is not None]
+    values = [cell.decisive for cell in cells if cell is not None and cell.decisive is not None]
     if definition.better == "neither" or len(values) < 2:
         return None
     return max(values) if definition.better == "higher" else min(values)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PADDING = 3
+DOUBTED = "†"
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 OVER_SEEDS = "± is half of the 95 % interval over seeds"
 OF_ONE_SEED = (
@@ -45,7 +46,8 @@ def cell_texts(cell: Cell | None, definition: MetricDefinition, kind: Repeated) 
 def format_cell(cell: Cell | None, definition: MetricDefinition, kind: Repeated) -> str:
     """`0.1230 ± 0.0040 (2/3 seeds)`, or a dash where there is no number."""
     value, error, share = cell_texts(cell, definition, kind)
-    return value + (f" ± {error}" if error else "") + (f" ({share})" if share else "")
+    doubt = f" {DOUBTED}" if cell is not None and cell.doubt else ""
+    return value + (f" ± {error}" if error else "") + (f" ({share})" if share else "") + doubt
 
 
 def title(suite: str, table: Sequence[Row]) -> str:
@@ -64,6 +66,8 @@ def how_to_read(table: Sequence[Row], shown: Sequence[MetricDefinition]) -> str:
     cells = [row.cells.get(definition.name) for row in table for definition in shown]
     if any(cell is not None and cell.share for cell in cells):
         text += "; (2/3 seeds): only two of three seeds have a value"
+    if any(cell is not None and cell.doubt for cell in cells):
+        text += f"; {DOUBTED}: other work disturbed the timing"
     return text
 
 
@@ -133,7 +137,7 @@ def _part(table: Sequence[Row], shown: Sequence[MetricDefinition]) -> RichTable:
 
 
 def _leads(cell: Cell | None, best: float | None) -> bool:
-    return cell is not None and cell.value is not None and cell.value == best
+    return cell is not None and cell.decisive is not None and cell.decisive == best
 
 
 def as_frame(table: Sequence[Row]) -> pd.DataFrame:
@@ -190,6 +194,7 @@ def as_json(table: Sequence[Row]) -> str:
                     "n": cell.estimate.n if cell.estimate else None,
                     "seeds": cell.measured,
                     "reason": cell.reason,
+                    "doubt": cell.doubt,
                     "unit": definition_of(name).unit,
                     "better": definition_of(name).better,
                 }

@@ -164,6 +164,12 @@ class Record(BaseModel):
         return self
 
     @property
+    def marks(self) -> tuple[str, ...]:
+        """What disturbed the timings of the record; empty on a quiet machine."""
+        doubts = [metric.reason or metric.doubt for metric in self.metrics if metric.doubt]
+        return (*(self.conditions.marks if self.conditions else ()), *doubts[:1])
+
+    @property
     def label(self) -> str:
         """The model's label, and the point of a sweep."""
         return self.model.label if self.point is None else f"{self.model.label} {self.point.label}"

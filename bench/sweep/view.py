@@ -53,7 +53,7 @@ def _flat(record: Record) -> dict[str, object]:
         **record.point.model_dump(),
         "status": record.status,
         "reason": record.reason,
-        "marks": "; ".join(conditions.marks) if conditions else None,
+        "marks": "; ".join(record.marks) if conditions else None,
         "repetitions": rate.n if rate else None,
         **{metric.name: metric.value for metric in record.metrics},
         "latency_seconds_se": _se(record, "latency_seconds"),
@@ -136,7 +136,7 @@ def _table(label: str, records: Sequence[Record]) -> Table:
         table.add_column(heading.replace("of ", "of\n"), justify="left" if left else "right", no_wrap=True)
     for record in records:
         cells = _cells(record)
-        doubt = " †" if record.conditions and record.conditions.marks else ""
+        doubt = " †" if record.marks else ""
         table.add_row(cells[0] + doubt, *(escaping.plain(cells[position]) for position in shown[1:]))
     return table
 
@@ -170,15 +170,17 @@ def _note(record: Record) -> str:
     """Why there is no number, or what makes it doubtful."""
     if record.status != "ok":
         return f"{record.status.replace('_', ' ')}: {record.reason}"
-    return "; ".join(record.conditions.marks) if record.conditions else ""
+    return "; ".join(record.marks)
 
 
 def footnote(records: Sequence[Record]) -> str:
     """How to read the table, and what it was measured by."""
     record = records[0]
-    marks = [mark for each in records if each.conditions for mark in each.conditions.marks]
+    marked = [each for each in records if each.marks]
     doubt = (
-        f"† the machine was not the row's alone ({len(marks)} rows), such as {marks[0]}\n" if marks else ""
+        f"†: other work disturbed the timing of {len(marked)} rows, for example: {marked[0].marks[0]}\n"
+        if marked
+        else ""
     )
     commit = f"commit {record.code.commit[:8]}" if record.code.commit else f"source {record.code.source}"
     return (

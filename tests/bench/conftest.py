@@ -60,3 +60,17 @@ def make_record():
         )
 
     return make
+
+
+@pytest.fixture
+def contended():
+    """`contended(record, "encode_latency_seconds")`: the record with a doubt about that metric."""
+
+    def doubt(record, name):
+        metrics = [
+            metric.doubted("contended", "waited for a core") if metric.name == name else metric
+            for metric in record.metrics
+        ]
+        return record.model_copy(update={"metrics": tuple(metrics)})
+
+    return doubt

@@ -31,6 +31,16 @@ def rows(make_record):
     return rows_of(made)
 
 
+def test_a_contended_latency_meets_no_requirement(make_record, contended):
+    quick = contended(make_record(latent_dim=32, psnr=24.0, encode_latency_seconds=QUICK), LATENCY)
+    known = make_record(latent_dim=2, psnr=12.0, encode_latency_seconds=SLOW)
+    table = rows_of([quick, known])
+    assert recommend(table, [Requirement(LATENCY, "<=", 1.0)]).chosen.label == "ae-2"
+    assert recommend(table, []).chosen.label == "ae-32"
+    with pytest.raises(LatentbenchError, match="none has all of these metrics undisturbed"):
+        recommend(table[1:], [Requirement(LATENCY, "<=", 1.0)])
+
+
 def test_the_best_of_what_qualifies_is_picked(rows):
     assert recommend(rows, []).chosen.label == "ae-32"
     quick = recommend(rows, [Requirement(LATENCY, "<=", 5e-4)])

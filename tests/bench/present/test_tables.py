@@ -12,7 +12,7 @@ from latentbench.analysis.figures.drawing.registry import ModelResult
 from latentbench.analysis.figures.drawing.seeds import estimate
 from latentbench.analysis.statistics.intervals import mean_interval
 from latentbench.bench.present import tables
-from latentbench.bench.present.rows import columns, rows
+from latentbench.bench.present.rows import best, columns, rows
 from latentbench.models.training.recipe import Recipe
 
 
@@ -30,6 +30,28 @@ def test_a_cell_is_the_mean_with_students_interval(make_record):
 def test_a_seed_without_a_value_does_not_count(make_record):
     (row,) = rows([make_record(mse=0.01), make_record(mse=None, seed=1)])
     assert (row.cells["mse"].value, row.cells["mse"].measured) == (0.01, 1)
+
+
+def test_contended_seeds_count_only_where_there_are_no_others(make_record, contended):
+    name = "encode_images_per_second"
+    quiet = [make_record(**{name: 1000.0}), make_record(**{name: 1100.0}, seed=1)]
+    slow = contended(make_record(**{name: 10.0}, seed=2), name)
+    (row,) = rows([*quiet, slow])
+    cell = row.cells[name]
+    assert (cell.value, cell.measured, cell.share, cell.doubt) == (1050.0, 2, "2/3 seeds", None)
+    (row,) = rows([slow])
+    assert (row.cells[name].value, row.cells[name].decisive) == (10.0, None)
+
+
+def test_contended_values_are_marked_and_never_the_best(make_record, contended):
+    name = "encode_images_per_second"
+    fast = contended(make_record(latent_dim=2, **{name: 9000.0}), name)
+    table = rows([fast, *(make_record(latent_dim=d, **{name: 10.0 * d}) for d in (8, 16))])
+    assert best(table, METRICS[name]) == 160.0
+    markdown = tables.as_markdown(table)
+    assert "9,000 †" in markdown
+    assert "†: other work disturbed the timing" in markdown
+    assert json.loads(tables.as_json(table))[0]["metrics"][name]["doubt"] == "contended"
 
 
 def test_rows_are_sorted_by_width(make_record):
