@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from latentbench.bench.store.store import Store, read
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+PYTHON = re.compile(r"(?:`(\w+\.py)`:\n\n)?^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+"""Blocks of Python, each with the name of the file that the text before it gives it."""
 SLOW = {"run", "time", "doctor"}
 """Commands that are parsed and not executed here: they train, time, or look at the machine."""
 MODELS = ("pca-16", "ae-16", "vae-16 β=0.25")
@@ -76,10 +79,15 @@ def test_yaml_blocks_are_valid(content):
         assert loaded["jobs"]
 
 
-@pytest.mark.parametrize("content", blocks("python"))
-def test_python_blocks_run(content, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(content, "shown", "exec"), {"__name__": "shown"})
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, content in PYTHON.findall(page.read_text(encoding="utf-8")):
+        if name:
+            Path(name).write_text(content)
+            monkeypatch.delitem(sys.modules, Path(name).stem, raising=False)
+        exec(compile(content, "shown", "exec"), {"__name__": "shown"})
 
 
 @pytest.mark.parametrize("words", commands())

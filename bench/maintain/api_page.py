@@ -15,9 +15,21 @@ PAGE = Path("docs/api.md")
 HEAD = """# Python API
 
 ```python
+import torch
 from latentbench.analysis import measure
 
-print(measure(my_model, "mnist", analyses=["reconstruction", "sampling"]))
+
+class Mean(torch.nn.Module):
+    def encode(self, x):  # images [B, C, H, W] in [0, 1] to codes [B, D]
+        return x.mean(dim=(1, 2, 3)).unsqueeze(1)
+
+    def decode(self, z):  # codes [B, D] to images [B, C, H, W]
+        return z.clamp(0, 1).view(-1, 1, 1, 1).expand(-1, 1, 28, 28)
+
+
+result = measure(Mean(), "mnist", analyses=["reconstruction"])
+print(result)
+print(result["mse"].value, result.to_frame())
 ```
 
 `measure` takes any module with `encode` and `decode`, and returns a result that prints as a table and
@@ -36,7 +48,7 @@ def page() -> str:
 def _section(name: str) -> str:
     function = getattr(analysis, name)
     documentation = inspect.getdoc(function) or ""
-    return f"\n## {name}\n\n```python\n{name}{_signature(function)}\n```\n\n```text\n{documentation}\n```\n"
+    return f"\n## {name}\n\n```py\n{name}{_signature(function)}\n```\n\n```text\n{documentation}\n```\n"
 
 
 def _signature(function: object) -> str:
