@@ -15,7 +15,7 @@ from operator import add
 import torch
 from torch import Tensor
 
-from latentbench.analysis.core.metric import Metric, MetricDefinition, define
+from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import DataContext, Subject, to_float
 from latentbench.analysis.features.judge import FEATURES, JudgeNetwork
@@ -24,7 +24,7 @@ from latentbench.analysis.generation.generative_metrics import frechet_between
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.generation.sample_quality import BLOCKS, why_unusable
 from latentbench.analysis.statistics.intervals import jackknife_error
-from latentbench.analysis.statistics.moments import Moments
+from latentbench.analysis.statistics.moments import NO_VARIANCE, Moments
 from latentbench.models.seeds import derive
 
 BATCH = 1000
@@ -38,12 +38,28 @@ Features = Callable[[Tensor], Tensor]
 
 
 def principal_components(images: Tensor, count: int = FEATURES) -> Features:
-    """Projection on the first `count` principal components of `images`, or all where there are fewer."""
+    """Projection on the first `count` principal components of `images`, or on all if there are fewer.
+
+    N images of P pixels have at most P components, and at most N − 1. The smaller of the two matrices that
+    have the same eigenvalues is decomposed, `[P, P]` or `[N, N]`: photographs have many more pixels than
+    there are images.
+    """
     pixels = images.flatten(1).double()
     mean = pixels.mean(0)
-    _, vectors = torch.linalg.eigh(torch.cov(pixels.T).reshape(len(mean), len(mean)))
-    axes = vectors.flip(1)[:, :count]
+    if len(pixels) > len(mean):
+        _, vectors = torch.linalg.eigh(torch.cov(pixels.T).reshape(len(mean), len(mean)))
+        axes = vectors.flip(1)[:, :count]
+    else:
+        axes = _axes_of_few(pixels - mean, count)
     return lambda others: (others.flatten(1).double() - mean) @ axes
+
+
+def _axes_of_few(centred: Tensor, count: int) -> Tensor:
+    """Principal axes `[P, K]` of centred images `[N, P]`, N ≤ P, from the inner products of the images."""
+    variances, weights = torch.linalg.eigh(centred @ centred.T)
+    varies = variances > NO_VARIANCE * variances[-1]
+    axes: Tensor = centred.T @ (weights[:, varies] / variances[varies].sqrt())
+    return axes.flip(1)[:, :count]
 
 
 def untrained_network(images: Tensor) -> Features:
@@ -108,6 +124,8 @@ def crosschecks(subject: Subject) -> Measurement:
 
     Needs no judge, so data without labels have it too.
     """
+    if len(subject.data.test) < 2 or len(subject.data.train) < 2:
+        raise Unmeasurable("fewer than 2 train or test images")
     references = subject.context.once(_references)
     metrics = [
         _distance(OF_SAMPLES[space, sampler], reference, subject, sampler)

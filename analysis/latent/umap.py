@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.statistics.neighbours import nearest, squared_distances
+from latentbench.models.cache import cache_root
 
 POINTS, DRAWS = 3000, 1000
 NEIGHBOURS = 15
@@ -47,9 +49,7 @@ def umap_embedding(codes: Tensor, *, seed: int) -> Tensor:
     distances = torch.cat([torch.zeros(len(codes), 1), distances], dim=1)
     indices = torch.cat([torch.arange(len(codes))[:, None], indices], dim=1)
     with _torch_threads_kept(), warnings.catch_warnings():
-        # Imported here: it takes seconds, and most analyses do without it.
-        import umap
-
+        umap = _umap_module()
         warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
         warnings.filterwarnings("ignore", "n_jobs value", UserWarning)
         reducer = umap.UMAP(
@@ -61,6 +61,23 @@ def umap_embedding(codes: Tensor, *, seed: int) -> Tensor:
         )
         picture = reducer.fit_transform(_wide(codes).numpy())
     return torch.from_numpy(picture.astype(np.float32))
+
+
+def _umap_module() -> ModuleType:
+    """UMAP, imported at first use: it takes seconds, and most analyses do not need it.
+
+    Its compiler, Numba, refuses to start if neither the package's folder nor the user's cache folder is
+    writable. Our own cache folder always is, since checkpoints are written there.
+    """
+    import numba
+
+    try:
+        import umap
+    except RuntimeError:
+        numba.config.CACHE_DIR = str(cache_root() / "numba")  # type: ignore[attr-defined]
+        import umap
+    module: ModuleType = umap
+    return module
 
 
 def is_collapsed(codes: Tensor) -> bool:

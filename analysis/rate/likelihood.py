@@ -221,15 +221,20 @@ def likelihood(subject: Subject) -> Measurement:
     if kl is None or posterior.log_var is None:
         raise Unmeasurable(NO_RATE)
     per_image = kl.double().sum(1)
-    active = active_units(posterior.mean)
+    arrays = {"kl_per_dim": kl_per_dim(posterior.mean, posterior.log_var).numpy()}
+    if len(kl) < 2:
+        active_metric = ACTIVE_UNITS.missing("one test image has no variance", n=len(kl))
+    else:
+        active = active_units(posterior.mean)
+        active_metric = ACTIVE_UNITS.measured(int(active.sum()), n=len(kl))
+        arrays["active"] = active.numpy()
     bounds, examples = _bounds(subject)
     metrics = (
         KL.measured(per_image.mean().item(), se=standard_error(per_image), n=len(kl)),
-        ACTIVE_UNITS.measured(int(active.sum()), n=len(kl)),
+        active_metric,
         *bounds,
         *_of_mixture(subject),
     )
-    arrays = {"kl_per_dim": kl_per_dim(posterior.mean, posterior.log_var).numpy(), "active": active.numpy()}
     return Measurement(metrics, arrays, examples)
 
 

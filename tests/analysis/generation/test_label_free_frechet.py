@@ -90,3 +90,22 @@ def test_samples_that_are_not_finite_are_null_with_a_reason(context, pca, monkey
     metric = crosschecks(broken).metrics[0]
     assert metric.value is None
     assert metric.reason == "samples hold values that are not finite"
+
+
+def test_components_of_few_large_images_need_no_pixel_matrix():
+    """256 pixels a side: a matrix of pixels by pixels would take 300 GB."""
+    photographs = torch.rand(6, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    projected = principal_components(photographs)(photographs)
+    assert projected.shape == (6, 5)
+    flat = photographs.flatten(1).double()
+    torch.testing.assert_close(torch.cdist(projected, projected), torch.cdist(flat, flat))
+
+
+def test_components_of_few_and_of_many_images_agree(images):
+    pixels = images[:300, :, 10:20, 10:20]  # 300 images of 100 pixels
+    many = principal_components(pixels)(pixels[:5])
+    few = principal_components(pixels[:100])(pixels[:5])
+    reference = PCA(64, svd_solver="full").fit(pixels[:100].flatten(1).double().numpy())
+    expected = reference.transform(pixels[:5].flatten(1).double().numpy())
+    np.testing.assert_allclose(few.numpy() @ few.numpy().T, expected @ expected.T, atol=1e-8)
+    assert not torch.allclose(many @ many.T, few @ few.T)

@@ -1,5 +1,8 @@
 """The scores printed on the UMAP figure agree with scikit-learn, and the figure is repeatable."""
 
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -128,3 +131,18 @@ def test_a_collapsed_model_is_null(pca):
     measured = ANALYSES["embedding"].measure(Subject(Collapsed(), pca.context, seed=0))
     assert [metric.reason for metric in measured.metrics] == ["the codes are all the same"] * 2
     assert measured.arrays == {}
+
+
+@pytest.mark.slow  # everything is compiled anew
+def test_umap_runs_without_a_cache_folder_of_numba(tmp_path):
+    """Numba finds no folder with this setting alone, as in a read-only container without a home."""
+    code = "import torch; from latentbench.analysis.latent.umap import umap_embedding as embed; "
+    code += "print(embed(torch.randn(40, 3), seed=0).shape)"
+    environment = os.environ | {
+        "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator",
+        "LATENTBENCH_CACHE": str(tmp_path),
+    }
+    environment.pop("NUMBA_CACHE_DIR", None)
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "torch.Size([40, 2])\n"), run.stderr
+    assert any((tmp_path / "numba").iterdir())

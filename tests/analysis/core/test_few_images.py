@@ -1,0 +1,44 @@
+"""Every analysis gives metrics, or nulls with reasons, for data with very few images."""
+
+import pytest
+import torch
+
+from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.data.images import ImageData, Split
+
+
+def rows(split, kind):
+    if kind == "one image":
+        return torch.arange(1)
+    if kind == "two images":
+        return torch.arange(2)
+    if kind == "one class":
+        return (split.labels == 7).nonzero().squeeze(1)[:40]
+    return torch.tensor([int((split.labels == label).nonzero()[0]) for label in range(10)])
+
+
+def few(data, kind):
+    train, test = (
+        Split(split.images[chosen], split.labels[chosen])
+        for split in (data.train, data.test)
+        for chosen in [rows(split, kind)]
+    )
+    return ImageData(kind, train, test, data.classes)
+
+
+@pytest.mark.parametrize("kind", ["one image", "two images", "one class", "one image per class"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Controls train two dozen networks, whatever the number of images.
+        pytest.param(name, marks=[pytest.mark.slow] if name == "controls" else [])
+        for name, each in ANALYSES.items()
+        if not each.exclusive
+    ],
+)
+def test_few_images_are_measured_or_null(vae, context, name, kind):
+    subject = Subject(vae.model, DataContext(few(context.data, kind), context.judge), seed=0)
+    measurement = ANALYSES[name].measure(subject)
+    assert [metric.name for metric in measurement.metrics] == [each.name for each in ANALYSES[name].metrics]
+    assert all(metric.value is not None or metric.reason for metric in measurement.metrics)
