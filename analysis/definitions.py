@@ -23,27 +23,35 @@ from latentbench.models.cache import cache_root
 
 @dataclass(frozen=True)
 class Definitions:
-    """What a table needs to know besides records: metrics and families, in the order of the tables."""
+    """What can be told without torch: metrics and families in the order of the tables, and data sets."""
 
     metrics: Mapping[str, MetricDefinition]
     families: tuple[str, ...]
+    datasets: Mapping[str, str]
+    """The description of each data set that is known by name."""
 
 
 @cache
 def definitions() -> Definitions:
-    """Every metric and family, from the cache if it has those of this code."""
+    """Every metric, family and data set, from the cache if it has those of this code."""
     file = cache_root() / "definitions" / f"{_version()}.json"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         metrics = {each["name"]: MetricDefinition(**each) for each in content["metrics"]}
-        return Definitions(metrics, tuple(content["families"]))
+        return Definitions(metrics, tuple(content["families"]), content["datasets"])
     except (OSError, ValueError, TypeError, KeyError):
         pass
     from latentbench.analysis.catalogue import METRICS
+    from latentbench.data.loading import DATASETS
     from latentbench.models.zoo import FAMILIES
 
-    found = Definitions(dict(METRICS.items()), tuple(FAMILIES))
-    content = {"metrics": [asdict(metric) for metric in found.metrics.values()], "families": found.families}
+    datasets = {name: entry.description for name, entry in DATASETS.items()}
+    found = Definitions(dict(METRICS.items()), tuple(FAMILIES), datasets)
+    content = {
+        "metrics": [asdict(metric) for metric in found.metrics.values()],
+        "families": found.families,
+        "datasets": datasets,
+    }
     with suppress(OSError):
         write_atomically(file, json.dumps(content).encode())
     return found
@@ -60,6 +68,8 @@ def definition_of(metric: str) -> MetricDefinition:
 
 def _version() -> str:
     root = Path(__file__).resolve().parent.parent
-    files = [file for layer in ("analysis", "models") for file in sorted((root / layer).rglob("*.py"))]
+    files = [
+        file for layer in ("data", "models", "analysis") for file in sorted((root / layer).rglob("*.py"))
+    ]
     content = [(str(file), about.st_size, about.st_mtime_ns) for file in files for about in [file.stat()]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,7 @@ def _point(metric: str, path: Path, label: str, entries: Sequence[Entry]) -> Poi
     )
 
 
+@cache
 def _begun(stem: str) -> str:
     try:
         return datetime.strptime(stem.partition("-")[0], STAMP).replace(tzinfo=UTC).strftime("%Y-%m-%d %H:%M")

@@ -59,9 +59,9 @@ def models() -> Rows:
 
 def data() -> Rows:
     """The data sets that are known by name."""
-    from latentbench.data.loading import DATASETS
+    from latentbench.analysis.definitions import definitions
 
-    return [{"data": name, "description": entry.description} for name, entry in DATASETS.items()]
+    return [{"data": name, "description": text} for name, text in definitions().datasets.items()]
 
 
 def metrics() -> Rows:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic_core import from_json
@@ -25,9 +25,6 @@ from latentbench.bench.store.record import NotARecord, Record, body_of, identity
 from latentbench.bench.store.run import PARTIAL, lines_of
 from latentbench.bench.store.store import Store
 from latentbench.models.cache import cache_root
-
-VERSION = 1
-"""Part of the file's name: raise it when the tables below change."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, path TEXT UNIQUE, size INTEGER, modified INTEGER);
@@ -42,10 +39,11 @@ CREATE TABLE IF NOT EXISTS numbers (metric TEXT, run INTEGER, content BLOB, PRIM
 """
 NUMBERS = ("value", "se", "n", "version")
 """What is stored of a metric as numbers, NaN where there is none."""
+VERSION = hashlib.sha256(f"{TABLES}{NUMBERS}".encode()).hexdigest()[:8]
+"""Part of the file's name, so that an index of other tables is never read."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """The last record of a case in a run, with its value of one metric."""
 
     identity: str
@@ -140,14 +138,14 @@ class Index:
                 path,
                 [
                     Entry(
-                        identity=identity,
-                        environment=environment,
-                        commit=commit,
-                        seed=seed,
-                        value=value[at],
-                        se=None if np.isnan(se[at]) else se[at],
-                        n=None if np.isnan(n[at]) else int(n[at]),
-                        version=int(version[at]),
+                        identity,
+                        environment,
+                        commit,
+                        seed,
+                        value[at],
+                        se[at] if se[at] == se[at] else None,
+                        int(n[at]) if n[at] == n[at] else None,
+                        int(version[at]),
                     )
                     for at, identity, environment, commit, seed in rows
                     if value[at] == value[at]

@@ -1,12 +1,15 @@
 """The commands that compare runs: output, files and exit codes."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
 
+from latentbench.analysis.definitions import definitions
 from latentbench.bench.cli import options as terminal
 from latentbench.bench.cli.app import app
 from latentbench.bench.store.store import Store
@@ -193,7 +196,7 @@ def test_reference_is_the_committed_run_of_the_suite(write):
         (["check"], "say what to hold the run against: --baseline NAME"),
         (["check", "--baseline", "main"], "no baselines in results; set one with"),
         (["check", "--throughput"], "say which revision to time against"),
-        (["compare", "a", "b", "--policy", "absent.yaml"], "policy absent.yaml: cannot be read"),
+        (["compare", "a", "b", "--policy", "absent.yaml"], "absent.yaml: cannot be read"),
         (["history", "mze"], "unknown metric 'mze'; did you mean 'mse'"),
         (["export", "latest", "--to", "csv"], "no runs in results"),
         (["baseline", "set", "main", "latest", "--why", "x"], "no runs in results"),
@@ -205,3 +208,25 @@ def test_a_mistake_is_one_line(results, arguments, message):
     done = latentbench(*arguments)
     assert isinstance(done.exception, LatentbenchError)
     assert message in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["table"], ["history", "mse"], ["baseline", "list"], ["list", "data"], ["results", "verify"]],
+    ids=" ".join,
+)
+def test_commands_that_only_read_results_import_no_torch(write, monkeypatch, tmp_path, command):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    write(mse=GOOD)
+    definitions.cache_clear()
+    definitions()  # Puts the definitions into the cache.
+    code = (
+        "import sys; from latentbench.bench.cli.app import app; app(sys.argv[1:], standalone_mode=False); "
+        "assert 'torch' not in sys.modules; assert 'pandas' not in sys.modules"
+    )
+    where = [] if command[0] == "list" else ["--results", "results"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command, *where], capture_output=True, text=True, check=False
+    )
+    assert "AssertionError" not in done.stderr, done.stderr
+    assert done.returncode != 2, done.stderr
