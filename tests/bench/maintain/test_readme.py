@@ -1,5 +1,6 @@
 """The generated blocks of README and docs agree with the reference store, and the store is whole."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,11 @@ def test_every_generated_block_has_a_place(blocks):
 
 def test_reference_store_is_whole():
     assert verify(Store(ROOT / "results" / "reference")).problems == ()
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_only_the_reference_store_is_committed():
+    listed = subprocess.run(
+        ["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert [path for path in listed.stdout.split() if not path.startswith("results/reference/")] == []
