@@ -31,12 +31,12 @@ from latentbench.data.errors import LatentbenchError
 if TYPE_CHECKING:
     from latentbench.bench.compare.verdicts import Comparison
 
-baseline = typer.Typer(help="Runs that others are held against, by name.", no_args_is_help=True)
-results_ = typer.Typer(help="The results folder itself.", no_args_is_help=True)
+baseline = typer.Typer(help="Named runs that others are compared with.", no_args_is_help=True)
+results_ = typer.Typer(help="Check the results folder, and copy runs between folders.", no_args_is_help=True)
 
 
 class ComparisonFormat(StrEnum):
-    """How a comparison is printed."""
+    """The formats of a comparison."""
 
     rich = "rich"
     csv = "csv"
@@ -45,26 +45,29 @@ class ComparisonFormat(StrEnum):
     junit = "junit"
 
 
-ComparisonFormatOption = Annotated[ComparisonFormat, typer.Option("--format", help="How to print.")]
+ComparisonFormatOption = Annotated[ComparisonFormat, typer.Option("--format", help="The output format.")]
 LONGEST_HISTORY = 500
 """Rows of a history that a terminal shows."""
 PolicyOption = Annotated[
     Path | None,
-    typer.Option("--policy", metavar="FILE", help="A YAML file with what to decide by, in place of ours."),
+    typer.Option("--policy", metavar="FILE", help="YAML policy file; its keys override the built-in policy."),
 ]
 SaveOption = Annotated[
     list[Path],
     typer.Option(
-        "--save", metavar="FILE", help="Write it to a .md, .json, .csv or .xml (JUnit); repeatable."
+        "--save",
+        metavar="FILE",
+        help="Also write a .md, .json, .csv or .xml (JUnit) file; repeatable.",
     ),
 ]
 AcrossOption = Annotated[
-    bool, typer.Option("--across-environments", help="Compare runs of different machines all the same.")
+    bool,
+    typer.Option("--across-environments", help="Compare even if machines or libraries differ."),
 ]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Make these commands part of the command line."""
+    """Add these commands to the command line."""
     app.command()(compare)
     app.command()(check)
     app.add_typer(baseline, name="baseline")
@@ -80,14 +83,14 @@ def compare(
             metavar="A", help="The earlier run: as for `table`, or `reference` for the committed run."
         ),
     ],
-    b: Annotated[str, typer.Argument(metavar="B", help="The run to judge.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The later run.")],
     results: Results = RESULTS,
     output: ComparisonFormatOption = ComparisonFormat.rich,
     policy: PolicyOption = None,
     save: SaveOption = [],  # noqa: B006
     across_environments: AcrossOption = False,
 ) -> None:
-    """Compare run B with run A on every metric. Exit 3 if anything regressed, 4 if nothing compares.
+    """Compare run B with run A on every metric. Exit 3 if anything regressed, 4 if nothing was comparable.
 
     `latentbench compare reference latest` shows how this machine's run differs from the committed one.
     """
@@ -104,10 +107,12 @@ def compare(
 def check(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="The run in question; the latest of the baseline's suite."),
+        typer.Argument(
+            metavar="[RUN]", help="The run to check (default: the latest of the baseline's suite)."
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--baseline", metavar="NAME", help="What to hold it against.")
+        str | None, typer.Option("--baseline", metavar="NAME", help="The baseline to compare it with.")
     ] = None,
     results: Results = RESULTS,
     output: ComparisonFormatOption = ComparisonFormat.rich,
@@ -115,20 +120,26 @@ def check(
     save: SaveOption = [],  # noqa: B006
     across_environments: AcrossOption = False,
     throughput: Annotated[
-        bool, typer.Option("--throughput", help="Time the working tree against a revision instead.")
+        bool,
+        typer.Option(
+            "--throughput", help="Compare the speed of the working tree with that of a git revision."
+        ),
     ] = False,
     against: Annotated[
-        str | None, typer.Option(metavar="REV", help="With --throughput: the revision, such as main.")
+        str | None, typer.Option(metavar="REV", help="With --throughput: the git revision, such as main.")
     ] = None,
     command: Annotated[
         str | None,
-        typer.Option(help="With --throughput: what to time in both trees; prints seconds by name as JSON."),
+        typer.Option(help="With --throughput: a command that prints seconds by name as JSON."),
     ] = None,
-    blocks: Annotated[int, typer.Option(min=3, help="With --throughput: of six processes each.")] = 5,
+    blocks: Annotated[
+        int, typer.Option(min=3, help="With --throughput: number of blocks (six processes each).")
+    ] = 5,
 ) -> None:
-    """A gate for CI: the policy's metrics against a baseline, corrected for many tests.
+    """Compare a run with a baseline, and fail on regressions: a gate for CI.
 
-    Exit 0 if nothing fails, 3 on a regression, 1 if a case failed, 4 if nothing compares.
+    It tests the metrics of the policy, corrected for the number of tests. Exit 0 if nothing fails, 3 on a
+    regression, 1 if a case failed or the run is unfinished, 4 if nothing was comparable.
     """
     from latentbench.bench.compare.compare import compare as compare_runs
     from latentbench.bench.compare.policy import load
@@ -139,7 +150,9 @@ def check(
         _say(_timed(against, policy, command, blocks), output, save)
         return
     if name is None:
-        raise LatentbenchError("say what to hold the run against: --baseline NAME")
+        raise LatentbenchError(
+            "--baseline is missing: name the baseline to compare with, see `latentbench baseline list`"
+        )
     decided_by, held = load(policy), with_warnings(find_baseline(Store(results), name))
     compared = compare_runs(
         held,
@@ -158,7 +171,9 @@ def _timed(against: str | None, policy: Path | None, command: str | None, blocks
     from latentbench.bench.throughput_gate.gate import gate
 
     if against is None:
-        raise LatentbenchError("say which revision to time against: --throughput --against REV")
+        raise LatentbenchError(
+            "--against is missing: name the git revision to compare with, such as --against main"
+        )
     with err.status("starting") as status:
 
         def progress(done: int, total: int) -> None:
@@ -168,7 +183,7 @@ def _timed(against: str | None, policy: Path | None, command: str | None, blocks
 
 
 def _say(comparison: Comparison, output: ComparisonFormat, save: list[Path]) -> None:
-    """Print and save a comparison, and leave with its exit code."""
+    """Print and save a comparison, and exit with its code."""
     from latentbench.bench.compare import view
 
     for path in save:
@@ -192,12 +207,12 @@ def _exit_code(comparison: Comparison) -> int:
 
 @baseline.command("set")
 def set_(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the baseline.")],
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run: as for `table`.")],
-    why: Annotated[str, typer.Option(help="Why this run: kept with it, for whoever reviews the change.")],
+    why: Annotated[str, typer.Option(help="The reason for choosing this run; it is stored with the name.")],
     results: Results = RESULTS,
 ) -> None:
-    """Give a run a name to be held against."""
+    """Save a run as a named baseline."""
     from latentbench.bench.store.baseline import FILE, set_baseline
     from latentbench.bench.store.store import Store
 
@@ -222,7 +237,7 @@ def remove_(
 
 @baseline.command("list")
 def list_(results: Results = RESULTS, output: FormatOption = Format.rich) -> None:
-    """List the baselines, and what is wrong with any."""
+    """List the baselines, and say which cannot be used."""
     from latentbench.bench.present.listing import render
     from latentbench.bench.store.baseline import read_all, why_unfit
     from latentbench.bench.store.store import Store
@@ -239,9 +254,11 @@ def list_(results: Results = RESULTS, output: FormatOption = Format.rich) -> Non
 
 
 def history(
-    metric: Annotated[str, typer.Argument(metavar="METRIC", help="As in `list metrics`.")],
-    suite: Annotated[str | None, typer.Option(help="Runs of this suite alone.")] = None,
-    model: Annotated[str | None, typer.Option(help="This model alone, by its label.")] = None,
+    metric: Annotated[
+        str, typer.Argument(metavar="METRIC", help="The metric, see `latentbench list metrics`.")
+    ],
+    suite: Annotated[str | None, typer.Option(help="Only runs of this suite.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only the model of this label.")] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Also draw a figure into the results folder.")] = False,
     results: Results = RESULTS,
     output: FormatOption = Format.rich,
@@ -285,7 +302,7 @@ def export(
 
 @results_.command("verify")
 def verify_(results: Results = RESULTS, output: FormatOption = Format.rich) -> None:
-    """Check every run, its arrays, environments and baselines. Exit 1 if anything is not as written."""
+    """Check every run, its arrays, environments and baselines. Exit 1 if anything was changed or lost."""
     from latentbench.bench.present.listing import render
     from latentbench.bench.store.store import Store
     from latentbench.bench.store.verify import verify
@@ -298,7 +315,7 @@ def verify_(results: Results = RESULTS, output: FormatOption = Format.rich) -> N
             colour = "red" if problem.broken else "yellow"
             text = escaping.markup(problem)
             out.print(f"[{colour}]{problem.state}[/] {text}", highlight=False, soft_wrap=True)
-    state = "whole" if found.ok else "NOT whole"
+    state = "intact" if found.ok else "DAMAGED"
     err.print(f"{found.runs} runs with {found.records:,} records: {state}", highlight=False)
     if not found.ok:
         raise typer.Exit(EXIT_FAILED)

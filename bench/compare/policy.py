@@ -1,4 +1,4 @@
-"""The policy of a gate: what it looks at, what it calls worse, and what it fails on; a small YAML file."""
+"""The policy of a gate, a small YAML file: which metrics it tests, its thresholds, and what fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
 
 Verdict = Literal["regressed", "changed", "missing", "inconclusive", "new", "incomparable", "ok"]
-"""What has become of a metric; the gravest first."""
+"""The verdicts on a metric; the gravest first."""
 
 Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -55,7 +55,7 @@ class SmallestEffects(BaseModel):
 
 
 class Policy(BaseModel):
-    """What a comparison decides by."""
+    """The rules that a comparison decides by."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,7 +66,7 @@ class Policy(BaseModel):
 
     @property
     def gated(self) -> frozenset[str] | None:
-        """The metrics that the gate looks at; None for all of them."""
+        """The metrics that the gate tests; None for all of them."""
         if self.gate == "all":
             return None
         if self.gate == "headline":
@@ -85,11 +85,11 @@ TIMINGS = frozenset(
     for metric in entry.metrics
     if metric.better != "neither"
 )
-"""Metrics that depend on what else the machine does: one process's numbers say little of the next one's."""
+"""Metrics that depend on what else the machine does, so that one process says little about the next."""
 
 
 def shipped() -> Policy:
-    """The policy that latentbench ships."""
+    """Return the policy that latentbench ships."""
     return validated(Policy, _shipped_content(), "policy.yaml")
 
 
@@ -129,7 +129,7 @@ def _shipped_content() -> dict[str, Any]:
 
 
 def _check_effects(effects: Any, where: str) -> None:
-    """Each effect by itself, so that a mistake is named where it is."""
+    """Check each effect by itself, so that an error names its place."""
     where = f"{where}, smallest_effect"
     if not isinstance(effects, dict):
         raise LatentbenchError(f"{where} must be a mapping, got {effects!r}")

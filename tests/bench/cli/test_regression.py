@@ -173,7 +173,7 @@ def test_verify_is_exit_1_where_something_is_broken(write):
     broken = latentbench("results", "verify")
     assert broken.exit_code == 1  # its environment was never written down
     assert "environments/env.json: is gone" in broken.stdout
-    assert "NOT whole" in broken.stderr
+    assert "DAMAGED" in broken.stderr
     path.unlink()
     gone = latentbench("results", "verify")
     assert gone.exit_code == 1
@@ -193,9 +193,9 @@ def test_reference_is_the_committed_run_of_the_suite(write):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["check"], "say what to hold the run against: --baseline NAME"),
+        (["check"], "--baseline is missing: name the baseline"),
         (["check", "--baseline", "main"], "no baselines in results; set one with"),
-        (["check", "--throughput"], "say which revision to time against"),
+        (["check", "--throughput"], "--against is missing: name the git revision"),
         (["compare", "a", "b", "--policy", "absent.yaml"], "absent.yaml: cannot be read"),
         (["history", "mze"], "unknown metric 'mze'; did you mean 'mse'"),
         (["export", "latest", "--to", "csv"], "no runs in results"),
