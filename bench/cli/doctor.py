@@ -14,9 +14,10 @@ from rich.table import Table
 from latentbench import data
 from latentbench.analysis.features.stored_judges import load_judge
 from latentbench.analysis.performance.cores import usable_cores
+from latentbench.bench.provenance.code import code
+from latentbench.bench.provenance.environment import environment
 from latentbench.bench.run import suite
 from latentbench.bench.run.resumable import resolve_device
-from latentbench.bench.store.environment import code, environment
 from latentbench.bench.store.store import Store
 from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError

@@ -22,7 +22,7 @@ from latentbench.analysis.figures.drawing.registry import ModelResult
 from latentbench.bench.present import tables
 from latentbench.bench.present.history import Point, Series
 from latentbench.bench.present.rows import rows
-from latentbench.bench.store.environment import code
+from latentbench.bench.provenance.code import code
 from latentbench.bench.store.record import numbered
 from latentbench.bench.store.run import Run, arrays_path
 from latentbench.bench.store.store import Store

@@ -15,7 +15,8 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 import torch
 
-from latentbench.bench.store.environment import code, environment, environment_hash
+from latentbench.bench.provenance.code import code
+from latentbench.bench.provenance.environment import environment, environment_hash
 from latentbench.bench.store.index import Place, open_index
 from latentbench.bench.store.record import Record, Status
 from latentbench.bench.store.run import Run, read

@@ -23,10 +23,10 @@ from latentbench.analysis.core.registry import Measurement
 from latentbench.analysis.core.subject import DataContext, Subject
 from latentbench.analysis.features.stored_judges import load_judge
 from latentbench.analysis.performance.memory import is_out_of_memory
+from latentbench.bench.provenance.code import code
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Arrays, Journal, Step
 from latentbench.bench.run.workers import Died
-from latentbench.bench.store.environment import code
 from latentbench.bench.store.per_example import packed
 from latentbench.bench.store.record import Record, RecordedModel, Seconds, Status
 from latentbench.data.errors import LatentbenchError

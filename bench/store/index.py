@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic_core import from_json
 
-from latentbench.bench.store.environment import Code
+from latentbench.bench.provenance.code import Code
 from latentbench.bench.store.record import NotARecord, Record, body_of, identity_of, record_of
 from latentbench.bench.store.run import PARTIAL, lines_of
 from latentbench.bench.store.store import Store

@@ -30,8 +30,8 @@ from typing_extensions import override
 
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.performance.point import Point
-from latentbench.bench.store.environment import Code
-from latentbench.bench.store.machine_state import Conditions
+from latentbench.bench.provenance.code import Code
+from latentbench.bench.provenance.machine_state import Conditions
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.recipe import Recipe
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from latentbench.bench.provenance.environment import environment_hash
 from latentbench.bench.store.baseline import FILE, read_all, why_unfit
-from latentbench.bench.store.environment import environment_hash
 from latentbench.bench.store.record import RESTORE, SCHEMA, NotARecord, body_of, record_of
 from latentbench.bench.store.run import FINISHED, PARTIAL, arrays_path, id_of, lines_of
 from latentbench.bench.store.store import CHECKSUM, Store, checksum_path

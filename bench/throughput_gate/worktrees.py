@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from latentbench.bench.store.environment import LAYERS, git
+from latentbench.bench.provenance.code import LAYERS, git
 from latentbench.bench.throughput_gate.processes import Arm
 from latentbench.data.errors import LatentbenchError
 

@@ -3,7 +3,7 @@
 import pytest
 
 from latentbench.analysis.catalogue import METRICS
-from latentbench.bench.store.environment import Code
+from latentbench.bench.provenance.code import Code
 from latentbench.bench.store.record import DataReference, Record, RecordedModel, Seconds
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec

@@ -13,7 +13,7 @@ import json
 import random
 from pathlib import Path
 
-from latentbench.bench.store.environment import environment_hash
+from latentbench.bench.provenance.environment import environment_hash
 from latentbench.bench.store.record import RecordedModel, line_of
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store, checksum_of

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from latentbench.bench.provenance.code import code
 from latentbench.bench.run.resumable import Request, run_resumable
-from latentbench.bench.store.environment import code
 from latentbench.bench.store.record import Record
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from latentbench.bench.provenance.environment import environment_hash
 from latentbench.bench.store.baseline import find_baseline, set_baseline
-from latentbench.bench.store.environment import environment_hash
 from latentbench.bench.store.reference import copy_run, find_reference, reference_store
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store

@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
+from latentbench.bench.provenance.environment import environment_hash
 from latentbench.bench.store.baseline import set_baseline
-from latentbench.bench.store.environment import environment_hash
 from latentbench.bench.store.run import arrays_path, lines_of, read
 from latentbench.bench.store.store import Store, checksum_path
 from latentbench.bench.store.verify import verify

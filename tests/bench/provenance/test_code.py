@@ -1,11 +1,11 @@
-"""Where a number came from: the source hash follows the code, and the commit is that of the user's work."""
+"""The code that measured: the source hash follows the code, and the commit is that of the user's work."""
 
 import subprocess
 
 import pytest
 
-from latentbench.bench.store import environment
-from latentbench.bench.store.environment import Code, source_hash
+from latentbench.bench.provenance import code as provenance
+from latentbench.bench.provenance.code import Code, source_hash
 
 
 @pytest.mark.parametrize("parent", ["speed", "figures", "plain"])
@@ -36,13 +36,13 @@ def project(tmp_path, monkeypatch):
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "first")
     monkeypatch.chdir(tmp_path)
-    environment.code.cache_clear()
+    provenance.code.cache_clear()
     yield tmp_path
-    environment.code.cache_clear()
+    provenance.code.cache_clear()
 
 
 def test_the_users_commit_names_the_run(project):
-    code = environment.code()
+    code = provenance.code()
     assert code.project_commit == code.run_commit == git(project, "rev-parse", "HEAD")
     assert code.project_dirty is False
     assert code.commit_label == code.run_commit[:8]
@@ -50,7 +50,7 @@ def test_the_users_commit_names_the_run(project):
 
 def test_uncommitted_changes_of_the_user_are_recorded(project):
     (project / "model.py").write_text("x = 2")
-    code = environment.code()
+    code = provenance.code()
     assert code.project_dirty is True
     assert code.commit_label.endswith("+")
 
@@ -58,7 +58,7 @@ def test_uncommitted_changes_of_the_user_are_recorded(project):
 def test_without_a_repository_there_is_no_commit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    environment.code.cache_clear()
-    assert environment.code().project_commit is None
-    environment.code.cache_clear()
+    provenance.code.cache_clear()
+    assert provenance.code().project_commit is None
+    provenance.code.cache_clear()
     assert Code(version="1", commit=None, dirty=None, source="s").commit_label == ""

@@ -8,7 +8,13 @@ import time
 import pytest
 import torch
 
-from latentbench.bench.store.machine_state import Conditions, GpuState, Observer, gpu_state, throttle_reasons
+from latentbench.bench.provenance.machine_state import (
+    Conditions,
+    GpuState,
+    Observer,
+    gpu_state,
+    throttle_reasons,
+)
 
 CPU = torch.device("cpu")
 SPIN = "import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: pass"
