@@ -34,7 +34,7 @@ MSE = define(
     "mse",
     unit="",
     better="lower",
-    title="Mean squared error per pixel of decode(E[z | x]) against the test images, pixels in [0, 1].",
+    title="Mean squared error per pixel of reconstructions decode(E[z | x]), pixels in [0, 1].",
     heading="MSE",
     headline=True,
     decimals=4,
@@ -43,7 +43,7 @@ PSNR = define(
     "psnr",
     unit="dB",
     better="higher",
-    title="Peak signal-to-noise ratio of an image's reconstruction, averaged over test images.",
+    title="Peak signal-to-noise ratio of the reconstructions, mean over test images.",
     heading="PSNR",
     decimals=2,
 )
@@ -72,14 +72,14 @@ JUDGE_DISTANCE = define(
     "judge_distance",
     unit="",
     better="lower",
-    title="Squared distance of reconstructions to the originals in the judge's features, per feature.",
+    title="Squared distance between reconstructions and originals in the judge's features, per feature.",
     heading="judge distance",
 )
 RECOGNISABLE = define(
     "recognisable",
     unit="fraction",
     better="higher",
-    title="Share of reconstructed test images that the judge puts in the right class.",
+    title="Share of reconstructed test images that the judge assigns to the right class.",
     heading="judge acc",
     headline=True,
 )
@@ -87,7 +87,7 @@ RECOGNISABLE_ORIGINALS = define(
     "recognisable_originals",
     unit="fraction",
     better="neither",
-    title="Share of original test images that the judge puts in the right class; recognisable's ceiling.",
+    title="Share of original test images that the judge assigns to the right class.",
     heading="originals",
 )
 OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, MS_SSIM, LPIPS, JUDGE_DISTANCE, RECOGNISABLE)

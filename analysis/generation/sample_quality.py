@@ -88,7 +88,7 @@ KINDS = (
         "precision",
         "fraction",
         "higher",
-        f"Share of {{}} that lie where test images are (k = {MANIFOLD_K}).",
+        f"Precision: share of {{}} that lie near test images (k = {MANIFOLD_K}).",
         "precision",
         headline_of=("moment",),
     ),
@@ -96,35 +96,35 @@ KINDS = (
         "recall",
         "fraction",
         "higher",
-        f"Share of test images that lie where {{}} are (k = {MANIFOLD_K}).",
+        f"Recall: share of test images that lie near {{}} (k = {MANIFOLD_K}).",
         "recall",
     ),
     Kind(
         "density",
         "",
         "higher",
-        f"How densely test images surround {{}} (k = {DENSITY_K}); real images: 1.",
+        f"Density of test images around {{}} (k = {DENSITY_K}); about 1 for real images.",
         "density",
     ),
     Kind(
         "coverage",
         "fraction",
         "higher",
-        f"Share of test images with {{}} nearby (k = {DENSITY_K}).",
+        f"Coverage: share of test images with {{}} nearby (k = {DENSITY_K}).",
         "coverage",
     ),
     Kind(
         "class_kl",
         "nats",
         "lower",
-        "KL of the judge's classes of {} to those of the test images.",
+        "KL divergence of the judge's classes of {} from those of the test images.",
         "class KL",
     ),
     Kind(
         "vendi",
         "",
         "neither",
-        "Vendi score of {}: their effective number, by the judge's features; beside that of test images.",
+        "Vendi score of {}: their effective number in the judge's features.",
         "Vendi",
         decimals=2,
     ),
@@ -132,8 +132,8 @@ KINDS = (
         "authenticity",
         "fraction",
         "neither",
-        "Diagnostic of memorisation: share of {} farther from the nearest train image than that is from its "
-        "own; copies: 0.",
+        "Share of {} farther from the nearest train image than that image is from its "
+        "own nearest; a diagnostic of memorisation, 0 for copies.",
         "authenticity",
     ),
 )
@@ -143,8 +143,8 @@ FUNCTIONAL_DEAD_ZONE = {
         f"functional_dead_zone_{name}",
         unit="fraction",
         better="lower",
-        title=f"Precision of {SAMPLERS['posterior'].title} less that of {sampler.title}: what gaps in "
-        "the codes cost in samples.",
+        title=f"Precision of {SAMPLERS['posterior'].title} minus that of {sampler.title}: "
+        "the cost of gaps in the codes.",
         heading=f"functional dead zone {name}",
     )
     for name, sampler in SAMPLERS.items()
@@ -154,7 +154,7 @@ FRECHET_FLOOR = define(
     "frechet_floor",
     unit="",
     better="neither",
-    title="Fréchet distance of as many train images to the test images: the best to be hoped for.",
+    title="Fréchet distance of as many train images to the test images: the value of perfect samples.",
     heading="Fréchet floor",
     decimals=2,
 )

@@ -91,7 +91,7 @@ PROBE_LINEAR = define(
     "probe_linear",
     unit="accuracy",
     better="higher",
-    title="Test accuracy of a linear classifier fitted to 10,000 train codes.",
+    title="Accuracy on test codes of a linear classifier fitted to 10,000 train codes.",
     heading="probe",
     headline=True,
 )
@@ -99,7 +99,7 @@ PROBE_KNN = define(
     "probe_knn",
     unit="accuracy",
     better="higher",
-    title="Test accuracy of the vote of the 20 nearest of 10,000 train codes.",
+    title="Accuracy on test codes of a vote of the 20 nearest of 10,000 train codes.",
     heading="k-NN",
 )
 

@@ -91,7 +91,7 @@ CODE_PERPLEXITY = define(
     "code_perplexity",
     unit="codes",
     better="higher",
-    title="exp(entropy) of the values of a discrete code over the test images, mean over positions.",
+    title="Perplexity of the values of a discrete code over the test images, mean over positions.",
     heading="perplexity",
     decimals=1,
 )

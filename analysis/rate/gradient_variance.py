@@ -56,7 +56,7 @@ RATIO = define(
     "gradient_variance_ratio",
     unit="",
     better="neither",
-    title="How many times noisier the score function's gradient is, without a baseline, than the "
+    title="Ratio of the variances of the score function's gradient, without a baseline, and of the "
     "reparametrised one.",
     heading="score/path",
     decimals=1,

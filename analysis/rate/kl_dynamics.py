@@ -45,7 +45,7 @@ KL_SETTLED = define(
     "kl_settled",
     unit="nats",
     better="neither",
-    title="Smoothed KL per image over the last tenth of the training steps, mean.",
+    title="Mean of the smoothed KL per image over the last tenth of the training steps.",
     heading="KL settled",
     decimals=2,
 )
@@ -53,7 +53,7 @@ KL_SPIKE = define(
     "kl_spike",
     unit="",
     better="neither",
-    title=f"The KL's peak over where it settles: about 1 where it only rises, a spike above {SPIKE:g}.",
+    title=f"Ratio of the KL's peak to its settled value: about 1 without a spike, above {SPIKE:g} with one.",
     heading="KL spike",
     decimals=2,
 )
@@ -61,7 +61,7 @@ GRADIENT_NORM = define(
     "gradient_norm_last",
     unit="",
     better="neither",
-    title="Norm of the loss's gradient, in the loss's units: median over the last tenth of the steps.",
+    title="Norm of the gradient of the loss, in units of the loss, median over the last tenth of the steps.",
     heading="∇ norm",
     decimals=2,
 )

@@ -101,34 +101,42 @@ def _accuracy_metric(name: str, heading: str, title: str, *, headline: bool = Fa
 TOP1 = _accuracy_metric(
     "zero_shot_top1",
     "zero-shot",
-    "Captions never trained on, recognised among all 90 by towers on frozen codes; chance 0.011.",
+    "Accuracy on captions never trained on, among all 90, of towers on frozen codes; chance 0.011.",
     headline=True,
 )
 UNSEEN_ONLY = _accuracy_metric(
-    "zero_shot_unseen_only", "zs unseen", "As zero-shot, among the 18 unseen captions only; chance 0.056."
+    "zero_shot_unseen_only",
+    "zs unseen",
+    "Accuracy on captions never trained on, among those 18 only, of towers on frozen codes; chance 0.056.",
 )
-SEEN = _accuracy_metric("zero_shot_seen", "zs seen", "Test images of trained captions, among all 90.")
+SEEN = _accuracy_metric(
+    "zero_shot_seen",
+    "zs seen",
+    "Accuracy on test images of trained captions, among all 90, of towers on frozen codes.",
+)
 HARMONIC = _accuracy_metric(
-    "zero_shot_harmonic", "zs harmonic", "Harmonic mean of zero-shot and seen accuracy."
+    "zero_shot_harmonic", "zs harmonic", "Harmonic mean of the accuracies on unseen and on seen captions."
 )
 AUC = define(
     "zero_shot_auc",
     unit="area",
     better="higher",
-    title="Area under seen against unseen accuracy as a bias for held-out captions is swept.",
+    title="Area under the curve of seen against unseen accuracy as a bias for held-out captions is varied.",
     heading="zs AUC",
 )
 FACTORS = {
     factor.name: _accuracy_metric(
         f"zero_shot_{factor.name}",
         f"zs {factor.name}",
-        f"Share of unseen images whose {factor.name} is named rightly; chance {1 / len(factor.words):.3g}.",
+        f"Share of unseen images whose {factor.name} is named correctly; chance {1 / len(factor.words):.3g}.",
     )
     for scheme in SCHEMES
     for factor in scheme.factors
 }
 NATIVE = _accuracy_metric(
-    "native_zero_shot_top1", "native zs", "As zero-shot, by the model's own text encoder; chance 0.011."
+    "native_zero_shot_top1",
+    "native zs",
+    "Accuracy on captions never trained on, among all 90, by the model's own text encoder; chance 0.011.",
 )
 LOCKED = (TOP1, UNSEEN_ONLY, SEEN, HARMONIC, AUC, *FACTORS.values())
 

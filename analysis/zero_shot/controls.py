@@ -50,23 +50,23 @@ FACTOR_CLASSIFIERS = define(
     "zero_shot_rival",
     unit="accuracy",
     better="higher",
-    title="As zero-shot, by three supervised classifiers on the same codes, one a factor; no words.",
+    title="Accuracy on unseen captions of three classifiers on the same codes, one per factor; no words.",
     heading="zs rival",
 )
 CONTROL_UNTRAINED = _define(
     "zero_shot_untrained",
     "zs untrained",
-    f"As zero-shot, by towers never trained, mean of {UNTRAINED}; chance 0.011 is right.",
+    f"Accuracy on unseen captions of untrained towers, mean of {UNTRAINED}; should be chance, 0.011.",
 )
 CONTROL_SHUFFLED = _define(
     "zero_shot_shuffled",
     "zs shuffled",
-    f"As zero-shot, after training on shuffled captions, mean of {SHUFFLES}; chance 0.011 is right.",
+    f"Accuracy on unseen captions after shuffling the others, mean of {SHUFFLES}; should be chance, 0.011.",
 )
 CONTROL_NEW_NAME = _define(
     "zero_shot_new_name",
     "zs new name",
-    "Images of a class whose name was never learned, among all 90; right is chance, 0.011, or below.",
+    "Accuracy on a class whose name was not trained on, among all 90; should be chance, 0.011, or lower.",
 )
 
 

@@ -26,7 +26,7 @@ from latentbench.analysis.figures.training import (
 from latentbench.analysis.figures.zero_shot import prompt_spread, width_curve, zero_shot_bottleneck
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.performance.point import Point
-from latentbench.analysis.zero_shot.native_zero_shot import as_lines
+from latentbench.analysis.zero_shot.prompt_arrays import as_lines
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
 from latentbench.models.family import FAMILIES, Display
 from latentbench.models.spec import ForeignSpec

@@ -11,7 +11,8 @@ from latentbench.analysis.core.subject import DataContext, Subject
 from latentbench.analysis.zero_shot import controls as controls_module
 from latentbench.analysis.zero_shot import lit
 from latentbench.analysis.zero_shot.controls import fit_classifier
-from latentbench.analysis.zero_shot.native_zero_shot import from_lines, question
+from latentbench.analysis.zero_shot.prompt_arrays import from_lines
+from latentbench.analysis.zero_shot.prompts import question
 from latentbench.analysis.zero_shot.transfer import target_digits
 from latentbench.data import load, with_captions
 from latentbench.data.captioned.schemes import CLOTHES_CAPTIONS, DIGIT_CAPTIONS

@@ -1,0 +1,95 @@
+"""The arrays of the prompts analysis, from which figures are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.zero_shot.prompts import (
+    Embedded,
+    class_probabilities,
+    shortened_hits,
+    template_hits,
+)
+from latentbench.analysis.zero_shot.zero_shot_metrics import (
+    cut,
+    hits_at,
+    principal_axes,
+    recall_per_class,
+    reliability,
+    widths_up_to,
+)
+from latentbench.data.sources.zero_shot_folder import PromptedImageData
+from latentbench.models.protocols import ImageTextModel
+
+AXES_FITTED = 5_000
+"""Train images whose embeddings give the principal axes."""
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def arrays_of(embedded: Embedded, subject: Subject) -> Arrays:
+    """Accuracies by template, class and width, the confusion of classes, and the calibration's bins."""
+    asked, scores = embedded.asked, embedded.scores
+    hits = hits_at(scores, embedded.truth, 1)
+    predicted = scores.argmax(1)[asked.readable]
+    size = len(asked.names)
+    pairs = asked.truth[asked.readable] * size + predicted
+    arrays: Arrays = {
+        "template_accuracy": _means(template_hits(embedded)),
+        "template_lines": as_lines(asked.templates),
+        "class_recall": recall_per_class(hits, asked.truth, size).numpy(),
+        "class_lines": as_lines(asked.names),
+        "confusion": pairs.bincount(minlength=size**2).view(size, size).int().numpy(),
+        **_width_curve(embedded, subject),
+    }
+    if asked.shortened:
+        arrays["shortened_accuracy"] = _means(shortened_hits(embedded))
+        arrays["shortened_lines"] = as_lines(asked.shortened_templates)
+    if isinstance(subject.data, PromptedImageData) and subject.data.unreadable:
+        arrays["unreadable_lines"] = as_lines(subject.data.unreadable)
+    assert isinstance(subject.model, ImageTextModel)
+    probabilities = class_probabilities(embedded, subject.model)
+    if probabilities is not None:
+        table = reliability(probabilities, embedded.truth[asked.readable])
+        arrays["bins"] = torch.stack([table.count, table.confidence, table.accuracy]).numpy()
+    return arrays
+
+
+def _width_curve(embedded: Embedded, subject: Subject) -> Arrays:
+    """Accuracy with the first dimensions of the embedding only, unchanged and along its principal axes."""
+    asked = embedded.asked
+    fitted = embedded.image if asked.train is asked.images else subject.encode(asked.train[:AXES_FITTED]).mean
+    axes = principal_axes(fitted)
+    widths = widths_up_to(embedded.image.shape[1])
+    curves = {}
+    for name, image, text in (
+        ("truncated", embedded.image, embedded.text),
+        ("pca", embedded.image @ axes, embedded.text @ axes),
+    ):
+        shown = [hits_at(cut(image, width) @ cut(text, width).T, embedded.truth, 1) for width in widths]
+        curves[f"curve_{name}"] = _means(shown)
+    return {"curve_widths": np.array(widths), **curves}
+
+
+def _means(hits: Sequence[Tensor]) -> NDArray[np.float64]:
+    return np.array([each.double().mean().item() for each in hits])
+
+
+def as_lines(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """Texts as the bytes of lines, so that they can be stored as an array.
+
+    >>> from_lines(as_lines(["a {digit}", "größer"]))
+    ['a {digit}', 'größer']
+    """
+    return np.frombuffer("\n".join(texts).encode(), dtype=np.uint8).copy()
+
+
+def from_lines(lines: NDArray[np.generic]) -> list[str]:
+    """The inverse of `as_lines`."""
+    return bytes(lines.astype(np.uint8)).decode().split("\n")

@@ -1,0 +1,147 @@
+"""The texts that a model with its own text encoder is asked with, and images and texts in its space.
+
+For captioned data the texts are the captions: images of unseen captions, among all 90, with each of the
+scheme's templates. For other data with classes they are the class names, in the templates that came with
+the data or in “a photo of a {}.”.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at, tied_accuracy
+from latentbench.data.captioned.draw import CaptionedData, with_captions
+from latentbench.data.errors import DataError
+from latentbench.data.images import ImageData
+from latentbench.data.sources.class_names import prompts_of
+from latentbench.data.sources.zero_shot_folder import PromptedImageData, templates_of
+from latentbench.models.protocols import ImageTextModel
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Images `[N, C, H, W]`, the class of each (int64 `[N]`, of K), and the texts that name the classes.
+
+    `texts` and `shortened` hold K texts per template; `readable`, bool `[N]`, is False for a file that is no
+    image.
+    """
+
+    images: Tensor
+    truth: Tensor
+    readable: Tensor
+    names: tuple[str, ...]
+    templates: tuple[str, ...]
+    texts: tuple[tuple[str, ...], ...]
+    shortened_templates: tuple[str, ...]
+    shortened: tuple[tuple[str, ...], ...]
+    train: Tensor
+
+
+def question(data: ImageData) -> Question:
+    """The texts and images for `data`. Raises DataError for data without classes."""
+    try:
+        return _by_captions(with_captions(data))
+    except DataError:
+        return _by_names(data)
+
+
+def _by_captions(drawn: CaptionedData) -> Question:
+    scheme, test = drawn.scheme, drawn.test_unseen
+    templates = scheme.templates + scheme.reworded
+    return Question(
+        images=test.images,
+        truth=test.captions,
+        readable=torch.ones(len(test), dtype=torch.bool),
+        names=scheme.captions,
+        templates=templates,
+        texts=tuple(scheme.captions_by(template) for template in templates),
+        shortened_templates=scheme.shortened,
+        shortened=tuple(scheme.captions_by(template) for template in scheme.shortened),
+        train=drawn.train.images,
+    )
+
+
+def _by_names(data: ImageData) -> Question:
+    if data.test.labels is None:
+        raise DataError(f"{data.name}: no classes to tell by their names")
+    templates = templates_of(data)
+    everything = torch.ones(len(data.test), dtype=torch.bool)
+    return Question(
+        images=data.test.images,
+        truth=data.test.labels,
+        readable=data.readable if isinstance(data, PromptedImageData) else everything,
+        names=data.classes,
+        templates=templates,
+        texts=prompts_of(data.classes, templates),
+        shortened_templates=(),
+        shortened=(),
+        train=data.train.images,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Images `[N, D]` and texts `[templates, K, D]` of a question as unit vectors in the model's space."""
+
+    asked: Question
+    image: Tensor
+    texts: Tensor
+    shortened: Tensor
+
+    @property
+    def truth(self) -> Tensor:
+        """The class of each image, −1 for one that could not be read."""
+        return self.asked.truth.where(self.asked.readable, -1)
+
+    @property
+    def text(self) -> Tensor:
+        """The ensemble over templates, `[K, D]`."""
+        return ensemble(self.texts)
+
+    @property
+    def scores(self) -> Tensor:
+        """Cosine of every image with every class's ensemble, `[N, K]`."""
+        return self.image @ self.text.T
+
+
+@torch.inference_mode()
+def embed(subject: Subject, model: ImageTextModel, asked: Question) -> Embedded:
+    """Encode every image once, and every different text once."""
+    rows = asked.texts + asked.shortened
+    different = list(dict.fromkeys(text for row in rows for text in row))
+    position = {text: index for index, text in enumerate(different)}
+    vectors = model.encode_text(different).float().cpu()
+    found = [vectors[[position[text] for text in row]] for row in rows]
+    count = len(asked.texts)
+    image = subject.encode(asked.images).mean
+    shortened = torch.stack(found[count:]) if asked.shortened else vectors[:0]
+    return Embedded(asked, image, torch.stack(found[:count]), shortened)
+
+
+def template_hits(embedded: Embedded) -> list[Tensor]:
+    """Which images each single template recognises, bool `[N]` per template."""
+    return [hits_at(embedded.image @ text.T, embedded.truth, 1) for text in embedded.texts]
+
+
+def shortened_hits(embedded: Embedded) -> list[Tensor]:
+    """For each shortened template, the probability that each image is named correctly, `[N]`."""
+    found = []
+    for texts, vectors in zip(embedded.asked.shortened, embedded.shortened, strict=True):
+        different = list(dict.fromkeys(texts))
+        group = torch.tensor([different.index(text) for text in texts])
+        scores = embedded.image @ vectors[[texts.index(text) for text in different]].T
+        found.append(tied_accuracy(scores, embedded.asked.truth, group))
+    return found
+
+
+def class_probabilities(embedded: Embedded, model: ImageTextModel) -> Tensor | None:
+    """Probability of each class for the readable images, at the model's temperature; None without one."""
+    scale = getattr(model, "scale", None)
+    if scale is None:
+        return None
+    readable = embedded.scores[embedded.asked.readable]
+    return (readable.double() * torch.as_tensor(scale).detach().cpu()).softmax(1)
