@@ -1,4 +1,4 @@
-"""How similar two images are: pixel errors and structural similarity, one value for each image.
+"""Similarity of two images: pixel errors and structural similarity, one value for each image.
 
 Images are floats in [0, 1], `[N, C, H, W]`; every function gives `[N]`, so that a mean has a standard error
 and two models can be compared image by image. Every function raises ValueError unless both arguments are

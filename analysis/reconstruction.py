@@ -1,4 +1,4 @@
-"""What survives the bottleneck: pixel errors, structural similarity, and whether a judge still sees it.
+"""The quality of reconstructions: pixel errors, structural similarity, and recognition by the judge.
 
 Images are floats in [0, 1], `[N, C, H, W]`; every formula gives one value per image, `[N]`, so that a
 mean carries its standard error and two models can be compared image by image.
@@ -95,7 +95,7 @@ OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, MS_SSIM, LPIPS, JUDGE_DISTANCE, RECOGNISA
 
 @analysis("reconstruction", [*OF_RECONSTRUCTIONS, RECOGNISABLE_ORIGINALS], needs_judge=True)
 def reconstruction(subject: Subject) -> Measurement:
-    """Errors of the reconstructed test images, and what the judge makes of them beside the originals."""
+    """Errors of the reconstructed test images, and the judge's accuracy on them and on the originals."""
     labels = subject.data.test.labels
     ceiling = _accuracy(RECOGNISABLE_ORIGINALS, subject, lambda: subject.context.judged_test)
     originals = to_float(subject.data.test.images)
@@ -188,7 +188,7 @@ def _accuracy(metric: MetricDefinition, subject: Subject, view: Callable[[], Jud
 
 
 def pictured(labels: Tensor | None, count: int) -> list[int]:
-    """Which of `count` images stand for all in a picture: the first of each class, or the first ten."""
+    """Which of `count` images are shown in figures: the first of each class, or the first ten."""
     if labels is None:
         return list(range(min(PICTURED, count)))
     classes = labels.unique().tolist()[:PICTURED]

@@ -1,4 +1,4 @@
-"""A metric: its definition, declared once beside its formula, and its measured value."""
+"""A metric: its definition, declared once next to its formula, and its measured value."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Metric:
 
     @property
     def decisive(self) -> float | None:
-        """The value; None where there is none, and where it is doubted."""
+        """The value; None if it is missing or doubted."""
         return self.value if self.doubt is None else None
 
     def doubted(self, doubt: Doubt, reason: str) -> Metric:
@@ -50,13 +50,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class MetricDefinition:
-    """What a metric means. A changed meaning bumps `version`; two versions are never compared."""
+    """The definition of a metric. A changed definition raises `version`; two versions are never compared."""
 
     name: str
     unit: str
     better: Better
     title: str
-    """What a person reads in a table's legend: one short sentence."""
+    """One short sentence for a table's legend, which starts with the quantity."""
     version: int = 1
     heading: str = ""
     """Short column heading; the name where empty."""

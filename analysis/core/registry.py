@@ -1,4 +1,4 @@
-"""What an analysis receives (a Subject), what it returns (a Measurement), and where it is registered."""
+"""The registry of analyses: each takes a Subject and returns a Measurement."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Analysis:
     metrics: tuple[MetricDefinition, ...]
     measure: Callable[[Subject], Measurement]
     exclusive: bool = False
-    """Whether it needs the machine to itself, as a timing does."""
+    """True if it needs the machine to itself, as a timing does."""
     by_request: bool = False
-    """Whether it takes minutes: a suite runs it only where it names it."""
+    """True if it takes minutes: a suite runs it only if the suite names it (opt-in)."""
     needs_judge: bool = False
-    """Whether it looks at images through the judge of the data, which then has to be trained."""
+    """True if it needs the judge of the data, which then has to be trained."""
 
     def all_missing(self, reason: str) -> Measurement:
         """Every metric as null for one reason."""

@@ -44,11 +44,11 @@ def to_uint8(images: Tensor) -> Tensor:
 
 @dataclass(eq=False)
 class DataContext(Memo):
-    """What every model on one data set shares: the data, its judge, and the judged originals."""
+    """The data, their judge and the judged originals, which all models on one data set share."""
 
     data: ImageData
     judge: Judge | None
-    """None where the data have no labels to train one on; what a judge sees is then not to be had."""
+    """None if the data have no labels to train one on; metrics that need a judge are then null."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def view(self, images: Tensor) -> JudgedImages:
@@ -71,9 +71,9 @@ class Subject(Memo):
     context: DataContext
     seed: int
     train_step: Callable[[Tensor], None] | None = None
-    """One step of training on a batch of uint8 images, for throughput; None where there is none."""
+    """One step of training on a batch of uint8 images, for throughput; None for a model without training."""
     history: History = field(default_factory=History)
-    """What the model's training went through; empty for a closed form, and for a model brought along."""
+    """The course of the model's training; empty for a closed form and for a third-party model."""
 
     @property
     def data(self) -> ImageData:
@@ -82,22 +82,22 @@ class Subject(Memo):
 
     @property
     def can_decode(self) -> bool:
-        """Whether codes can be turned back into images."""
+        """True if the model can turn codes back into images."""
         return isinstance(self.model, Autoencoder)
 
     @property
     def is_stochastic(self) -> bool:
-        """Whether q(z | x) has a spread."""
+        """True if q(z | x) has a spread."""
         return self.test_codes.log_var is not None
 
     @property
     def is_discrete(self) -> bool:
-        """Whether the code is a choice from finitely many values."""
+        """True if the code is a choice from finitely many values."""
         return isinstance(self.model, DiscreteAutoencoder)
 
     @property
     def has_prior(self) -> bool:
-        """Whether codes are meant to follow N(0, I): stochastic ones, and those of a `normal_prior` model."""
+        """True if codes should follow N(0, I): stochastic codes, and those of a `normal_prior` model."""
         return self.is_stochastic or bool(getattr(self.model, "normal_prior", False))
 
     def generator(self, purpose: str) -> Generator:

@@ -1,4 +1,4 @@
-"""Where codes that are decoded into new images come from: the prior, densities fitted to the codes, the data.
+"""Sources of codes that are decoded into new images: the prior, densities fitted to the codes, the data.
 
 A model that cannot generate from one density may from another (Ghosh et al. 2020, arXiv:1903.12436): every
 measure of samples is one of a model and a sampler.
@@ -33,10 +33,10 @@ class Sampler:
 
     name: str
     title: str
-    """What its decoded draws are, as in "the Fréchet distance of …"."""
+    """A name for its decoded draws, as in "the Fréchet distance of …"."""
     draw: Callable[[Subject, int], Tensor]
     of_data: bool = False
-    """Whether codes are of images: an upper reference, no way to make up new ones."""
+    """True if its codes are codes of images: an upper reference, which makes no new images."""
 
 
 SAMPLERS: Registry[Sampler] = Registry("sampler")

@@ -1,6 +1,6 @@
-"""How good decoded samples are: set distances and neighbourhood scores, functions of two sets of features.
+"""Generative metrics: set distances and neighbourhood scores, functions of two sets of features.
 
-A set distance depends on the number of points and on the features, so it means something only beside
+A set distance depends on the number of points and on the features, so it means something only next to
 one taken at the same number in the same features. Features are `[N, D]` of real images and `[M, D]` of
 samples, of any float precision; sums and distances are taken in float64. Every function raises ValueError
 for mismatched widths, for too few points, and for values that are not finite.
@@ -78,7 +78,7 @@ class Cubes:
 
     @classmethod
     def of(cls, points: Tensor) -> Cubes:
-        """Of points `[N, D]`."""
+        """The summary of points `[N, D]`."""
         x = F.pad(points.double() / math.sqrt(points.shape[1]), (0, 1), value=1.0)
         i, j = torch.triu_indices(x.shape[1], x.shape[1])
         # A pair i < j stands for (j, i) too; √2 in either set makes 2 of their product.

@@ -1,8 +1,8 @@
-"""Does the order of models by their samples hang on the judge? The Fréchet distance in two other spaces.
+"""The Fréchet distance in two feature spaces other than the judge's, as a check of the order of models.
 
 Neither was trained on labels: the images' own principal components, and an untrained network of the judge's
-shape (precedent for the latter: Naeem et al. 2020, arXiv:2002.09797). A distance's size means nothing across
-spaces; what can be compared is the order of models.
+shape (precedent for the latter: Naeem et al. 2020, arXiv:2002.09797). The size of a distance
+cannot be compared across spaces; the order of models can.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BATCH = 1000
 SETTLING = 1000
 """Train images whose activations the untrained network's normalisation is fitted to."""
 SEED = 0
-"""Of the untrained network: the same one for every model and data set of one shape."""
+"""Seed of the untrained network, which is the same for all models and data sets of one shape."""
 
 Features = Callable[[Tensor], Tensor]
 """Images in [0, 1] `[N, C, H, W]` to float64 `[N, D]`."""

@@ -1,4 +1,4 @@
-"""The decoded samples of one model, and what is known of the real images that they are compared with.
+"""The decoded samples of one model, and statistics of the real images that they are compared with.
 
 Every sample and every statistic is computed at first use and kept: `subject.once(SampleBank)` is the one
 bank of a subject, `context.once(RealImages)` what all models on one data set share.

@@ -1,4 +1,4 @@
-"""How good a model's samples are, sampler by sampler: the measures of `fidelity` in the judge's features.
+"""The quality of a model's samples, for each sampler: the generative metrics in the judge's features.
 
 Whether a plain autoencoder can generate is a question of the density one draws from, and so every number
 here is one of a model and a sampler. The `posterior` sampler decodes codes of real train images: no density
@@ -273,7 +273,7 @@ def _functional_dead_zone(sampler: str, measured: dict[str, Metric]) -> Metric:
 
 
 def _of_real_images(real: RealImages) -> list[Metric]:
-    """What real images score: train images for the distances, the test images for their diversity."""
+    """Values of real images: train images for the distances, the test images for their diversity."""
     n, test = len(real.train.features), real.test.features
     return [
         FRECHET_FLOOR.measured(frechet_between(real.test_moments, real.train_moments), n=n),

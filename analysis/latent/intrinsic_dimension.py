@@ -1,4 +1,4 @@
-"""How many dimensions the codes really fill, by the distances to their two nearest neighbours."""
+"""The intrinsic dimension of codes, from the distances to their two nearest neighbours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plane of a two-dimensional code, point by point: what it decodes to, and where no codes are.
+"""The plane of a two-dimensional code, point by point: its decoded images, and the parts without codes.
 
 Grids are squares of points in picture order: the first row has the largest second coordinate.
 """
@@ -63,7 +63,7 @@ def tiled(images: Tensor, side: int) -> Tensor:
 def plane_arrays(
     subject: Subject, codes: Tensor, labels: Tensor | None, outside: Callable[[Tensor], Tensor]
 ) -> dict[str, NDArray[np.generic]]:
-    """What the pictures of a two-dimensional code are drawn from.
+    """The arrays from which figures of a two-dimensional code are drawn.
 
     `codes` are `[N, 2]`, `outside` says which points of the plane are outside their support. Gives
     `codes`, `labels`, `plane_extent`, `plane_dead` (bool map); for a model that can decode also

@@ -1,4 +1,4 @@
-"""Probes: what class a code tells, read off by a linear classifier and by the code's neighbours.
+"""Probes: the class of an image, predicted from its code by a linear classifier and by neighbours.
 
 Codes are posterior means, standardised by the train codes, so that neither probe depends on the scale
 of a dimension. Both are fitted on the first 10,000 train codes and tested on all test codes.

@@ -1,9 +1,9 @@
-"""A UMAP picture of the latent space, with a stamp that says how far to trust it. Never a score.
+"""A UMAP figure of the latent space, with two numbers that say how far to trust it. Never a score.
 
 UMAP (McInnes et al. 2018, arXiv:1802.03426) draws the neighbour graph of the codes in the plane. Given
 an exact graph and a linear start it is deterministic and an order of magnitude faster than its seeded
-default, which searches for neighbours on one thread. The stamp compares neighbourhoods in the picture
-with those in the codes; a picture of a good model may have a poor stamp, and the reverse.
+default, which searches for neighbours on one thread. The numbers compare neighbourhoods in the figure
+with those in the codes; the figure of a good model may have poor numbers, and the reverse.
 
 Codes and draws of the density that one would sample from are drawn as one: where draws keep apart from
 codes, or codes are without draws among them, that density does not cover the codes.
@@ -81,7 +81,7 @@ def _umap_module() -> ModuleType:
 
 
 def is_collapsed(codes: Tensor) -> bool:
-    """Whether all codes `[N, D]` are the same: every image's code is the first one's."""
+    """True if all codes `[N, D]` are the same."""
     return bool((codes == codes[:1]).all())
 
 
@@ -174,7 +174,7 @@ def embedding(subject: Subject) -> Measurement:
     finite(subject.code_samples)
     if is_collapsed(finite(codes)):
         raise Unmeasurable(COLLAPSED)
-    # A model's own prior where it has one: nobody draws from another.
+    # The model's own prior if it has one, since that is what one samples from.
     sampler = "prior" if subject.has_prior else "moment"
     draws = subject.once(SampleBank).codes(sampler, min(DRAWS, len(codes) // 3))
     together = torch.cat([codes, draws])

@@ -1,6 +1,6 @@
-"""How a discrete code is used: how many of its values occur, and how evenly.
+"""The use of a discrete code: how many of its values occur, and how evenly.
 
-A code's rate is what it costs to send it without regard to how often its values occur: ln K a position.
+A code's rate is what it costs to send it without regard to how often its values occur: ln K per position.
 An entropy coder that knows how often each value occurs at each position, and nothing else, needs the
 `code_entropy`; the perplexity is the number of equally frequent values that would need as much.
 
@@ -26,7 +26,7 @@ NOT_DISCRETE = "not a discrete code"
 
 
 def shares(indices: Tensor, code_sizes: Sequence[int]) -> list[Tensor]:
-    """How often each value occurs at each position: float64 `[size]` for each of P, summing to 1.
+    """The share of each value at each position: float64 `[size]` for each of P, summing to 1.
 
     `indices` are int64 `[N, P]`. Raises ValueError for no images, for other than P sizes, and for a value
     that is not 0 … size − 1.

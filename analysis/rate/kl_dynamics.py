@@ -1,4 +1,4 @@
-"""What the training's history says: how the KL term rose, peaked and settled, and how large the gradient was.
+"""The course of the KL term in training, its rise, peak and settled value, and the size of the gradient.
 
 Early in training a VAE's code is empty; it fills while the decoder learns to use it, often beyond what the
 objective will pay for in the end: a spike. Each step is that of one batch, so the curve is smoothed first.

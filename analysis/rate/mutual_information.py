@@ -1,4 +1,4 @@
-"""What a noisy code tells of the image, and how far all codes together are from the prior; nats.
+"""Mutual information of image and noisy code, and the divergence of all codes from the prior; in nats.
 
 The rate of a VAE is the sum of both: E KL(q(z | x) ‖ p) = I(x; z) + KL(q(z) ‖ p), q(z) being the mixture of
 all posteriors (Hoffman & Johnson 2016, "ELBO surgery"). Of N images' posteriors the mixture is known with
@@ -33,7 +33,7 @@ class Information:
 
     @property
     def disagreement(self) -> float:
-        """How far apart the two estimates of I(x; z) are, nats; infinite where one is."""
+        """The difference of the two estimates of I(x; z), nats; infinite if one of them is."""
         return (self.information[1].mean() - self.information[0].mean()).item()
 
 

@@ -1,4 +1,4 @@
-"""How far a measured number may be from the true one: standard errors and confidence intervals."""
+"""Standard errors and confidence intervals of measured numbers."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ Part = TypeVar("Part", bound="Addable")
 
 
 class Addable(Protocol):
-    """What can be added up: a summary of a part of the data."""
+    """A summary of a part of the data that can be added to another."""
 
     def __add__(self: Part, other: Part, /) -> Part:
         """The summary of both parts."""

@@ -1,6 +1,6 @@
 """Mean and covariance of a set of points, and what follows from them: whitening, and the Gaussian they fit.
 
-All in float64, whatever the precision of the points.
+All in float64, for points of any precision.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class Balls:
     def _inside(
         self, x: Tensor, y: Tensor, scales: tuple[Tensor, Tensor], i: Tensor, j: Tensor, bound: Tensor
     ) -> Tensor:
-        """Whether point i is in ball j, bool `[P]`: by the bound where that is clear, else exactly."""
+        """True if point i is in ball j, bool `[P]`: by the bound if that is clear, else exactly."""
         inside = bound.double() + 2 * ERROR * (scales[0][i] + scales[1][j]) < 0
         unsure = ((bound < 0) & ~inside).nonzero().squeeze(1)
         apart = distances(x, y, i[unsure], j[unsure])
@@ -147,7 +147,7 @@ def distances(x: Tensor, y: Tensor, i: Tensor, j: Tensor) -> Tensor:
 
 
 def within(distance: Tensor, radius: Tensor) -> Tensor:
-    """Whether a float64 distance is less than a radius by more than rounding accounts for, bool."""
+    """True if a float64 distance is below a radius by more than rounding explains."""
     return distance < radius * (1 - TIE)
 
 

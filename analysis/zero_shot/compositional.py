@@ -1,8 +1,8 @@
-"""Zero-shot: what words can say of a frozen encoder's codes, in combinations that were never trained on.
+"""Compositional zero-shot recognition from the codes of a frozen encoder.
 
-Towers trained by `locked` on the seen captions are tested on images of 18 unseen captions, whose words are
-known and whose combinations are not. So one number is had for every encoder, whether or not it ever met a
-word.
+Towers trained by `lit` on the seen captions are tested on images of 18 unseen captions: their words are
+known, their combinations are not. So there is one number for every encoder, even if it was trained
+without text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from latentbench.models.protocols import ImageTextModel
 
 @dataclass(frozen=True, eq=False)
 class CaptionScores:
-    """How well each of the M captions fits each image, higher is better, and which is right.
+    """A score for each of the M captions and each image, higher is better, and the right captions.
 
     `seen` and `unseen` are float `[N, M]` over the images of seen and of unseen captions, `*_truth` int64
     `[N]`; `held_out` bool `[M]` marks the captions that were not trained on.
@@ -157,7 +157,7 @@ def zero_shot(subject: Subject) -> Measurement:
 
 
 def _unseen_hits(scores: CaptionScores) -> Tensor:
-    """Which images of unseen captions are given their own, of all captions; bool `[N]`."""
+    """Which images of unseen captions are matched with their own caption, of all captions; bool `[N]`."""
     return scores.unseen.argmax(1) == scores.unseen_truth
 
 
@@ -191,7 +191,7 @@ def _locked_metrics(scores: CaptionScores, drawn: CaptionedData) -> list[Metric]
 
 
 def _factor_metrics(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> list[Metric]:
-    """How often each factor is named rightly; null for those that these captions do not name."""
+    """The share of images whose factor is named correctly; null for factors that the captions do not name."""
     right = (drawn.factors[predicted] == drawn.factors[truth]).T
     named = {factor.name: column for factor, column in zip(drawn.scheme.factors, right, strict=True)}
     return [

@@ -1,8 +1,8 @@
-"""Controls for the zero-shot number: what it is where nothing can have been learned, and what the rival gets.
+"""Controls of the zero-shot accuracy: its value if nothing can have been learned, and that of a rival.
 
 Three negative ones, for which chance is the right answer: towers that were never trained; towers trained on
 captions shuffled among the images; a class whose name was never learned. And one rival made for the
-purpose: three supervised classifiers, one a factor, on the same codes, right where all three are. It needs
+purpose: three supervised classifiers, one per factor, on the same codes, right if all three are. It needs
 no words, and knows beforehand what the factors are.
 """
 
@@ -33,7 +33,7 @@ from latentbench.models.networks.tokenizer import Tokenizer
 from latentbench.models.seeds import derive, generator
 
 UNTRAINED, SHUFFLES = 20, 4
-"""How many times over towers are left untrained, and trained on shuffled captions."""
+"""Number of untrained towers, and of towers trained on shuffled captions."""
 
 
 def _define(name: str, heading: str, title: str) -> MetricDefinition:

@@ -103,12 +103,12 @@ class LockedImage:
     """Towers trained on the seen captions, above the frozen encoder that `train_codes` are of."""
 
     train_codes: Tensor
-    """Of the captioned train images, `[N, D]`: what other codes are standardised by."""
+    """Codes of the captioned train images, `[N, D]`, by which other codes are standardised."""
     towers: Towers
     captions: tuple[str, ...]
 
     def scores(self, codes: Tensor) -> Tensor:
-        """How well each of the M captions fits each image, by its code `[N, D]`: float `[N, M]`."""
+        """A score for each of the M captions and each image, from codes `[N, D]`: float `[N, M]`."""
         _, standard = standardise(self.train_codes, codes)
         scores: Tensor = self.towers(standard, self.towers.tokenizer.encode(self.captions))
         return scores

@@ -200,7 +200,7 @@ def _recognition(embedded: Embedded) -> list[Metric]:
 
 
 def _error_of_mean_recall(present: Tensor, truth: Tensor, recall: Tensor) -> float | None:
-    """Of the mean of independent binomial shares; None where every one is 0 or 1."""
+    """Standard error of a mean of independent binomial shares; None if every share is 0 or 1."""
     count = truth.bincount(minlength=len(recall)).double()[recall.isfinite()]
     error = float((present * (1 - present) / count).sum().sqrt() / len(present))
     return error or None

@@ -16,14 +16,14 @@ BINS = 15
 
 
 def hits_at(scores: Tensor, truth: Tensor, k: int) -> Tensor:
-    """Whether the true class is among the k best, bool `[N]`. Raises ValueError for more than there are."""
+    """True if the right class is among the k best, bool `[N]`. Raises ValueError unless 1 ≤ k ≤ K."""
     if not 1 <= k <= scores.shape[1]:
         raise ValueError(f"k must be 1 to {scores.shape[1]}, the number of classes, got {k}")
     return (scores.topk(k, dim=1).indices == truth.unsqueeze(1)).any(1)
 
 
 def tied_accuracy(scores: Tensor, truth: Tensor, group: Tensor) -> Tensor:
-    """How often a guess is right where classes of one group cannot be told apart, float64 `[N]`.
+    """The probability of a right guess if the classes of one group look the same, float64 `[N]`.
 
     `scores` `[N, G]` are of groups, `group` int64 `[K]` says which group each class is in. The best group's
     classes are drawn from at random, so an image counts as one over their number.
@@ -56,7 +56,7 @@ def expected_calibration_error(probabilities: Tensor, truth: Tensor, *, bins: in
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Bins of confidence: images in each, their mean confidence and accuracy (nan where there are none)."""
+    """Bins of confidence: images in each, their mean confidence and accuracy (nan for an empty bin)."""
 
     count: Tensor
     confidence: Tensor
