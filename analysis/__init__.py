@@ -6,7 +6,7 @@ API of the package and stable: everything else in it may change.
 >>> import torch
 >>> from latentbench.analysis import psnr
 >>> images = torch.full((2, 1, 8, 8), 0.5)
->>> psnr(images, images + 0.1).tolist()
+>>> [round(decibels, 2) for decibels in psnr(images, images + 0.1).tolist()]
 [20.0, 20.0]
 """
 
