@@ -26,8 +26,9 @@ if TYPE_CHECKING:
         vendi_score,
     )
     from latentbench.analysis.image_similarity import ms_ssim, mse, psnr, ssim
-    from latentbench.analysis.latent.dead_zones import dead_zone_mass, leak, overlap_coverage
+    from latentbench.analysis.latent.dead_zones import dead_zone_mass, leak
     from latentbench.analysis.latent.intrinsic_dimension import two_nn
+    from latentbench.analysis.latent.overlap import overlap_coverage
     from latentbench.analysis.latent.umap import neighbour_overlap, trustworthiness
     from latentbench.analysis.one_call import measure
     from latentbench.analysis.rate.likelihood import active_units, kl_per_dim
@@ -49,7 +50,7 @@ _HOMES = {
     "ms_ssim": "image_similarity",
     "mse": "image_similarity",
     "neighbour_overlap": "latent.umap",
-    "overlap_coverage": "latent.dead_zones",
+    "overlap_coverage": "latent.overlap",
     "precision_recall": "generation.generative_metrics",
     "psnr": "image_similarity",
     "retrieval_recall": "zero_shot.zero_shot_metrics",

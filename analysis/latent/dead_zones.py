@@ -1,15 +1,9 @@
-"""Where codes are not: dead zones of the latent space, and how well a simple density covers the codes.
+"""Dead zones: how much of a reference density lies where codes are missing.
 
 To sample from an autoencoder one draws from a simple density, the reference: the prior N(0, I), or the
 moment Gaussian with the codes' own mean and covariance. Where it has mass but codes are missing, in a
-dead zone, the decoder was never trained. Two measures, each conservative, are read together:
-
-- the dead-zone mass asks how much of the reference lies where codes are far and other draws are near.
-  It sees holes and gaps between clusters; from about 8 dimensions up small holes escape it;
-- the overlap asks a held-out classifier to tell codes from draws. It sees any difference of the two
-  that a small network can learn, mere shrinkage included.
-
-Codes are posterior draws, in the dimensions that the model uses.
+dead zone, the decoder was never trained. From about 8 dimensions up small holes escape the measure, and
+the same hole counts for less the wider the code is.
 """
 
 from __future__ import annotations
@@ -18,38 +12,16 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Generator, Tensor
 
-from latentbench.analysis.core.metric import Better, Metric, MetricDefinition, Unmeasurable, define, finite
-from latentbench.analysis.core.registry import ANALYSES, Measurement, analysis
-from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.features.judge import NO_JUDGE
-from latentbench.analysis.generation.sample_bank import SampleBank
-from latentbench.analysis.latent.intrinsic_dimension import two_nn
-from latentbench.analysis.latent.latent_plane import plane_arrays
-from latentbench.analysis.rate.likelihood import active_units
-from latentbench.analysis.statistics.fitting import fit
-from latentbench.analysis.statistics.intervals import binomial_se
-from latentbench.analysis.statistics.moments import NO_VARIANCE, Whitening, moment_matched
+from latentbench.analysis.statistics.moments import Whitening
 from latentbench.analysis.statistics.neighbours import nearest
-from latentbench.models.protocols import Posterior
-from latentbench.models.seeds import derive, generator
+from latentbench.models.seeds import generator
 
 K = 5
 ALPHA = 0.05
-POINTS = 5000
-"""Codes that a dead zone is fitted to and, again, calibrated on; its value depends on it."""
-
-CLASSIFIED = 8000
-"""Codes, and as many draws, that the overlap's classifier is trained on; it is evaluated on as many."""
-
-FEWEST_CODES = 100
-NO_PRIOR = "a deterministic code has no prior"
-DISCRETE = "discrete code: a density is everywhere where codes are not"
 
 
 class Estimate(NamedTuple):
@@ -57,9 +29,6 @@ class Estimate(NamedTuple):
 
     value: float
     se: float
-
-
-# Dead zones
 
 
 @dataclass(frozen=True)
@@ -174,254 +143,70 @@ def _share(hits: Tensor) -> float:
     return hits.double().mean().item()
 
 
-# Overlap
+# Codes without holes
 
 
-def overlap_coverage(codes: Tensor, reference: Tensor, *, seed: int = 0) -> Estimate:
-    """∫ min(p, q) = 1 − total variation of the codes' density q and the reference's p, from above.
+FILLED_BELOW = 0.1
+"""A bin with less than this share of the reference's density is a hole if there are fuller ones around."""
+BINS = 40
 
-    A small network on [z, ‖z‖² / D] learns on one half of codes `[N, D]` and draws `[M, D]` to tell them
-    apart; on the other half, 1 − (true-positive rate − false-positive rate) is at least the overlap, for
-    any classifier whatever: a gap it reports is there. In [0, 1] up to chance, 1 for q = p. The standard
-    error is that of the evaluation. Raises ValueError for fewer than 2 codes or draws.
+
+def without_holes(codes: Tensor, reference: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Codes that look like the given ones and have no holes, `[N, D]` each: what a gap is compared with.
+
+    The first have the given codes' distances from the mean in white coordinates, and any direction; the
+    second their coordinates, each permuted for itself. Where a range of distances, or of one coordinate,
+    is nearly empty and there are codes on the far side of it, it is filled. Codes of a disc, a cube or a
+    heavy-tailed density are like one of the two, so what they lack under a Gaussian is no gap.
     """
-    n = min(len(codes), len(reference)) // 2
-    if n < 1:
-        raise ValueError(f"at least 2 codes and draws are needed, got {len(codes)} and {len(reference)}")
-    pooled = torch.stack([codes[: 2 * n], reference[: 2 * n]])
-    learn, evaluate = pooled[:, :n], pooled[:, n:]
-    features = ClassifierFeatures.of(learn.flatten(0, 1))
-    network = _train_classifier(features(learn.flatten(0, 1)), n, seed)
-    with torch.inference_mode():
-        called_codes = network(features(evaluate)).squeeze(2) > 0
-    true_positive, false_positive = (_share(called) for called in called_codes)
-    variance = sum(rate * (1 - rate) / n for rate in (true_positive, false_positive))
-    return Estimate(1 - (true_positive - false_positive), math.sqrt(variance))
-
-
-@dataclass(frozen=True)
-class ClassifierFeatures:
-    """z in coordinates where given points have mean 0 and covariance I, and ‖z‖² / D, standardised.
-
-    So the overlap hardly changes when codes and reference are shifted, scaled, rotated or sheared.
-    """
-
-    whitening: Whitening
-    norm_deviation: float
-
-    @classmethod
-    def of(cls, z: Tensor) -> ClassifierFeatures:
-        """From points `[N, D]`; directions in which they do not vary are dropped."""
-        whitening = Whitening.of(z)
-        deviation = float(whitening(z).square().mean(1).std())
-        return cls(whitening, max(deviation, NO_VARIANCE))
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """Points `[..., D]` to float32 `[..., R + 1]`, R ≤ D."""
-        white = self.whitening(z)
-        norm = (white.square().mean(-1, keepdim=True) - 1) / self.norm_deviation
-        return torch.cat([white, norm], dim=-1).float()
-
-
-def _train_classifier(x: Tensor, codes: int, seed: int) -> nn.Module:
-    """Two hidden layers, AdamW, 300 small batches: enough for a 20 % wedge, too little to overfit."""
-    steps, batch, width = 300, 512, 32
-    is_code = (torch.arange(len(x)) < codes).to(x.dtype)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "overlap weights"))
-        network = nn.Sequential(
-            nn.Linear(x.shape[1], width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
-        ).to(x.dtype)
-    draws = generator(seed, "overlap batches")
-
-    def loss() -> Tensor:
-        chosen = torch.randint(len(x), (batch,), generator=draws)
-        return F.binary_cross_entropy_with_logits(network(x[chosen]).squeeze(1), is_code[chosen])
-
-    fit(loss, network.parameters(), steps=steps, learning_rate=1e-2, weight_decay=1.0, warm_up=0.1)
-    return network
-
-
-# The analysis
-
-
-def _define(
-    name: str, better: Better, title: str, heading: str, *, headline: bool = False
-) -> MetricDefinition:
-    return define(
-        name,
-        unit="fraction",
-        better=better,
-        title=title,
-        heading=heading,
-        headline=headline,
-    )
-
-
-DEAD_ZONE_MOMENT = _define(
-    "dead_zone_moment",
-    "lower",
-    "Share of the Gaussian with the codes' mean and covariance that lies where there are no codes.",
-    "dead zone",
-    headline=True,
-)
-DEAD_ZONE_PRIOR = _define(
-    "dead_zone_prior",
-    "lower",
-    "Share of the prior N(0, I) that lies where there are no codes.",
-    "dead zone prior",
-)
-LEAK_MOMENT = _define(
-    "leak_moment",
-    "lower",
-    "Share of the codes that lies where the Gaussian with their mean and covariance is not.",
-    "leak",
-)
-OVERLAP_MOMENT = _define(
-    "overlap_moment",
-    "higher",
-    "Overlap of the codes with the Gaussian of their mean and covariance, by a classifier, from above.",
-    "overlap",
-)
-OVERLAP_PRIOR = _define(
-    "overlap_prior",
-    "higher",
-    "Overlap of the codes with the prior N(0, I), by a classifier, from above.",
-    "overlap prior",
-)
-
-
-CLASS_AREA_LARGEST = _define(
-    "class_area_largest",
-    "neither",
-    "Share of the plane of a 2-D code that decodes to the commonest class, under the codes' Gaussian.",
-    "largest class",
-)
-CLASS_AREA_SMALLEST = _define(
-    "class_area_smallest",
-    "neither",
-    "Share of the plane of a 2-D code that decodes to the rarest class, under the codes' Gaussian.",
-    "smallest class",
-)
-INTRINSIC_DIMENSION = define(
-    "intrinsic_dimension",
-    unit="dimensions",
-    better="neither",
-    title="Dimensions that the codes of test images fill locally (two nearest neighbours); context.",
-    heading="intrinsic",
-    decimals=1,
-)
-CLASS_AREA = (CLASS_AREA_LARGEST, CLASS_AREA_SMALLEST)
-GAPS = (DEAD_ZONE_MOMENT, DEAD_ZONE_PRIOR, LEAK_MOMENT, OVERLAP_MOMENT, OVERLAP_PRIOR)
-
-
-@analysis("coverage", [*GAPS, *CLASS_AREA, INTRINSIC_DIMENSION], needs_judge=True)
-def coverage(subject: Subject) -> Measurement:
-    """The codes of the train images against their own Gaussian and, where there is one, the prior N(0, I)."""
-    order = torch.randperm(len(subject.code_samples), generator=subject.generator("coverage order"))
-    if subject.is_discrete:
-        return Measurement(ANALYSES["coverage"].all_missing(DISCRETE).metrics, _lattice_plane(subject, order))
-    if len(subject.code_samples) < FEWEST_CODES:
-        raise Unmeasurable(f"fewer than {FEWEST_CODES} train images")
-    used = in_use(subject.train_codes)
-    _refuse_unusable(subject.code_samples, used)
-    codes = subject.code_samples[order][:, used]
-    noise = torch.randn(
-        2 * CLASSIFIED, codes.shape[1], generator=subject.generator("coverage draws"), dtype=codes.dtype
-    )
-    moment = moment_matched(codes, noise)
-    gap = Gap.of(codes[: 2 * POINTS], moment[: 2 * POINTS], seed=subject.seed)
-    gap_n, overlap_n = min(len(codes), 2 * POINTS), min(len(codes), 2 * CLASSIFIED)
-    overlap = overlap_coverage(codes, moment, seed=subject.seed)
-    metrics = [
-        _measured(DEAD_ZONE_MOMENT, gap.dead_zone(), gap_n),
-        DEAD_ZONE_PRIOR.missing(NO_PRIOR),
-        _measured(LEAK_MOMENT, gap.leak(), gap_n),
-        _measured(OVERLAP_MOMENT, overlap, overlap_n),
-        OVERLAP_PRIOR.missing(NO_PRIOR),
+    draws = generator(seed, "codes without holes")
+    whitening = Whitening.of(reference)
+    white, white_reference = whitening(codes), whitening(reference)
+    radius = _filled(white.norm(dim=1), white_reference.norm(dim=1), draws, from_zero=True)
+    direction = F.normalize(torch.randn(white.shape, generator=draws, dtype=white.dtype), dim=1)
+    same_radius = whitening.undo(direction * radius.unsqueeze(1)).to(codes.dtype)
+    columns = [
+        _filled(codes[:, d].contiguous(), reference[:, d].contiguous(), draws) for d in range(codes.shape[1])
     ]
-    if subject.has_prior:
-        prior_zone = dead_zone_mass(codes[: 2 * POINTS], noise[: 2 * POINTS], seed=subject.seed)
-        metrics[1] = _measured(DEAD_ZONE_PRIOR, prior_zone, gap_n)
-        prior_overlap = overlap_coverage(codes, noise, seed=subject.seed)
-        metrics[4] = _measured(OVERLAP_PRIOR, prior_overlap, overlap_n)
-    metrics += [*_class_area(subject), _dimension(subject)]
-    if subject.code_samples.shape[1] != 2 or codes.shape[1] != 2:
-        return Measurement(tuple(metrics))
-    labels = subject.data.train.labels
-    arrays = plane_arrays(subject, codes, None if labels is None else labels[order], gap.is_dead)
-    return Measurement(tuple(metrics), arrays)
+    return same_radius, torch.stack(columns, dim=1)
 
 
-def _class_area(subject: Subject) -> list[Metric]:
-    """The commonest and the rarest class among decoded draws of the codes' Gaussian."""
-    try:
-        predictions = _classes_of_a_plane(subject)
-    except Unmeasurable as reason:
-        return [metric.missing(str(reason)) for metric in CLASS_AREA]
-    counts, n = predictions.bincount(minlength=len(subject.data.classes)), len(predictions)
-    return [
-        metric.measured(hits / n, se=binomial_se(hits, n), n=n)
-        for metric, hits in zip(CLASS_AREA, (int(counts.max()), int(counts.min())), strict=True)
+def _filled(values: Tensor, reference: Tensor, draws: Generator, *, from_zero: bool = False) -> Tensor:
+    """The values `[N]` in a new order, and holes in their range filled up with values of the reference."""
+    quantiles = torch.linspace(0, 1, BINS + 1, dtype=reference.dtype)[1:-1]
+    edges = torch.quantile(reference, quantiles)
+    of_values, of_reference = torch.searchsorted(edges, values), torch.searchsorted(edges, reference)
+    shares = of_values.bincount(minlength=BINS).double() / len(values)
+    expected = of_reference.bincount(minlength=BINS).double() / len(reference)
+    ratio = shares / expected.clamp_min(1 / len(reference))
+    full = (ratio >= FILLED_BELOW).nonzero().squeeze(1)
+    holes = [
+        index
+        for index in (ratio < FILLED_BELOW).nonzero().squeeze(1).tolist()
+        if (full > index).any() and (from_zero or (full < index).any())
     ]
+    if not holes:
+        return values[torch.randperm(len(values), generator=draws)]
+    parts = [values[~torch.isin(of_values, torch.tensor(holes))]]
+    for index in holes:
+        around = [full[full > index][:1], full[full < index][-1:]]
+        level = float(ratio[torch.cat(around)].min())
+        pool = reference[of_reference == index]
+        count = round(level * float(expected[index]) * len(values)) if len(pool) else 0
+        parts.append(pool[torch.randint(max(len(pool), 1), (count,), generator=draws)])
+    pooled = torch.cat(parts)
+    return pooled[torch.randint(len(pooled), (len(values),), generator=draws)]
 
 
-def _classes_of_a_plane(subject: Subject) -> Tensor:
-    if subject.code_samples.shape[1] != 2:
-        raise Unmeasurable("the code has not two dimensions")
-    if subject.context.judge is None:
-        raise Unmeasurable(NO_JUDGE)
-    return subject.once(SampleBank).judged("moment").predictions
+def beyond_null(gap: Gap, nulls: tuple[Gap, ...]) -> Estimate:
+    """The dead-zone mass of a gap beyond the largest that codes without holes show: (m − m₀) / (1 − m₀).
 
-
-def _dimension(subject: Subject) -> Metric:
-    codes = subject.test_codes.mean[:POINTS]
-    try:
-        return INTRINSIC_DIMENSION.measured(two_nn(codes), n=len(codes))
-    except ValueError as reason:
-        return INTRINSIC_DIMENSION.missing(str(reason), n=len(codes))
-
-
-def _lattice_plane(subject: Subject, order: Tensor) -> dict[str, NDArray[np.generic]]:
-    """The plane of a two-dimensional discrete code: dead is what decodes to a code that no image has."""
-    codes = subject.code_samples[order]
-    if codes.shape[1] != 2 or not _spans_the_plane(codes):
-        return {}
-    inhabited = subject.indices(codes).unique(dim=0)
-
-    def is_dead(points: Tensor) -> Tensor:
-        lives: Tensor = (subject.indices(points)[:, None] == inhabited).all(2).any(1)
-        return ~lives
-
-    labels = subject.data.train.labels
-    return plane_arrays(subject, codes, None if labels is None else labels[order], is_dead)
-
-
-def _spans_the_plane(codes: Tensor) -> bool:
-    """Whether codes `[N, 2]` are finite, and not all on one line."""
-    if len(codes) < FEWEST_CODES or not codes.isfinite().all():
-        return False
-    smaller, larger = torch.linalg.eigvalsh(codes.double().T.cov()).tolist()
-    return bool(smaller > NO_VARIANCE * larger)
-
-
-def in_use(posterior: Posterior) -> Tensor:
-    """Which dimensions the codes of a data set use, bool `[D]`.
-
-    The active units of a stochastic code; of a deterministic one, whose scale means nothing, the
-    dimensions that vary at all.
+    0 where the null explains all of it. The standard error is that of both.
     """
-    if posterior.log_var is not None:
-        return active_units(posterior.mean)
-    variance = posterior.mean.double().var(0)
-    return variance > NO_VARIANCE * variance.max()
-
-
-def _refuse_unusable(codes: Tensor, used: Tensor) -> None:
-    finite(codes)
-    if not used.any():
-        raise Unmeasurable("no dimension of the code is in use")
-
-
-def _measured(metric: MetricDefinition, estimate: Estimate, n: int) -> Metric:
-    return metric.measured(estimate.value, se=estimate.se, n=n)
+    found = gap.dead_zone()
+    null = max((each.dead_zone() for each in nulls), key=lambda estimate: estimate.value)
+    explained = min(max(null.value, 0.0), found.value)
+    return Estimate(
+        (found.value - explained) / (1 - explained) if explained < 1 else 0.0,
+        math.hypot(found.se, null.se) / max(1 - explained, 0.05),
+    )

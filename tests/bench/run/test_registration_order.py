@@ -26,7 +26,7 @@ def order_after(first):
 @pytest.mark.parametrize(
     "first",
     [
-        "import latentbench.analysis.performance.throughput, latentbench.analysis.latent.dead_zones",
+        "import latentbench.analysis.performance.throughput, latentbench.analysis.latent.density_gaps",
         "import latentbench.models.families.variational.vae, latentbench.models.families.image_text.clip",
     ],
 )

@@ -1,0 +1,231 @@
+"""The overlap of two densities, estimated from above by a held-out test that tells their draws apart.
+
+For any test, 1 − (true-positive rate − false-positive rate) on points that had no part in it is at least
+∫ min(p, q), up to chance. How close it comes depends on the test, so several scores, each an estimate of
+log q/p that is exact for one kind of density, are learned on half of the points and combined, with
+weights that cannot be negative, on a sixth; the last third is judged. No weight can be negative because a
+score that is wrong by chance must not become evidence with its sign turned.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from latentbench.analysis.latent.dead_zones import Estimate, Sparsity
+from latentbench.analysis.statistics.fitting import fit
+from latentbench.analysis.statistics.moments import NO_VARIANCE, Whitening
+from latentbench.models.seeds import derive, generator
+
+FEWEST_PER_DIMENSION = 30
+"""Codes needed for each dimension: with fewer, the moments of the reference are themselves too uncertain."""
+
+BINS = 48
+COMPONENTS = 10
+MIXTURE_POINTS = 4000
+NEIGHBOURS = 5
+LARGEST_SCORE = 50.0
+"""Scores are cut off here, in nats, so that one point without density does not decide the weights."""
+
+Score = Callable[[Tensor], Tensor]
+"""Points `[M, D]` to an estimate of log q/p up to a constant, `[M]`."""
+
+
+def overlap_coverage(codes: Tensor, reference: Tensor, *, seed: int = 0) -> Estimate:
+    """∫ min(p, q) = 1 − total variation of the codes' density q and the reference's p, from above.
+
+    Codes `[N, D]` and draws of the reference `[M, D]`, of which the first min(N, M) are used. In [0, 1] up
+    to chance, 1 for q = p. Where the reference was fitted to codes, fit it to all of them: fitted to some,
+    it differs from the others. The standard error is that of the evaluation. Raises ValueError for fewer
+    than `FEWEST_PER_DIMENSION` codes or draws for each dimension.
+    """
+    n, dimensions = min(len(codes), len(reference)), codes.shape[1]
+    needed = FEWEST_PER_DIMENSION * max(dimensions, 2)
+    if n < needed:
+        raise ValueError(f"{n} codes are too few for {dimensions} dimensions: the overlap needs {needed}")
+    order = generator(seed, "overlap split")
+    shuffled = [z[torch.randperm(len(z), generator=order)[:n]] for z in (codes, reference)]
+    parts = [n // 2, n // 6, n - n // 2 - n // 6]
+    (learn_q, weigh_q, judge_q), (learn_p, weigh_p, judge_p) = (z.split(parts) for z in shuffled)
+    scores = _scores(learn_q, learn_p, seed)
+    test = Combined.of(scores, weigh_q, weigh_p)
+    hits, false_alarms = (float((test(z) > 0).mean()) for z in (judge_q, judge_p))
+    variance = sum(rate * (1 - rate) / len(judge_q) for rate in (hits, false_alarms))
+    return Estimate(1 - (hits - false_alarms), math.sqrt(variance))
+
+
+@dataclass(frozen=True)
+class Combined:
+    """A weighted sum of scores, calibrated so that it is positive where a point is likelier a code."""
+
+    scores: tuple[Score, ...]
+    offsets: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    """One for each score, none negative, and the intercept."""
+
+    @classmethod
+    def of(cls, scores: tuple[Score, ...], codes: Tensor, draws: Tensor) -> Combined:
+        """Logistic regression on points that had no part in the scores."""
+        from scipy.optimize import minimize
+        from scipy.special import expit
+
+        raw = _columns(scores, torch.cat([codes, draws]))
+        offsets = np.median(raw, axis=0)
+        x = _design(raw, offsets)
+        scale = x.std(axis=0)
+        scale[scale < NO_VARIANCE] = 1.0
+        sign = np.r_[np.ones(len(codes)), -np.ones(len(draws))]
+        x = x / scale
+
+        def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            margin = sign * (x @ w)
+            penalty = 1e-4 * np.r_[w[:-1], 0.0]
+            gradient = -(x * (sign * expit(-margin))[:, None]).mean(0) + 2 * penalty
+            return float(np.logaddexp(0, -margin).mean() + penalty @ w), gradient
+
+        count = len(scores)
+        bounds = [(0.0, None)] * count + [(None, None)]
+        start = np.r_[np.full(count, 0.1), 0.0]
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+        return cls(scores, offsets, found.x / scale)
+
+    def __call__(self, z: Tensor) -> NDArray[np.float64]:
+        """The log odds that points `[M, D]` are codes, `[M]`."""
+        odds: NDArray[np.float64] = _design(_columns(self.scores, z), self.offsets) @ self.weights
+        return odds
+
+
+def _columns(scores: tuple[Score, ...], z: Tensor) -> NDArray[np.float64]:
+    return np.stack([score(z).double().numpy() for score in scores], axis=1)
+
+
+def _design(columns: NDArray[np.float64], offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    cut = np.clip(np.nan_to_num(columns - offsets), -LARGEST_SCORE, LARGEST_SCORE)
+    return np.hstack([cut, np.ones((len(cut), 1))])
+
+
+def _scores(codes: Tensor, draws: Tensor, seed: int) -> tuple[Score, ...]:
+    """One score for each kind of difference that codes have been seen to have."""
+    whitening = Whitening.of(draws)
+    axes = torch.linalg.eigh(draws.double().T.cov()).eigenvectors.to(codes.dtype)
+
+    def radius(z: Tensor) -> Tensor:
+        return whitening(z).square().mean(1, keepdim=True)
+
+    return (
+        _histograms(codes, draws, radius),
+        _histograms(codes, draws, lambda z: z),
+        _histograms(codes, draws, lambda z: z @ axes),
+        _mixture(codes, whitening, seed),
+        _network(codes, draws, seed),
+        _sparsity(codes, draws),
+    )
+
+
+def _histograms(codes: Tensor, draws: Tensor, coordinates: Callable[[Tensor], Tensor]) -> Score:
+    """The sum over coordinates of the log ratio of two histograms: exact for independent coordinates."""
+    columns = [coordinates(z).T.contiguous() for z in (codes, draws)]
+    quantiles = torch.linspace(0, 1, BINS + 1, dtype=columns[0].dtype)[1:-1]
+    few = [column[:, :MIXTURE_POINTS] for column in columns]
+    edges = torch.quantile(torch.cat(few, dim=1), quantiles, dim=1).T.contiguous()
+    counts = [_counts(column, edges) for column in columns]
+    of_codes, of_draws = (((count + 1) / (count.sum(1, keepdim=True) + BINS)).log() for count in counts)
+    ratio = of_codes - of_draws
+
+    def score(z: Tensor) -> Tensor:
+        return ratio.gather(1, torch.searchsorted(edges, coordinates(z).T.contiguous())).sum(0)
+
+    return score
+
+
+def _counts(columns: Tensor, edges: Tensor) -> Tensor:
+    bins = torch.searchsorted(edges, columns)
+    counts = torch.zeros(len(edges), BINS, dtype=torch.float64)
+    return counts.scatter_add_(1, bins, torch.ones_like(bins, dtype=torch.float64))
+
+
+def _mixture(codes: Tensor, whitening: Whitening, seed: int) -> Score:
+    """The log density of a mixture with one shared covariance, over that of the Gaussian reference."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
+
+    scale = max(float(codes.std()), NO_VARIANCE)
+    mixture = GaussianMixture(
+        COMPONENTS, covariance_type="tied", max_iter=30, random_state=derive(seed, "overlap mixture") % 2**32
+    )
+    with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
+        # A mixture that is stopped early is still a density.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixture.fit((codes.double() / scale).numpy())
+
+    def score(z: Tensor) -> Tensor:
+        log_density = torch.from_numpy(mixture.score_samples((z.double() / scale).numpy()))
+        return log_density + whitening(z).square().sum(1) / 2
+
+    return score
+
+
+def _sparsity(codes: Tensor, draws: Tensor) -> Score:
+    """The ratio of nearest-neighbour densities."""
+    sparsity = Sparsity(codes[:MIXTURE_POINTS], draws[:MIXTURE_POINTS], NEIGHBOURS)
+    return lambda z: -sparsity(z).clamp(1e-3, 1e3).log() * z.shape[1]
+
+
+def _network(codes: Tensor, draws: Tensor, seed: int) -> Score:
+    """A small network on white coordinates: two hidden layers, 300 small batches, too few to overfit."""
+    steps, batch, width = 300, 512, 32
+    features = ClassifierFeatures.of(torch.cat([codes, draws]))
+    x = features(torch.cat([codes, draws]))
+    is_code = (torch.arange(len(x)) < len(codes)).to(x.dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "overlap weights"))
+        network = nn.Sequential(
+            nn.Linear(x.shape[1], width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
+        ).to(x.dtype)
+    batches = generator(seed, "overlap batches")
+
+    def loss() -> Tensor:
+        chosen = torch.randint(len(x), (batch,), generator=batches)
+        return F.binary_cross_entropy_with_logits(network(x[chosen]).squeeze(1), is_code[chosen])
+
+    fit(loss, network.parameters(), steps=steps, learning_rate=1e-2, weight_decay=1.0, warm_up=0.1)
+
+    def score(z: Tensor) -> Tensor:
+        with torch.inference_mode():
+            log_odds: Tensor = network(features(z)).squeeze(1)
+        return log_odds
+
+    return score
+
+
+@dataclass(frozen=True)
+class ClassifierFeatures:
+    """z in coordinates where given points have mean 0 and covariance I, and ‖z‖² / D, standardised.
+
+    So the overlap hardly changes when codes and reference are shifted, scaled, rotated or sheared.
+    """
+
+    whitening: Whitening
+    norm_deviation: float
+
+    @classmethod
+    def of(cls, z: Tensor) -> ClassifierFeatures:
+        """From points `[N, D]`; directions in which they do not vary are dropped."""
+        whitening = Whitening.of(z)
+        deviation = float(whitening(z).square().mean(1).std())
+        return cls(whitening, max(deviation, NO_VARIANCE))
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Points `[..., D]` to float32 `[..., R + 1]`, R ≤ D."""
+        white = self.whitening(z)
+        norm = (white.square().mean(-1, keepdim=True) - 1) / self.norm_deviation
+        return torch.cat([white, norm], dim=-1).float()

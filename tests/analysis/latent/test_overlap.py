@@ -1,0 +1,111 @@
+"""The overlap against densities whose overlap is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from latentbench.analysis.latent.overlap import overlap_coverage
+from latentbench.analysis.statistics.moments import moment_matched
+from latentbench.bench.maintain.calibrate import KNOWN
+
+SEEDS = range(5)
+
+
+def gaussian(n, d, seed):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def without_wedge(n, seed):
+    """N(0, I) in the plane with a fifth of all directions cut out."""
+    z = gaussian(4 * n, 2, seed)
+    return z[torch.atan2(z[:, 1], z[:, 0]) > -math.pi + 0.2 * 2 * math.pi][:n]
+
+
+def over_seeds(measure):
+    return np.array([measure(seed).value for seed in SEEDS])
+
+
+@pytest.mark.parametrize("d", [2, 8, 32, 128, 256])
+def test_no_gap_overlaps_wholly(d):
+    found = over_seeds(
+        lambda seed: overlap_coverage(gaussian(8000, d, seed), gaussian(8000, d, seed + 50), seed=seed)
+    )
+    assert np.mean(found) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("make", "d", "total_variation", "tolerance"),
+    [
+        (lambda seed: 0.9 * gaussian(8000, 2, seed), 2, 0.077, 0.02),
+        (lambda seed: 0.9 * gaussian(8000, 32, seed), 32, 0.325, 0.06),
+        (lambda seed: without_wedge(8000, seed), 2, 0.2, 0.04),
+        (lambda seed: gaussian(8000, 8, seed) + 1 / math.sqrt(8), 8, 0.383, 0.03),
+    ],
+)
+def test_known_gaps_are_found_and_not_overstated(make, d, total_variation, tolerance):
+    found = 1 - over_seeds(lambda seed: overlap_coverage(make(seed), gaussian(8000, d, seed + 50), seed=seed))
+    assert total_variation - tolerance <= np.mean(found) <= total_variation + 0.015
+
+
+def test_overlap_hardly_changes_under_a_linear_map():
+    shear = torch.tensor([[3.0, 1.0], [0.0, 0.01]])
+    codes, draws = without_wedge(8000, 0), gaussian(8000, 2, 50)
+    plain = overlap_coverage(codes, draws).value
+    assert overlap_coverage(codes @ shear + 7, draws @ shear + 7).value == pytest.approx(plain, abs=0.02)
+
+
+def test_overlap_of_what_is_apart_is_nothing():
+    assert overlap_coverage(gaussian(400, 3, 0) + 20, gaussian(400, 3, 1)).value == pytest.approx(0, abs=0.01)
+
+
+def test_overlap_ignores_directions_without_variance():
+    pad = torch.nn.functional.pad
+    estimate = overlap_coverage(pad(gaussian(2000, 2, 0), (0, 1)), pad(gaussian(2000, 2, 1), (0, 1)))
+    assert estimate.value == pytest.approx(1, abs=0.06)
+
+
+def test_overlap_repeats_and_leaves_the_global_generator_alone():
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    first, second = (overlap_coverage(gaussian(200, 2, 0), gaussian(200, 2, 1), seed=3) for _ in range(2))
+    assert first == second
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_too_few_codes_for_their_width_are_refused():
+    with pytest.raises(ValueError, match="1000 codes are too few for 48 dimensions: the overlap needs 1440"):
+        overlap_coverage(gaussian(1000, 48, 0), gaussian(2000, 48, 1))
+
+
+FAST = {known.name: known for known in KNOWN if known.own_moments}
+
+
+@pytest.mark.parametrize("d", [2, 12, 48])
+@pytest.mark.parametrize("name", FAST)
+def test_overlap_is_near_the_known_one(name, d):
+    known = FAST[name]
+    codes = known.codes(16_000, d, 0)
+    reference = moment_matched(codes, gaussian(16_000, d, 50))
+    found = overlap_coverage(codes, reference).value
+    assert known.overlap(d) - 0.03 < found < min(known.overlap(d) + 0.08, 1.03)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAST)
+def test_overlap_is_near_the_known_one_at_128(name):
+    known = FAST[name]
+    codes = known.codes(16_000, 128, 0)
+    reference = moment_matched(codes, gaussian(16_000, 128, 50))
+    found = overlap_coverage(codes, reference).value
+    assert known.overlap(128) - 0.03 < found < min(known.overlap(128) + 0.08, 1.03)
+
+
+def test_few_codes_without_a_gap_overlap_wholly():
+    found = [
+        overlap_coverage(codes, moment_matched(codes, gaussian(1500, 48, seed + 50)), seed=seed).value
+        for seed in range(4)
+        for codes in [gaussian(1500, 48, seed)]
+    ]
+    assert 0.93 < np.mean(found) < 1.03
