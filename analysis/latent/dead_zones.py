@@ -165,10 +165,8 @@ def without_holes(codes: Tensor, reference: Tensor, *, seed: int = 0) -> tuple[T
     radius = _filled(white.norm(dim=1), white_reference.norm(dim=1), draws, from_zero=True)
     direction = F.normalize(torch.randn(white.shape, generator=draws, dtype=white.dtype), dim=1)
     same_radius = whitening.undo(direction * radius.unsqueeze(1)).to(codes.dtype)
-    columns = [
-        _filled(codes[:, d].contiguous(), reference[:, d].contiguous(), draws) for d in range(codes.shape[1])
-    ]
-    return same_radius, torch.stack(columns, dim=1)
+    columns = zip(codes.T.contiguous(), reference.T.contiguous(), strict=True)
+    return same_radius, torch.stack([_filled(ours, theirs, draws) for ours, theirs in columns], dim=1)
 
 
 def _filled(values: Tensor, reference: Tensor, draws: Generator, *, from_zero: bool = False) -> Tensor:

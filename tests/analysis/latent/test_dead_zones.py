@@ -163,13 +163,14 @@ def zone_of(codes, seed):
 def test_codes_without_holes_have_no_dead_zone(name, d):
     known = next(known for known in KNOWN if known.name == name)
     found = [zone_of(known.codes(8000, d, seed), seed).value for seed in range(2)]
-    assert abs(np.mean(found)) < 0.02
+    assert abs(np.mean(found)) < 0.03
 
 
 @pytest.mark.parametrize(("name", "d"), [("two clusters at ±4", 12), ("ten clusters at radius 6", 12)])
 def test_gaps_between_clusters_exceed_the_null(name, d):
     known = next(known for known in KNOWN if known.name == name)
-    assert zone_of(known.codes(8000, d, 0), 0).value > 0.25
+    estimate = zone_of(known.codes(8000, d, 0), 0)
+    assert estimate.value - 1.96 * estimate.se > 0.1
 
 
 def test_a_hole_in_the_middle_exceeds_the_null():
