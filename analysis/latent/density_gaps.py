@@ -132,6 +132,8 @@ def coverage(subject: Subject) -> Measurement:
     order = torch.randperm(len(subject.code_samples), generator=subject.generator("coverage order"))
     if subject.is_discrete:
         return Measurement(ANALYSES["coverage"].all_missing(DISCRETE).metrics, _lattice_plane(subject, order))
+    if len(subject.code_samples) < FEWEST_CODES:
+        raise Unmeasurable(f"fewer than {FEWEST_CODES} train images")
     used = in_use(subject.train_codes)
     _refuse_unusable(subject.code_samples, used)
     order = order[_first_of_each(subject.code_samples[order])]
@@ -272,8 +274,6 @@ def in_use(posterior: Posterior) -> Tensor:
 
 
 def _refuse_unusable(codes: Tensor, used: Tensor) -> None:
-    if len(codes) < FEWEST_CODES:
-        raise Unmeasurable(f"fewer than {FEWEST_CODES} train images")
     finite(codes)
     if not used.any():
         raise Unmeasurable("no dimension of the code is in use")
