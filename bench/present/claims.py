@@ -18,7 +18,7 @@ from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.rate.kl_dynamics import SPIKE
 from latentbench.analysis.statistics.estimates import Estimate, of_one, of_seeds
-from latentbench.bench.present.rows import Row
+from latentbench.bench.present.rows import Row, as_defined_now
 from latentbench.bench.store.record import Record
 from latentbench.bench.text import numbers
 
@@ -200,7 +200,9 @@ def _measured(term: Term, rows: Sequence[Row]) -> dict[int, Metric]:
     records: tuple[Record, ...] = next((row.records for row in rows if row.label == term.model), ())
     if not records:
         raise _NotMeasuredError(f"no {term.model} in this run")
-    metrics = {record.seed: metric for record in records if (metric := record.metric(term.metric))}
+    metrics = {
+        record.seed: as_defined_now(metric) for record in records if (metric := record.metric(term.metric))
+    }
     measured = {seed: metric for seed, metric in metrics.items() if metric.value is not None}
     if not measured:
         reason = next((metric.reason for metric in metrics.values()), None) or "not measured"

@@ -89,13 +89,25 @@ def rows(records: Sequence[Record], *, only: str | None = None) -> list[Row]:
     return [replace(row, label=label) for row, label in zip(table, labels, strict=True)]
 
 
+def as_defined_now(metric: Metric) -> Metric:
+    """The metric; null with a reason if it was measured by an earlier definition than today's.
+
+    A title and a legend say what is measured today, so an old value must not stand under them.
+    """
+    definition = definitions().metrics.get(metric.name)
+    if definition is None or metric.version >= definition.version or metric.value is None:
+        return metric
+    reason = f"measured by version {metric.version} of this metric, now {definition.version}; run it again"
+    return replace(metric, value=None, se=None, reason=reason, doubt=None)
+
+
 def _row(records: list[Record], only: str | None) -> Row:
     records = sorted(records, key=lambda record: record.seed)
     by_name: dict[str, list[Metric]] = {}
     for record in records:
         for metric in record.metrics:
             if only in (None, metric.name):
-                by_name.setdefault(metric.name, []).append(metric)
+                by_name.setdefault(metric.name, []).append(as_defined_now(metric))
     cells = {name: _cell(by_name[name], len(records)) for name in definitions().metrics if name in by_name}
     return Row(records[0].label, tuple(records), cells)
 

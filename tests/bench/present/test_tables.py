@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -156,3 +157,11 @@ def rendered(table):
     console = Console(file=io.StringIO(), width=200)
     console.print(tables.as_rich(table, title="t", width=200))
     return console.file.getvalue()
+
+
+def test_values_of_an_earlier_definition_are_null(make_record):
+    record = make_record(mse=0.1)
+    old = [replace(metric, version=0) for metric in record.metrics]
+    (row,) = rows([record.model_copy(update={"metrics": tuple(old)})])
+    assert row.cells["mse"].value is None
+    assert row.cells["mse"].reason == "measured by version 0 of this metric, now 1; run it again"
