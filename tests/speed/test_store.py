@@ -1,11 +1,16 @@
-"""The store and the comparison at size: 10,000 records opened, 1,000 cases of two runs compared.
+"""The store and the comparison at size: what reading, comparing and each command take on large stores.
 
-Run with `pytest tests/speed -k store -s`. There is no rival: both must take less than 2 s on one core.
+Run with `pytest tests/speed -k store -s`. There is no rival; the bounds are for one idle core.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import shipped
@@ -13,6 +18,8 @@ from latentbench.bench.store.record import line_of
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 
+COMMANDS = {"table": 2.0, "history mse": 3.0, "results verify": 10.0, "baseline list": 0.7}
+"""Processor seconds of each command on 100 runs of 1,000 records."""
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 
 
@@ -70,3 +77,27 @@ def test_two_runs_of_a_thousand_cases_are_compared(benchmark, tmp_path, capsys):
     with capsys.disabled():
         print(f"\ntwo runs of 1,000 cases compared in {taken:.2f} s")
     assert taken < 2
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory):
+    """100 runs of 1,000 records, made by a process of its own."""
+    folder, script = tmp_path_factory.mktemp("large"), Path(__file__).with_name("large_store.py")
+    subprocess.run([sys.executable, script, folder / "results"], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_on_a_large_store_takes_seconds(large, monkeypatch, capsys, command):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(large / "cache"))
+    start = "from latentbench.bench.cli.app import main; main()"
+    call = [sys.executable, "-c", start, *command.split(), "--results", large / "results"]
+    # The first call makes the index, the cache of definitions and the compiled modules.
+    for _ in range(2):
+        process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        assert status == 0
+    seconds = used.ru_utime + used.ru_stime
+    with capsys.disabled():
+        print(f"\n{command} on 100,000 records: {seconds:.2f} s of one core")
+    assert seconds < COMMANDS[command]
