@@ -68,6 +68,11 @@ TOP1 = _define(
     "Accuracy by the model's own text encoder, templates averaged; an unreadable image is a miss.",
     headline=True,
 )
+TOP1_BY_NAME = _define(
+    "prompt_top1_by_name",
+    "prompts top-1 by name",
+    "As prompts top-1, but classes of one name count as one; prompts top-1 decides for the first of them.",
+)
 TOP5 = _define(
     "prompt_top5", "prompts top-5", "Top-5 accuracy by the model's own text encoder, templates averaged."
 )
@@ -150,7 +155,7 @@ GAP = _define(
 @analysis(
     "prompts",
     [
-        *(TOP1, TOP5, MEAN_RECALL, CALIBRATION, BEST, WORST, SPREAD, SHORTENED),
+        *(TOP1, TOP1_BY_NAME, TOP5, MEAN_RECALL, CALIBRATION, BEST, WORST, SPREAD, SHORTENED),
         *IMAGE_RECALL.values(),
         *TEXT_RECALL.values(),
         *(UNREADABLE, ALIGNMENT, UNIFORMITY, GAP),
@@ -196,7 +201,15 @@ def _recognition(embedded: Embedded) -> list[Metric]:
         if len(names) >= TOP
         else TOP5.missing(f"fewer than {TOP} classes: {len(names)}")
     )
-    return [TOP1.share(hits), top5, MEAN_RECALL.measured(present.mean().item(), se=error, n=len(hits))]
+    first = embedded.first_of_name
+    by_name = (first[scores.argmax(1)] == first[truth.clamp(min=0)]) & (truth >= 0)
+    top1_by_name = (
+        TOP1_BY_NAME.share(by_name)
+        if len(first.unique()) < len(names)
+        else TOP1_BY_NAME.missing("all class names differ: prompts top-1 is the same")
+    )
+    mean_recall = MEAN_RECALL.measured(present.mean().item(), se=error, n=len(hits))
+    return [TOP1.share(hits), top1_by_name, top5, mean_recall]
 
 
 def _error_of_mean_recall(present: Tensor, truth: Tensor, recall: Tensor) -> float | None:

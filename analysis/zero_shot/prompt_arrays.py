@@ -37,7 +37,7 @@ def arrays_of(embedded: Embedded, subject: Subject) -> Arrays:
     """Accuracies by template, class and width, the confusion of classes, and the calibration's bins."""
     asked, scores = embedded.asked, embedded.scores
     hits = hits_at(scores, embedded.truth, 1)
-    predicted = scores.argmax(1)[asked.readable]
+    predicted = embedded.first_of_name[scores.argmax(1)][asked.readable]
     size = len(asked.names)
     pairs = asked.truth[asked.readable] * size + predicted
     arrays: Arrays = {
@@ -72,7 +72,8 @@ def _width_curve(embedded: Embedded, subject: Subject) -> Arrays:
         ("truncated", embedded.image, embedded.text),
         ("pca", embedded.image @ axes, embedded.text @ axes),
     ):
-        shown = [hits_at(cut(image, width) @ cut(text, width).T, embedded.truth, 1) for width in widths]
+        cosines = (embedded.cosines(cut(image, width), cut(text, width)) for width in widths)
+        shown = [hits_at(scores, embedded.truth, 1) for scores in cosines]
         curves[f"curve_{name}"] = _means(shown)
     return {"curve_widths": np.array(widths), **curves}
 

@@ -105,7 +105,17 @@ class Embedded:
     @property
     def scores(self) -> Tensor:
         """Cosine of every image with every class's ensemble, `[N, K]`."""
-        return self.image @ self.text.T
+        return self.cosines(self.image, self.text)
+
+    @property
+    def first_of_name(self) -> Tensor:
+        """For each class the first class of the same name, int64 `[K]`."""
+        first: dict[str, int] = {}
+        return torch.tensor([first.setdefault(name, index) for index, name in enumerate(self.asked.names)])
+
+    def cosines(self, image: Tensor, text: Tensor) -> Tensor:
+        """Cosines `[N, K]` of unit vectors, equal to the last bit for classes of one name."""
+        return (image @ text.T)[:, self.first_of_name]
 
 
 @torch.inference_mode()
@@ -124,7 +134,7 @@ def embed(subject: Subject, model: ImageTextModel, asked: Question) -> Embedded:
 
 def template_hits(embedded: Embedded) -> list[Tensor]:
     """Which images each single template recognises, bool `[N]` per template."""
-    return [hits_at(embedded.image @ text.T, embedded.truth, 1) for text in embedded.texts]
+    return [hits_at(embedded.cosines(embedded.image, text), embedded.truth, 1) for text in embedded.texts]
 
 
 def shortened_hits(embedded: Embedded) -> list[Tensor]:

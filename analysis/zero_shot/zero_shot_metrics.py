@@ -16,10 +16,16 @@ BINS = 15
 
 
 def hits_at(scores: Tensor, truth: Tensor, k: int) -> Tensor:
-    """True if the right class is among the k best, bool `[N]`. Raises ValueError unless 1 ≤ k ≤ K."""
+    """True if the right class is among the k best, bool `[N]`; of equal scores the lower class comes first.
+
+    Raises ValueError unless 1 ≤ k ≤ K.
+    """
     if not 1 <= k <= scores.shape[1]:
         raise ValueError(f"k must be 1 to {scores.shape[1]}, the number of classes, got {k}")
-    return (scores.topk(k, dim=1).indices == truth.unsqueeze(1)).any(1)
+    label = truth.clamp(min=0).unsqueeze(1)
+    own = scores.gather(1, label)
+    ahead = (scores > own) | ((scores == own) & (torch.arange(scores.shape[1]) < label))
+    return (ahead.sum(1) < k) & (truth >= 0)
 
 
 def tied_accuracy(scores: Tensor, truth: Tensor, group: Tensor) -> Tensor:

@@ -80,6 +80,7 @@ def test_a_model_that_sees_and_reads_is_right_every_time(folder):
     metrics, arrays = measured("prompts", colours(folder))
     assert metrics["prompt_top1"].value == metrics["prompt_mean_recall"].value == 1
     assert metrics["prompt_top1"].n == 12
+    assert "all class names differ" in metrics["prompt_top1_by_name"].reason
     assert metrics["prompt_top5"].value is None
     assert "fewer than 5 classes: 3" in metrics["prompt_top5"].reason
     assert metrics["prompt_spread"].value == 0
@@ -106,6 +107,27 @@ def test_an_unreadable_image_is_a_miss(folder):
     assert metrics["prompt_mean_recall"].value == pytest.approx((1 + 1 + 4 / 5) / 3)
     assert arrays["confusion"].sum() == 12
     assert from_lines(arrays["unreadable_lines"]) == ["red/9.png"]
+
+
+def test_classes_of_one_name_are_told_by_index_and_by_name(tmp_path):
+    """Six classes of one image, two pairs with one name: the first of a pair is right, the second is not."""
+    shades = {"a": "red", "b": "green", "c": "red", "d": "blue", "e": "green", "f": "yellow"}
+    for name, colour in shades.items():
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (16, 16), colour).save(tmp_path / name / "1.png")
+    (tmp_path / "classes.txt").write_text("\n".join(shades.values()))
+
+    class YellowToo(ColourModel):
+        def encode_text(self, captions):
+            vectors = super().encode_text(captions)
+            yellow = torch.tensor([["yellow" in text] for text in captions])
+            return torch.where(yellow, F.normalize(torch.tensor([[1.0, 1.0, 0.0]]), dim=1), vectors)
+
+    subject = Subject(YellowToo(), DataContext(load(f"folder:{tmp_path}?size=16"), None), seed=0)
+    metrics, arrays = measured("prompts", subject)
+    assert metrics["prompt_top1"].value == pytest.approx(4 / 6)
+    assert metrics["prompt_top1_by_name"].value == 1
+    assert arrays["class_recall"].tolist() == [1, 1, 0, 1, 0, 1]
 
 
 def test_the_numbers_follow_the_templates(folder):
