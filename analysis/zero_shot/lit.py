@@ -32,7 +32,7 @@ STEPS = 600
 BATCH = 256
 LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 0.01
-# Chosen on the tuning images and their nine validation captions; the unseen captions took no part.
+# Chosen on train images with the nine validation captions; the unseen captions took no part.
 
 
 def captions_of(subject: Subject) -> CaptionedData:

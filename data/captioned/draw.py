@@ -1,9 +1,9 @@
-"""Captioned images: digits and clothes redrawn so that words name more than the class, combined anew.
+"""Captioned images: digits and garments redrawn so that captions name more than the class.
 
 Ten digits, three stroke widths and three slants make 90 captions such as "a bold seven leaning left";
 ten garments, three brightnesses and three sizes make 90 such as "a small bright coat". A model is trained
-on 63 of them and tested on 18 others: each word is known, the combination is not, so the accuracy on them
-is zero-shot in earnest.
+on 63 of them and tested on 18 others. It has seen each of their words but never the combination, so the
+accuracy on them is zero-shot.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ EXTENTS = (14.0, 20.0, 26.0)
 """Pixels of the longer side of a small, a medium and a large garment."""
 
 TRAIN_COUNT = 30_000
-TUNING_COUNT = 2_000
+VALIDATION_COUNT = 2_000
+"""Train images for which validation captions were drawn when settings were chosen."""
 SEEN_TEST_COUNT = 5_000
 
 
@@ -60,9 +61,8 @@ class CaptionedData:
 
     `captions` are the 90 texts by id and `factors` int64 `[90, 3]` the values of their three factors;
     `seen`, `validation` and `unseen` are caption ids. `train` and `test_seen` hold seen captions
-    only, `tuning` validation captions only (for choosing settings), `test_unseen` unseen ones only.
-    Images of `train` and `tuning` come from the training split, those of the tests from the test
-    split; no image is drawn twice. `split_hash` is the sha256 of the caption split.
+    only, `test_unseen` unseen ones only. Images of `train` come from the training split, those of the
+    tests from the test split; no image is drawn twice. `split_hash` is the sha256 of the caption split.
     """
 
     scheme: CaptionScheme
@@ -70,14 +70,13 @@ class CaptionedData:
     validation: tuple[int, ...]
     unseen: tuple[int, ...]
     train: CaptionedImages
-    tuning: CaptionedImages
     test_seen: CaptionedImages
     test_unseen: CaptionedImages
     split_hash: str
 
     def __post_init__(self) -> None:
-        parts = ("train", self.seen), ("tuning", self.validation), ("test_seen", self.seen)
-        for part, allowed in (*parts, ("test_unseen", self.unseen)):
+        parts = ("train", self.seen), ("test_seen", self.seen), ("test_unseen", self.unseen)
+        for part, allowed in parts:
             strays = sorted(set(getattr(self, part).captions.tolist()) - set(allowed))
             if strays:
                 raise DataError(
@@ -102,13 +101,13 @@ class CaptionedData:
 
 @dataclass(frozen=True, eq=False)
 class CaptionedImageData(ImageData):
-    """Captioned images as a data set like any other, labelled by class, with their captions beside."""
+    """Captioned images as a data set like any other, labelled by class, together with their captions."""
 
     captioned: CaptionedData
 
 
 Redraw = Callable[[Tensor, Tensor], Tensor]
-"""Images uint8 `[N, 1, 28, 28]` and the cells `[N, 3]` they shall show, to the images redrawn."""
+"""Takes images uint8 `[N, 1, 28, 28]` and the cells `[N, 3]` to show; returns the images redrawn."""
 
 
 def _restyled(images: Tensor, cells: Tensor) -> Tensor:
@@ -128,7 +127,7 @@ _SCHEMES: dict[tuple[str, ...], tuple[CaptionScheme, Redraw]] = {
     DIGITS: (DIGIT_CAPTIONS, _restyled),
     GARMENTS: (CLOTHES_CAPTIONS, _relit),
 }
-"""By the classes of the data that are redrawn."""
+"""The captions and the way of redrawing, by the classes of the data."""
 
 
 def with_captions(data: ImageData) -> CaptionedData:
@@ -155,18 +154,27 @@ def draw(data: ImageData, *, seed: int = 0, train_count: int | None = None) -> C
     test_order = torch.randperm(len(data.test), generator=generator)
     seen_count = min(SEEN_TEST_COUNT, len(data.test) // 2)
 
-    def drawn(source: Split, order: Tensor, allowed: tuple[int, ...]) -> CaptionedImages:
-        return _captioned(source, order, allowed, scheme, redraw, generator)
+    def choose(source: Split, order: Tensor, allowed: tuple[int, ...]) -> _Choice:
+        return _choice(source, order, allowed, scheme, generator)
+
+    train = choose(data.train, train_order[:train_count], split.seen)
+    # Not drawn, but chosen: the tests' random numbers follow these, and published results follow the tests.
+    choose(data.train, train_order[train_count:][:VALIDATION_COUNT], split.validation)
+    test_seen = choose(data.test, test_order[:seen_count], split.seen)
+    test_unseen = choose(data.test, test_order[seen_count:], split.unseen)
+
+    def redrawn(choice: _Choice) -> CaptionedImages:
+        cells = torch.tensor(scheme.cells)[choice.captions]
+        return CaptionedImages(redraw(choice.source.images[choice.images], cells), choice.captions)
 
     return CaptionedData(
         scheme=scheme,
         seen=split.seen,
         validation=split.validation,
         unseen=split.unseen,
-        train=drawn(data.train, train_order[:train_count], split.seen),
-        tuning=drawn(data.train, train_order[train_count:][:TUNING_COUNT], split.validation),
-        test_seen=drawn(data.test, test_order[:seen_count], split.seen),
-        test_unseen=drawn(data.test, test_order[seen_count:], split.unseen),
+        train=redrawn(train),
+        test_seen=redrawn(test_seen),
+        test_unseen=redrawn(test_unseen),
         split_hash=split.hash,
     )
 
@@ -182,17 +190,21 @@ def _check(data: ImageData, train_count: int) -> None:
         raise DataError(f"{data.name}: train_count must be 1 to {len(data.train)}, got {train_count}")
 
 
-def _captioned(
-    source: Split,
-    order: Tensor,
-    allowed: tuple[int, ...],
-    scheme: CaptionScheme,
-    redraw: Redraw,
-    generator: Generator,
-) -> CaptionedImages:
-    """Draw the images that `order` picks, each in a random one of the allowed cells of its class.
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """Which images of a split, int64 `[N]`, are redrawn to match which captions, int64 `[N]`."""
 
-    Images of a class without an allowed cell are left out.
+    source: Split
+    images: Tensor
+    captions: Tensor
+
+
+def _choice(
+    source: Split, order: Tensor, allowed: tuple[int, ...], scheme: CaptionScheme, generator: Generator
+) -> _Choice:
+    """Choose for each image of `order` a random one of the allowed captions of its class.
+
+    Images of a class without an allowed caption are left out.
     """
     assert source.labels is not None  # classes were checked, and they come with labels
     classes = len(scheme.factors[0].words)
@@ -202,8 +214,7 @@ def _captioned(
     order = order[count[source.labels[order]] > 0]
     label = source.labels[order]
     choice = (torch.rand(len(order), generator=generator) * count[label]).long()
-    captions = table[label, choice]
-    return CaptionedImages(redraw(source.images[order], torch.tensor(scheme.cells)[captions]), captions)
+    return _Choice(source, order, table[label, choice])
 
 
 @dataset(

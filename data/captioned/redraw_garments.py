@@ -1,7 +1,7 @@
-"""Clothes at another size and in another light: how large and how bright a garment is, set to what is asked.
+"""Redraw garments with a given size and brightness.
 
-Both are induced, not selected: a bag is naturally brighter than a sandal, so picking images by brightness
-would tell the garment. Each image is first measured, and then changed by just as much as it lacks.
+Both are set by changing the image, not by selecting images: a bag is naturally brighter than a sandal, so a
+selection by brightness would reveal the garment. Each image is measured, and then changed by the difference.
 
 Images are grey garments on black. A garment's box is that of its pixels brighter than `FAINTEST`.
 """
@@ -29,19 +29,6 @@ def relight(images: Tensor, *, extent: Tensor, brightness: Tensor) -> Tensor:
     """
     batches = zip(*(torch.split(tensor, BATCH) for tensor in (images, extent, brightness)), strict=True)
     return torch.cat([_brightened(_resized(batch, size), light) for batch, size, light in batches])
-
-
-def measure_extent(images: Tensor) -> Tensor:
-    """The longer side of each garment's box, in pixels, `[N]`; 0 where there is no garment."""
-    _, _, extent = _box(images)
-    return extent
-
-
-def measure_brightness(images: Tensor) -> Tensor:
-    """Mean of each garment's pixels, in [0, 1], `[N]`; nan where there is no garment."""
-    pixels = images.flatten(1).float()
-    garment = pixels >= FAINTEST
-    return (pixels * garment).sum(1) / garment.sum(1) / 255
 
 
 def _box(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,7 +73,7 @@ def _brightened(images: Tensor, brightness: Tensor) -> Tensor:
     low, high = (torch.full((len(images), 1), end) for end in (-LARGEST_EXPONENT, LARGEST_EXPONENT))
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        # Whatever belongs to the garment stays above the threshold, so that it can be measured again.
+        # Pixels of the garment stay above the threshold, so that they can be measured again.
         bent = (logarithm * middle.exp()).exp().clamp(min=FAINTEST / 255)
         mean = (share * bent).sum(1, keepdim=True)
         too_bright = mean > brightness.unsqueeze(1)

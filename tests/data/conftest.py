@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from latentbench.data import ImageData, Split, load
+from latentbench.data.captioned.redraw_garments import FAINTEST
 from latentbench.data.sources.named_sets.fashion_mnist import CLASSES
 
 WriteImage = Callable[..., Path]
@@ -44,3 +45,34 @@ def garments(mnist):
     """400 such shapes for training and for testing, under Fashion-MNIST's names."""
     splits = (Split(grey_things(part.images[:400]), part.labels[:400]) for part in (mnist.train, mnist.test))
     return ImageData("garments", *splits, CLASSES)
+
+
+def extent(images):
+    """The longer side of the box of each garment's pixels, in pixels, `[N]`; 0 for an empty image."""
+    garment = images[:, 0] >= FAINTEST
+    sides = []
+    for occupied in (garment.any(1), garment.any(2)):
+        position = torch.arange(occupied.shape[1])
+        last = position.where(occupied, -1).amax(1)
+        first = position.where(occupied, occupied.shape[1]).amin(1)
+        sides.append((last - first + 1).clamp(min=0))
+    return torch.maximum(*sides).float()
+
+
+def brightness(images):
+    """Mean of each garment's pixels, in [0, 1], `[N]`; nan for an empty image."""
+    pixels = images.flatten(1).float()
+    garment = pixels >= FAINTEST
+    return (pixels * garment).sum(1) / garment.sum(1) / 255
+
+
+@pytest.fixture(scope="session")
+def measure_extent():
+    """The function `extent`, for tests in several modules."""
+    return extent
+
+
+@pytest.fixture(scope="session")
+def measure_brightness():
+    """The function `brightness`, for tests in several modules."""
+    return brightness

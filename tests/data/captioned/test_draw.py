@@ -6,10 +6,9 @@ import torch
 from latentbench.data import CaptionedData, DataError, ImageData, Split, load, with_captions
 from latentbench.data.captioned.draw import BRIGHTNESSES, EXTENTS, CaptionedImages, as_image_data, draw
 from latentbench.data.captioned.redraw_digits import measure_slant
-from latentbench.data.captioned.redraw_garments import measure_brightness, measure_extent
 from latentbench.data.captioned.schemes import CLOTHES_CAPTIONS, DIGIT_CAPTIONS, committed_split
 
-PARTS = ("train", "tuning", "test_seen", "test_unseen")
+PARTS = ("train", "test_seen", "test_unseen")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,6 @@ def test_sizes(captioned):
         5_000,
         5_000,
     )
-    assert 1_500 < len(captioned.tuning) <= 2_000
     for part in PARTS:
         images = getattr(captioned, part)
         assert images.images.shape == (len(images), 1, 28, 28)
@@ -41,7 +39,6 @@ def test_sizes(captioned):
 def test_each_part_holds_its_own_captions_and_all_of_them(captioned):
     expected = {
         "train": captioned.seen,
-        "tuning": captioned.validation,
         "test_seen": captioned.seen,
         "test_unseen": captioned.unseen,
     }
@@ -151,7 +148,7 @@ def clothes(garments):
     return draw(garments)
 
 
-def test_clothes_are_captioned_alike(clothes):
+def test_clothes_are_captioned_alike(clothes, measure_brightness, measure_extent):
     assert clothes.scheme is CLOTHES_CAPTIONS
     assert clothes.split_hash == committed_split(CLOTHES_CAPTIONS).hash
     assert set(clothes.train.captions.tolist()) <= set(clothes.seen)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from latentbench.data.captioned.redraw_garments import FAINTEST, measure_brightness, measure_extent, relight
+from latentbench.data.captioned.redraw_garments import FAINTEST, relight
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +13,9 @@ def images(garments):
 
 @pytest.mark.parametrize("extent", [14.0, 20.0, 26.0])
 @pytest.mark.parametrize("brightness", [0.25, 0.5, 0.75])
-def test_what_is_measured_is_what_was_asked_for(images, extent, brightness):
+def test_size_and_brightness_are_those_asked_for(
+    images, extent, brightness, measure_extent, measure_brightness
+):
     count = len(images)
     drawn = relight(images, extent=torch.full((count,), extent), brightness=torch.full((count,), brightness))
     assert drawn.dtype == torch.uint8
@@ -40,14 +42,14 @@ def test_the_thing_is_in_the_middle(images):
         assert ((first + last) / 2 - 13.5).abs().max() <= 1
 
 
-def test_the_order_of_grey_values_is_kept():
+def test_the_order_of_grey_values_is_kept(measure_brightness):
     ramp = torch.arange(28, dtype=torch.uint8).mul(9).add(12).clamp(max=255).repeat(1, 1, 28, 1)
     drawn = relight(ramp, extent=torch.tensor([28.0]), brightness=torch.tensor([0.3]))
     assert (drawn[0, 0, 14].int().diff() >= 0).all()
     assert measure_brightness(drawn).item() == pytest.approx(0.3, abs=0.01)
 
 
-def test_an_image_without_anything_stays_empty():
+def test_an_empty_image_stays_empty(measure_extent, measure_brightness):
     empty = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
     drawn = relight(empty, extent=torch.tensor([20.0]), brightness=torch.tensor([0.5]))
     assert not drawn.any()
