@@ -1,8 +1,8 @@
 """Hashes of the code that makes a model: results and trained weights are reused only while it is unchanged.
 
 latentbench's own training code is hashed as a whole, and so is the package of a family that another
-distribution installs. Of a user's module, every module counts that was loaded from the suite's folder or
-the current folder. The versions of the distributions that such code imports count too.
+distribution installs. Of a user's module, every file counts that it imports outside of installed packages.
+The versions of the distributions that such code imports count too.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import sys
-import sysconfig
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -20,14 +18,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from latentbench.models.family import find_family
-from latentbench.models.spec import ModelSpec
+from latentbench.models.imported_files import imported_files
 
 OURS = "latentbench"
 TRAINING = ("latentbench.data", "latentbench.models")
 """Our packages that decide what the weights of a trained model are."""
-PYTHON = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "scripts"))
-INSTALLED = {"site-packages", "dist-packages"}
-"""Names of folders that packages are installed in."""
 
 
 @cache
@@ -46,27 +41,12 @@ def family_code(family: str) -> str | None:
     return None if package == OURS else _package_code(package)
 
 
-def with_code(spec: ModelSpec, folder: Path) -> ModelSpec:
-    """Return an imported model's spec with the hash of the code that is loaded now; others as they are."""
-    if "code_sha256" not in type(spec).model_fields:
-        return spec
-    target = str(spec.model_dump(by_alias=True)["import"])
-    return spec.model_copy(update={"code_sha256": user_code(target, folder)})
-
-
-def user_code(target: str, folder: Path) -> str:
-    """Return a hash of the code behind `module:attribute`, or behind an installed model's name.
-
-    Call it after the model was tried, when all modules that it needs are loaded.
-    """
-    folders = (folder.resolve(), Path.cwd())
-    loaded = {
-        name: path for name, path in _loaded().items() if any(path.is_relative_to(each) for each in folders)
-    }
+def user_code(target: str) -> str:
+    """Return a hash of the code behind `module:attribute`, or behind an installed model's name."""
     module = target.partition(":")[0] if ":" in target else _entry_module(target)
-    package = module.partition(".")[0]
-    outside = "" if package in {name.partition(".")[0] for name in loaded} else _package_code(package)
-    return _digest({name: path.read_bytes() for name, path in loaded.items()} | {"": outside.encode()})
+    files = imported_files(module)
+    outside = "" if files else _package_code(module.partition(".")[0])
+    return _digest({name: path.read_bytes() for name, path in files.items()} | {"": outside.encode()})
 
 
 @cache
@@ -96,22 +76,6 @@ def _files_of(package: str) -> dict[str, Path]:
         f"{package}/{path.relative_to(folder).as_posix()}": path
         for folder in folders
         for path in folder.rglob("*.py")
-    }
-
-
-def _loaded() -> dict[str, Path]:
-    """Return the files of loaded modules, without those of Python, installed packages and latentbench."""
-    files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-    return {
-        name: Path(file).resolve()
-        for name, file in files.items()
-        if isinstance(file, str)
-        and file.endswith(".py")
-        and not file.startswith(PYTHON)
-        and not INSTALLED & set(Path(file).parts)
-        and name not in ("__main__", "__mp_main__")
-        and name.partition(".")[0] != OURS
-        and Path(file).is_file()
     }
 
 

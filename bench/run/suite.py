@@ -23,7 +23,6 @@ from latentbench.data.images import ImageData
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
 from latentbench.models.resolver import Resolver
-from latentbench.models.source_code import with_code
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec, resolve
@@ -151,8 +150,6 @@ def resolved(suite: Suite, data: ImageData, *, allow_pickle: bool = False) -> Su
     Raises LatentbenchError naming the place in the file and what is wrong there.
     """
     entries = [replace(entry, spec=_resolved(entry, suite, data, allow_pickle)) for entry in suite.entries]
-    # Again, after all trials: what one model loads must not depend on which models came before it.
-    entries = [replace(entry, spec=with_code(entry.spec, suite.folder)) for entry in entries]
     _refuse_duplicates(entries)
     return replace(suite, entries=tuple(entries))
 

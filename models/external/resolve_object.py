@@ -1,6 +1,6 @@
-"""Objects of the user's by name: `package.module:attribute`, or an installed entry point.
+"""Import the user's objects by name: `package.module:attribute`, or an installed entry point.
 
-Whatever goes wrong in the user's code is one LatentbenchError: what, and at which line.
+Any exception in the user's code becomes one LatentbenchError: what was raised, and at which line.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
 
 ENTRY_POINTS = "latentbench.models"
-"""Where an installed package names functions and classes that make models."""
+"""The entry point group in which an installed package names functions and classes that make models."""
 LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 OURS = str(Path(__file__).parents[1])
 
 
 def make_importable(folder: Path) -> None:
-    """Let modules in `folder` and in the current one be imported before others, as beside a script.
+    """Put `folder` and the current one first on the import path, as Python does with a script's folder.
 
-    Worker processes take Python's search path over from the one that starts them.
+    Worker processes inherit the path of the process that starts them.
     """
     for path in (str(Path.cwd()), str(folder.resolve())):
         if path in sys.path:
@@ -40,9 +42,9 @@ def make_importable(folder: Path) -> None:
 
 
 def find(target: str) -> Any:
-    """The object that `module:attribute` or an entry point's bare name stands for.
+    """Return the object that `module:attribute` or the bare name of an entry point names.
 
-    Raises LatentbenchError naming what is not there, and what is.
+    Raises LatentbenchError with the name that does not exist and those that do.
     """
     if ":" not in target:
         return _entry_point(target)
@@ -59,7 +61,7 @@ def find(target: str) -> Any:
 
 
 def call(function: Any, kwargs: Mapping[str, Any], target: str) -> Any:
-    """`function(**kwargs)`. Raises LatentbenchError, also for keywords that it does not take."""
+    """Return `function(**kwargs)`. Raises LatentbenchError, also for keywords that it does not take."""
     if not callable(function):
         raise LatentbenchError(
             f"{target}: is of type {type(function).__name__}, expected a function or a class"
@@ -78,12 +80,16 @@ def call(function: Any, kwargs: Mapping[str, Any], target: str) -> Any:
 
 @contextmanager
 def user_code(where: str) -> Iterator[None]:
-    """Turn what the user's code raises into one line that begins with `where` and ends with its place."""
+    """Turn an exception of the user's code into one line: `where`, what was raised, at which line.
+
+    Running out of memory passes through, because it becomes an outcome of its own.
+    """
     try:
         yield
-    except LatentbenchError:
+    except (LatentbenchError, KeyboardInterrupt, GeneratorExit, MemoryError, torch.OutOfMemoryError):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        # Exceptions may derive from BaseException directly; they must not end the run either.
         said = " ".join(str(error).split())
         what = f"{type(error).__name__}: {said}" if said else type(error).__name__
         raise LatentbenchError(f"{where}: {what}{_place(error)}") from None
@@ -93,7 +99,7 @@ def _entry_point(name: str) -> Any:
     installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name not in installed:
         raise LatentbenchError(
-            f"{unknown('installed model', name, sorted(installed))} (one of your own is module:attribute)"
+            f"{unknown('installed model', name, sorted(installed))} (name your own as module:attribute)"
         )
     with user_code(f"{name} ({installed[name].value})"):
         return installed[name].load()
@@ -104,7 +110,7 @@ def _module(name: str, target: str) -> ModuleType:
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
-            # Of the module itself or a package it is in; one that it imports in turn is the user's matter.
+            # The named module or its package does not exist; a module that it imports is the user's error.
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise
             missing = error.name
@@ -118,7 +124,7 @@ def _module(name: str, target: str) -> ModuleType:
 
 
 def _public(found: Any) -> list[str]:
-    """What could be meant: names of functions and classes, those the object does not merely import first."""
+    """Return names that could be meant: functions and classes that the object defines, or else has."""
     names = [name for name, value in vars(found).items() if callable(value) and not name.startswith("_")]
     own = [
         n for n in names if getattr(vars(found)[n], "__module__", None) == getattr(found, "__name__", None)
@@ -138,7 +144,7 @@ def _signature(function: Any) -> inspect.Signature | None:
 
 
 def _place(error: BaseException) -> str:
-    """The innermost line of the user's own, or else of a library that is not ours; ` (file, line n)`."""
+    """Return ` (file, line n)` of the innermost line of the user's code, or else of a library's."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -146,7 +152,7 @@ def _place(error: BaseException) -> str:
     ]
     own = [frame for frame in frames if not frame.filename.startswith(LIBRARIES)]
     if isinstance(error, SyntaxError) or not frames:
-        # A syntax error says its place itself.
+        # A syntax error states its place itself.
         return ""
     frame = (own or frames)[-1]
     return f" ({Path(frame.filename).name}, line {frame.lineno})"

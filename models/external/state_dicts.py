@@ -1,7 +1,7 @@
-"""Weights that somebody else made: read without running their code, matched name by name, kept by content.
+"""Third-party weights: read without running code, matched by name, stored by content.
 
-A pickle runs code when it is read, so one is refused unless it is asked for; and then torch's restricted
-reader, which makes tensors and nothing else, reads it once. What is kept is always safetensors.
+Reading a pickle can run code, so pickles are refused unless they are allowed; then torch's restricted
+reader, which only creates tensors, reads them once. The stored copy is always safetensors.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,26 +30,34 @@ from latentbench.models.cache import cache_root
 State = dict[str, Tensor]
 Kind = Literal["safetensors", "pickle", "empty", "foreign"]
 
-NESTED = ("state_dict", "model_state_dict")
-"""Where a training script's checkpoint keeps the state dict."""
+NESTED = ("state_dict", "model_state_dict", "model")
+"""The keys under which checkpoints of training scripts and of Lightning hold the state dict."""
+PREFIXES = ("module.", "model.")
+"""Prefixes of names: of a model wrapped for several devices, or inside of a Lightning module."""
+COMPILED = "_orig_mod."
+"""What torch.compile puts into the names of a compiled module."""
+DEFAULTED = ("num_batches_tracked", "position_ids", "relative_position_index")
+"""Ends of the names of buffers that follow from the architecture: a checkpoint may have them or not."""
 LARGEST_HEADER = 100_000_000
-"""Bytes of a safetensors header; its own reader takes no more."""
+"""The largest header in bytes that the reader of safetensors accepts."""
+LARGEST_GROWTH, SMALL = 4, 2**26
+"""Tensors may take this many times the bytes of their file (tied ones are stored once), or these bytes."""
 SHOWN = 3
 HOW_TO_CONVERT = "safetensors.torch.save_model(model, 'weights.safetensors')"
 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """A state dict, and the sha256 of what it was read from."""
+    """A state dict, and the sha256 of the file that it was read from."""
 
     state: State
     sha256: str
 
 
 def kind(content: bytes) -> Kind:
-    """What a checkpoint file is by its first bytes, whatever it is called.
+    """Tell the kind of a checkpoint file from its first bytes, not from its name.
 
-    A zip is what `torch.save` writes, around a pickle; before torch 1.6 it wrote the pickle bare.
+    `torch.save` writes a zip around a pickle; before torch 1.6 it wrote a bare pickle.
 
     >>> kind(b""), kind(b"PK" + bytes([3, 4, 0, 0])), kind(b"hello, world")
     ('empty', 'pickle', 'foreign')
@@ -64,7 +73,7 @@ def kind(content: bytes) -> Kind:
 
 
 def read(path: Path, *, allow_pickle: bool = False) -> Weights:
-    """The state dict in a checkpoint file. Raises LatentbenchError with the file's name and one reason."""
+    """Read the state dict in a checkpoint file. Raises LatentbenchError with its name and the reason."""
     content = _bytes(path)
     digest = hashlib.sha256(content).hexdigest()
     match kind(content):
@@ -74,14 +83,14 @@ def read(path: Path, *, allow_pickle: bool = False) -> Weights:
             return Weights(_converted(content, digest, path), digest)
         case "pickle":
             raise LatentbenchError(
-                f"checkpoint {path.name}: is a pickle, and reading a pickle can run code; save it anew with "
-                f"{HOW_TO_CONVERT}, or, if you trust where it is from, add --allow-pickle"
+                f"checkpoint {path.name}: is a pickle, and reading a pickle can run code; save it with "
+                f"{HOW_TO_CONVERT}, or, if you trust its origin, add --allow-pickle"
             )
         case "empty":
             raise LatentbenchError(f"checkpoint {path.name}: is empty")
         case _:
             raise LatentbenchError(
-                f"checkpoint {path.name}: is neither safetensors nor what torch.save writes (it begins with "
+                f"checkpoint {path.name}: is neither safetensors nor a file of torch.save (it begins with "
                 f"{content[:8]!r}); write it with {HOW_TO_CONVERT}"
             )
 
@@ -105,7 +114,7 @@ def _safetensors(content: bytes, path: Path) -> State:
 
 
 def _converted(content: bytes, digest: str, path: Path) -> State:
-    """The tensors of a pickle, from their safetensors where it was converted before."""
+    """Return the tensors of a pickle, from safetensors if it was converted before."""
     try:
         return load_kept(digest)
     except LatentbenchError:
@@ -116,23 +125,39 @@ def _converted(content: bytes, digest: str, path: Path) -> State:
 
 def _unpickled(content: bytes, path: Path) -> State:
     try:
+        if content[:2] == b"PK":
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                _check_size(sum(part.file_size for part in archive.infolist()), content, path)
         with warnings.catch_warnings(action="ignore"):
             loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except LatentbenchError:
+        raise
     except pickle.UnpicklingError as error:
         raise LatentbenchError(
             f"checkpoint {path.name}: holds more than tensors, which --allow-pickle does not read either "
             f"({_cause(error)}); save model.state_dict() alone"
         ) from None
     except Exception as error:
-        # A damaged archive fails wherever the damage is, each place with an exception of its own.
+        # The exception for a damaged archive depends on where the damage is.
         raise LatentbenchError(
             f"checkpoint {path.name}: truncated or damaged, or not written by torch.save ({_cause(error)})"
         ) from None
-    return _state_dict(loaded, path)
+    state = _state_dict(loaded, path)
+    _check_size(sum(tensor.numel() * tensor.element_size() for tensor in state.values()), content, path)
+    return state
+
+
+def _check_size(size: int, content: bytes, path: Path) -> None:
+    """Refuse tensors that are far larger than their file, such as one number expanded to 2^34."""
+    if size > max(LARGEST_GROWTH * len(content), SMALL):
+        raise LatentbenchError(
+            f"checkpoint {path.name}: its tensors take {size / 1e9:,.1f} GB and its file "
+            f"{len(content) / 1e9:,.1f} GB; save them contiguous, with {HOW_TO_CONVERT}"
+        )
 
 
 def _state_dict(loaded: Any, path: Path) -> State:
-    """The state dict that was saved, bare or in a training script's checkpoint."""
+    """Return the state dict that was saved, bare or inside of a checkpoint of a training script."""
     nested = [loaded[key] for key in NESTED if isinstance(loaded, Mapping) and key in loaded]
     state = nested[0] if nested else loaded
     if not isinstance(state, Mapping):
@@ -150,15 +175,20 @@ def _state_dict(loaded: Any, path: Path) -> State:
 
 
 def apply(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load `state` into `module`, every name and shape of which must fit.
+    """Load `state` into `module`; every name and shape must fit, apart from prefixes and derived buffers.
 
-    Of tensors that share their memory (tied weights) one is enough: `safetensors.torch.save_model` keeps
-    no more. Raises LatentbenchError, beginning with `where`, with the first names that do not fit.
+    Of tensors that share their memory (tied weights) one is enough, as `safetensors.torch.save_model` stores
+    them. Raises LatentbenchError, beginning with `where`, with the first names that do not fit.
     """
     expected = module.state_dict()
+    state = _without_prefixes(state, expected)
     given = {_place(expected[name]) for name in state if name in expected}
-    missing = [name for name in expected if name not in state and _place(expected[name]) not in given]
-    unexpected = sorted(name for name in state if name not in expected)
+    missing = [
+        name
+        for name in expected
+        if name not in state and _place(expected[name]) not in given and not name.endswith(DEFAULTED)
+    ]
+    unexpected = sorted(name for name in state if name not in expected and not name.endswith(DEFAULTED))
     problems = [
         f"{what} {_some(names)}" for what, names in (("lacks", missing), ("has also", unexpected)) if names
     ]
@@ -172,16 +202,31 @@ def apply(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     module.load_state_dict(state, strict=False)
 
 
-def storable(state: Mapping[str, Tensor]) -> State:
-    """A state dict as safetensors takes it: on the CPU, contiguous, no two tensors in the same memory.
+def _without_prefixes(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Rename tensors to the names that a model expects, if prefixes are all that differs.
 
-    Raises LatentbenchError for what is no dense tensor, such as a module's extra state.
+    Names without the prefix are dropped: they belong to other parts, such as a Lightning module's losses.
+    """
+    originals = {name.replace(COMPILED, ""): name for name in expected}
+    renamed = {name.replace(COMPILED, ""): tensor for name, tensor in state.items()}
+    while not originals.keys() & renamed.keys():
+        prefix = next((each for each in PREFIXES if any(name.startswith(each) for name in renamed)), None)
+        if prefix is None:
+            return state
+        renamed = {n.removeprefix(prefix): t for n, t in renamed.items() if n.startswith(prefix)}
+    return {originals.get(name, name): tensor for name, tensor in renamed.items()}
+
+
+def storable(state: Mapping[str, Tensor]) -> State:
+    """Return a state dict as safetensors needs it: on the CPU, contiguous, no two tensors in one memory.
+
+    Raises LatentbenchError for values that are not dense tensors, such as a module's extra state.
     """
     taken: set[int] = set()
     result = {}
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or is_lazy(tensor):
-            raise LatentbenchError(f"{name!r} of the state dict is no dense tensor, and cannot be kept")
+            raise LatentbenchError(f"{name!r} of the state dict is no dense tensor, and cannot be stored")
         tensor = tensor.detach().cpu().contiguous()
         memory = tensor.untyped_storage().data_ptr()
         result[name] = tensor.clone() if memory in taken else tensor
@@ -190,7 +235,7 @@ def storable(state: Mapping[str, Tensor]) -> State:
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
-    """sha256 of a state dict's names, types, shapes and values, in the order of the names."""
+    """Return the sha256 of names, types, shapes and values, in the order of the names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(storable(state).items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
@@ -199,36 +244,36 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 
 
 def kept_at(sha256: str) -> Path:
-    """Where weights that were handed in are kept, by the sha256 of what they were read from."""
+    """Return where weights are stored, by the sha256 of the file that they were read from."""
     return cache_root() / "imported" / f"{sha256}.safetensors"
 
 
 def keep(state: Mapping[str, Tensor], sha256: str) -> None:
-    """Keep a state dict as safetensors."""
+    """Store a state dict as safetensors."""
     path = kept_at(sha256)
     write_atomically(path, safetensors.torch.save(storable(state)))
 
 
 def load_kept(sha256: str) -> State:
-    """The state dict kept under a sha256. Raises LatentbenchError where there is none, or a damaged one."""
+    """Read the state dict stored under a sha256. Raises LatentbenchError if it is missing or damaged."""
     path = kept_at(sha256)
     return _safetensors(_bytes(path), path)
 
 
 def _place(tensor: Tensor) -> object:
-    """What tensors have in common that are one and the same; an empty one is like no other."""
+    """Return what identical tensors share; an empty tensor is identical to itself alone."""
     return (tensor.data_ptr() or id(tensor), tensor.shape, tensor.stride(), tensor.dtype)
 
 
 def _some(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
+    """List the first few names, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(repr(name) for name in names[:SHOWN]) + more
 
 
 def _cause(error: Exception) -> str:
-    """The reason alone out of torch's long advice, which is to trust the file."""
+    """Extract the reason from torch's message, whose advice is to trust the file."""
     reason = _line(error).rpartition("WeightsUnpickler error: ")[2]
     return f"{type(error).__name__}: {re.split(r'[.] | Check the doc| was not an allowed', reason)[0]}"
 

@@ -1,11 +1,11 @@
-"""A model of one's own, named in a suite by where it is imported from; measured as it is, never trained."""
+"""Your own model, named in a suite by where it is imported from; measured unchanged, never trained here."""
 
 from __future__ import annotations
 
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import AfterValidator, Field, JsonValue
@@ -17,17 +17,22 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models.external import resolve_object, state_dicts
 from latentbench.models.external.base import Digest, LoadedFamily, LoadedSpec, stated
+from latentbench.models.external.trial import (
+    LOW_PRECISION_TOLERANCE,
+    TOLERANCE,
+    Trial,
+    in_range,
+    trial_images,
+)
 from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
 from latentbench.models.resolver import Resolver
 from latentbench.models.seeds import derive
 from latentbench.models.source_code import user_code
-from latentbench.models.spec import ModelSpec
 
-TOLERANCE = 1e-3
-"""How far a pixel may lie outside [0, 1], and the length of an embedding from 1."""
 METHODS = "encode and decode, or encode_image and encode_text"
+Channels = Literal[1, 3]
 
 
 def _target(given: str) -> str:
@@ -42,43 +47,51 @@ class ImportSpec(LoadedSpec):
     target: Annotated[str, AfterValidator(_target), Field(alias="import")]
     """What is imported; the key in a suite is `import`."""
     name: Annotated[str, Field(pattern=r"^\S(.*\S)?$")] | None = None
-    """What tables call the model, in place of the attribute's name."""
+    """The model's name in tables; by default the name of the attribute."""
     kwargs: dict[str, JsonValue] = Field(default_factory=dict)
     checkpoint: Annotated[str, Field(min_length=1)] | None = None
-    """A file of weights, by its path from the suite's folder; without one they are as they were built."""
+    """A file of weights, relative to the suite's folder; without one the model keeps its initial weights."""
+    channels: Channels | None = None
+    """Channels of the images that the model takes; found by a trial if not given."""
     code_sha256: Digest | None = None
-    """Hash of the code behind what is imported; its results are reused while it is unchanged."""
+    """Digest of the code that the model consists of; its results are reused while the code is unchanged."""
 
     @property
+    @override
     def label(self) -> str:
         """The model's name with its width, such as `my-vae-16`."""
         return f"{self.series}-{self.latent_dim}" if self.latent_dim else self.series
 
     @property
+    @override
     def series(self) -> str:
-        """The model's name: the one given, or the attribute's."""
+        """The model's name: the one given, or that of the attribute."""
         return self.name or self.target.rpartition(":")[2].rpartition(".")[2]
 
 
 @FAMILIES.register("import")
 class Imported(LoadedFamily[ImportSpec]):
-    """A model of one's own, `import: my_module:build`, measured as it is and never trained.
+    """Your own model, `import: my_module:build`, measured unchanged and never trained.
 
-    `build(**kwargs)` returns a module with `encode` and `decode`, or `encode_image` and `encode_text`.
+    `build(**kwargs)` returns a module with `encode` and `decode`, or `encode_image` and `encode_text`. It
+    gets copies of its inputs, in the dtype of its weights, and its outputs are copied to float32: so it may
+    work in place, return views or buffers, and use any precision. A grey image is repeated for a model of 3
+    channels; of its grey reconstruction the mean over the channels is measured.
     """
 
-    Spec: ClassVar[type[ModelSpec]] = ImportSpec
+    Spec: ClassVar[type[ImportSpec]] = ImportSpec
     paper: ClassVar[str] = "the user's own"
     display: ClassVar[Display] = Display(160)
 
-    def __init__(self, spec: ImportSpec, module: object, image_shape: ImageShape) -> None:
+    def __init__(self, spec: ImportSpec, image_shape: ImageShape, module: object) -> None:
         super().__init__(spec, image_shape)
         self.module: Any = module
+        self.channels = spec.channels or image_shape[0]
 
     @override
     @classmethod
     def build(cls, spec: ImportSpec, image_shape: ImageShape) -> Self:
-        """The user's module, built from seeds of its own: the same weights whatever the case's seed."""
+        """Build the user's module with its own seed: the same weights for every seed of a case."""
         target = spec.target
         found = resolve_object.find(target)
         with torch.random.fork_rng(devices=[]):
@@ -88,167 +101,160 @@ class Imported(LoadedFamily[ImportSpec]):
             raise LatentbenchError(
                 f"{target}: returned {type(module).__name__}, expected a torch.nn.Module with {METHODS}"
             )
-        return cast(Self, _kind_of(module, target)(spec, module, image_shape))
+        return cast(Self, _kind_of(module, target)(spec, image_shape, module))
 
     @override
     @classmethod
     def resolve(cls, spec: ImportSpec, data: ImageData, resolver: Resolver) -> ImportSpec:
-        """The spec with the width of the code and the digests of weights and code, after a trial.
-
-        The model is built, given its weights, and tried on two images of `data`.
-        """
+        """Return the spec with width, channels and the digests of weights and code, after a trial."""
         resolve_object.make_importable(resolver.folder)
         model = cls.build(spec, data.image_shape).cpu().eval()
         sha256 = _keep_weights(model, spec, resolver)
         width = model.tried_on(data, torch.device("cpu"))
         resolved = stated(spec, spec.target, width=width, sha256=sha256)
-        code = user_code(spec.target, resolver.folder)
-        return resolved.model_copy(update={"code_sha256": code})
+        code = user_code(spec.target)
+        return resolved.model_copy(update={"channels": model.channels, "code_sha256": code})
 
+    @override
     @property
     def holder(self) -> nn.Module:
-        """The user's module."""
         module: nn.Module = self.module
         return module
 
+    @override
     @property
     def where(self) -> str:
-        """The import's target."""
         return self.spec.target
 
     @torch.inference_mode()
     def tried_on(self, data: ImageData, device: torch.device) -> int:
-        """The width of the code, after a trial on two test images of `data`."""
-        images = data.test.images[torch.arange(2) % len(data.test)]
-        return self.tried((images.float() / 255).to(device))
+        """Try the model on two images of `data`, with other channels if theirs do not fit; return its width.
+
+        Raises LatentbenchError with what is wrong, also if the model would drop the colours.
+        """
+        x = trial_images(data).to(device)
+        if self.spec.channels is not None:
+            self._must_keep_colour()
+            return self.tried(x)
+        try:
+            return self.tried(x)
+        except LatentbenchError as error:
+            first = error
+        self.channels = 4 - self.image_shape[0]
+        try:
+            grey = x.mean(1, keepdim=True) if self.channels == 1 else x
+            width = self.tried(grey)
+        except LatentbenchError:
+            raise first from None
+        self._must_keep_colour()
+        return width
+
+    def _must_keep_colour(self) -> None:
+        if self.channels < self.image_shape[0]:
+            raise LatentbenchError(
+                f"{self.where}: takes images of {self.channels} channel, and the data have "
+                f"{self.image_shape[0]}; use grey images, or a model for colour"
+            )
 
     @abstractmethod
     def tried(self, x: Tensor) -> int:
-        """The width of the code, if all the methods do what they should with two images `[2, C, H, W]`.
+        """Return the width of the code if all methods work on two images `[2, C, H, W]`.
 
-        Raises LatentbenchError naming the method, what it returned and what was expected.
+        Raises LatentbenchError with the method, what it returned and what was expected.
         """
 
+    @property
+    def trial(self) -> Trial:
+        """The trial, with a tolerance that suits the precision of the weights."""
+        return Trial(self.where, TOLERANCE if self.dtype.itemsize >= 4 else LOW_PRECISION_TOLERANCE)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of the module's weights, in which it gets its inputs."""
+        weights = (tensor.dtype for tensor in self.parameters() if tensor.is_floating_point())
+        return next(weights, torch.float32)
+
+    def _input(self, given: Tensor) -> Tensor:
+        """A copy for the module to use as it likes."""
+        copy: Tensor = given.to(self.dtype, copy=True, memory_format=torch.contiguous_format)
+        return copy
+
+    def _images(self, x: Tensor) -> Tensor:
+        return self._input(x.expand(-1, self.channels, -1, -1) if x.shape[1] == 1 else x)
+
+    def _output(self, given: object, method: str, expected: str, device: torch.device) -> Tensor:
+        """A copy of a tensor that the module returned, which may be a view, a buffer, or elsewhere."""
+        if not isinstance(given, Tensor):
+            raise LatentbenchError(
+                f"{self.where}: {method} returned {type(given).__name__}, expected {expected}"
+            )
+        return given.to(device, torch.float32, copy=True)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Imported:
-        """Built anew: what a user's module holds beside its weights need not allow a copy."""
+        """Build the module anew, because it may have attributes that cannot be copied."""
         copied = Imported.build(self.spec, self.image_shape)
         copied.load_state_dict(self.state_dict())
         copied.to(next((tensor.device for tensor in self.state_dict().values()), torch.device("cpu")))
         memo[id(self)] = copied.train(self.training)
         return copied
 
-    def _must(self, holds: bool, method: str, returned: str, expected: str) -> None:
-        if not holds:
-            raise LatentbenchError(f"{self.spec.target}: {method} returned {returned}, expected {expected}")
-
-    def _must_be_tensor(self, value: object, method: str, expected: str) -> None:
-        self._must(isinstance(value, Tensor), method, type(value).__name__, expected)
-
-    def _must_be_finite(self, value: Tensor, method: str) -> None:
-        self._must(bool(value.isfinite().all()), method, "values that are not finite", "finite ones")
-
 
 class ImportedAutoencoder(Imported):
     """A user's module with `encode` and `decode`."""
 
     def encode(self, x: Tensor) -> Posterior:
-        """Images in [0, 1] `[B, C, H, W]` to q(z | x), from whatever form the user's `encode` gives it."""
-        given = self.module.encode(x)
+        """Map images in [0, 1] `[B, C, H, W]` to q(z | x), from any form that the user's `encode` returns."""
+        given = self.module.encode(self._images(x))
         if isinstance(given, Posterior):
-            mean, log_var = given.mean, given.log_var
-        else:
-            mean, log_var = given if isinstance(given, tuple | list) and len(given) == 2 else (given, None)
+            given = given.mean, given.log_var
+        mean, log_var = given if isinstance(given, tuple | list) and len(given) == 2 else (given, None)
         expected = "a tensor [B, D], a pair (mean, log_var) of them, or a Posterior"
-        for tensor in (mean,) if log_var is None else (mean, log_var):
-            self._must_be_tensor(tensor, "encode", expected)
-        return Posterior(mean.float(), None if log_var is None else log_var.float())
+        return Posterior(
+            self._output(mean, "encode", expected, x.device),
+            None if log_var is None else self._output(log_var, "encode", expected, x.device),
+        )
 
     def decode(self, z: Tensor) -> Tensor:
-        """Codes `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
-        image = self.module.decode(z)
-        self._must_be_tensor(image, "decode", f"a tensor [B, {str(list(self.image_shape))[1:]}")
-        float_image: Tensor = image.float()
-        return float_image
+        """Map codes `[B, D]` to images in [0, 1] `[B, C, H, W]`; rounding beyond the range is clamped."""
+        channels, *sides = self.image_shape
+        expected = f"a tensor [B, {self.channels}, {sides[0]}, {sides[1]}]"
+        image = self._output(self.module.decode(self._input(z)), "decode", expected, z.device)
+        if image.shape[1:] == (self.channels, *sides) and channels == 1:
+            image = image.mean(1, keepdim=True)
+        return in_range(image)
 
+    @override
     def tried(self, x: Tensor) -> int:
-        """The width of the code."""
-        with resolve_object.user_code(f"{self.spec.target}: encode"):
-            posterior, again = self.encode(x), self.encode(x)
-        mean, log_var = posterior.mean, posterior.log_var
-        self._must(
-            mean.ndim == 2 and len(mean) == len(x) and mean.shape[1] > 0,
-            "encode",
-            str(list(mean.shape)),
-            f"[{len(x)}, D]" + (" (flatten the code, and shape it again in decode)" if mean.ndim > 2 else ""),
-        )
-        self._must_be_finite(mean, "encode")
-        if log_var is not None:
-            shapes = f"log_var {list(log_var.shape)}", f"{list(mean.shape)} as of the mean"
-            self._must(log_var.shape == mean.shape, "encode", *shapes)
-            self._must_be_finite(log_var, "encode")
-        same = torch.equal(mean, again.mean)
-        self._must(same, "encode", "two means for one input", "the same twice (the mean, not a sample)")
-        self._try_decode(mean, x)
-        return mean.shape[1]
-
-    def _try_decode(self, codes: Tensor, x: Tensor) -> None:
-        with resolve_object.user_code(f"{self.spec.target}: decode"):
-            image = self.decode(codes)
-        self._must(image.shape == x.shape, "decode", str(list(image.shape)), str(list(x.shape)))
-        self._must_be_finite(image, "decode")
-        low, high = image.min().item(), image.max().item()
-        self._must(
-            low >= -TOLERANCE and high <= 1 + TOLERANCE,
-            "decode",
-            f"values from {low:.4g} to {high:.4g}",
-            "all within [0, 1] (end with a sigmoid or a clamp)",
-        )
+        return self.trial.autoencoder(self, x)
 
 
 class ImportedImageText(Imported):
     """A user's module with `encode_image` and `encode_text`."""
 
     def encode_image(self, x: Tensor) -> Tensor:
-        """Images in [0, 1] `[B, C, H, W]` to unit vectors `[B, D]`."""
-        return self._embedding(self.module.encode_image(x), "encode_image")
+        """Map images in [0, 1] `[B, C, H, W]` to unit vectors `[B, D]`."""
+        given = self.module.encode_image(self._images(x))
+        return self._output(given, "encode_image", "a tensor [B, D]", x.device)
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
-        """Captions to unit vectors `[B, D]`."""
-        return self._embedding(self.module.encode_text(list(captions)), "encode_text")
+        """Map captions to unit vectors `[B, D]`."""
+        device = next((tensor.device for tensor in self.state_dict().values()), torch.device("cpu"))
+        given = self.module.encode_text(list(captions))
+        return self._output(given, "encode_text", "a tensor [B, D]", device)
 
-    def _embedding(self, given: Any, method: str) -> Tensor:
-        self._must_be_tensor(given, method, "a tensor [B, D]")
-        embedding: Tensor = given.float()
-        return embedding
-
+    @override
     def tried(self, x: Tensor) -> int:
-        """The width of the space."""
-        with resolve_object.user_code(f"{self.spec.target}: encode_image"):
-            image, again = self.encode_image(x), self.encode_image(x)
-        with resolve_object.user_code(f"{self.spec.target}: encode_text"):
-            text = self.encode_text(DIGIT_CAPTIONS.captions[: len(x)])
-        width = image.shape[1] if image.ndim == 2 else 0
-        for method, embedding in (("encode_image", image), ("encode_text", text)):
-            expected = f"[{len(x)}, {width or 'D'}]"
-            fits = embedding.ndim == 2 and embedding.shape == (len(x), width)
-            self._must(fits, method, str(list(embedding.shape)), expected)
-            self._must_be_finite(embedding, method)
-            length = embedding.norm(dim=1)
-            unit = bool(((length - 1).abs() <= TOLERANCE).all())
-            self._must(unit, method, f"vectors of length {length[0].item():.4g}", "length 1 (L2-normalised)")
-        same = torch.equal(image, again)
-        self._must(same, "encode_image", "two embeddings for one input", "the same twice")
-        return width
+        return self.trial.image_text(self, x, DIGIT_CAPTIONS.captions[: len(x)])
 
 
 def adapted(model: object, image_shape: ImageShape, name: str) -> Imported:
-    """A model that the user has built in Python, as a suite would measure it; errors begin with `name`."""
+    """Wrap a model that was built in Python, to be measured as in a suite; errors begin with `name`."""
     spec = ImportSpec.model_construct(None, **{"import": name})
-    return _kind_of(model, name)(spec, model, image_shape)
+    return _kind_of(model, name)(spec, image_shape, model)
 
 
 def _kind_of(module: object, target: str) -> type[Imported]:
-    """How a module is measured: as an autoencoder where it can encode or decode at all."""
+    """Return how a module is measured: as an autoencoder if it has encode or decode."""
     kinds: tuple[tuple[type[Imported], tuple[str, str]], ...] = (
         (ImportedAutoencoder, ("encode", "decode")),
         (ImportedImageText, ("encode_image", "encode_text")),
@@ -264,7 +270,7 @@ def _kind_of(module: object, target: str) -> type[Imported]:
 
 
 def _keep_weights(model: Imported, spec: ImportSpec, resolver: Resolver) -> str:
-    """Give the model its checkpoint's weights, if it has one, and keep them; their sha256."""
+    """Load the checkpoint, if there is one, and store the weights; return their sha256."""
     try:
         state = state_dicts.storable(model.module.state_dict())
     except LatentbenchError as error:

@@ -24,28 +24,28 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_changed_helper_changes_the_hash(folder):
-    before = user_code("sc_model:Net", folder)
-    assert user_code("sc_model:Net", folder) == before
+    before = user_code("sc_model:Net")
+    assert user_code("sc_model:Net") == before
     (folder / "sc_helper.py").write_text("import torch\nSCALE = 2\n")
-    assert user_code("sc_model:Net", folder) != before
+    assert user_code("sc_model:Net") != before
 
 
 def test_a_new_version_of_a_dependency_changes_the_hash(folder, monkeypatch):
-    before = user_code("sc_model:Net", folder)
+    before = user_code("sc_model:Net")
     version = source_code.metadata.version
     monkeypatch.setattr(
         source_code.metadata, "version", lambda name: "0.0" if name == "torch" else version(name)
     )
-    assert user_code("sc_model:Net", folder) != before
+    assert user_code("sc_model:Net") != before
 
 
 def test_the_hash_does_not_depend_on_where_the_folder_is(folder, tmp_path_factory, monkeypatch):
-    before = user_code("sc_model:Net", folder)
+    before = user_code("sc_model:Net")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for name in ("sc_model", "sc_helper"):
         (elsewhere / f"{name}.py").write_bytes((folder / f"{name}.py").read_bytes())
         monkeypatch.setattr(sys.modules[name], "__file__", str(elsewhere / f"{name}.py"))
-    assert user_code("sc_model:Net", elsewhere) == before
+    assert user_code("sc_model:Net") == before
 
 
 def test_an_installed_package_counts_as_a_whole(folder, tmp_path, monkeypatch):
@@ -55,11 +55,10 @@ def test_an_installed_package_counts_as_a_whole(folder, tmp_path, monkeypatch):
     (package / "loss.py").write_text("WEIGHT = 1\n")
     monkeypatch.syspath_prepend(package.parent)
     importlib.invalidate_caches()
-    suites = tmp_path / "suites"
-    before = user_code("sc_package.loss:Net", suites)
+    before = user_code("sc_package.loss:Net")
     (package / "loss.py").write_text("WEIGHT = 2\n")
     source_code._package_code.cache_clear()
-    assert user_code("sc_package.loss:Net", suites) != before
+    assert user_code("sc_package.loss:Net") != before
 
 
 def test_a_family_of_another_package_has_a_hash(folder):

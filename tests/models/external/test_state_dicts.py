@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import zipfile
 
 import pytest
 import safetensors.torch
@@ -161,7 +162,7 @@ def test_truncated_safetensors_are_refused(write, length):
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"hello", "is neither safetensors nor what torch.save writes"),
+        (b"hello", "is neither safetensors nor a file of torch.save"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), r"it begins with b'\x89HDF"),
     ],
 )
@@ -236,3 +237,89 @@ def test_what_is_no_dense_tensor_cannot_be_kept():
         state_dicts.storable({"a": torch.eye(2).to_sparse()})
     with pytest.raises(LatentbenchError, match=r"'weight' of the state dict"):
         state_dicts.storable(nn.LazyLinear(3).state_dict())
+
+
+def normed():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda name: name,
+        lambda name: f"module.{name}",
+        lambda name: f"model.{name}",
+        lambda name: f"_orig_mod.{name}",
+        lambda name: f"module._orig_mod.{name}",
+        lambda name: f"model.module.{name}",
+        lambda name: name.replace("1.", "1._orig_mod."),
+    ],
+)
+def test_wrappers_prefixes_are_left_out(rename):
+    source, model = normed(), normed()
+    nn.init.constant_(source[0].bias, 5.0)
+    state_dicts.apply(model, {rename(name): t for name, t in source.state_dict().items()}, "here")
+    assert_same(model.state_dict(), source.state_dict())
+
+
+def test_a_compiled_model_takes_the_plain_names():
+    source = normed()
+    nn.init.constant_(source[0].bias, 5.0)
+    compiled = torch.compile(normed())
+    state_dicts.apply(compiled, source.state_dict(), "here")
+    assert (compiled._orig_mod[0].bias == 5).all()
+
+
+def test_a_lightning_checkpoint_is_read_without_its_other_parts(write):
+    source = normed()
+    nn.init.constant_(source[0].bias, 5.0)
+    state = {f"model.{name}": tensor for name, tensor in source.state_dict().items()}
+    saved = {"state_dict": {**state, "loss.weight": torch.ones(1)}, "pytorch-lightning_version": "2.4"}
+    model = normed()
+    state_dicts.apply(model, state_dicts.read(write(saved), allow_pickle=True).state, "here")
+    assert_same(model.state_dict(), source.state_dict())
+
+
+def test_a_prefix_of_the_model_itself_is_kept():
+    model = nn.ModuleDict({"model": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    state = {name: torch.ones_like(tensor) for name, tensor in model.state_dict().items()}
+    state_dicts.apply(model, state, "here")
+    assert (model["head"].bias == 1).all()
+    with pytest.raises(LatentbenchError, match=r"lacks 'head\.weight'"):
+        state_dicts.apply(model, {n: t for n, t in state.items() if n.startswith("model.")}, "here")
+
+
+def test_buffers_that_follow_from_the_architecture_may_be_missing():
+    source, model = normed(), normed()
+    source[1].running_mean.fill_(3.0)
+    state = {name: t for name, t in source.state_dict().items() if "num_batches" not in name}
+    state_dicts.apply(model, state, "here")
+    assert (model[1].running_mean == 3).all()
+    state_dicts.apply(model, {**state, "embeddings.position_ids": torch.arange(3)}, "here")
+    del state["1.running_mean"]
+    with pytest.raises(LatentbenchError, match=r"lacks '1\.running_mean'"):
+        state_dicts.apply(model, state, "here")
+
+
+@pytest.mark.parametrize("how", [{}, {"_use_new_zipfile_serialization": False}])
+def test_an_expanded_tensor_is_refused_before_it_is_allocated(write, how):
+    huge = {"weight": torch.zeros(1).expand(2**34)}
+    message = refusal(write(huge, **how), allow_pickle=True)
+    assert "its tensors take 68.7 GB and its file 0.0 GB; save them contiguous" in message
+
+
+def test_an_archive_that_unpacks_to_far_more_is_refused(write):
+    stored = io.BytesIO()
+    torch.save({"weight": torch.zeros(2**25)}, stored)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(stored) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        for part in source.infolist():
+            target.writestr(part.filename, source.read(part))
+    assert "its tensors take 0.1 GB" in refusal(write(packed.getvalue()), allow_pickle=True)
+
+
+def test_tied_weights_may_take_more_than_their_file(write):
+    weight = torch.ones(2**22)
+    state = state_dicts.read(write({f"name{n}": weight for n in range(3)}), allow_pickle=True).state
+    assert torch.equal(state["name2"], weight)

@@ -385,7 +385,7 @@ WRONG = """
         ("OddLogVar", "encode returned log_var [2, 3], expected [2, 4] as of the mean"),
         ("NanCode", "encode returned values that are not finite"),
         ("NanLogVar", "encode returned values that are not finite"),
-        ("Samples", "encode returned two means for one input, expected the same twice"),
+        ("Samples", "encode returned two results for one input, expected the same twice"),
         ("Flat", "decode returned [2, 64], expected [2, 1, 8, 8]"),
         ("NoTensor", "decode returned list, expected a tensor [B, 1, 8, 8]"),
         ("Logits", "decode returned values from -3 to -3, expected all within [0, 1]"),
@@ -434,7 +434,7 @@ def test_vectors_that_are_not_normalised_are_refused(data, folder):
         ("needs:build", "ModuleNotFoundError: No module named 'not_there' (needs.py, line 1)"),
         ("broken:build", "SyntaxError: "),
         ("falls:build", "ZeroDivisionError: division by zero (falls.py, line 2)"),
-        ("nowhere", "unknown installed model 'nowhere'; known: none (one of your own is module:attribute)"),
+        ("nowhere", "unknown installed model 'nowhere'; known: none (name your own as module:attribute)"),
     ],
 )
 def test_what_cannot_be_imported_says_what_there_is(target, message, data, folder):
