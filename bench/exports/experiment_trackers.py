@@ -5,13 +5,17 @@ The runs have names and identifiers that follow from the case, so that a second 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 from latentbench.bench.exports.registry import EXPORTS
+from latentbench.bench.present.rows import rows
 from latentbench.bench.store.record import Record
 from latentbench.bench.store.run import Run
+from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError
 
 
@@ -20,8 +24,10 @@ def tensorboard(run: Run, folder: Path) -> list[Path]:
     """A TensorBoard run for each case: its metrics, and the curves of its training."""
     writers = _needed("torch.utils.tensorboard", "tensorboard")
     made = []
-    for record in run.last_records:
-        target = folder / run.stem / f"{record.model.label} seed {record.seed}"
+    for label, record in _cases(run):
+        target = folder / run.stem / escaping.file_name(f"{label} seed {record.seed}")
+        for earlier in target.glob("events.out.tfevents.*"):
+            earlier.unlink()
         with writers.SummaryWriter(str(target)) as writer:
             for metric in record.metrics:
                 if metric.value is not None:
@@ -38,13 +44,17 @@ def tensorboard(run: Run, folder: Path) -> list[Path]:
 def mlflow(run: Run, folder: Path) -> list[Path]:
     """An MLflow run for each case, in the experiment of the suite's name, in `mlflow.db`."""
     package = _needed("mlflow", "mlflow")
+    entities = importlib.import_module("mlflow.entities")
     path = folder / "mlflow.db"
     client = package.MlflowClient(tracking_uri=f"sqlite:///{path.resolve()}")
     found = client.get_experiment_by_name(run.suite)
     experiment = found.experiment_id if found else client.create_experiment(run.suite)
-    entities = importlib.import_module("mlflow.entities")
-    for record in run.last_records:
-        made = client.create_run(experiment, run_name=record.name)
+    for label, record in _cases(run):
+        identifier = _identifier(run, record)
+        earlier = client.search_runs([experiment], filter_string=f"tags.`latentbench.id` = '{identifier}'")
+        for each in earlier:
+            client.delete_run(each.info.run_id)
+        made = client.create_run(experiment, run_name=f"{escaping.printable(label)}, seed {record.seed}")
         client.log_batch(
             made.info.run_id,
             metrics=[
@@ -54,6 +64,7 @@ def mlflow(run: Run, folder: Path) -> list[Path]:
             ],
             params=[entities.Param(name, str(value)) for name, value in _settings(record).items()],
             tags=[
+                entities.RunTag("latentbench.id", identifier),
                 entities.RunTag("latentbench.run", run.stem),
                 entities.RunTag("latentbench.environment", record.environment),
             ],
@@ -67,10 +78,14 @@ def wandb(run: Run, folder: Path) -> list[Path]:
     """A W&B run for each case, offline; `wandb sync` sends what is in the folder."""
     package = _needed("wandb", "wandb")
     made = []
-    for record in run.last_records:
+    for label, record in _cases(run):
+        identifier = _identifier(run, record)
+        for earlier in (folder / "wandb").glob(f"offline-run-*-{identifier}"):
+            shutil.rmtree(earlier)
         with package.init(
             project=f"latentbench-{run.suite}",
-            name=record.name,
+            id=identifier,
+            name=f"{escaping.printable(label)}, seed {record.seed}",
             group=run.stem,
             config={**_settings(record), "environment": record.environment},
             dir=str(folder),
@@ -80,6 +95,16 @@ def wandb(run: Run, folder: Path) -> list[Path]:
             theirs.log({m.name: m.value for m in record.metrics if m.value is not None})
             made.append(Path(theirs.dir).parent)
     return made
+
+
+def _cases(run: Run) -> list[tuple[str, Record]]:
+    """The records with the label of their model, by which no two models share a name."""
+    return [(row.label, record) for row in rows(run.last_records) for record in row.records]
+
+
+def _identifier(run: Run, record: Record) -> str:
+    """The same for a case of a run in every export."""
+    return hashlib.sha256(f"{run.stem}/{record.case}".encode()).hexdigest()[:16]
 
 
 def _settings(record: Record) -> dict[str, object]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from latentbench.analysis.core.metric import Metric
 from latentbench.bench.exports.registry import EXPORTS, write
+from latentbench.bench.present.rows import rows
 from latentbench.bench.store.record import Record
 from latentbench.bench.store.run import Run
 from latentbench.bench.text import escaping
@@ -16,12 +17,13 @@ from latentbench.bench.text import escaping
 
 def as_frame(run: Run) -> pd.DataFrame:
     """The long table: one row for each metric of each case."""
-    records = run.last_records
-    settings = dict.fromkeys(name for record in records for name in record.model.labelled_settings())
+    table = rows(run.last_records)
+    settings = list(dict.fromkeys(name for row in table for name in row.records[0].model.labelled_settings()))
     return pd.DataFrame(
         [
-            _flat(record, metric, list(settings), record.model.label)
-            for record in records
+            _flat(record, metric, settings, row.label)
+            for row in table
+            for record in row.records
             for metric in record.metrics
         ]
     )

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.text import Text
 
+from latentbench.data.visible import is_hidden
+
 if TYPE_CHECKING:
     import pandas as pd
 
-HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
-"""Unicode categories that are shown as escapes: controls, half characters, line and paragraph ends."""
-DIRECTION = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that turn the direction of the text around them."""
-NOT_IN_XML = set("\ufffe\uffff")
 FORMULA = tuple("=+-@\t\r")
 """Characters with which a cell begins that a spreadsheet takes for a formula."""
 LONGEST_FILE_NAME = 200
@@ -35,13 +31,7 @@ def printable(value: object) -> str:
     >>> printable("a\x1b[31m\nb")
     'a\\x1b[31m\\nb'
     """
-    return "".join(
-        each.encode("unicode_escape").decode() if _is_hidden(each) else each for each in str(value)
-    )
-
-
-def _is_hidden(character: str) -> bool:
-    return character in DIRECTION or character in NOT_IN_XML or unicodedata.category(character) in HIDDEN
+    return "".join(each.encode("unicode_escape").decode() if is_hidden(each) else each for each in str(value))
 
 
 def markup(value: object) -> str:

@@ -15,6 +15,7 @@ from typing_extensions import override
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
+from latentbench.data.visible import visible
 from latentbench.models.external import resolve_object, state_dicts
 from latentbench.models.external.base import Digest, LoadedFamily, LoadedSpec, stated
 from latentbench.models.external.trial import (
@@ -46,7 +47,7 @@ class ImportSpec(LoadedSpec):
 
     target: Annotated[str, AfterValidator(_target), Field(alias="import")]
     """What is imported; the key in a suite is `import`."""
-    name: Annotated[str, Field(pattern=r"^\S(.*\S)?$")] | None = None
+    name: Annotated[str, AfterValidator(visible)] | None = None
     """The model's name in tables; by default the name of the attribute."""
     kwargs: dict[str, JsonValue] = Field(default_factory=dict)
     checkpoint: Annotated[str, Field(min_length=1)] | None = None

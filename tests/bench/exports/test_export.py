@@ -12,7 +12,7 @@ import pytest
 
 from latentbench.bench.exports.export import export
 from latentbench.bench.exports.registry import EXPORTS
-from latentbench.bench.store.run import read
+from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
@@ -35,7 +35,7 @@ def run(tmp_path, make_record):
         return read(writer.finish())
 
 
-def test_csv_and_parquet_are_one_table_to_pandas_and_duckdb(run, tmp_path):
+def test_pandas_and_duckdb_read_one_table(run, tmp_path):
     (text,) = export(run, "csv", tmp_path / "out")
     (columns,) = export(run, "parquet", tmp_path / "out")
     from_csv, from_parquet = pd.read_csv(text), pd.read_parquet(columns)
@@ -47,7 +47,7 @@ def test_csv_and_parquet_are_one_table_to_pandas_and_duckdb(run, tmp_path):
     assert reasons == 3
 
 
-def test_pytest_benchmarks_own_compare_reads_the_timings(run, tmp_path):
+def test_pytest_benchmark_compares_the_timings(run, tmp_path):
     (path,) = export(run, "pytest-benchmark", tmp_path / "out")
     done = subprocess.run(
         [Path(sys.executable).with_name("pytest-benchmark"), "compare", path, "--csv", tmp_path / "t.csv"],
@@ -64,7 +64,7 @@ def test_pytest_benchmarks_own_compare_reads_the_timings(run, tmp_path):
     assert encode["rounds"] == 3
 
 
-def test_a_run_without_timings_has_none_for_pytest_benchmark(make_record, tmp_path):
+def test_a_run_without_timings_is_refused_by_name(make_record, tmp_path):
     with Store(tmp_path).writer("my", None) as writer:
         writer.append(make_record(mse=0.1))
         run = read(writer.finish())
@@ -72,7 +72,7 @@ def test_a_run_without_timings_has_none_for_pytest_benchmark(make_record, tmp_pa
         export(run, "pytest-benchmark", tmp_path / "out")
 
 
-def test_github_action_benchmark_gets_two_lists_of_its_custom_entries(run, tmp_path):
+def test_github_action_benchmark_gets_two_lists(run, tmp_path):
     bigger, smaller = export(run, "github-action-benchmark", tmp_path / "out")
     assert (bigger.name, smaller.name) == ("customBiggerIsBetter.json", "customSmallerIsBetter.json")
     entries = {path.name: json.loads(path.read_text()) for path in (bigger, smaller)}
@@ -87,7 +87,7 @@ def test_github_action_benchmark_gets_two_lists_of_its_custom_entries(run, tmp_p
     }
 
 
-def test_tensorboards_own_reader_finds_metrics_and_training_curves(run, tmp_path):
+def test_tensorboard_reads_metrics_and_curves(run, tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     folders = export(run, "tensorboard", tmp_path / "out")
     assert len(folders) == 3
@@ -98,7 +98,7 @@ def test_tensorboards_own_reader_finds_metrics_and_training_curves(run, tmp_path
     assert "metrics/kl" not in events.Tags()["scalars"]
 
 
-def test_mlflows_client_reads_the_runs_from_sqlite(run, tmp_path):
+def test_mlflow_reads_the_runs(run, tmp_path):
     mlflow = pytest.importorskip("mlflow")
     (path,) = export(run, "mlflow", tmp_path / "out")
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}")
@@ -125,7 +125,7 @@ def wandb_messages(path, block=32768):
             message = b""
 
 
-def test_wandbs_own_messages_hold_the_metrics(run, tmp_path):
+def test_wandb_messages_contain_the_metrics(run, tmp_path):
     internal = pytest.importorskip("wandb.proto.wandb_internal_pb2")
     folders = export(run, "wandb", tmp_path / "out")
     assert len(folders) == 3
@@ -141,7 +141,43 @@ def test_wandbs_own_messages_hold_the_metrics(run, tmp_path):
     assert "kl" not in logged
 
 
-def test_a_mistake_is_said(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["../../x", "/tmp/escaped", "x" * 3000, "a [b] [/c] | $x$ <i>", "nul\x00"])
+def test_tensorboard_folders_stay_inside_the_output(tmp_path, make_record, name):
+    pytest.importorskip("tensorboard")
+    record = make_record(mse=0.1).model_copy(update={"model_label": name})
+    twin = make_record(mse=0.2, epochs=9).model_copy(update={"model_label": name})
+    run = Run(tmp_path / "runs" / "my" / "a.jsonl", (record, twin))
+    folders = export(run, "tensorboard", tmp_path / "out")
+    assert len({folder.resolve() for folder in folders}) == 2
+    assert all(folder.resolve().parent == (tmp_path / "out" / "a").resolve() for folder in folders)
+
+
+def test_a_second_export_to_tensorboard_doubles_nothing(run, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for _ in range(2):
+        folders = export(run, "tensorboard", tmp_path / "out")
+    events = accumulator.EventAccumulator(str(folders[0]))
+    events.Reload()
+    assert len(list(folders[0].iterdir())) == 1
+    assert len(events.Scalars("metrics/mse")) == 1
+
+
+def test_a_second_export_to_mlflow_doubles_nothing(run, tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    for _ in range(2):
+        (path,) = export(run, "mlflow", tmp_path / "out")
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}")
+    assert len(client.search_runs([client.get_experiment_by_name("my").experiment_id])) == 3
+
+
+def test_a_second_export_to_wandb_doubles_nothing(run, tmp_path):
+    pytest.importorskip("wandb")
+    for _ in range(2):
+        export(run, "wandb", tmp_path / "out")
+    assert len(list((tmp_path / "out" / "wandb").glob("offline-run-*"))) == 3
+
+
+def test_mistakes_are_one_line(run, tmp_path, monkeypatch):
     with pytest.raises(LatentbenchError, match="unknown export format 'parket'; did you mean 'parquet'"):
         export(run, "parket", tmp_path)
     (tmp_path / "file").write_text("")
@@ -152,5 +188,5 @@ def test_a_mistake_is_said(run, tmp_path, monkeypatch):
         export(run, "mlflow", tmp_path)
 
 
-def test_every_format_says_what_it_is():
+def test_every_format_is_described():
     assert all(exporter.__doc__ for _, exporter in EXPORTS.items())
