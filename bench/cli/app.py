@@ -68,7 +68,10 @@ def run(
     suite: Annotated[str, typer.Argument(help="A suite's name, or the path of a YAML file.")] = "mnist",
     results: Results = RESULTS,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="How many seeds; the suite's own if not given.")
+        str | None,
+        typer.Option(
+            metavar="SEEDS", help="A count (5), a range (5-9) or a list (0,3,7); default: the suite's."
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Train for so many epochs; each model's own if not given.")
@@ -106,6 +109,7 @@ def run(
     For a sweep, such as `throughput`, this is `latentbench time`.
     """
     from latentbench.bench.run.runner import Options, run_suite
+    from latentbench.bench.run.seeds import seeds_option
     from latentbench.bench.run.suite import load, with_analyses, with_recipe
     from latentbench.bench.store.store import Store
     from latentbench.bench.sweep.spec import is_sweep
@@ -125,7 +129,7 @@ def run(
         return
     store = Store(results)
     options = Options(
-        seeds=seeds,
+        seeds=None if seeds is None else seeds_option(seeds),
         device=device,
         jobs=jobs,
         fresh=fresh,

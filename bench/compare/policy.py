@@ -6,7 +6,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from latentbench.analysis.catalogue import ANALYSES, METRICS
@@ -14,6 +13,7 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import read_text
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
+from latentbench.data.yaml_text import parse_yaml
 
 Verdict = Literal["regressed", "changed", "missing", "inconclusive", "new", "incomparable", "ok"]
 """The verdicts on a metric; the gravest first."""
@@ -100,10 +100,7 @@ def load(path: Path | None) -> Policy:
     """
     if path is None:
         return shipped()
-    try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise LatentbenchError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from None
+    content = parse_yaml(read_text(path), path.name)
     if not isinstance(content, dict):
         raise LatentbenchError(f"{path.name}: a policy is a mapping, got {type(content).__name__}")
     effects = content.get("smallest_effect", {})
@@ -124,7 +121,7 @@ def load(path: Path | None) -> Policy:
 
 def _shipped_content() -> dict[str, Any]:
     text = (resources.files("latentbench.bench.compare") / "policy.yaml").read_text(encoding="utf-8")
-    content: dict[str, Any] = yaml.safe_load(text)
+    content: dict[str, Any] = parse_yaml(text, "policy.yaml")
     return content
 
 

@@ -24,7 +24,7 @@ def suites() -> Rows:
             "suite": s.name,
             "data": s.data,
             "models": str(len(s.entries)),
-            "seeds": str(s.seeds),
+            "seeds": str(len(s.seeds)),
             "description": s.description,
         }
         for s in loaded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latentbench.bench.run.suite import Suite
@@ -56,8 +57,8 @@ class Case:
         return f"{self.spec.label} (seed {self.seed})"
 
 
-def cases(suite: Suite, data: ImageData, seeds: int) -> list[Case]:
-    """Every model of a suite at seeds 0 … seeds−1, seed by seed: an interrupted run has whole seeds."""
+def cases(suite: Suite, data: ImageData, seeds: Sequence[int]) -> list[Case]:
+    """Return every model of a suite at every seed, seed by seed: an interrupted run has whole seeds."""
     reference = DataReference(
         name=data.name,
         fingerprint=data.fingerprint,
@@ -66,6 +67,6 @@ def cases(suite: Suite, data: ImageData, seeds: int) -> list[Case]:
     )
     return [
         Case(entry.spec, reference, entry.recipe, seed, suite.analyses)
-        for seed in range(seeds)
+        for seed in seeds
         for entry in suite.entries
     ]

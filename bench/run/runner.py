@@ -47,7 +47,8 @@ FEW_PIXELS = 100_000
 class Options:
     """How a suite is run. None of it changes what a case is."""
 
-    seeds: int | None = None
+    seeds: tuple[int, ...] | None = None
+    """The seeds to run; the suite's own if None."""
     device: str = "auto"
     jobs: int | None = None
     fresh: bool = False

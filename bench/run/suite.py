@@ -6,22 +6,24 @@ In `models`, a list stands for one model each: `latent_dim: [2, 16]` with `beta:
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from latentbench.analysis.catalogue import ANALYSES
+from latentbench.bench.run.seeds import Seeds
 from latentbench.bench.store.store import check_suite_name
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import read_text
 from latentbench.data.images import ImageData
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
+from latentbench.data.yaml_text import parse_yaml
 from latentbench.models.resolver import Resolver
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.recipe import Recipe
@@ -45,7 +47,7 @@ class SuiteFile(BaseModel):
     description: str
     data: str = "mnist"
     recipe: dict[str, Any] = {}
-    seeds: Annotated[int, Field(ge=1, strict=True)] = 1
+    seeds: Seeds = (0,)
     analyses: list[str] | None = None
     models: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
@@ -57,13 +59,15 @@ class Suite:
     name: str
     description: str
     data: str
-    seeds: int
+    seeds: tuple[int, ...]
     analyses: tuple[str, ...]
     entries: tuple[Entry, ...]
     folder: Path = Path()
     """Where the file lies: modules and weights that it names are looked for there."""
 
 
+MOST_CASES = 100_000
+"""Models times seeds of a suite; more cannot have been meant."""
 SHIPPED = {"suites": "run/suites", "sweeps": "sweep/sweeps"}
 """Where in the package the YAML files lie."""
 
@@ -92,7 +96,7 @@ def load(name: str) -> Suite:
         if path.stem in [*names(), *shipped("sweeps")]:
             raise LatentbenchError(f"{name}: latentbench ships a suite named {path.stem!r}; rename the file")
         parsed = parse(read_text(path), name=path.stem, where=path.name)
-        return replace(parsed, folder=path.parent)
+        return replace(parsed, folder=path.parent.resolve())
     if name not in names():
         error = unknown("suite", name, [*names(), *shipped("sweeps")])
         raise LatentbenchError(f"{error} (or the path of a .yaml file)")
@@ -102,10 +106,7 @@ def load(name: str) -> Suite:
 
 def parse(text: str, *, name: str, where: str) -> Suite:
     """A suite from its YAML text; `where` is the file's name in messages."""
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise LatentbenchError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+    content = parse_yaml(text, where)
     if not isinstance(content, dict):
         raise LatentbenchError(
             f"{where}: a suite is a mapping with the key 'models', got {type(content).__name__}"
@@ -113,11 +114,13 @@ def parse(text: str, *, name: str, where: str) -> Suite:
     file = validated(SuiteFile, content, where)
     usual = [name for name, entry in ANALYSES.items() if not entry.by_request]
     analyses = _known_analyses(usual if file.analyses is None else file.analyses, f"{where}, analyses")
-    entries = [
-        entry
-        for index, grid in enumerate(file.models)
-        for entry in _entries(grid, file.recipe, f"{where}, models[{index}]")
-    ]
+    grids = {f"{where}, models[{index}]": grid for index, grid in enumerate(file.models)}
+    count = sum(grid_size(grid, place) for place, grid in grids.items())
+    if count * len(file.seeds) > MOST_CASES:
+        raise LatentbenchError(
+            f"{where}: {count:,} models × {len(file.seeds):,} seeds; a suite has at most {MOST_CASES:,} cases"
+        )
+    entries = [entry for place, grid in grids.items() for entry in _entries(grid, file.recipe, place)]
     _refuse_duplicates(entries)
     return Suite(name, file.description, file.data, file.seeds, analyses, tuple(entries))
 
@@ -171,8 +174,21 @@ def _entries(grid: dict[str, Any], recipe: dict[str, Any], where: str) -> Iterat
         yield Entry(spec, merged, where)
 
 
+def grid_size(grid: dict[str, Any], where: str) -> int:
+    """Return how many models a grid stands for. Raises LatentbenchError for none and for too many."""
+    lists = {key: value for key, value in grid.items() if isinstance(value, list)}
+    for key, value in lists.items():
+        if not value:
+            raise LatentbenchError(f"{where}: {key} is an empty list; give at least one value")
+    size = math.prod(map(len, lists.values()))
+    if size > MOST_CASES:
+        raise LatentbenchError(f"{where}: stands for {size:,} models; at most {MOST_CASES:,} are allowed")
+    return size
+
+
 def grid_specs(grid: dict[str, Any], where: str) -> Iterator[ModelSpec]:
-    """One spec for each combination of the grid's lists. Raises LatentbenchError that begins with `where`."""
+    """Yield one spec per combination of the grid's lists. Raises LatentbenchError, beginning with `where`."""
+    grid_size(grid, where)
     axes = [value if isinstance(value, list) else [value] for value in grid.values()]
     for values in itertools.product(*axes):
         try:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import torch
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from latentbench.analysis.performance.point import Operation, Point, Precision
@@ -37,6 +36,7 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import read_text
 from latentbench.data.registry import unknown
 from latentbench.data.validation import validated
+from latentbench.data.yaml_text import parse_yaml
 from latentbench.models.spec import ModelSpec
 
 T = TypeVar("T")
@@ -148,8 +148,8 @@ def is_sweep(name: str) -> bool:
     if not name.endswith((".yaml", ".yml")):
         return name in names()
     try:
-        content = yaml.safe_load(read_text(Path(name)))
-    except (LatentbenchError, ValueError, yaml.YAMLError):
+        content = parse_yaml(read_text(Path(name)), name)
+    except LatentbenchError:
         return False  # `suite.load` says what is wrong with it
     return isinstance(content, dict) and "presets" in content
 
@@ -159,14 +159,14 @@ def load(name: str) -> Sweep:
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
         parsed = parse(read_text(path), name=path.stem, where=path.name)
-        return replace(parsed, folder=path.parent)
+        return replace(parsed, folder=path.parent.resolve())
     file = resources.files("latentbench.bench.sweep") / "sweeps" / f"{name}.yaml"
     return parse(file.read_text(encoding="utf-8"), name=name, where=f"{name}.yaml")
 
 
 def parse(text: str, *, name: str, where: str) -> Sweep:
     """A sweep from its YAML text; `where` is the file's name in messages."""
-    file = validated(SweepFile, yaml.safe_load(text), where)
+    file = validated(SweepFile, parse_yaml(text, where), where)
     specs: dict[ModelSpec, None] = {}
     for index, grid in enumerate(file.models):
         specs |= dict.fromkeys(_specs(grid, f"{where}, models[{index}]"))

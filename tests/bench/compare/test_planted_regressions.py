@@ -61,7 +61,9 @@ def _cache(tmp_path, monkeypatch, judges):
 def run(folder, text, *, seeds, name="my"):
     extra = "".join(f"{key}: {value}\n" for key, value in QUICK.items())
     (folder / "my.yaml").write_text(text + extra)
-    options = Options(seeds=seeds, device="cpu", jobs=1, fresh=True, use_cache=False, this_process=True)
+    options = Options(
+        seeds=tuple(range(seeds)), device="cpu", jobs=1, fresh=True, use_cache=False, this_process=True
+    )
     return run_suite(suites.load(str(folder / "my.yaml")), Store(folder / "results"), options, Silent())
 
 

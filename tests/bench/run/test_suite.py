@@ -34,6 +34,13 @@ def test_a_model_may_override_the_recipe():
     assert [(entry.recipe.epochs, entry.recipe.batch_size) for entry in parsed.entries] == [(2, 64), (9, 64)]
 
 
+@pytest.mark.parametrize(("given", "seeds"), [("3", (0, 1, 2)), ("[0, 3, 7]", (0, 3, 7)), ("5-6", (5, 6))])
+def test_a_suite_chooses_its_seeds(given, seeds, digits):
+    parsed = parse(f"{GOOD}seeds: {given}")
+    assert parsed.seeds == seeds
+    assert {case.seed for case in cases(parsed, digits, parsed.seeds)} == set(seeds)
+
+
 def test_other_epochs_change_nothing_else():
     parsed = parse(GOOD)
     longer = suite.with_recipe(parsed, epochs=7, precision=None)
@@ -82,7 +89,7 @@ def test_the_main_job_has_the_grid_it_promises():
         ("description: x\nmodels: []", r"my\.yaml: models"),
         ("description: x\nmodel: []", r"my\.yaml: .*'model'.* did you mean 'models'|key 'models' is missing"),
         (GOOD + "sede: 3", r"my\.yaml: unknown key 'sede'; did you mean 'seeds'\?"),
-        (GOOD + "seeds: 0", r"my\.yaml: seeds must be greater than or equal to 1, got 0"),
+        (GOOD + "seeds: 0", r"my\.yaml: seeds must name at least one seed: .*, got 0"),
         (
             GOOD + "analyses: [samplin]",
             r"my\.yaml, analyses\[0\]: unknown analysis 'samplin'; did you mean 'sampling'",
@@ -134,6 +141,15 @@ def test_the_main_job_has_the_grid_it_promises():
             GOOD + "  - {import: 'a:b'}\n  - {import: 'a:b'}",
             r"models\[3\]: b is already in my\.yaml, models\[2\]",
         ),
+        (GOOD + "  - {family: ae, latent_dim: []}", r"models\[2\]: latent_dim is an empty list"),
+        (
+            GOOD + f"  - {{family: vae, latent_dim: {[1] * 1000}, beta: {[1] * 1000}}}",
+            r"models\[2\]: stands for 1,000,000 models; at most 100,000",
+        ),
+        (GOOD + "seeds: 1000000000", r"my\.yaml: seeds must name at most 100,000 seeds"),
+        (GOOD + "seeds: 50000", r"my\.yaml: 5 models × 50,000 seeds; .* at most 100,000 cases"),
+        (GOOD + "seeds: [1, 1]", r"my\.yaml: seeds must be different whole numbers"),
+        (GOOD + "description: again", r"my\.yaml: not YAML: the key 'description' stands twice"),
         (GOOD + "  - {latent_dim: 4}", r"models\[2\]: the key 'family' is missing"),
         (
             GOOD + "  - {family: ae, latent_dim: 2, recipe: fast}",
@@ -234,7 +250,7 @@ def test_imported_case_depends_on_weights_and_not_on_code(own, digits):
     )
     del sys.modules["suite_module"]
     heavier = suite.resolved(suite.load(str(own)), digits)
-    ids = [[case.id for case in cases(found, digits, 1)] for found in (first, again, heavier)]
+    ids = [[case.id for case in cases(found, digits, [0])] for found in (first, again, heavier)]
     assert ids[0] == ids[1]
     assert first.entries[0].spec != again.entries[0].spec
     assert [a == b for a, b in zip(ids[0], ids[2], strict=True)] == [False, False, False, True]
