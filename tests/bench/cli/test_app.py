@@ -199,7 +199,7 @@ def test_interrupted_between_cases_a_run_goes_on_where_it_was(home):
     wait_until(
         lambda: any(len(path.read_text().splitlines()) >= 2 for path in folder.glob("*.partial.jsonl"))
     )
-    assert "Go on with: latentbench run my.yaml --no-figures --jobs 1 --seeds 100" in interrupt(running)
+    assert "Resume with: latentbench run my.yaml --no-figures --jobs 1 --seeds 100" in interrupt(running)
     (interrupted,) = folder.glob("*.partial.jsonl")
     before = interrupted.read_text()
     seeds = len(before.splitlines()) // 2 + 1
