@@ -203,17 +203,23 @@ def display_of(name: str) -> Display:
     return FAMILIES[name].display if name in FAMILIES else Display()
 
 
-def find_family(name: str) -> type[Family[Any]]:
-    """Return a family by name; installed packages may add families. Raises LatentbenchError."""
-    if name in FAMILIES:
-        return FAMILIES[name]
+def load_installed_families() -> list[str]:
+    """Register the families of installed packages; return one line for each package that fails."""
     failures = []
     for entry_point in entry_points(group=ENTRY_POINTS):
         try:
             entry_point.load()
         except Exception as error:
-            # A broken package matters only if the family asked for is not found elsewhere.
             failures.append(f"entry point {entry_point.value!r} fails with {type(error).__name__}: {error}")
+    return failures
+
+
+def find_family(name: str) -> type[Family[Any]]:
+    """Return a family by name; installed packages may add families. Raises LatentbenchError."""
+    if name in FAMILIES:
+        return FAMILIES[name]
+    # A broken package matters only if the family asked for is not found elsewhere.
+    failures = load_installed_families()
     if name not in FAMILIES and failures:
         raise LatentbenchError(f"{unknown('family', name, list(FAMILIES))} ({'; '.join(failures)})")
     return FAMILIES[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -14,6 +15,7 @@ from latentbench.bench.cli import regression, timing
 from latentbench.bench.cli.options import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
     EXIT_USAGE,
     RESULTS,
     Format,
@@ -41,10 +43,34 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Benchmark and analysis toolkit for learned compression: what a bottleneck costs, and what it buys.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a batch system or `docker stop` sends it: handled like Ctrl-C."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        out.print(f"latentbench {version('latentbench')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Accept the options that come before a command."""
 
 
 class Listed(StrEnum):
@@ -169,9 +195,9 @@ def interruptible(run: Callable[[Lines], Run]) -> Run:
     try:
         with watcher(err) as watch:
             return run(watch)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         _say_how_to_go_on()
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise typer.Exit(EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED) from None
 
 
 @app.command("list")
@@ -354,6 +380,7 @@ regression.add_to(app)
 def main() -> None:
     """Entry point: a person's mistake is one line and exit 2."""
     prepare_streams()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except LatentbenchError as error:

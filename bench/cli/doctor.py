@@ -21,7 +21,8 @@ from latentbench.bench.run.resumable import resolve_device
 from latentbench.bench.store.store import Store
 from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.zoo import cache_root
+from latentbench.models.family import load_installed_families
+from latentbench.models.zoo import FAMILIES, cache_root, prepare_cache
 
 ENOUGH_MEMORY, ENOUGH_DISK = 3e9, 1e9
 
@@ -47,6 +48,7 @@ def examine(results: Path) -> list[Finding]:
         "suites": lambda: ", ".join(suite.load(name).name for name in suite.names()),
         "results": lambda: _writable(results),
         "cache": _cache,
+        "installed families": _installed_families,
     }
     return [_finding(name, check) for name, check in checks.items()]
 
@@ -99,6 +101,8 @@ def _judge() -> str:
 
 
 def _writable(results: Path) -> str:
+    if not results.exists():
+        return f"{results} does not exist yet; the first run makes it"
     Store(results).prepare()
     free = shutil.disk_usage(results).free
     if free < ENOUGH_DISK:
@@ -109,8 +113,15 @@ def _writable(results: Path) -> str:
 
 
 def _cache() -> str:
+    prepare_cache()
     folder = cache_root() / "checkpoints"
     return f"{len(list(folder.glob('*/model.json')))} trained models in {folder}"
+
+
+def _installed_families() -> str:
+    if failures := load_installed_families():
+        raise LatentbenchError("; ".join(failures))
+    return f"{len(list(FAMILIES))} families, those of installed packages included"
 
 
 def render(findings: list[Finding]) -> Table:

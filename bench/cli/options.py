@@ -17,7 +17,8 @@ from latentbench.bench.text import escaping
 if TYPE_CHECKING:
     from latentbench.bench.store.run import Run
 
-EXIT_FAILED, EXIT_USAGE, EXIT_REGRESSION, EXIT_NOTHING, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_REGRESSION, EXIT_NOTHING = 1, 2, 3, 4
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 out = Console()
 err = Console(stderr=True)

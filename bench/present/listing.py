@@ -42,8 +42,10 @@ def suites() -> Rows:
 
 def models() -> Rows:
     """The families, with the settings each one takes."""
+    from latentbench.models.family import load_installed_families
     from latentbench.models.zoo import FAMILIES
 
+    load_installed_families()
     return [
         {
             "family": name,

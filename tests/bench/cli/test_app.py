@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,23 @@ def interrupt(running):
     assert running.returncode == 130
     assert "Traceback" not in said
     return said
+
+
+def test_sigterm_stops_a_run_like_ctrl_c(home):
+    running = start(home, "run", "my.yaml", *QUICK, "--seeds", "100")
+    folder = home / "results" / "runs" / "my"
+    wait_until(lambda: any(path.stat().st_size for path in folder.glob("*.partial.jsonl")))
+    running.terminate()
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 143
+    assert "Resume with: latentbench run my.yaml" in said
+    assert "Traceback" not in said
+    assert "leaked" not in said
+
+
+def test_version_is_that_of_the_package(home):
+    done = latentbench(home, "--version")
+    assert done.stdout == f"latentbench {metadata.version('latentbench')}\n"
 
 
 def test_interrupted_between_cases_a_run_goes_on_where_it_was(home):
