@@ -1,4 +1,7 @@
-"""The command line. Every command imports what it needs when it is called: `--help` never waits for torch."""
+"""The command line. Every command imports what it needs when it is called: `--help` never waits for torch.
+
+The file is long because every option of every command is declared with its help text.
+"""
 
 from __future__ import annotations
 

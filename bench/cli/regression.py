@@ -1,4 +1,7 @@
-"""The commands that compare runs, manage baselines, and export and check results."""
+"""The commands that compare runs, manage baselines, and export and check results.
+
+The file is long because every option of every command is declared with its help text.
+"""
 
 from __future__ import annotations
 
