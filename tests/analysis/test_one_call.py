@@ -176,7 +176,7 @@ def test_a_name_in_brackets_is_printed(unlabelled):
         ({"data": torch.zeros(2, 28, 28)}, r"images must be uint8 \[N, C, H, W\]"),
         ({"model": object()}, "object has no encode, expected encode and decode"),
         ({"model": Pooled(lambda mean: mean.view(-1, 7, 7))}, r"Pooled: encode returned \[2, 7, 7\]"),
-        ({"model": Pooled(lambda mean: mean + torch.rand(1))}, "Pooled: encode returned two means"),
+        ({"model": Pooled(lambda mean: mean + torch.rand(1))}, "Pooled: encode returned two results"),
         ({"model": Pooled(lambda mean: mean * 3)}, "Pooled: decode returned values from .* within"),
         ({"model": Pooled(lambda mean: mean.missing)}, "Pooled: encode: AttributeError"),
     ],
