@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from latentbench.bench.cli import options
@@ -110,3 +111,20 @@ def test_a_narrow_encoding_loses_no_table(home, encoding):
     shown = done.stdout.decode(encoding)
     assert "a [b] [/c] | $x$ <i> \\u05e9" in shown
     assert "0.200" in shown
+
+
+def test_a_folder_whose_names_are_not_utf8_is_measured(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    draws = np.random.default_rng(0)
+    for folder in (b"images/caf\xe9", b"images/th\xe9"):
+        os.makedirs(folder)
+        for index in range(10):
+            Image.fromarray(draws.integers(0, 255, (8, 8), dtype=np.uint8)).save("image.png")
+            os.rename("image.png", folder + b"/%d\xe9.png" % index)
+    Path("mine.yaml").write_text(
+        "description: x\ndata: folder:images?size=8\nanalyses: [reconstruction]\n"
+        "models: [{family: pca, latent_dim: 2}]\n"
+    )
+    assert latentbench("run", "mine.yaml", "--jobs", "1").exit_code == 0
+    assert Path("results/reports/mine.html").is_file()

@@ -356,3 +356,20 @@ def test_a_missing_location_is_named(source, message, data, folder, monkeypatch)
 def test_a_location_that_brings_weights_takes_no_others():
     with pytest.raises(LatentbenchError, match="tag and checkpoint have no effect"):
         zoo.model_spec(pretrained={"model": "local-dir:x", "checkpoint": "tiny.safetensors"})
+
+
+def test_images_of_336_pixels_reach_the_model_unchanged(folder):
+    board = np.indices((336, 336)).sum(0) % 2 * 255
+    for name in ("cat", "dog"):
+        Image.fromarray(np.stack([board] * 3, axis=2).astype(np.uint8)).save(
+            folder / "images" / name / "b.png"
+        )
+    wide = {**TINY, "vision_cfg": {**TINY["vision_cfg"], "image_size": 336, "patch_size": 112}}
+    local_folder(folder, wide, {"mean": [0, 0, 0], "std": [1, 1, 1]})
+    large = load(f"folder:{folder / 'images'}?size=336")
+    spec = resolved(large, folder, model="local-dir:published", checkpoint=None)
+    seen = loaded(spec, large).model.preprocessed(large.test.images.float() / 255)
+    contrasts = (seen.amax((1, 2, 3)) - seen.amin((1, 2, 3))).tolist()
+    boards = [image for image in seen if float((image[:, :, 1:] - image[:, :, :-1]).abs().mean()) > 0.99]
+    assert len(boards) == 2
+    assert max(contrasts) == 1
