@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject, to_uint8
-from latentbench.analysis.features.stored_judges import load_judge
 from latentbench.analysis.result import Result
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
@@ -39,8 +38,8 @@ def measure(
         data: The name of a data set or a `folder:PATH`, as `latentbench.data.load` takes it; an `ImageData`;
             or images `[N, C, H, W]`, uint8 or float in [0, 1], which have no labels. Hand in one `ImageData`
             to measure several models: what they share is then computed once.
-        analyses: One or more names of `latentbench list analyses`. By default every analysis that is neither
-            opt-in nor a measurement of speed.
+        analyses: One or more names of analyses, such as "reconstruction". By default every analysis that is
+            neither opt-in nor a measurement of speed.
         seed: The seed of every random draw made while measuring.
         device: The device that the model runs on.
 
@@ -76,14 +75,10 @@ def measure(
 
 
 def context_of(data: ImageData, device: torch.device) -> DataContext:
-    """The data with their judge, kept with the data: models on the same data share it.
-
-    The judge is trained first if none is shipped or cached. Data without a train split have none.
-    """
+    """The data with their judge, kept with the data: models on the same data share it."""
     contexts = data.once(_contexts)
     if device not in contexts:
-        judge = None if data.train is data.test else load_judge(data)
-        contexts[device] = DataContext(data, judge, device)
+        contexts[device] = DataContext.of(data, device)
     return contexts[device]
 
 

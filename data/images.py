@@ -59,6 +59,11 @@ class ImageData(Memo):
             )
 
     @property
+    def test_only(self) -> bool:
+        """Whether there are no train images: both splits are then the same one."""
+        return self.train is self.test
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """`(channels, height, width)`."""
         channels, height, width = self.train.images.shape[1:]
@@ -74,8 +79,7 @@ class ImageData(Memo):
         if channels == self.image_shape[0]:
             return self
         test = _with_channels(self.test, channels, f"{self.name} (test)")
-        shared = self.train is self.test
-        train = test if shared else _with_channels(self.train, channels, f"{self.name} (train)")
+        train = test if self.test_only else _with_channels(self.train, channels, f"{self.name} (train)")
         return replace(self, train=train, test=test)
 
     @cached_property

@@ -23,8 +23,24 @@ FLOAT = re.compile(
 )
 
 
+class _TooDeepError(Exception):
+    """Collections are nested more than `DEEPEST` levels deep."""
+
+
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the floats of YAML 1.2, without doubled keys."""
+    """PyYAML's safe loader with the floats of YAML 1.2, without doubled keys and without endless depth."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Return the next node. Raises _TooDeepError before reading deeper would exhaust the stack."""
+        inside = int(self.check_event(yaml.CollectionStartEvent))
+        self.depth += inside
+        if self.depth > DEEPEST:
+            raise _TooDeepError
+        node = super().compose_node(parent, index)
+        self.depth -= inside
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Return the mapping. Raises ConstructorError for a key that stands twice."""
@@ -51,32 +67,22 @@ def parse_yaml(text: str, where: str) -> Any:
     >>> parse_yaml("{a: 1e-3, b: 2E+1, c: 1.5, d: 3}", "x.yaml")
     {'a': 0.001, 'b': 20.0, 'c': 1.5, 'd': 3}
     """
-    loader = _Loader(_shallow(text, where))
     try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _check(node, where)
-        return loader.construct_document(node)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _check(node, where)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except _TooDeepError:
+        raise LatentbenchError(f"{where}: is nested more than {DEEPEST} levels deep") from None
     except yaml.YAMLError as error:
         raise LatentbenchError(f"{where}: not YAML: {_one_line(error)}") from None
     except ValueError as error:
         raise LatentbenchError(f"{where}: not YAML: {error}") from None
-    finally:
-        loader.dispose()
-
-
-def _shallow(text: str, where: str) -> str:
-    """Return the text. Raises LatentbenchError where it is so deep that reading it would never end."""
-    try:
-        depth = 0
-        for event in yaml.parse(text, yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                raise LatentbenchError(f"{where}: is nested more than {DEEPEST} levels deep")
-    except yaml.YAMLError as error:
-        raise LatentbenchError(f"{where}: not YAML: {_one_line(error)}") from None
-    return text
 
 
 def _check(root: yaml.Node, where: str) -> None:

@@ -99,7 +99,7 @@ class FittedFamily(Family[SpecT]):
     @override
     @classmethod
     def resolve(cls, spec: SpecT, data: ImageData, resolver: Resolver) -> SpecT:
-        if data.train is data.test:
+        if data.test_only:
             raise LatentbenchError(
                 f"{data.name}: has test images only, and {spec.label} has to be trained; use data with a "
                 f"train split"

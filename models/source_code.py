@@ -21,6 +21,8 @@ from latentbench.models.family import find_family
 from latentbench.models.imported_files import imported_files
 
 OURS = "latentbench"
+ENTRY_POINTS = "latentbench.models"
+"""The entry point group in which an installed package names functions and classes that make models."""
 TRAINING = ("latentbench.data", "latentbench.models")
 """Our packages that decide what the weights of a trained model are."""
 
@@ -106,5 +108,5 @@ def _distributions() -> Mapping[str, list[str]]:
 
 
 def _entry_module(name: str) -> str:
-    points = metadata.entry_points(group="latentbench.models")
+    points = metadata.entry_points(group=ENTRY_POINTS)
     return next((point.module for point in points if point.name == name), "")

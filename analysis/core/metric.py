@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from latentbench.analysis.statistics.intervals import binomial_se
@@ -122,3 +123,7 @@ def define(
         name, unit, better, title, version, heading, tolerance, headline=headline, decimals=decimals
     )
     return METRICS.register(name)(definition)
+
+
+define_accuracy = partial(define, unit="accuracy", better="higher")
+"""Register the definition of an accuracy; takes what `define` takes."""

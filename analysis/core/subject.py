@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Generator, Tensor
 
 from latentbench.analysis.core.metric import Unmeasurable
 from latentbench.analysis.features.judge import NO_JUDGE, Judge, JudgedImages
+from latentbench.analysis.features.stored_judges import load_judge
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.memo import Memo
@@ -50,6 +52,15 @@ class DataContext(Memo):
     judge: Judge | None
     """None if the data have no labels to train one on; metrics that need a judge are then null."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def of(cls, data: ImageData, device: torch.device, *, judged: bool = True) -> Self:
+        """The context of data, with their judge unless `judged` is false or there are no train images.
+
+        The judge is trained first if none is shipped or cached.
+        """
+        judge = load_judge(data) if judged and not data.test_only else None
+        return cls(data, judge, device)
 
     def view(self, images: Tensor) -> JudgedImages:
         """The judge's view of float images in [0, 1]. Raises LatentbenchError where there is no judge."""

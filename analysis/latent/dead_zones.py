@@ -196,6 +196,12 @@ def _filled(values: Tensor, reference: Tensor, draws: Generator, *, from_zero: b
     return pooled[torch.randint(len(pooled), (len(values),), generator=draws)]
 
 
+def null_gaps(codes: Tensor, reference: Tensor, *, seed: int = 0) -> tuple[Gap, ...]:
+    """What codes without holes, but else like the given ones `[N, D]`, show next to the same reference."""
+    nulls = without_holes(codes, reference, seed=seed)
+    return tuple(Gap.of(null, reference, seed=seed) for null in nulls)
+
+
 def beyond_null(gap: Gap, nulls: tuple[Gap, ...]) -> Estimate:
     """The dead-zone mass of a gap beyond the largest that codes without holes show: (m − m₀) / (1 − m₀).
 

@@ -23,7 +23,7 @@ from latentbench.analysis.latent.dead_zones import (
     Gap,
     beyond_null,
     dead_zone_mass,
-    without_holes,
+    null_gaps,
 )
 from latentbench.analysis.latent.intrinsic_dimension import two_nn
 from latentbench.analysis.latent.latent_plane import plane_arrays
@@ -184,8 +184,7 @@ def _gap_n(codes: Tensor) -> int:
 
 
 def _beyond_null(gap: Gap, codes: Tensor, reference: Tensor, seed: int) -> Estimate:
-    nulls = without_holes(codes[: 2 * POINTS], reference[: 2 * POINTS], seed=seed)
-    return beyond_null(gap, tuple(_gap(null, reference, seed) for null in nulls))
+    return beyond_null(gap, null_gaps(codes[: 2 * POINTS], reference[: 2 * POINTS], seed=seed))
 
 
 def _dead_zone_of_means(subject: Subject, order: Tensor, used: Tensor, noise: Tensor) -> Metric:

@@ -30,7 +30,8 @@ FEWEST_PER_DIMENSION = 30
 
 BINS = 48
 COMPONENTS = 10
-MIXTURE_POINTS = 4000
+SUBSAMPLE = 4000
+"""Codes, and draws, that the edges of histograms and nearest neighbours are taken from."""
 NEIGHBOURS = 5
 LARGEST_SCORE = 50.0
 """Scores are cut off here, in nats, so that one point without density does not decide the weights."""
@@ -134,7 +135,7 @@ def _histograms(codes: Tensor, draws: Tensor, coordinates: Callable[[Tensor], Te
     """The sum over coordinates of the log ratio of two histograms: exact for independent coordinates."""
     columns = [coordinates(z).T.contiguous() for z in (codes, draws)]
     quantiles = torch.linspace(0, 1, BINS + 1, dtype=columns[0].dtype)[1:-1]
-    few = [column[:, :MIXTURE_POINTS] for column in columns]
+    few = [column[:, :SUBSAMPLE] for column in columns]
     edges = torch.quantile(torch.cat(few, dim=1), quantiles, dim=1).T.contiguous()
     counts = [_counts(column, edges) for column in columns]
     of_codes, of_draws = (((count + 1) / (count.sum(1, keepdim=True) + BINS)).log() for count in counts)
@@ -176,7 +177,7 @@ def _mixture(codes: Tensor, whitening: Whitening, seed: int) -> Score:
 
 def _sparsity(codes: Tensor, draws: Tensor) -> Score:
     """The ratio of nearest-neighbour densities."""
-    sparsity = Sparsity(codes[:MIXTURE_POINTS], draws[:MIXTURE_POINTS], NEIGHBOURS)
+    sparsity = Sparsity(codes[:SUBSAMPLE], draws[:SUBSAMPLE], NEIGHBOURS)
     return lambda z: -sparsity(z).clamp(1e-3, 1e3).log() * z.shape[1]
 
 

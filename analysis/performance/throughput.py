@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from latentbench.analysis.core.metric import Better, Metric, MetricDefinition, define
+from latentbench.analysis.core.metric import Metric, MetricDefinition, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import NO_DECODER, Subject, to_float
 from latentbench.analysis.performance.cores import threads
@@ -40,71 +41,61 @@ def held_values(model: nn.Module) -> int:
     return sum(tensor.numel() for tensor in model.state_dict().values())
 
 
-def _define(
-    name: str,
-    unit: str,
-    better: Better,
-    title: str,
-    heading: str,
-    *,
-    decimals: int,
-    headline: bool = False,
-    version: int = 2,
-) -> MetricDefinition:
-    return define(
-        name,
-        unit=unit,
-        better=better,
-        title=title,
-        version=version,
-        heading=heading,
-        decimals=decimals,
-        headline=headline,
-        tolerance=0.25,
-    )
+define_speed = partial(define, tolerance=0.25)
+"""Register the definition of a timing; its tolerance is wide, because no machine repeats one exactly."""
 
-
-ENCODE = _define(
+ENCODE = define_speed(
     "encode_images_per_second",
-    "images/s",
-    "higher",
-    "Images encoded per second with one thread: 256 over the 10th percentile of the times of a batch of 256.",
-    "encode/s",
+    unit="images/s",
+    better="higher",
+    title=(
+        "Images encoded per second with one thread: 256 over the 10th percentile of the times of a "
+        "batch of 256."
+    ),
+    heading="encode/s",
     decimals=0,
     headline=True,
+    version=2,
 )
-DECODE = _define(
+DECODE = define_speed(
     "decode_images_per_second",
-    "images/s",
-    "higher",
-    "Images decoded per second with one thread: 256 over the 10th percentile of the times of a batch of 256.",
-    "decode/s",
+    unit="images/s",
+    better="higher",
+    title=(
+        "Images decoded per second with one thread: 256 over the 10th percentile of the times of a "
+        "batch of 256."
+    ),
+    heading="decode/s",
     decimals=0,
+    version=2,
 )
-TRAIN_STEP = _define(
+TRAIN_STEP = define_speed(
     "train_step_images_per_second",
-    "images/s",
-    "higher",
-    "Images trained on per second with one thread: 256 over the 10th percentile of the times of a step "
+    unit="images/s",
+    better="higher",
+    title="Images trained on per second with one thread: 256 over the 10th percentile of the times of a step "
     "(forward, backward and update) on 256 images.",
-    "train/s",
+    heading="train/s",
     decimals=0,
+    version=2,
 )
-LATENCY = _define(
+LATENCY = define_speed(
     "encode_latency_seconds",
-    "s",
-    "lower",
-    "Seconds to encode a single image with one thread, 10th percentile of call times.",
-    "latency",
+    unit="s",
+    better="lower",
+    title="Seconds to encode a single image with one thread, 10th percentile of call times.",
+    heading="latency",
     decimals=6,
+    version=2,
 )
-DECODE_LATENCY = _define(
+DECODE_LATENCY = define_speed(
     "decode_latency_seconds",
-    "s",
-    "lower",
-    "Seconds to decode a single code with one thread, 10th percentile of call times.",
-    "decode latency",
+    unit="s",
+    better="lower",
+    title="Seconds to decode a single code with one thread, 10th percentile of call times.",
+    heading="decode latency",
     decimals=6,
+    version=2,
 )
 PARAMETERS = define(
     "parameters",
@@ -115,12 +106,14 @@ PARAMETERS = define(
     tolerance=0.0,
     decimals=0,
 )
-PEAK_MEMORY = _define(
+PEAK_MEMORY = define_speed(
     "peak_memory_bytes",
-    "bytes",
-    "lower",
-    "Peak device memory of encoding, decoding and one train step of 256 images, beyond the model's own.",
-    "memory",
+    unit="bytes",
+    better="lower",
+    title=(
+        "Peak device memory of encoding, decoding and one train step of 256 images, beyond the model's own."
+    ),
+    heading="memory",
     decimals=0,
     version=1,
 )

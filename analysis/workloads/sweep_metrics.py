@@ -2,139 +2,137 @@
 
 from __future__ import annotations
 
-from latentbench.analysis.core.metric import Better, MetricDefinition, define
-from latentbench.analysis.performance.throughput import PARAMETERS
+from latentbench.analysis.performance.throughput import PARAMETERS, define_speed
 
-
-def _define(
-    name: str,
-    unit: str,
-    better: Better,
-    title: str,
-    heading: str,
-    *,
-    decimals: int = 3,
-    tolerance: float = 0.25,
-    headline: bool = False,
-    version: int = 1,
-) -> MetricDefinition:
-    return define(
-        name,
-        unit=unit,
-        better=better,
-        title=title,
-        version=version,
-        heading=heading,
-        decimals=decimals,
-        tolerance=tolerance,
-        headline=headline,
-    )
-
-
-RATE = _define(
+RATE = define_speed(
     "examples_per_second",
-    "examples/s",
-    "higher",
-    "Images or captions per second in batches of the row's size: batch over the median latency.",
-    "examples/s",
+    unit="examples/s",
+    better="higher",
+    title="Images or captions per second in batches of the row's size: batch over the median latency.",
+    heading="examples/s",
     decimals=1,
     headline=True,
 )
-LATENCY = _define(
+LATENCY = define_speed(
     "latency_seconds",
-    "s",
-    "lower",
-    "Seconds from the start of a call on a batch to the end of its work, median.",
-    "latency",
+    unit="s",
+    better="lower",
+    title="Seconds from the start of a call on a batch to the end of its work, median.",
+    heading="latency",
     decimals=6,
     headline=True,
 )
-LATENCY_P95 = _define(
-    "latency_p95_seconds", "s", "lower", "Seconds within which 95 % of the calls end.", "p95", decimals=6
+LATENCY_P95 = define_speed(
+    "latency_p95_seconds",
+    unit="s",
+    better="lower",
+    title="Seconds within which 95 % of the calls end.",
+    heading="p95",
+    decimals=6,
 )
-LATENCY_P99 = _define(
-    "latency_p99_seconds", "s", "lower", "Seconds within which 99 % of the calls end.", "p99", decimals=6
+LATENCY_P99 = define_speed(
+    "latency_p99_seconds",
+    unit="s",
+    better="lower",
+    title="Seconds within which 99 % of the calls end.",
+    heading="p99",
+    decimals=6,
 )
-PEAK_MEMORY = _define(
+PEAK_MEMORY = define_speed(
     "call_memory_bytes",
-    "bytes",
-    "lower",
-    "Peak device memory of one call, beyond the model and its input.",
-    "memory",
+    unit="bytes",
+    better="lower",
+    title="Peak device memory of one call, beyond the model and its input.",
+    heading="memory",
     decimals=0,
 )
-FLOPS = _define(
+FLOPS = define_speed(
     "flops_per_example",
-    "FLOP",
-    "lower",
-    "Floating-point operations per example, counted; a multiplication with an addition is two.",
-    "FLOP",
+    unit="FLOP",
+    better="lower",
+    title="Floating-point operations per example, counted; a multiplication with an addition is two.",
+    heading="FLOP",
     decimals=0,
     tolerance=0.0,
 )
-MOVED = _define(
+MOVED = define_speed(
     "moved_bytes",
-    "bytes",
-    "lower",
-    "Bytes that the operators of a call read and write, counted for each operator as if there were no cache.",
-    "moved",
+    unit="bytes",
+    better="lower",
+    title=(
+        "Bytes that the operators of a call read and write, counted for each operator as if there "
+        "were no cache."
+    ),
+    heading="moved",
     decimals=0,
     tolerance=0.0,
 )
-HELD = _define(
+HELD = define_speed(
     "held_bytes",
-    "bytes",
-    "lower",
-    "Bytes of the tensors that are alive at once in a call, beyond the model and its input, counted.",
-    "held",
+    unit="bytes",
+    better="lower",
+    title="Bytes of the tensors that are alive at once in a call, beyond the model and its input, counted.",
+    heading="held",
     decimals=0,
     tolerance=0.0,
 )
-FLOPS_RATE = _define(
-    "flops_per_second", "FLOP/s", "higher", "Floating-point operations per second.", "FLOP/s", decimals=0
+FLOPS_RATE = define_speed(
+    "flops_per_second",
+    unit="FLOP/s",
+    better="higher",
+    title="Floating-point operations per second.",
+    heading="FLOP/s",
+    decimals=0,
 )
-SHARE_OF_PEAK = _define(
+SHARE_OF_PEAK = define_speed(
     "share_of_peak",
-    "fraction",
-    "higher",
-    "Floating-point operations per second, relative to the measured peak of the device.",
-    "of peak",
+    unit="fraction",
+    better="higher",
+    title="Floating-point operations per second, relative to the measured peak of the device.",
+    heading="of peak",
     headline=True,
     version=2,
 )
-BYTES_RATE = _define(
-    "bytes_per_second", "bytes/s", "higher", "Bytes moved per second, as counted.", "bytes/s", decimals=0
+BYTES_RATE = define_speed(
+    "bytes_per_second",
+    unit="bytes/s",
+    better="higher",
+    title="Bytes moved per second, as counted.",
+    heading="bytes/s",
+    decimals=0,
 )
-SHARE_OF_BANDWIDTH = _define(
+SHARE_OF_BANDWIDTH = define_speed(
     "share_of_bandwidth",
-    "fraction",
-    "higher",
-    "Bytes moved per second, relative to a large copy on the device; above 1 where data stay in a cache.",
-    "of bandwidth",
+    unit="fraction",
+    better="higher",
+    title=(
+        "Bytes moved per second, relative to a large copy on the device; above 1 where data stay in a cache."
+    ),
+    heading="of bandwidth",
 )
-PEAK_FLOPS = _define(
+PEAK_FLOPS = define_speed(
     "peak_flops_per_second",
-    "FLOP/s",
-    "neither",
-    "Measured peak of the device: a large matrix product or convolution in the row's precision.",
-    "peak",
+    unit="FLOP/s",
+    better="neither",
+    title="Measured peak of the device: a large matrix product or convolution in the row's precision.",
+    heading="peak",
     decimals=0,
     version=2,
 )
-BANDWIDTH = _define(
+BANDWIDTH = define_speed(
     "bandwidth_bytes_per_second",
-    "bytes/s",
-    "neither",
-    "Measured bandwidth of the device: bytes that a large copy reads and writes per second.",
-    "bandwidth",
+    unit="bytes/s",
+    better="neither",
+    title="Measured bandwidth of the device: bytes that a large copy reads and writes per second.",
+    heading="bandwidth",
     decimals=0,
 )
-INPUT_RATIO = _define(
+INPUT_RATIO = define_speed(
     "input_ratio",
-    "ratio",
-    "neither",
-    "Compression ratio: the number of values in an image over that in its code.",
-    "smaller by",
+    unit="ratio",
+    better="neither",
+    title="Compression ratio: the number of values in an image over that in its code.",
+    heading="smaller by",
     decimals=1,
     tolerance=0.0,
 )

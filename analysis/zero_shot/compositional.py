@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentbench.analysis.core.metric import Metric, MetricDefinition, define, finite
+from latentbench.analysis.core.metric import Metric, define, define_accuracy, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.statistics.intervals import standard_error
@@ -87,35 +87,28 @@ def _bias_needed(scores: Tensor, truth: Tensor, group: Tensor) -> Tensor:
     return torch.where(own >= best_in_group, needed, torch.inf)
 
 
-def _accuracy_metric(name: str, heading: str, title: str, *, headline: bool = False) -> MetricDefinition:
-    return define(
-        name,
-        unit="accuracy",
-        better="higher",
-        title=title,
-        heading=heading,
-        headline=headline,
-    )
-
-
-TOP1 = _accuracy_metric(
+TOP1 = define_accuracy(
     "zero_shot_top1",
-    "zero-shot",
-    "Accuracy on captions never trained on, among all 90, of towers on frozen codes; chance 0.011.",
+    heading="zero-shot",
+    title="Accuracy on captions never trained on, among all 90, of towers on frozen codes; chance 0.011.",
     headline=True,
 )
-UNSEEN_ONLY = _accuracy_metric(
+UNSEEN_ONLY = define_accuracy(
     "zero_shot_unseen_only",
-    "zs unseen",
-    "Accuracy on captions never trained on, among those 18 only, of towers on frozen codes; chance 0.056.",
+    heading="zs unseen",
+    title=(
+        "Accuracy on captions never trained on, among those 18 only, of towers on frozen codes; chance 0.056."
+    ),
 )
-SEEN = _accuracy_metric(
+SEEN = define_accuracy(
     "zero_shot_seen",
-    "zs seen",
-    "Accuracy on test images of trained captions, among all 90, of towers on frozen codes.",
+    heading="zs seen",
+    title="Accuracy on test images of trained captions, among all 90, of towers on frozen codes.",
 )
-HARMONIC = _accuracy_metric(
-    "zero_shot_harmonic", "zs harmonic", "Harmonic mean of the accuracies on unseen and on seen captions."
+HARMONIC = define_accuracy(
+    "zero_shot_harmonic",
+    heading="zs harmonic",
+    title="Harmonic mean of the accuracies on unseen and on seen captions.",
 )
 AUC = define(
     "zero_shot_auc",
@@ -125,18 +118,23 @@ AUC = define(
     heading="zs AUC",
 )
 FACTORS = {
-    factor.name: _accuracy_metric(
+    factor.name: define_accuracy(
         f"zero_shot_{factor.name}",
-        f"zs {factor.name}",
-        f"Share of unseen images whose {factor.name} is named correctly; chance {1 / len(factor.words):.3g}.",
+        heading=f"zs {factor.name}",
+        title=(
+            f"Share of unseen images whose {factor.name} is named "
+            f"correctly; chance {1 / len(factor.words):.3g}."
+        ),
     )
     for scheme in SCHEMES
     for factor in scheme.factors
 }
-NATIVE = _accuracy_metric(
+NATIVE = define_accuracy(
     "native_zero_shot_top1",
-    "native zs",
-    "Accuracy on captions never trained on, among all 90, by the model's own text encoder; chance 0.011.",
+    heading="native zs",
+    title=(
+        "Accuracy on captions never trained on, among all 90, by the model's own text encoder; chance 0.011."
+    ),
 )
 LOCKED = (TOP1, UNSEEN_ONLY, SEEN, HARMONIC, AUC, *FACTORS.values())
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentbench.analysis.core.metric import Metric, MetricDefinition, define
+from latentbench.analysis.core.metric import Metric, MetricDefinition, define, define_accuracy
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.latent.probes import standardise
@@ -36,16 +36,6 @@ UNTRAINED, SHUFFLES = 20, 4
 """Number of untrained towers, and of towers trained on shuffled captions."""
 
 
-def _define(name: str, heading: str, title: str) -> MetricDefinition:
-    return define(
-        name,
-        unit="accuracy",
-        better="neither",
-        title=title,
-        heading=heading,
-    )
-
-
 FACTOR_CLASSIFIERS = define(
     "zero_shot_rival",
     unit="accuracy",
@@ -53,20 +43,28 @@ FACTOR_CLASSIFIERS = define(
     title="Accuracy on unseen captions of three classifiers on the same codes, one per factor; no words.",
     heading="zs rival",
 )
-CONTROL_UNTRAINED = _define(
+CONTROL_UNTRAINED = define_accuracy(
     "zero_shot_untrained",
-    "zs untrained",
-    f"Accuracy on unseen captions of untrained towers, mean of {UNTRAINED}; should be chance, 0.011.",
+    heading="zs untrained",
+    title=f"Accuracy on unseen captions of untrained towers, mean of {UNTRAINED}; should be chance, 0.011.",
+    better="neither",
 )
-CONTROL_SHUFFLED = _define(
+CONTROL_SHUFFLED = define_accuracy(
     "zero_shot_shuffled",
-    "zs shuffled",
-    f"Accuracy on unseen captions after shuffling the others, mean of {SHUFFLES}; should be chance, 0.011.",
+    heading="zs shuffled",
+    title=(
+        f"Accuracy on unseen captions after shuffling the others, mean of {SHUFFLES}; should be "
+        "chance, 0.011."
+    ),
+    better="neither",
 )
-CONTROL_NEW_NAME = _define(
+CONTROL_NEW_NAME = define_accuracy(
     "zero_shot_new_name",
-    "zs new name",
-    "Accuracy on a class whose name was not trained on, among all 90; should be chance, 0.011, or lower.",
+    heading="zs new name",
+    title=(
+        "Accuracy on a class whose name was not trained on, among all 90; should be chance, 0.011, or lower."
+    ),
+    better="neither",
 )
 
 

@@ -11,7 +11,12 @@ import statistics
 import torch
 from torch import Tensor
 
-from latentbench.analysis.core.metric import Better, Metric, MetricDefinition, Unmeasurable, define, finite
+from latentbench.analysis.core.metric import (
+    Metric,
+    Unmeasurable,
+    define_accuracy,
+    finite,
+)
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.statistics.intervals import binomial_se, standard_error
@@ -41,112 +46,103 @@ PAIRS = 2_000
 """Images among all pairs of which uniformity is measured."""
 
 
-def _define(
-    name: str,
-    heading: str,
-    title: str,
-    *,
-    unit: str = "accuracy",
-    better: Better = "higher",
-    headline: bool = False,
-    decimals: int = 3,
-) -> MetricDefinition:
-    return define(
-        name,
-        unit=unit,
-        better=better,
-        title=title,
-        heading=heading,
-        headline=headline,
-        decimals=decimals,
-    )
-
-
-TOP1 = _define(
+TOP1 = define_accuracy(
     "prompt_top1",
-    "prompts top-1",
-    "Accuracy by the model's own text encoder, templates averaged; an unreadable image is a miss.",
+    heading="prompts top-1",
+    title="Accuracy by the model's own text encoder, templates averaged; an unreadable image is a miss.",
     headline=True,
 )
-TOP1_BY_NAME = _define(
+TOP1_BY_NAME = define_accuracy(
     "prompt_top1_by_name",
-    "prompts top-1 by name",
-    "As prompts top-1, but classes of one name count as one; prompts top-1 decides for the first of them.",
+    heading="prompts top-1 by name",
+    title=(
+        "As prompts top-1, but classes of one name count as one; prompts top-1 decides for the first of them."
+    ),
 )
-TOP5 = _define(
-    "prompt_top5", "prompts top-5", "Top-5 accuracy by the model's own text encoder, templates averaged."
+TOP5 = define_accuracy(
+    "prompt_top5",
+    heading="prompts top-5",
+    title="Top-5 accuracy by the model's own text encoder, templates averaged.",
 )
-MEAN_RECALL = _define(
+MEAN_RECALL = define_accuracy(
     "prompt_mean_recall",
-    "prompts recall",
-    "Mean over classes of the accuracy by the model's own text encoder, templates averaged.",
+    heading="prompts recall",
+    title="Mean over classes of the accuracy by the model's own text encoder, templates averaged.",
 )
-CALIBRATION = _define(
+CALIBRATION = define_accuracy(
     "prompt_calibration_error",
-    "prompts ECE",
-    "Calibration error: mean distance of confidence and accuracy in 15 bins, at the model's temperature.",
+    heading="prompts ECE",
+    title=(
+        "Calibration error: mean distance of confidence and accuracy in 15 bins, at the model's temperature."
+    ),
     unit="fraction",
     better="lower",
 )
-BEST = _define(
-    "prompt_best", "best prompt", "Accuracy by the model's own text encoder with the best single template."
+BEST = define_accuracy(
+    "prompt_best",
+    heading="best prompt",
+    title="Accuracy by the model's own text encoder with the best single template.",
 )
-WORST = _define(
-    "prompt_worst", "worst prompt", "Accuracy by the model's own text encoder with the worst single template."
+WORST = define_accuracy(
+    "prompt_worst",
+    heading="worst prompt",
+    title="Accuracy by the model's own text encoder with the worst single template.",
 )
-SPREAD = _define(
+SPREAD = define_accuracy(
     "prompt_spread",
-    "prompt spread",
-    "Standard deviation over templates of their accuracies.",
+    heading="prompt spread",
+    title="Standard deviation over templates of their accuracies.",
     better="neither",
 )
-SHORTENED = _define(
+SHORTENED = define_accuracy(
     "prompt_shortened",
-    "shortened",
-    "Accuracy with descriptions that leave a factor out, which is then guessed, mean over descriptions.",
+    heading="shortened",
+    title=(
+        "Accuracy with descriptions that leave a factor out, which is then guessed, mean over descriptions."
+    ),
 )
 IMAGE_RECALL = {
-    k: _define(
+    k: define_accuracy(
         f"image_retrieval_recall_{k}",
-        f"text→image R@{k}",
-        f"Share of texts with one of their images among the {k} nearest.",
+        heading=f"text→image R@{k}",
+        title=f"Share of texts with one of their images among the {k} nearest.",
     )
     for k in RECALLS
 }
 TEXT_RECALL = {
-    k: _define(
+    k: define_accuracy(
         f"text_retrieval_recall_{k}",
-        f"image→text R@{k}",
-        f"Share of readable images with their text among the {k} nearest.",
+        heading=f"image→text R@{k}",
+        title=f"Share of readable images with their text among the {k} nearest.",
     )
     for k in RECALLS
 }
-UNREADABLE = _define(
+UNREADABLE = define_accuracy(
     "unreadable_images",
-    "unreadable",
-    "Number of files that could not be read as images; they count as misses.",
+    heading="unreadable",
+    title="Number of files that could not be read as images; they count as misses.",
     unit="count",
     better="lower",
     decimals=0,
 )
-ALIGNMENT = _define(
+ALIGNMENT = define_accuracy(
     "alignment",
-    "alignment",
-    "Mean squared distance between an image and its text on the unit sphere.",
+    heading="alignment",
+    title="Mean squared distance between an image and its text on the unit sphere.",
     unit="",
     better="lower",
 )
-UNIFORMITY = _define(
+UNIFORMITY = define_accuracy(
     "uniformity",
-    "uniformity",
-    "Uniformity ln mean exp(−2 d²) over pairs of images on the unit sphere; lower is more even.",
+    heading="uniformity",
+    title="Uniformity ln mean exp(−2 d²) over pairs of images on the unit sphere; lower is more even.",
     unit="",
     better="lower",
 )
-GAP = _define(
+GAP = define_accuracy(
     "modality_gap",
-    "modality gap",
-    "Distance between the mean image and the mean text.",
+    heading="modality gap",
+    title="Distance between the mean image and the mean text.",
     unit="",
     better="neither",
 )

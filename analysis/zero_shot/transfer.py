@@ -11,7 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define, finite
+from latentbench.analysis.core.metric import (
+    Metric,
+    Unmeasurable,
+    define_accuracy,
+    finite,
+)
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject, to_float
 from latentbench.analysis.zero_shot.lit import captions_of, locked_image
@@ -28,26 +33,20 @@ BOX = 20
 _OF = "of scikit-learn's digits"
 
 
-def _define(name: str, heading: str, title: str) -> MetricDefinition:
-    return define(
-        name,
-        unit="accuracy",
-        better="higher",
-        title=title,
-        heading=heading,
-    )
-
-
-LOCKED = _define(
-    "transfer_top1", "transfer", f"Share {_OF} recognised by towers on frozen codes, trained on the source."
+LOCKED = define_accuracy(
+    "transfer_top1",
+    heading="transfer",
+    title=f"Share {_OF} recognised by towers on frozen codes, trained on the source.",
 )
-NATIVE = _define(
-    "native_transfer_top1", "native transfer", f"Share {_OF} recognised by the model's own text encoder."
+NATIVE = define_accuracy(
+    "native_transfer_top1",
+    heading="native transfer",
+    title=f"Share {_OF} recognised by the model's own text encoder.",
 )
-RIVAL = _define(
+RIVAL = define_accuracy(
     "transfer_rival",
-    "transfer CNN",
-    f"Share {_OF} recognised by the judge, a CNN trained on the source by supervision.",
+    heading="transfer CNN",
+    title=f"Share {_OF} recognised by the judge, a CNN trained on the source by supervision.",
 )
 
 

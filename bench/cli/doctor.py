@@ -28,7 +28,7 @@ ENOUGH_MEMORY, ENOUGH_DISK = 3e9, 1e9
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One check: what was looked at, whether it is fine, and what was seen or what to do."""
 
     check: str
@@ -36,7 +36,7 @@ class Finding:
     detail: str
 
 
-def examine(results: Path) -> list[Finding]:
+def examine(results: Path) -> list[Check]:
     """Every check, in order; a check that fails does not stop the others."""
     checks: dict[str, Callable[[], str]] = {
         "latentbench": _latentbench,
@@ -53,11 +53,11 @@ def examine(results: Path) -> list[Finding]:
     return [_finding(name, check) for name, check in checks.items()]
 
 
-def _finding(name: str, check: Callable[[], str]) -> Finding:
+def _finding(name: str, check: Callable[[], str]) -> Check:
     try:
-        return Finding(name, True, check())
+        return Check(name, True, check())
     except Exception as error:
-        return Finding(name, False, " ".join(str(error).split()))
+        return Check(name, False, " ".join(str(error).split()))
 
 
 def _latentbench() -> str:
@@ -124,7 +124,7 @@ def _installed_families() -> str:
     return f"{len(list(FAMILIES))} families, those of installed packages included"
 
 
-def render(findings: list[Finding]) -> Table:
+def render(findings: list[Check]) -> Table:
     """A line a check."""
     table = Table(show_header=False, box=None)
     for finding in findings:

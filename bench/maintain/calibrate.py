@@ -21,7 +21,7 @@ from scipy import special, stats
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from latentbench.analysis.latent.dead_zones import Gap, beyond_null, dead_zone_mass, without_holes
+from latentbench.analysis.latent.dead_zones import Gap, beyond_null, dead_zone_mass, null_gaps
 from latentbench.analysis.latent.density_gaps import CLASSIFIED, POINTS
 from latentbench.analysis.latent.overlap import overlap_coverage
 from latentbench.analysis.statistics.moments import moment_matched
@@ -234,9 +234,8 @@ def measure(known: Known, dimensions: int) -> Line:
         reference = moment_matched(codes, draws) if known.own_moments else draws
         few, few_draws = codes[: 2 * POINTS], reference[: 2 * POINTS]
         if known.own_moments:
-            nulls = without_holes(few, few_draws, seed=seed)
-            gaps = [Gap.of(each, few_draws, seed=seed) for each in (few, *nulls)]
-            zone = beyond_null(gaps[0], tuple(gaps[1:]))
+            gap = Gap.of(few, few_draws, seed=seed)
+            zone = beyond_null(gap, null_gaps(few, few_draws, seed=seed))
         else:
             zone = dead_zone_mass(few, few_draws, seed=seed)
         pairs.append((zone.value, overlap_coverage(codes, reference, seed=seed).value))

@@ -29,6 +29,7 @@ from latentbench.analysis.catalogue import ANALYSES, METRICS
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.core.subject import DataContext, Subject
 from latentbench.bench.store.store import Store
+from latentbench.bench.text import markdown
 from latentbench.data.images import ImageData, Split
 from latentbench.models.family import find_family
 from latentbench.models.protocols import Autoencoder, ImageTextModel
@@ -118,25 +119,23 @@ def slowdown(speed: Speed, speeds: Sequence[Speed]) -> float:
 
 def table(speeds: Sequence[Speed]) -> str:
     """The slowdowns next to each number of busy processes, as Markdown."""
-    lines = [
+    intro = (
         f"Analysis `throughput` (one thread) next to busy processes, on {os.cpu_count()} cores, "
         f"{platform.system()} {platform.release()}. Times are relative to the fastest idle one of the same "
-        f"quantity; `beyond` counts unmarked speeds that are off by more than {LIMIT:.0%}.",
-        "",
-        "| busy processes | speeds | marked | unmarked: median | unmarked: slowest | beyond | all: slowest |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+        f"quantity; `beyond` counts unmarked speeds that are off by more than {LIMIT:.0%}."
+    )
+    header = ["busy processes", "speeds", "marked"]
+    header += ["unmarked: median", "unmarked: slowest", "beyond", "all: slowest"]
+    cells = []
     for busy in dict.fromkeys(speed.busy for speed in speeds):
         loaded = [speed for speed in speeds if speed.busy == busy]
         times = sorted(slowdown(speed, speeds) for speed in loaded if speed.doubt is None)
         middle, slowest = (f"{times[len(times) // 2]:.2f}", f"{times[-1]:.2f}") if times else ("–", "–")
         beyond = sum(time > 1 + LIMIT for time in times)
         worst = max(slowdown(speed, speeds) for speed in loaded)
-        lines.append(
-            f"| {busy} | {len(loaded)} | {len(loaded) - len(times)} | {middle} | {slowest} | {beyond} "
-            f"| {worst:.2f} |"
-        )
-    return "\n".join([*lines, "", f"`{COMMAND}`"]) + "\n"
+        counts = busy, len(loaded), len(loaded) - len(times)
+        cells.append((*map(str, counts), middle, slowest, str(beyond), f"{worst:.2f}"))
+    return f"{intro}\n\n{markdown.table(header, cells, align='r')}\n\n`{COMMAND}`\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -36,6 +36,7 @@ from latentbench.bench.compare.multiplicity import holm
 from latentbench.bench.compare.policy import shipped
 from latentbench.bench.compare.significance import ALPHA, p_of, paired_spread, welch_error
 from latentbench.bench.store.store import Store
+from latentbench.bench.text import markdown
 from latentbench.bench.throughput_gate.gate import decide, time_blocks
 from latentbench.bench.throughput_gate.processes import Arm
 
@@ -209,18 +210,23 @@ def regressed(scenario: Scenario, a: NDArray[np.float64], b: NDArray[np.float64]
 
 def gate_table(rates: Sequence[Rate]) -> str:
     """Return the rates as Markdown."""
-    lines = [
+    intro = (
         "Simulated gates, by the rules that `check` applies: Holm at 5 % over the gate's tests, one-sided. "
-        "A loss is in standard deviations (SD) of the difference of a pair of runs.",
-        "",
-        "| scenario | seeds | tests | gates | raised | 95 % interval |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {r.what} | {r.seeds} | {r.tests} | {r.gates:,} | {r.share:.1%} | {r.low:.1%} to {r.high:.1%} |"
+        "A loss is in standard deviations (SD) of the difference of a pair of runs."
+    )
+    cells = [
+        (
+            r.what,
+            f"{r.seeds}",
+            f"{r.tests}",
+            f"{r.gates:,}",
+            f"{r.share:.1%}",
+            f"{r.low:.1%} to {r.high:.1%}",
+        )
         for r in rates
     ]
-    return "\n".join([*lines, "", f"`{COMMAND} gate`"]) + "\n"
+    header = ["scenario", "seeds", "tests", "gates", "raised", "95 % interval"]
+    return f"{intro}\n\n{markdown.table(header, cells, align='lr')}\n\n`{COMMAND} gate`\n"
 
 
 @dataclass(frozen=True)
@@ -253,19 +259,16 @@ def throughput_study(sessions: int, blocks: int, slower: float) -> Iterator[Sess
 def throughput_table(sessions: Sequence[Session], blocks: int) -> str:
     """Return how often each quantity was called regressed, as Markdown."""
     machine = f"{psutil.cpu_count()} cores, {platform.system()} {platform.release()}"
-    lines = [
-        f"Real processes in turn, {blocks} blocks of 6 a session, on {machine}.",
-        "",
-        "| sessions | quantity | regressed | mean change |",
-        "| --- | --- | ---: | ---: |",
-    ]
+    cells = []
     for kind in dict.fromkeys(session.kind for session in sessions):
         of_kind = [session for session in sessions if session.kind == kind]
         for quantity in of_kind[0].verdicts:
             raised = sum(session.verdicts[quantity] == "regressed" for session in of_kind)
             changes = [session.changes[quantity] or 0.0 for session in of_kind]
-            lines.append(f"| {kind} | {quantity} | {raised} of {len(of_kind)} | {np.mean(changes):+.1%} |")
-    return "\n".join([*lines, "", f"`{COMMAND} throughput`"]) + "\n"
+            cells.append((kind, quantity, f"{raised} of {len(of_kind)}", f"{np.mean(changes):+.1%}"))
+    intro = f"Real processes in turn, {blocks} blocks of 6 a session, on {machine}."
+    table = markdown.table(["sessions", "quantity", "regressed", "mean change"], cells, align="llr")
+    return f"{intro}\n\n{table}\n\n`{COMMAND} throughput`\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

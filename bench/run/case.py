@@ -62,7 +62,7 @@ def cases(suite: Suite, data: ImageData, seeds: Sequence[int]) -> list[Case]:
     reference = DataReference(
         name=data.name,
         fingerprint=data.fingerprint,
-        train=0 if data.train is data.test else len(data.train),
+        train=0 if data.test_only else len(data.train),
         test=len(data.test),
     )
     return [

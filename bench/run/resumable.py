@@ -151,9 +151,10 @@ def run_resumable(
     here = environment(request.device)
     origin = Origin(environment_hash(here), code().source, request.accepted)
     store.remember_environment(origin.environment, here)
+    all_done = f"all {len(wanted)} {request.what} are done already; --fresh measures them again"
     latest = None if request.fresh else _latest(store, request.suite)
     if latest and _holds_exactly(latest, wanted, origin):
-        watcher.note(f"all {len(wanted)} {request.what} are done already; --fresh measures them again")
+        watcher.note(all_done)
         return latest
     resumed = latest.path if latest and _can_be_resumed(latest, wanted, origin, store) else None
     with store.writer(request.suite, code().run_commit, resumed) as writer:
@@ -166,7 +167,7 @@ def run_resumable(
         if todo:
             produce(OpenRun(request.suite, origin, todo, writer, watcher))
         else:
-            watcher.note(f"all {len(wanted)} {request.what} are done already; --fresh measures them again")
+            watcher.note(all_done)
         return read(writer.finish())
 
 

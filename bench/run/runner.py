@@ -113,7 +113,7 @@ def _prepare_judge(data: ImageData, device: torch.device, watcher: Watcher) -> N
             watcher.stage_started("training the judge", total, "steps")
         watcher.stage_advanced(data.name)
 
-    if data.train is not data.test:
+    if not data.test_only:
         small = data.train.images[:JUDGE_BATCH].numel() < FEW_PIXELS
         with threads(1 if small else usable_cores()):
             load_judge(data, device=device, progress=progress)

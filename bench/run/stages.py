@@ -21,7 +21,6 @@ from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES, METRICS
 from latentbench.analysis.core.registry import Measurement
 from latentbench.analysis.core.subject import DataContext, Subject
-from latentbench.analysis.features.stored_judges import load_judge
 from latentbench.analysis.performance.memory import is_out_of_memory
 from latentbench.bench.provenance.code import code
 from latentbench.bench.run.case import Case
@@ -81,10 +80,7 @@ class Progress:
 
 def open_context(data: str, folder: Path, device: str, *, judged: bool) -> DataContext:
     """Load the data, and their judge if an analysis needs it. Once per process."""
-    images = datasets.load(data, relative_to=folder)
-    # A judge is trained on train images; without them there is no judge.
-    judge = load_judge(images) if judged and images.train is not images.test else None
-    return DataContext(images, judge, torch.device(device))
+    return DataContext.of(datasets.load(data, relative_to=folder), torch.device(device), judged=judged)
 
 
 def train(

@@ -22,9 +22,8 @@ import torch
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
+from latentbench.models.source_code import ENTRY_POINTS
 
-ENTRY_POINTS = "latentbench.models"
-"""The entry point group in which an installed package names functions and classes that make models."""
 LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 OURS = str(Path(__file__).parents[1])
 

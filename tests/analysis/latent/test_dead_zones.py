@@ -14,7 +14,7 @@ from latentbench.analysis.latent.dead_zones import (
     dead_zone_mass,
     exceedance,
     leak,
-    without_holes,
+    null_gaps,
 )
 from latentbench.analysis.statistics.moments import moment_matched
 from latentbench.bench.maintain.calibrate import KNOWN
@@ -154,8 +154,7 @@ def test_the_map_agrees_with_the_mass():
 def zone_of(codes, seed):
     reference = moment_matched(codes, gaussian(len(codes), codes.shape[1], seed + 50))
     gap = Gap.of(codes, reference, seed=seed)
-    nulls = (Gap.of(each, reference, seed=seed) for each in without_holes(codes, reference, seed=seed))
-    return beyond_null(gap, tuple(nulls))
+    return beyond_null(gap, null_gaps(codes, reference, seed=seed))
 
 
 @pytest.mark.parametrize("d", [2, 12])
