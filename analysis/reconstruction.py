@@ -24,7 +24,6 @@ from latentbench.analysis.image_similarity import (
     psnr,
     ssim,
 )
-from latentbench.analysis.statistics.intervals import standard_error
 
 NO_BACKBONE = "the weights of a pretrained network are needed, and none are given"
 PICTURED = 10
@@ -106,7 +105,7 @@ def reconstruction(subject: Subject) -> Measurement:
     similarities = _ssim_where_it_fits(originals, subject.reconstructions)
     recognised = _accuracy(RECOGNISABLE, subject, lambda: subject.judged_reconstructions)
     metrics = (
-        _mean(MSE, errors),
+        MSE.mean(errors),
         _mean_psnr(psnr(originals, subject.reconstructions)),
         _mean_ssim(similarities, len(originals)),
         _mean_ms_ssim(originals, subject.reconstructions),
@@ -142,17 +141,13 @@ def _why_unusable(subject: Subject, originals: Tensor) -> str | None:
     return None
 
 
-def _mean(metric: MetricDefinition, values: Tensor) -> Metric:
-    return metric.measured(values.double().mean().item(), se=standard_error(values), n=len(values))
-
-
 def _mean_psnr(values: Tensor) -> Metric:
     exact = int(values.isinf().sum())
     if exact:
         return PSNR.missing(
             f"infinite: {exact} of {len(values)} images are reconstructed exactly", n=len(values)
         )
-    return _mean(PSNR, values)
+    return PSNR.mean(values)
 
 
 def _ssim_where_it_fits(originals: Tensor, reconstructions: Tensor) -> Tensor | None:
@@ -162,20 +157,20 @@ def _ssim_where_it_fits(originals: Tensor, reconstructions: Tensor) -> Tensor | 
 def _mean_ssim(values: Tensor | None, count: int) -> Metric:
     if values is None:
         return SSIM.missing(f"images are smaller than the window of {SSIM_TAPS} px", n=count)
-    return _mean(SSIM, values)
+    return SSIM.mean(values)
 
 
 def _mean_ms_ssim(originals: Tensor, reconstructions: Tensor) -> Metric:
     if min(originals.shape[2:]) < MS_SSIM_SIDE:
         return MS_SSIM.missing(f"images are smaller than {MS_SSIM_SIDE} px", n=len(originals))
-    return _mean(MS_SSIM, ms_ssim(originals, reconstructions))
+    return MS_SSIM.mean(ms_ssim(originals, reconstructions))
 
 
 def _judge_distance(subject: Subject) -> Metric:
     if subject.context.judge is None:
         return JUDGE_DISTANCE.missing(NO_JUDGE)
     difference = subject.judged_reconstructions.features - subject.context.judged_test.features
-    return _mean(JUDGE_DISTANCE, difference.square().mean(1))
+    return JUDGE_DISTANCE.mean(difference.square().mean(1))
 
 
 def _accuracy(metric: MetricDefinition, subject: Subject, view: Callable[[], JudgedImages]) -> Metric:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from latentbench.analysis.statistics.intervals import binomial_se
+from latentbench.analysis.statistics.intervals import binomial_se, clustered_se, standard_error
 from latentbench.data.registry import Registry
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ class Metric:
     `reason` says what was seen.
 
     `se` is the standard error of `value`, None where there is no honest one; `n` the number of
-    images, samples or repetitions behind it.
+    images, samples or repetitions behind it. `common_se` is the part of `se` that all seeds of a model share,
+    such as that of the test images: a mean over seeds has it undiminished. It is read as 1.96 of it being
+    half of a 95 % interval.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Metric:
     better: Better
     reason: str | None = None
     doubt: Doubt | None = None
+    common_se: float | None = None
 
     @property
     def decisive(self) -> float | None:
@@ -67,21 +70,33 @@ class MetricDefinition:
     """Shown in the terminal's table; the others are in the CSV, the Markdown and the report."""
     decimals: int = 3
 
-    def measured(self, value: float, *, se: float | None = None, n: int | None = None) -> Metric:
+    def measured(
+        self, value: float, *, se: float | None = None, n: int | None = None, common_se: float | None = None
+    ) -> Metric:
         """The metric with a value; a value or error that is not finite becomes null with a reason."""
         if not math.isfinite(value):
             return self.missing(f"not finite ({value})", n=n)
-        if se is not None and not math.isfinite(se):
-            se = None
-        return Metric(self.name, self.version, float(value), se, n, self.unit, self.better)
+        se, common_se = (
+            error if error is None or math.isfinite(error) else None for error in (se, common_se)
+        )
+        return Metric(
+            self.name, self.version, float(value), se, n, self.unit, self.better, common_se=common_se
+        )
 
-    def share(self, hits: Tensor) -> Metric:
-        """The share of hits, a fraction in [0, 1], from bool `[N]`, N ≥ 1.
+    def share(self, hits: Tensor, clusters: Tensor | None = None) -> Metric:
+        """The share of hits among the test images, a fraction in [0, 1], from bool `[N]`, N ≥ 1.
 
-        Its standard error is binomial; it is missing if all or none are hits (`binomial_se`).
+        Its standard error is binomial; it is missing if all or none are hits (`binomial_se`). With
+        `clusters`, int64 `[N]`, images of one cluster may be alike (`clustered_se`).
         """
         count, n = int(hits.sum()), len(hits)
-        return self.measured(count / n, se=binomial_se(count, n), n=n)
+        se = binomial_se(count, n) if clusters is None else clustered_se(hits, clusters)
+        return self.measured(count / n, se=se, n=n, common_se=se)
+
+    def mean(self, values: Tensor) -> Metric:
+        """The mean of a value for each image, `[N]`, N ≥ 1; every seed sees the same images."""
+        se = standard_error(values)
+        return self.measured(values.double().mean().item(), se=se, n=len(values), common_se=se)
 
     def missing(self, reason: str, *, n: int | None = None) -> Metric:
         """The metric as null, with the reason."""

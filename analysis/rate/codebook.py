@@ -118,7 +118,7 @@ def codebook(subject: Subject) -> Measurement:
     return Measurement(
         (
             CODE_USAGE.measured(usage(indices, sizes), n=n),
-            CODE_PERPLEXITY.measured(mean_perplexity, se=perplexity_se, n=n),
-            CODE_ENTROPY.measured(total, se=total_se, n=n),
+            CODE_PERPLEXITY.measured(mean_perplexity, se=perplexity_se, n=n, common_se=perplexity_se),
+            CODE_ENTROPY.measured(total, se=total_se, n=n, common_se=total_se),
         )
     )

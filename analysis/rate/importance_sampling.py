@@ -17,7 +17,6 @@ from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasura
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject, to_float
 from latentbench.analysis.rate.likelihood import NO_LIKELIHOOD, NO_RATE, log_likelihood, observed
-from latentbench.analysis.statistics.intervals import standard_error
 from latentbench.models.protocols import LikelihoodModel
 from latentbench.models.seeds import generator
 
@@ -76,4 +75,4 @@ def log_likelihoods(subject: Subject, model: LikelihoodModel, k: int) -> Tensor:
 def _metric(likelihood: str, metric: MetricDefinition, model: LikelihoodModel, values: Tensor) -> Metric:
     if likelihood != model.likelihood:
         return metric.missing(f"the model's likelihood is {model.likelihood}")
-    return metric.measured(values.mean().item(), se=standard_error(values), n=len(values))
+    return metric.mean(values)

@@ -19,7 +19,6 @@ from latentbench.analysis.core.metric import Metric, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import BATCH, Subject, to_float
 from latentbench.analysis.rate.mutual_information import information
-from latentbench.analysis.statistics.intervals import standard_error
 from latentbench.models.protocols import DiscreteAutoencoder, LikelihoodModel, Posterior
 from latentbench.models.seeds import generator
 from latentbench.models.training.objectives import kl_standard_normal
@@ -230,7 +229,7 @@ def likelihood(subject: Subject) -> Measurement:
         arrays["active"] = active.numpy()
     bounds, examples = _bounds(subject)
     metrics = (
-        KL.measured(per_image.mean().item(), se=standard_error(per_image), n=len(kl)),
+        KL.mean(per_image),
         active_metric,
         *bounds,
         *_of_mixture(subject),
@@ -249,7 +248,7 @@ def _bounds(subject: Subject) -> tuple[list[Metric], dict[str, np.ndarray]]:
     values = _elbo_of_test_images(subject, model)
     bits = -values / (math.log(2) * math.prod(subject.data.image_shape))
     measured = {
-        metric.name: metric.measured(v.mean().item(), se=standard_error(v), n=len(v))
+        metric.name: metric.mean(v)
         for metric, v in ((ELBO[model.likelihood], values), (BITS_PER_DIM[model.likelihood], bits))
     }
     other = f"the model's likelihood is {model.likelihood}"
@@ -273,9 +272,8 @@ def _of_mixture(subject: Subject) -> list[Metric]:
         )
         return [metric.missing(reason, n=len(mixture.mean)) for metric in OF_MIXTURE]
     return [
-        metric.measured(values.mean().item(), se=standard_error(values), n=len(values))
+        metric.mean((estimates[0] + estimates[1]) / 2)
         for metric, estimates in ((MUTUAL_INFORMATION, found.information), (AGGREGATE_KL, found.excess))
-        for values in [(estimates[0] + estimates[1]) / 2]
     ]
 
 

@@ -24,6 +24,26 @@ def standard_error(values: ArrayLike) -> float | None:
     return float(array.std(ddof=1)) / math.sqrt(array.size)
 
 
+def clustered_se(values: ArrayLike, clusters: ArrayLike) -> float | None:
+    """Standard error of the mean of `values` `[N]` if those of one cluster, of `[N]`, are not independent.
+
+    The mean is the ratio of the clusters' sums to their sizes, whose error is
+    √(G / (G − 1) Σ_g (Σ_i∈g (x_i − mean))²) / N for G clusters (Cochran 1977, section 9.5): only the clusters
+    count as independent. None below two clusters, and where all values are equal: that would claim certainty.
+
+    >>> round(clustered_se([1, 1, 0, 0, 1, 1], [0, 0, 1, 1, 2, 2]), 6), round(standard_error([1, 0, 1]), 6)
+    (0.333333, 0.333333)
+    """
+    array, group = np.asarray(values, dtype=np.float64), np.asarray(clusters)
+    if array.ndim != 1 or array.shape != group.shape:
+        raise ValueError(f"values and clusters must be [N] each, got {array.shape} and {group.shape}")
+    _, member = np.unique(group, return_inverse=True)
+    if not array.size or (count := int(member.max()) + 1) < 2 or np.ptp(array) == 0:
+        return None
+    sums = np.bincount(member, weights=array - array.mean())
+    return math.sqrt(count / (count - 1) * float(np.square(sums).sum())) / array.size
+
+
 def binomial_se(hits: int, n: int) -> float | None:
     """Standard error of the share hits / n of independent trials, √(p (1 − p) / n).
 

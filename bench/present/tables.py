@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PADDING = 3
 DOUBTED = "†"
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
-OVER_SEEDS = "± is half of the 95 % interval over seeds"
+OVER_SEEDS = "± is half of the 95 % interval over seeds, and over test images where their error is known"
 OF_ONE_SEED = (
     "one seed: ± is 1.96 standard errors over the test images and says nothing about other seeds; "
     "no ± where that is not known"
@@ -190,6 +190,7 @@ def as_json(table: Sequence[Row]) -> str:
                 name: {
                     "value": cell.value,
                     "ci95": cell.half_width,
+                    "ci95_common": cell.estimate.common if cell.estimate else None,
                     "interval_over": cell.estimate.repeated if cell.estimate else None,
                     "n": cell.estimate.n if cell.estimate else None,
                     "seeds": cell.measured,

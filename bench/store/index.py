@@ -37,7 +37,7 @@ CREATE INDEX IF NOT EXISTS records_by_run ON records (run);
 CREATE INDEX IF NOT EXISTS records_by_origin ON records (origin);
 CREATE TABLE IF NOT EXISTS numbers (metric TEXT, run INTEGER, content BLOB, PRIMARY KEY (metric, run));
 """
-NUMBERS = ("value", "se", "n", "version")
+NUMBERS = ("value", "se", "n", "version", "common_se")
 """What is stored of a metric as numbers, NaN where there is none."""
 VERSION = hashlib.sha256(f"{TABLES}{NUMBERS}".encode()).hexdigest()[:8]
 """Part of the file's name, so that an index of other tables is never read."""
@@ -54,6 +54,7 @@ class Entry(NamedTuple):
     se: float | None
     n: int | None
     version: int
+    common_se: float | None
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Index:
             found = self._database.execute(query, (metric, run)).fetchone()
             if found is None or path.name.endswith(PARTIAL):
                 continue
-            value, se, n, version = np.frombuffer(found[0]).reshape(len(NUMBERS), -1).tolist()
+            value, se, n, version, common_se = np.frombuffer(found[0]).reshape(len(NUMBERS), -1).tolist()
             rows = self._database.execute(
                 "SELECT position, identity, environment, commit_label, seed FROM records "
                 "WHERE run = ? AND last = 1 ORDER BY position",
@@ -146,6 +147,7 @@ class Index:
                         se[at] if se[at] == se[at] else None,
                         int(n[at]) if n[at] == n[at] else None,
                         int(version[at]),
+                        common_se[at] if common_se[at] == common_se[at] else None,
                     )
                     for at, identity, environment, commit, seed in rows
                     if value[at] == value[at]
@@ -240,7 +242,7 @@ def _insert(database: sqlite3.Connection, run: int, path: Path) -> None:
             name = metric["name"]
             if name not in numbers:
                 numbers[name] = np.full((len(NUMBERS), len(contents)), np.nan)
-            values = (metric[field] for field in NUMBERS)
+            values = (metric.get(field) for field in NUMBERS)
             numbers[name][:, position] = [np.nan if value is None else value for value in values]
     blobs = [(metric, run, array.tobytes()) for metric, array in numbers.items()]
     database.executemany("INSERT INTO numbers VALUES (?, ?, ?)", blobs)

@@ -8,6 +8,7 @@ from scipy import stats
 
 from latentbench.analysis.statistics.intervals import (
     binomial_se,
+    clustered_se,
     mean_interval,
     standard_error,
     wilson_interval,
@@ -27,6 +28,36 @@ def test_binomial_se_is_unknown_at_the_edges():
     assert binomial_se(5, 10) == pytest.approx(math.sqrt(0.025))
     assert binomial_se(0, 10) is None
     assert binomial_se(10, 10) is None
+
+
+def test_clustered_error_has_the_design_effect():
+    """m equal values in each of G clusters: √m times the error that independent values would have."""
+    shares = np.array([0.1, 0.4, 0.9, 0.3])
+    values, clusters = np.repeat(shares, 25), np.repeat(np.arange(4), 25)
+    assert clustered_se(values, clusters) == pytest.approx(standard_error(shares))
+    independent = values.std() / math.sqrt(len(values))
+    assert clustered_se(values, clusters) == pytest.approx(independent * math.sqrt(25 * 4 / 3))
+
+
+def test_clustered_error_of_unequal_clusters_by_hand():
+    """Clusters of 3 and 1 with sums 3 and 0 about a mean of 3/4: residuals 3/4 and −3/4."""
+    assert clustered_se([1, 1, 1, 0], ["a", "a", "a", "b"]) == pytest.approx(math.sqrt(2 * 2 * 0.75**2) / 4)
+
+
+def test_clustered_error_is_unknown_for_one_cluster_or_value():
+    assert clustered_se([0, 1, 1], [7, 7, 7]) is None
+    assert clustered_se([1, 1, 1], [0, 1, 2]) is None
+    assert clustered_se([], []) is None
+    with pytest.raises(ValueError, match="got"):
+        clustered_se([0, 1], [0])
+
+
+def test_clustered_error_is_the_spread_over_draws_of_clusters():
+    draws = np.random.default_rng(1)
+    shares, clusters = draws.beta(2, 1, (2000, 18)), np.repeat(np.arange(18), 40)
+    hits = draws.random((2000, 18 * 40)) < shares[:, clusters]
+    errors = [clustered_se(each, clusters) for each in hits]
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(hits.mean(1).std(), rel=0.05)
 
 
 def test_wilson_interval_of_81_in_263():

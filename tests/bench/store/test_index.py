@@ -1,5 +1,6 @@
 """The index: it answers as the runs do, notices every change of them, and is never needed."""
 
+import dataclasses
 import os
 import sqlite3
 
@@ -51,6 +52,15 @@ def test_entries_name_the_model_as_its_record_does(store, make_record):
     assert (entry.identity, entry.seed, entry.environment) == (record.identity, 0, "env")
     assert entry.commit == record.code.commit_label
     assert entry.se is None
+
+
+def test_entries_have_the_errors_of_their_metric(store, make_record):
+    record = make_record(mse=0.1)
+    metric = dataclasses.replace(record.metrics[0], se=0.02, common_se=0.01)
+    write(store, [record.model_copy(update={"metrics": (metric,)})])
+    with open_index(store) as index:
+        ((_, (entry,)),) = index.entries("mse")
+    assert (entry.se, entry.common_se) == (0.02, 0.01)
 
 
 def test_a_changed_run_is_indexed_again(store, make_record):
