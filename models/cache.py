@@ -1,4 +1,4 @@
-"""The cache: what latentbench made and can make again."""
+"""The cache: files that latentbench made and can make again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from latentbench.data.files import write_atomically
 
 
 class CacheError(LatentbenchError):
-    """The cache cannot be written: nothing that is trained could be kept."""
+    """The cache cannot be written, so no trained model could be kept."""
 
 
 def cache_root() -> Path:

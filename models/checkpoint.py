@@ -1,7 +1,7 @@
-"""Checkpoints: weights in safetensors, and a JSON file beside them that says what they are.
+"""Checkpoints: weights in safetensors, and a JSON file next to them that describes them.
 
 Nothing here reads a pickle. Both files are written under a temporary name and renamed, the JSON last,
-so a checkpoint that has its JSON is whole.
+so a checkpoint that has its JSON is complete.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WEIGHTS, HISTORY, CARD = "weights.safetensors", "history.safetensors", "model.js
 
 
 class Card(BaseModel):
-    """What a checkpoint is: enough to build the model and to train it again."""
+    """The description of a checkpoint: enough to build the model and to train it again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,14 +42,14 @@ class Card(BaseModel):
     recipe: Recipe
     seed: int
     train_seconds: float
-    """Its share of the time, where several were trained as one stack."""
+    """The model's share of the time if several were trained as one stack."""
     stacked: int = 0
-    """Members of the stack it was trained in; 0 where it was trained alone."""
+    """The number of members of the stack that it was trained in; 0 if it was trained alone."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A trained model with its card and its history, and the folder it is kept in, if any."""
+    """A trained model with its card and its history, and the folder of its files, if any."""
 
     model: Family[Any]
     card: Card
@@ -68,7 +68,7 @@ def load(folder: Path) -> Checkpoint:
     """Read a checkpoint; raises LatentbenchError naming the file that is missing, truncated or foreign."""
     card = _read_card(folder / CARD)
     if isinstance(card.spec, ForeignSpec):
-        raise LatentbenchError(f"{folder / CARD}: {card.spec.label} is of a family or setting unknown here")
+        raise LatentbenchError(f"{folder / CARD}: {card.spec.label} has an unknown family or setting")
     model = find_family(card.spec.family).build(card.spec, card.image_shape)
     _load_weights(model, folder / WEIGHTS)
     model.eval()
@@ -76,7 +76,7 @@ def load(folder: Path) -> Checkpoint:
 
 
 def weights_sha256(folder: Path) -> str | None:
-    """sha256 of a checkpoint's weights, equal for equal weights; None where there are none."""
+    """Return the sha256 of a checkpoint's weights, equal for equal weights; None if there are none."""
     try:
         return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     except OSError:
@@ -84,7 +84,7 @@ def weights_sha256(folder: Path) -> str | None:
 
 
 def exists(folder: Path) -> bool:
-    """Whether a whole checkpoint lies in `folder`."""
+    """Return True if `folder` contains a complete checkpoint."""
     return (folder / CARD).is_file()
 
 

@@ -39,10 +39,10 @@ SpecT = TypeVar("SpecT", bound=ModelSpec)
 
 @dataclass(frozen=True)
 class Display:
-    """How tables and figures show a family."""
+    """The appearance of a family in tables and figures."""
 
     order: int = 1000
-    """Families are listed by this number; those without one come last."""
+    """The position of a family in lists; families without a number come last."""
     colour: str = "#cc79a7"
     marker: str = "P"
     """A marker of matplotlib."""
@@ -56,7 +56,7 @@ class Family(nn.Module, Generic[SpecT]):
     paper: ClassVar[str] = ""
     display: ClassVar[Display] = Display()
     trained: ClassVar[bool] = False
-    """Whether latentbench trains the model by gradient descent, so that its weights depend on a seed."""
+    """True if latentbench trains the model by gradient descent, so that its weights depend on a seed."""
 
     def __init__(self, spec: SpecT, image_shape: ImageShape) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class FittedFamily(Family[SpecT]):
     def resolve(cls, spec: SpecT, data: ImageData, resolver: Resolver) -> SpecT:
         if data.test_only:
             raise LatentbenchError(
-                f"{data.name}: has test images only, and {spec.label} has to be trained; use data with a "
+                f"{data.name}: has only test images, and {spec.label} has to be trained; use data with a "
                 f"train split"
             )
         return spec

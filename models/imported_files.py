@@ -1,4 +1,4 @@
-"""The files that a third-party model consists of, found by following import statements.
+"""The files of a third-party model, found by following import statements.
 
 Because this does not look at what is loaded, it depends neither on the order of imports nor on other models
 of the same process.

@@ -1,4 +1,4 @@
-"""What a model must offer to be measured: two small protocols, met by the zoo and by any user's module."""
+"""The two small protocols that a model must meet to be measured, whether it is from the zoo or a user's."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Posterior:
         return self.at(noise)
 
     def at(self, noise: Tensor) -> Tensor:
-        """mean + σ · noise, for standard normal `noise` `[..., B, D]`; the mean of a point posterior."""
+        """Return mean + σ · noise, for standard normal `noise` `[..., B, D]`; the mean of a point."""
         return self.mean if self.log_var is None else self.mean + noise * (0.5 * self.log_var).exp()
 
     def kl(self) -> Tensor | None:
-        """KL(q(z | x) ‖ N(0, I)) per dimension, nats, `[B, D]`; None for a point posterior: it has none."""
+        """Compute KL(q(z | x) ‖ N(0, I)) per dimension, nats, `[B, D]`; None for a point posterior."""
         if self.log_var is None:
             return None
         return kl_standard_normal(self.mean, self.log_var)
@@ -47,42 +47,42 @@ class Posterior:
 
 @runtime_checkable
 class Autoencoder(Protocol):
-    """Images in [0, 1] `[B, C, H, W]` to codes and back."""
+    """A model from images in [0, 1] `[B, C, H, W]` to codes and back."""
 
     def encode(self, x: Tensor) -> Posterior:
-        """q(z | x), each tensor `[B, D]`."""
+        """Return q(z | x), each tensor `[B, D]`."""
 
     def decode(self, z: Tensor) -> Tensor:
-        """Codes `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
+        """Map codes `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
 
 
 @runtime_checkable
 class DiscreteAutoencoder(Autoencoder, Protocol):
-    """An autoencoder whose code is a choice from finitely many values at each of P positions.
+    """An autoencoder whose code consists of one of finitely many values at each of P positions.
 
     `codes` and `indices` are inverse to each other: on valid codes, and on indices of distinct codes.
     """
 
     @property
     def code_sizes(self) -> tuple[int, ...]:
-        """How many values each position may take."""
+        """The number of values that each position may take."""
 
     def indices(self, z: Tensor) -> Tensor:
-        """The value of codes `[B, D]` at each position, from 0: int64 `[B, P]`."""
+        """Return the value of codes `[B, D]` at each position, from 0: int64 `[B, P]`."""
 
     def codes(self, indices: Tensor) -> Tensor:
-        """The codes `[B, D]` of indices `[B, P]`."""
+        """Return the codes `[B, D]` of indices `[B, P]`."""
 
 
 @runtime_checkable
 class ImageTextModel(Protocol):
-    """Images and captions to one space; both outputs L2-normalised `[B, D]`."""
+    """A model of images and captions in one space; both outputs are L2-normalised `[B, D]`."""
 
     def encode_image(self, x: Tensor) -> Tensor:
-        """Images in [0, 1] `[B, C, H, W]` to unit vectors `[B, D]`."""
+        """Map images in [0, 1] `[B, C, H, W]` to unit vectors `[B, D]`."""
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
-        """Captions to unit vectors `[B, D]`."""
+        """Map captions to unit vectors `[B, D]`."""
 
 
 @runtime_checkable
@@ -90,7 +90,7 @@ class LikelihoodModel(Autoencoder, Protocol):
     """An autoencoder with a stochastic encoder and a likelihood, which bounds ln p(x)."""
 
     likelihood: str
-    """`gaussian`, of grey images, or `bernoulli`, of images drawn black and white from the grey ones."""
+    """`gaussian`, for grey images, or `bernoulli`, for images drawn black and white from the grey ones."""
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """ln p(x | z), nats, `[B]`, of images `[B, C, H, W]` under their codes `[B, D]`."""
+        """Compute ln p(x | z), nats, `[B]`, of images `[B, C, H, W]` under their codes `[B, D]`."""

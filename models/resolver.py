@@ -1,4 +1,4 @@
-"""Where the files that a suite names are found, and how they may be read."""
+"""Resolves the file names of a suite, and decides whether pickles may be read."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Resolver:
-    """What a family needs to find the files that a model's settings name."""
+    """The access of a family to the files that a model's settings name."""
 
     folder: Path = Path()
     """The suite's folder: relative paths start here."""
     allow_pickle: bool = False
-    """Whether checkpoints may be pickles, which are then read by torch's restricted reader."""
+    """True if checkpoints may be pickles, which are then read by torch's restricted reader."""
 
     def path(self, name: str) -> Path:
-        """The path that a suite gives as `name`, with `~` expanded.
+        """Return the path that a suite gives as `name`, with `~` expanded.
 
         >>> Resolver(Path("suites")).path("weights/mine.safetensors").as_posix()
         'suites/weights/mine.safetensors'

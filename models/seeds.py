@@ -1,4 +1,4 @@
-"""Seeds from hashes: a draw is named by what it is for, so adding one moves no other."""
+"""Seeds from hashes: a draw is named by its purpose, so adding one changes no other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Generator
 
 
 def derive(seed: int, *purpose: str) -> int:
-    """A 63-bit seed from a run's seed and the names of what it is for.
+    """Derive a 63-bit seed from a run's seed and names that state its purpose.
 
     >>> derive(0, "order") == derive(0, "order"), derive(0, "order") == derive(0, "noise")
     (True, False)
@@ -19,5 +19,5 @@ def derive(seed: int, *purpose: str) -> int:
 
 
 def generator(seed: int, *purpose: str, device: torch.device | str = "cpu") -> Generator:
-    """A torch generator on `device`, seeded by `derive`."""
+    """Return a torch generator on `device`, seeded by `derive`."""
     return Generator(device).manual_seed(derive(seed, *purpose))

@@ -1,7 +1,7 @@
 """Hashes of the code that makes a model: results and trained weights are reused only while it is unchanged.
 
 latentbench's own training code is hashed as a whole, and so is the package of a family that another
-distribution installs. Of a user's module, every file counts that it imports outside of installed packages.
+distribution installs. Of a user's module, every file counts that it imports from outside installed packages.
 The versions of the distributions that such code imports count too.
 """
 

@@ -39,7 +39,7 @@ class ModelSpec(BaseModel):
         return {name: value for name, value in self if name not in ("family", "latent_dim")}
 
     def number(self, name: str) -> float | None:
-        """A setting as a number, for axes and sorting; None where the model has no such number.
+        """Return a setting as a number, for axes and sorting; None if the model has no such number.
 
         >>> spec = ModelSpec(family="pca", latent_dim=4)
         >>> spec.number("latent_dim"), spec.number("beta")

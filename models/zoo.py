@@ -64,12 +64,12 @@ FAMILIES.arrange(sorted(FAMILIES, key=lambda name: FAMILIES[name].display.order)
 BYTES_PER_PARAMETER = 16
 """Weight, gradient and two moments of Adam, float32."""
 BYTES_PER_VALUE = 4
-"""Of what a step computes, float32."""
+"""Bytes of each value that a step computes, float32."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained, but for the data: a spec, by a recipe, from a seed."""
+    """One training except for the data: a spec, a recipe and a seed."""
 
     spec: ModelSpec
     recipe: Recipe
@@ -77,11 +77,11 @@ class Training:
 
 
 def _ignore(done: int, total: int) -> None:
-    """The progress of nobody who watches."""
+    """Report no progress."""
 
 
 def address(training: Training, data: ImageData, device: torch.device, *, stacked: bool) -> str:
-    """The content address of a training: the same inputs, code, device type and torch give the same hash.
+    """Return the content address of a training: equal inputs, code, device type and torch give an equal hash.
 
     A model trained in a stack equals one trained alone to rounding only, so it has an address of its own.
     """
@@ -108,7 +108,7 @@ def resolve(spec: ModelSpec, data: ImageData, resolver: Resolver | None = None) 
 
 
 def parameters(spec: ModelSpec, image_shape: ImageShape) -> int:
-    """The number of values that training a model has to hold, counted without allocating them."""
+    """Count the values that training a model has to hold, without allocating them."""
     return find_family(spec.family).values_to_train(spec, image_shape)
 
 
@@ -131,7 +131,7 @@ def train_or_load(
     progress: Progress = _ignore,
     use_cache: bool = True,
 ) -> Checkpoint:
-    """The trained model, on `device`, from the cache if it is there.
+    """Return the trained model, on `device`, from the cache if it is there.
 
     Raises Diverged if the loss stops being finite, LatentbenchError for a spec that cannot be built.
     A damaged cache entry is trained again.
@@ -154,9 +154,9 @@ def train_or_load_stack(
     progress: Progress = _ignore,
     use_cache: bool = True,
 ) -> list[Checkpoint | Diverged]:
-    """Trained models of one stack pattern and recipe, trained as one; those in the cache are left out of it.
+    """Train the models of one stack pattern and recipe as one stack, except those that are in the cache.
 
-    What became of each, in order. On one machine a member's weights do not depend on its company.
+    Returns each training's outcome, in order. On one machine a member's weights do not depend on the others.
     """
     device = torch.device(device)
     pattern = _stack_pattern(trainings[0].spec)
@@ -190,12 +190,12 @@ def train_or_load_stack(
 
 
 def takes_seed(spec: ModelSpec) -> bool:
-    """Whether training the model depends on the seed: not for a closed form, nor for loaded weights."""
+    """Return True if the seed changes the trained model, unlike with a closed form or loaded weights."""
     return issubclass(find_family(spec.family), GradientFamily)
 
 
 def can_stack(spec: ModelSpec) -> bool:
-    """Whether models like this one can be trained as one stack."""
+    """Return True if models like this one can be trained as one stack."""
     return _stack_pattern(spec) is not None
 
 
@@ -207,10 +207,9 @@ def _stack_pattern(spec: ModelSpec) -> ModelSpec | None:
 def stacks(
     trainings: Sequence[Training], image_shape: ImageShape, *, memory_bytes: float, largest: int | None = None
 ) -> list[list[int]]:
-    """Which trainings, by position, can be trained as one stack; alone what cannot be stacked.
+    """Group trainings, by position, into those that can be trained as one stack; the others stay alone.
 
-    A stack takes at most `memory_bytes`, as far as that can be told beforehand, and has at most `largest`
-    members.
+    A stack takes at most `memory_bytes`, as far as this can be estimated, and has at most `largest` members.
     """
     groups: dict[object, list[int]] = {}
     for position, training in enumerate(trainings):
@@ -227,7 +226,7 @@ def stacks(
 
 
 def _training_bytes(training: Training, image_shape: ImageShape) -> float:
-    """What one member of a stack needs: its weights and their moments, and what a step computes."""
+    """Estimate the bytes of one member of a stack: weights, their moments, and the values of a step."""
     spec, batch_size = training.spec, training.recipe.batch_size
     family = find_family(spec.family)
     assert issubclass(family, GradientFamily)
@@ -251,7 +250,7 @@ def _cached(folder: Path, device: torch.device) -> Checkpoint | None:
 
 
 def _untrained(training: Training, data: ImageData, device: torch.device) -> Family[Any]:
-    """The model with the initial weights of its seed, the same whatever else is trained."""
+    """Build the model with the initial weights of its seed, which do not depend on other trainings."""
     spec = training.spec
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(training.seed, "initial weights", spec.model_dump_json(exclude_none=True)))
@@ -268,7 +267,7 @@ def _kept(
     seconds: float,
     stacked: int = 0,
 ) -> Checkpoint:
-    """The trained model as a checkpoint, written to its folder."""
+    """Write the trained model to its folder and return it as a checkpoint."""
     card = Card(
         spec=training.spec,
         image_shape=data.image_shape,

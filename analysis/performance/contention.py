@@ -32,13 +32,13 @@ CLOCK_TICKS_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Contention:
-    """What else used the processor during `seconds` of timing with `threads` threads on `cores` cores."""
+    """Other use of the processor during `seconds` of timing with `threads` threads on `cores` cores."""
 
     seconds: float
     others_seconds: float
     """Core seconds that other processes and other virtual machines used."""
     waited_seconds: float | None
-    """Seconds that our threads were ready to run and had no core; None where the kernel does not tell."""
+    """Seconds that our threads were ready to run and had no core; None if the kernel does not report it."""
     threads: int
     cores: int
 
@@ -54,7 +54,7 @@ class Contention:
 
     @property
     def reason(self) -> str | None:
-        """What disturbed the timing, in words; None where nothing did."""
+        """The cause of a disturbance, in words; None if the timing was not disturbed."""
         if self.waited_seconds is not None and self.waited_seconds > WAITED_SHARE * self.seconds:
             return f"its threads waited for a core {self.waited_seconds / self.seconds:.0%} of the time"
         allowed = max(BUSY_SHARE * self.cores, IDLE_SHARE * (self.cores - self.threads))
@@ -71,24 +71,24 @@ class ProcessorWatch:
         self._busy, self._own, self._waited = busy_seconds(), time.process_time(), _waited_seconds()
 
     def contention(self, *, threads: int) -> Contention:
-        """What was seen so far, where this process computed with `threads` threads."""
+        """Return the other use so far, where this process computed with `threads` threads."""
         seconds = time.perf_counter() - self._started
         others = (busy_seconds() - self._busy) - (time.process_time() - self._own)
         waited = _waited_seconds()
         return Contention(
             seconds=seconds,
             others_seconds=max(0.0, others),
-            # The account of a thread that ended is gone.
+            # A thread that has ended has no account any more.
             waited_seconds=None
             if waited is None or self._waited is None
             else max(0.0, waited - self._waited),
             threads=threads,
-            cores=os.cpu_count() or 1,  # The kernel's account is of the whole machine.
+            cores=os.cpu_count() or 1,  # The kernel counts for the whole machine.
         )
 
 
 def busy_seconds() -> float:
-    """Core seconds in which the machine was not idle since it started, other virtual machines included."""
+    """Return core seconds since boot in which the machine was not idle, other virtual machines included."""
     times = psutil.cpu_times()
     # The kernel counts what guests take under `user` and `nice` as well.
     named = ("user", "nice", "system", "irq", "softirq", "steal")
@@ -96,7 +96,7 @@ def busy_seconds() -> float:
 
 
 def _waited_seconds() -> float | None:
-    """Seconds that the threads of this process were ready to run and waited for a core, added up."""
+    """Return the total seconds that the threads of this process were ready to run and waited for a core."""
     waited = None
     for path in Path("/proc/self/task").glob("*/schedstat"):
         with suppress(OSError, ValueError, IndexError):  # a thread may end meanwhile

@@ -1,4 +1,4 @@
-"""The processor cores that this process may use, and how many threads of it compute."""
+"""The processor cores that this process may use, and its number of computing threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 
 def usable_cores() -> int:
-    """The number of cores that this process may use: at least 1.
+    """Return the number of cores that this process may use: at least 1.
 
     A process may have fewer than the machine: by its affinity (`taskset`, a scheduler's cpuset), by a
     container's quota of processor time (cgroup version 1 or 2), or by LOKY_MAX_CPU_COUNT.

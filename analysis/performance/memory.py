@@ -1,4 +1,4 @@
-"""What memory a device has left, what a call takes of it, and what it looks like when there is too little."""
+"""Memory: how much a device has free, how much a call takes, and the errors of a device without enough."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a device has to give."""
+    """Return the free memory of a device in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> int:
-    """Bytes that `call` needed on a CUDA device at its peak, beyond what was allocated before it."""
+    """Measure the peak bytes that `call` needs on a CUDA device, beyond what was allocated before it."""
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
@@ -26,5 +26,5 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """CUDA has an exception of its own; torch's CPU allocator only a message."""
+    """Return True for an out-of-memory error, which torch's CPU allocator only shows by its message."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -22,7 +22,7 @@ AMPERE = (8, 0)
 
 
 def lacking(precision: Precision, device: torch.device) -> str | None:
-    """Why a device cannot run in a precision, other than by slow emulation; None where it can."""
+    """Return the reason why a device cannot run in a precision without slow emulation; None if it can."""
     if precision == "fp32":
         return None
     if device.type == "cuda":
@@ -37,7 +37,7 @@ def lacking(precision: Precision, device: torch.device) -> str | None:
 
 
 def _lacking_on_cuda(precision: Precision, capability: tuple[int, int]) -> str | None:
-    """Why a GPU lacks a precision: fp16 is on all of them, tf32 and bf16 came with Ampere."""
+    """Return the reason why a GPU lacks a precision: all have fp16, those since Ampere have tf32 and bf16."""
     if precision == "fp16" or capability >= AMPERE:
         return None
     return "{} needs a CUDA device of compute capability {}.{} or more, this one has {}.{}".format(

@@ -1,4 +1,4 @@
-"""One point of a sweep: everything besides the model that changes its speed. Imports no torch."""
+"""One point of a sweep: everything except the model that changes its speed. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What a device can do at its best, measured: in a large matrix product or convolution, and in a large copy.
+"""The measured peaks of a device: a large matrix product or convolution, and a large copy.
 
-No model is faster than the roof they make (Williams, Waterman & Patterson 2009,
+No model is faster than the limit that they define (Williams, Waterman & Patterson 2009,
 doi:10.1145/1498765.1498785): the lesser of the peak and intensity × bandwidth. The peak is what torch
 reaches on this device with the threads that it has, not what a data sheet says. Matrix products and
-convolutions come from libraries of their own, and either may be the faster by a fifth.
+convolutions come from different libraries, and either may be faster by a fifth.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from latentbench.analysis.performance.timing import Effort, timed
 EFFORT = Effort(warm_up=2, repetitions=5, seconds=1.0, budget_seconds=4.0)
 MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
 CONVOLUTION = {"cpu": (8, 512, 16), "cuda": (64, 512, 64)}
-"""Images, channels, and pixels a side."""
+"""Images, channels, and pixels per side."""
 COPIED_BYTES = {"cpu": 2**28, "cuda": 2**30}
-"""Many times what a cache holds."""
+"""Many times the size of a cache."""
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Floating-point operations a second by precision, for those the device has, and bytes a second."""
+    """Floating-point operations per second by precision, for those the device has, and bytes per second."""
 
     flops_per_second: dict[Precision, float]
     bytes_per_second: float
 
     def attainable(self, intensity: float, precision: Precision) -> float:
-        """Most operations a second of something that does `intensity` operations a byte.
+        """Return the highest operations per second of a call that does `intensity` operations per byte.
 
         >>> Ceilings({"fp32": 100.0}, 10.0).attainable(2.0, "fp32")
         20.0
@@ -43,7 +43,7 @@ class Ceilings:
 
 
 def measure_ceilings(device: torch.device, precisions: Iterable[Precision]) -> Ceilings:
-    """The peak in each precision that the device has, and its bandwidth; the best of several repetitions."""
+    """Measure a device's bandwidth and its peak in each precision; the best of several repetitions."""
     had = [precision for precision in precisions if lacking(precision, device) is None]
     return Ceilings(
         {
@@ -57,7 +57,7 @@ def measure_ceilings(device: torch.device, precisions: Iterable[Precision]) -> C
 
 
 def matmul_flops_per_second(device: torch.device, precision: Precision) -> float:
-    """Operations a second of a square matrix product, 2 n³ each."""
+    """Measure operations per second of a square matrix product, 2 n³ each."""
     side = MATMUL_SIDE[device.type]
     a, b = (torch.randn(side, side, device=device).to(DTYPES[precision]) for _ in range(2))
     product = torch.empty_like(a)
@@ -67,7 +67,7 @@ def matmul_flops_per_second(device: torch.device, precision: Precision) -> float
 
 
 def convolution_flops_per_second(device: torch.device, precision: Precision) -> float:
-    """Operations a second of a convolution by 3×3, 2 · 9 for each pixel and pair of channels."""
+    """Measure operations per second of a 3×3 convolution, 2 · 9 for each pixel and pair of channels."""
     images, channels, side = CONVOLUTION[device.type]
     shapes = (images, channels, side, side), (channels, channels, 3, 3)
     x, weight = (
@@ -80,7 +80,7 @@ def convolution_flops_per_second(device: torch.device, precision: Precision) -> 
 
 
 def copy_bytes_per_second(device: torch.device) -> float:
-    """Bytes read and written a second by a copy from memory to memory."""
+    """Measure bytes read and written per second by a copy from memory to memory."""
     source = torch.ones(COPIED_BYTES[device.type] // 4, device=device)
     target = torch.empty_like(source)
     timing = timed(lambda: target.copy_(source), device, EFFORT)

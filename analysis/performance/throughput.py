@@ -1,7 +1,7 @@
-"""The speed of a model with one thread: images per second in batches, the wait for a single image, its size.
+"""The speed of a model with one thread: images per second, latency of a single image, and size.
 
 Every quantity comes from the 10th percentile of the call times: other work only ever makes a call slower,
-and with one thread that quantile stays where it is while another process computes. With as many threads as
+and with one thread that quantile stays the same while another process computes. With as many threads as
 cores it does not, since every call then waits for the thread that lost its core; on a machine that is not
 idle such numbers were wrong by a factor of 60. A timing that was contended is repeated up to three times,
 later; a number that is still contended carries `doubt`, and neither ranks nor recommends a model.
@@ -33,11 +33,11 @@ from latentbench.models.protocols import Autoencoder
 BATCH = 256
 RATE = Effort(warm_up=2, repetitions=7, seconds=0.15, budget_seconds=10.0)
 SINGLE = Effort(warm_up=2, repetitions=7, seconds=0.075, budget_seconds=10.0)
-"""Single images are quick: this is hundreds of them."""
+"""A single image is quick: this many seconds are hundreds of calls."""
 
 
 def held_values(model: nn.Module) -> int:
-    """Number of values that a model holds: its parameters and persistent buffers, such as a PCA's axes."""
+    """Count the values that a model holds: parameters and persistent buffers, such as a PCA's axes."""
     return sum(tensor.numel() for tensor in model.state_dict().values())
 
 
@@ -121,7 +121,7 @@ PEAK_MEMORY = define_speed(
 
 @dataclass(frozen=True)
 class Quantity:
-    """A metric, the call that it is measured on, and why there is none where the model lacks it."""
+    """A metric, the call that it is measured on, and the reason for null if the model lacks that call."""
 
     metric: MetricDefinition
     call: Callable[[], object] | None
@@ -129,7 +129,7 @@ class Quantity:
     lacking: str = ""
 
     def measured(self, timing: Timing) -> Metric:
-        """The metric of a timing: seconds, or images per second with the relative error of the seconds."""
+        """Return the metric of a timing: seconds, or images per second with the same relative error."""
         value, se, disturbance = timing.low, timing.low_se, timing.disturbance
         if self.metric.unit != "s":
             value = BATCH / timing.low
@@ -144,14 +144,14 @@ class Quantity:
     exclusive=True,
 )
 def throughput(subject: Subject) -> Measurement:
-    """Rates, latency, size and memory of the subject's model on its context's device."""
+    """Measure rates, latency, size and memory of the subject's model on its context's device."""
     device = subject.context.device
     with threads(1):
         quantities = _quantities(subject, device)
         timings = timed_when_quiet(
             {each.metric.name: (each.call, each.effort) for each in quantities if each.call}, device
         )
-        # A single image is on the device as a batch is, so the batches' calls need the most memory.
+        # A single image is on the device as a batch is, so the calls with batches need the most memory.
         calls = [each.call for each in quantities if each.call and each.effort is RATE]
         memory = _memory(calls, device)
     speeds = [
@@ -162,7 +162,7 @@ def throughput(subject: Subject) -> Measurement:
 
 
 def _quantities(subject: Subject, device: torch.device) -> list[Quantity]:
-    """The five timed quantities, on the first 256 test images."""
+    """Return the five timed quantities, on the first 256 test images."""
     images = _images(subject).to(device)
     batch = to_float(images)
     encode = _encoder(subject)
@@ -176,7 +176,7 @@ def _quantities(subject: Subject, device: torch.device) -> list[Quantity]:
 
 
 def _images(subject: Subject) -> Tensor:
-    """The first 256 test images, uint8; fewer are repeated."""
+    """Return the first 256 test images, uint8; fewer are repeated."""
     images = subject.data.test.images
     return images[torch.arange(BATCH) % len(images)]
 

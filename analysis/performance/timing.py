@@ -4,9 +4,10 @@ Latency is the time from the start of a call to the end of the last work that it
 is the time between two events in the stream, elsewhere that of the host's monotonic clock.
 
 Other work on the machine only ever makes a call slower, so the low quantile (the 10th percentile of the call
-times) says what the model takes, and the median what a caller waits for here and now. With one thread the
-low quantile stays put while another process computes; with as many threads as cores no quantile does, since
-every call then waits for the thread that lost its core. A `Timing` therefore says what disturbed it.
+times) estimates what the model takes, and the median what a caller waits for on this machine now. With one
+thread the low quantile stays the same while another process computes; with as many threads as cores no
+quantile does, since every call then waits for the thread that lost its core. So a `Timing` records what
+disturbed it.
 
 A standard error is over the repetitions of one process. It does not cover what differs between processes
 (clock speed, temperature, where memory lies), so two runs may differ by more than it says.
@@ -28,16 +29,16 @@ from latentbench.analysis.performance.contention import SPREAD, Contention, Proc
 
 Call = Callable[[], object]
 Clock = Callable[[Call], float]
-"""Makes one call and returns the seconds that it took."""
+"""Makes one call and returns its seconds."""
 
 LEAST_FOR_P95, LEAST_FOR_P99 = 20, 100
-"""Repetitions below which a percentile would be the slowest of them all, and nothing more."""
+"""Fewer repetitions would make a percentile equal to the slowest of them."""
 LOW = 0.1
 """The low quantile."""
 LEAST_FOR_LOW_SE, LEAST_FOR_MEDIAN_SE = 10, 5
-"""Repetitions below which the error of a quantile cannot be told."""
+"""The error of a quantile is unknown below this number of repetitions."""
 PAUSE_SECONDS = 0.5
-"""The wait before a contended timing is repeated: a short disturbance is then over."""
+"""The wait before a contended timing is repeated, after which a short disturbance has ended."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of every repetition, in order, and what else used the processor meanwhile."""
+    """Seconds of every repetition, in order, and other use of the processor meanwhile."""
 
     samples: tuple[float, ...]
     contention: Contention | None = None
@@ -91,18 +92,18 @@ class Timing:
 
     @property
     def disturbance(self) -> str | None:
-        """Why the timing must not decide anything; None for one that nothing disturbed."""
+        """The reason why the timing must not decide anything; None if it was not disturbed."""
         if self.contention is not None and (reason := self.contention.reason):
             return reason
         spread = self.median / min(self.samples)
         return f"the median call took {spread:.1f} times as long as the fastest" if spread > SPREAD else None
 
     def percentile(self, percent: float) -> float:
-        """Seconds that so many percent of the repetitions stay within, ranks in between interpolated."""
+        """Return a percentile of the repetitions, in seconds, interpolated between ranks."""
         return float(np.percentile(self.samples, percent))
 
     def is_within(self, half_width: float) -> bool:
-        """Whether the 95 % interval of the median is within ± `half_width`, a share of the median."""
+        """Return True if the 95 % interval of the median is within ± `half_width`, a share of the median."""
         return self.median_se is not None and 1.96 * self.median_se <= half_width * self.median
 
 
@@ -116,7 +117,7 @@ def timed(
 ) -> Timing:
     """Time `call`, by default with 3 calls to warm up, then at least 7 repetitions and 0.15 s.
 
-    `clock` replaces the device's own clock, and `watch` what observes the processor.
+    `clock` replaces the device's own clock, and `watch` the observer of the processor.
     """
     effort = effort or Effort()
     if device.type != "cuda":
@@ -134,9 +135,9 @@ def timed_when_quiet(
     pause: Callable[[float], object] = time.sleep,
     watch: Callable[[], ProcessorWatch | None] = ProcessorWatch,
 ) -> dict[str, Timing]:
-    """Time every call; then those that were disturbed again, after all the others, up to `retries` times.
+    """Time every call; repeat the disturbed ones after all the others, up to `retries` times.
 
-    Of the attempts at a call the least disturbed one stays.
+    Of the attempts at a call, the least disturbed one is kept.
     """
     attempt = partial(timed, clock=clock, watch=watch)
     timings = {name: attempt(call, device, effort) for name, (call, effort) in calls.items()}
@@ -152,7 +153,7 @@ def timed_when_quiet(
 
 
 def less_disturbed(first: Timing, second: Timing) -> Timing:
-    """The timing without a disturbance; the faster one where that does not decide."""
+    """Return the timing without a disturbance; if that does not decide, the faster one."""
     return min(first, second, key=lambda timing: (timing.disturbance is not None, timing.low))
 
 
@@ -167,7 +168,7 @@ def _repeated(call: Call, clock: Clock, effort: Effort, watch: ProcessorWatch | 
             continue
         if effort.half_width == math.inf or Timing(tuple(samples)).is_within(effort.half_width):
             break
-        # Sorting them all after each would cost more than the quickest calls.
+        # Sorting all of them after each call would cost more than the quickest calls.
         look_again = math.ceil(1.2 * len(samples))
     return Timing(
         tuple(samples), None if watch is None else watch.contention(threads=torch.get_num_threads())
@@ -175,9 +176,9 @@ def _repeated(call: Call, clock: Clock, effort: Effort, watch: ProcessorWatch | 
 
 
 def _warm_up(call: Call, clock: Clock, effort: Effort) -> float:
-    """Call until nothing is done for the first time any more: at least once, at most a third of the budget.
+    """Call until first-time work is done: at least once, for at most a third of the budget.
 
-    Returns the seconds that it took.
+    Returns the total seconds of these calls.
     """
     spent = 0.0
     for _ in range(effort.warm_up):
@@ -188,10 +189,10 @@ def _warm_up(call: Call, clock: Clock, effort: Effort) -> float:
 
 
 def quantile_se(values: Sequence[float], quantile: float) -> float:
-    """Standard error of a quantile of n values, without a distribution assumed.
+    """Estimate the standard error of a quantile of n values, without assuming a distribution.
 
-    Half the distance between the order statistics √(n q (1 − q)) ranks below and above it: the number of
-    values below the true quantile is binomial with that standard deviation. Ranks between two values are
+    It is half the distance between the order statistics √(n q (1 − q)) ranks below and above it: the number
+    of values below the true quantile is binomial with that standard deviation. Ranks between two values are
     interpolated; a rank beyond the ends is the end.
 
     >>> quantile_se([float(value) for value in range(1, 17)], 0.5)
@@ -204,14 +205,14 @@ def quantile_se(values: Sequence[float], quantile: float) -> float:
 
 
 def host_clock(call: Call) -> float:
-    """Seconds of one call that does its work on the host."""
+    """Time one call that does its work on the host, in seconds."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
 
 
 def event_clock(call: Call) -> float:
-    """Seconds of one call that gives its work to the current CUDA stream; waits for that work."""
+    """Time one call that gives its work to the current CUDA stream, in seconds; waits for that work."""
     started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     started.record()
     call()

@@ -1,6 +1,6 @@
 """The use of a discrete code: how many of its values occur, and how evenly.
 
-A code's rate is what it costs to send it without regard to how often its values occur: ln K per position.
+A code's rate is the cost of sending it without using how often its values occur: ln K per position.
 An entropy coder that knows how often each value occurs at each position, and nothing else, needs the
 `code_entropy`; the perplexity is the number of equally frequent values that would need as much.
 
@@ -26,7 +26,7 @@ NOT_DISCRETE = "not a discrete code"
 
 
 def shares(indices: Tensor, code_sizes: Sequence[int]) -> list[Tensor]:
-    """The share of each value at each position: float64 `[size]` for each of P, summing to 1.
+    """Return the share of each value at each position: float64 `[size]` for each of P, summing to 1.
 
     `indices` are int64 `[N, P]`. Raises ValueError for no images, for other than P sizes, and for a value
     that is not 0 … size − 1.
@@ -42,15 +42,16 @@ def shares(indices: Tensor, code_sizes: Sequence[int]) -> list[Tensor]:
 
 
 def usage(indices: Tensor, code_sizes: Sequence[int]) -> float:
-    """Share of a position's values that occur among indices `[N, P]`, mean over positions, in (0, 1]."""
+    """Compute the share of a position's values among indices `[N, P]`, mean over positions, in (0, 1]."""
     used = [(share > 0).double().mean() for share in shares(indices, code_sizes)]
     return torch.stack(used).mean().item()
 
 
 def code_lengths(indices: Tensor, code_sizes: Sequence[int]) -> Tensor:
-    """−ln of each value's share of indices `[N, P]`, nats, float64 `[N, P]`.
+    """Compute −ln of each value's share of indices `[N, P]`, nats, float64 `[N, P]`.
 
-    What an entropy coder needs that knows the shares; its mean over images is each position's entropy.
+    This is what an entropy coder needs that knows the shares; its mean over images is each position's
+    entropy.
     """
     columns = [
         -share.log()[column] for share, column in zip(shares(indices, code_sizes), indices.T, strict=True)
@@ -59,18 +60,19 @@ def code_lengths(indices: Tensor, code_sizes: Sequence[int]) -> Tensor:
 
 
 def entropy(lengths: Tensor) -> tuple[float, float | None]:
-    """Σ over positions of the entropy, nats, and its standard error, from `code_lengths` `[N, P]`.
+    """Sum the entropy over positions, nats, with its standard error, from `code_lengths` `[N, P]`.
 
     The error is that of the mean length (delta method, positions of one image kept together): of first
-    order, so None where all images' lengths are the same, as of equal shares or of one value.
+    order, so None if all images have the same length, as with equal shares or with one value.
     """
     return lengths.mean(0).sum().item(), _varying_error(lengths.sum(1))
 
 
 def perplexity(lengths: Tensor) -> tuple[float, float | None]:
-    """exp(entropy) of a position, mean over positions, and its standard error, from `code_lengths` `[N, P]`.
+    """Compute exp(entropy), mean over positions, with standard error, from `code_lengths` `[N, P]`.
 
-    From 1, for one value, to the number of values, for equal shares. The error is as that of `entropy`.
+    It is 1 for one value and the number of values for equal shares. Its error is computed like that of
+    `entropy`.
     """
     of_positions = lengths.mean(0).exp()
     return of_positions.mean().item(), _varying_error((lengths * of_positions).mean(1))
@@ -108,7 +110,7 @@ CODE_ENTROPY = define(
 
 @analysis("codebook", [CODE_USAGE, CODE_PERPLEXITY, CODE_ENTROPY])
 def codebook(subject: Subject) -> Measurement:
-    """Use, perplexity and entropy of the test images' codes; null for a code that is not discrete."""
+    """Measure use, perplexity and entropy of the test images' codes; null for a code that is not discrete."""
     if not isinstance(subject.model, DiscreteAutoencoder):
         raise Unmeasurable(NOT_DISCRETE)
     codes, sizes = finite(subject.test_codes.mean), subject.model.code_sizes

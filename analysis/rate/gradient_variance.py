@@ -1,10 +1,10 @@
-"""The reparametrisation trick as a measurement: how noisy two gradients of one expectation are.
+"""The variance of two estimators of one gradient: the reparametrisation trick and the score function.
 
 A VAE learns its encoder from the gradient of E_q[ln p(x | z)] by the parameters of q, of which one draw gives
 an unbiased estimate in two ways. The pathwise one differentiates through the draw, z = μ + σ ε (Kingma &
-Welling 2014, arXiv:1312.6114). The score function's, or REINFORCE, knows ln p(x | z) at the draw and no
-slope: it is ln p(x | z) ∇ ln q(z) (Williams 1992, doi:10.1007/BF00992696), and may have a baseline taken off
-ln p. Both are right on average; what sets them apart is their variance (Mohamed et al. 2020,
+Welling 2014, arXiv:1312.6114). The score function's, or REINFORCE, uses ln p(x | z) at the draw but not its
+slope: it is ln p(x | z) ∇ ln q(z) (Williams 1992, doi:10.1007/BF00992696), and a baseline may be subtracted
+from ln p. Both are unbiased; they differ in their variance (Mohamed et al. 2020,
 arXiv:1906.10652). The score function's grows with the size of ln p(x | z) itself, which a baseline removes,
 and with the number of dimensions of the code, which it does not.
 """
@@ -26,7 +26,7 @@ from latentbench.models.protocols import LikelihoodModel, Posterior
 from latentbench.models.seeds import generator
 
 IMAGES, DRAWS = 200, 50
-"""Test images, and draws for each: as many decoded images as MNIST has for testing."""
+"""Test images, and draws for each: together as many decoded images as MNIST has test images."""
 BATCH = 20
 """Images at a time."""
 NO_DRAWS = "deterministic code: nothing is drawn"
@@ -74,11 +74,11 @@ def gradient_estimates(
     *,
     generator: Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Estimates of ∇ E_q[ln p(x | z)], each from one draw: by q's mean, then its log-variance.
+    """Estimate ∇ E_q[ln p(x | z)] with respect to q's mean and log-variance, each estimate from one draw.
 
     `pathwise`, `score` and `score_baseline`, float64 `[draws, B, 2 D]`, nats, all from the same draws. The
-    baseline is the mean of ln p(x | z) over the image's other draws, so the estimate stays unbiased. That two
-    estimates share draws gives them a covariance of only the squared gradient over (draws − 1)². Raises
+    baseline is the mean of ln p(x | z) over the image's other draws, so the estimate stays unbiased. As two
+    estimates share draws, they have a covariance of only the squared gradient over (draws − 1)². Raises
     ValueError for a point posterior and below two draws.
     """
     if posterior.log_var is None:

@@ -1,11 +1,11 @@
 """The log-likelihood ln p(x) of the test images by importance sampling, from thousands of draws.
 
-The ELBO falls short of ln p(x) by the KL from q(z | x) to the true posterior. Draws weighted by
-p(x, z) / q(z | x) make up for it: the bound rises to ln p(x) with their number. Two models can be compared
+The ELBO is less than ln p(x) by the KL from q(z | x) to the true posterior. Draws weighted by
+p(x, z) / q(z | x) reduce this gap: the bound rises to ln p(x) with their number. Two models can be compared
 by it at one number of draws and under one likelihood, even if they were trained on different bounds.
 
-The cost is a decoded image a draw, 50 million for the MNIST test images: eight to ten minutes on one
-core for an MLP of two layers of 200, most of them in the decoder's matrix products. So a suite has to ask.
+The cost is one decoded image per draw, 50 million for the MNIST test images: eight to ten minutes on one
+core for an MLP of two layers of 200, mostly for the decoder's matrix products. So this analysis is opt-in.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from latentbench.models.protocols import LikelihoodModel
 from latentbench.models.seeds import generator
 
 DRAWS = 5000
-"""Draws per image, k: what published values are given at (Burda et al. 2016, arXiv:1509.00519)."""
+"""Draws per image, k, for which published values are given (Burda et al. 2016, arXiv:1509.00519)."""
 IMAGES, CHUNK = 10, 100
-"""Images at a time and draws of each: 1,000 decoded images stay in a core's cache."""
+"""Images at a time and draws of each: 1,000 decoded images fit in a core's cache."""
 
 _BOUND = f"ln p(x) per test image, bounded from below in expectation by {DRAWS:,} importance-weighted draws"
 
@@ -49,7 +49,7 @@ LOG_LIKELIHOOD = {
 
 @analysis("importance", list(LOG_LIKELIHOOD.values()), by_request=True)
 def importance(subject: Subject) -> Measurement:
-    """The importance-weighted log-likelihood of the test images, binarised as for the ELBO."""
+    """Measure the importance-weighted log-likelihood of the test images, binarised as for the ELBO."""
     model = subject.model
     if not subject.is_stochastic:
         raise Unmeasurable(NO_RATE)
@@ -60,7 +60,7 @@ def importance(subject: Subject) -> Measurement:
 
 
 def log_likelihoods(subject: Subject, model: LikelihoodModel, k: int) -> Tensor:
-    """`likelihood.log_likelihood` of every test image as the model's likelihood sees it, float64 `[N]`."""
+    """Compute `likelihood.log_likelihood` of every test image as `observed`, float64 `[N]`."""
     device = subject.context.device
     images = observed(model, subject.data.test.images, generator=subject.generator("binarise"))
     draws = generator(subject.seed, "measure", "importance", device=device)

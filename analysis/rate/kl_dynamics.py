@@ -16,11 +16,11 @@ from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 
 WINDOW = 0.05
-"""Steps averaged into a smooth one, as a share of the steps up to there: even on a logarithmic axis."""
+"""Steps averaged around a step, as a share of its number: a window of even width on a logarithmic axis."""
 SPIKE = 1.1
-"""A peak counts as a spike where it stands this many times above where the curve settles."""
+"""A peak counts as a spike if it is this many times the settled value of the curve."""
 SETTLED = 0.1
-"""Share of the steps, at the end, over which a curve is taken to have settled."""
+"""Share of the steps, at the end, over which a curve counts as settled."""
 NO_HISTORY = "no training history: not trained step by step here"
 
 Curve = NDArray[np.floating]
@@ -69,7 +69,7 @@ OF_KL = (KL_PEAK, KL_PEAK_STEP, KL_SETTLED, KL_SPIKE)
 
 
 def smoothed(curve: Curve) -> NDArray[np.float64]:
-    """Each step's mean with the steps before and after it, as many as `WINDOW` of its number either side."""
+    """Average each step with the steps before and after it, `WINDOW` of its number on either side."""
     steps = np.arange(len(curve))
     reach = np.ceil(WINDOW * steps).astype(int)
     first, last = np.maximum(steps - reach, 0), np.minimum(steps + reach, len(curve) - 1)
@@ -78,7 +78,7 @@ def smoothed(curve: Curve) -> NDArray[np.float64]:
 
 
 def last_steps(curve: Curve) -> Curve:
-    """The last tenth of a curve, at least one step.
+    """Return the last tenth of a curve, at least one step.
 
     >>> last_steps(np.arange(30.0)).tolist()
     [27.0, 28.0, 29.0]
@@ -87,20 +87,20 @@ def last_steps(curve: Curve) -> Curve:
 
 
 def spike(curve: Curve) -> int | None:
-    """The step, from 0, of the highest point; None unless it stands out above where the curve settles."""
+    """Return the step, from 0, of the highest point; None unless it is well above the settled value."""
     peak = int(np.argmax(curve))
     return peak if curve[peak] > SPIKE * last_steps(curve).mean() else None
 
 
 @analysis("training", [*OF_KL, GRADIENT_NORM])
 def training(subject: Subject) -> Measurement:
-    """The course of the KL term and the gradient's norm, from the history of the subject's training."""
+    """Measure the course of the KL term and the gradient's norm from the subject's training history."""
     terms = subject.history.terms
     return Measurement((*_course(terms.get("kl"), terms), _gradient_norm(terms)))
 
 
 def _course(kl: Curve | None, terms: dict[str, np.ndarray]) -> list[Metric]:
-    """The metrics of the KL curve."""
+    """Return the metrics of the KL curve."""
     if kl is None or not len(kl):
         return [metric.missing("the objective has no KL term" if terms else NO_HISTORY) for metric in OF_KL]
     smooth = smoothed(kl)

@@ -1,6 +1,6 @@
-"""Rate and likelihood: what the code costs, in nats per image, and how probable the model finds the data.
+"""Rate and likelihood: the cost of the code in nats per image, and the model's probability of the data.
 
-A rate exists only where the code is noisy or discrete: a deterministic code of real numbers carries
+A rate exists only if the code is noisy or discrete: a deterministic code of real numbers carries
 unbounded information, so an autoencoder and PCA have none. A likelihood belongs to its observation model, and
 values under two observation models are never comparable: so the observation model is part of the
 metric's name. 1 nat is 1 / ln 2 = 1.44 bits.
@@ -106,7 +106,7 @@ OF_MIXTURE = (MUTUAL_INFORMATION, AGGREGATE_KL)
 
 
 def active_units(mean: Tensor) -> Tensor:
-    """Which dimensions of a code are in use: Var over images of E[z_d | x] > 0.01, bool `[D]`.
+    """Find the dimensions in use: Var over images of E[z_d | x] > 0.01, bool `[D]`.
 
     `mean` are posterior means `[N, D]`. Burda et al. 2016 (arXiv:1509.00519), section 5.2. The threshold
     presumes the scale of an N(0, I) prior. Raises ValueError below two images, which have no variance.
@@ -117,9 +117,9 @@ def active_units(mean: Tensor) -> Tensor:
 
 
 def uniform_kl(code_sizes: Sequence[int]) -> float:
-    """KL of one certain code to the uniform distribution over all codes: Σ ln size over positions, nats.
+    """Compute the KL of one certain code to the uniform distribution over all codes: Σ ln size, nats.
 
-    What a code costs that is sent without regard to how often it occurs.
+    This is the cost of sending a code without using how often it occurs.
 
     >>> uniform_kl([2, 2, 4]) / math.log(2)
     4.0
@@ -128,7 +128,7 @@ def uniform_kl(code_sizes: Sequence[int]) -> float:
 
 
 def kl_per_dim(mean: Tensor, log_var: Tensor) -> Tensor:
-    """Mean over images of KL(q(z_d | x) ‖ N(0, 1)) of each dimension, nats, float64 `[D]`; non-negative.
+    """Average KL(q(z_d | x) ‖ N(0, 1)) over images for each dimension, nats, float64 `[D]`; non-negative.
 
     `mean` and `log_var` are `[N, D]`, of the diagonal Gaussian q(z | x) (Kingma & Welling 2014,
     arXiv:1312.6114, appendix B). Raises ValueError for other shapes and below one image.
@@ -143,7 +143,7 @@ def kl_per_dim(mean: Tensor, log_var: Tensor) -> Tensor:
 def elbo(
     model: LikelihoodModel, x: Tensor, posterior: Posterior, *, generator: Generator | None = None
 ) -> Tensor:
-    """ln p(x | z) − KL(q(z | x) ‖ p(z)), one draw z per image, nats, `[B]`.
+    """Compute ln p(x | z) − KL(q(z | x) ‖ p(z)), one draw z per image, nats, `[B]`.
 
     `x` is float `[B, C, H, W]` as the model's likelihood sees it (`observed`), `posterior` its encoding.
     The expectation is at most ln p(x). Raises ValueError where q is a point.
@@ -158,7 +158,7 @@ def elbo(
 def log_likelihood(
     model: LikelihoodModel, x: Tensor, k: int, *, chunk: int = 100, generator: Generator | None = None
 ) -> Tensor:
-    """ln (1/k) Σ p(x, z_i) / q(z_i | x), the importance-weighted bound of ln p(x), nats, float64 `[B]`.
+    """Compute the importance-weighted bound ln (1/k) Σ p(x, z_i) / q(z_i | x), nats, float64 `[B]`.
 
     Burda et al. 2016 (arXiv:1509.00519). It rises to ln p(x) with the number of draws `k`; k = 1 is an
     ELBO. Images `[B, C, H, W]` are encoded once and decoded `chunk` draws at a time: memory is
@@ -179,7 +179,7 @@ def log_likelihood(
 def _log_weights(
     model: LikelihoodModel, x: Tensor, posterior: Posterior, draws: int, generator: Generator | None
 ) -> Tensor:
-    """ln p(x, z) − ln q(z | x) of `draws` draws per image, float64 `[draws, B]`."""
+    """Compute ln p(x, z) − ln q(z | x) of `draws` draws per image, float64 `[draws, B]`."""
     assert posterior.log_var is not None
     mean, log_var = (t.repeat(draws, 1) for t in (posterior.mean, posterior.log_var))
     z = Posterior(mean, log_var).rsample(generator=generator)
@@ -192,7 +192,7 @@ def _log_weights(
 
 
 def observed(model: LikelihoodModel, images: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """uint8 images as the model's likelihood sees them: as they are, or black and white at random.
+    """Return uint8 images as the model's likelihood sees them: unchanged, or black and white at random.
 
     The Bernoulli density of grey values is not one: a pixel becomes 255 with its grey value as
     probability, else 0 (Salakhutdinov & Murray 2008, doi:10.1145/1390156.1390266).
@@ -204,7 +204,7 @@ def observed(model: LikelihoodModel, images: Tensor, *, generator: Generator | N
 
 @analysis("likelihood", [KL, ACTIVE_UNITS, *BOUNDS, *OF_MIXTURE])
 def likelihood(subject: Subject) -> Measurement:
-    """Rate, active units and the evidence lower bound on the test images.
+    """Measure rate, active units and the evidence lower bound on the test images.
 
     Rate and active units are those of the grey images, as every model encodes them for use; the ELBO of
     a Bernoulli model is that of binary images, its own rate included. A discrete code has a rate alone, the
@@ -238,9 +238,9 @@ def likelihood(subject: Subject) -> Measurement:
 
 
 def _bounds(subject: Subject) -> tuple[list[Metric], dict[str, np.ndarray]]:
-    """The ELBO and its bits per dimension, null under the likelihoods that are not the model's.
+    """Return the ELBO and its bits per dimension, null under likelihoods that are not the model's.
 
-    With them the ELBO of each image.
+    The second result is the ELBO of each image.
     """
     model = subject.model
     if not isinstance(model, LikelihoodModel):
@@ -257,14 +257,14 @@ def _bounds(subject: Subject) -> tuple[list[Metric], dict[str, np.ndarray]]:
 
 
 def _of_mixture(subject: Subject) -> list[Metric]:
-    """Mutual information and aggregate KL, null unless their two estimates agree."""
+    """Return mutual information and aggregate KL, null unless their two estimates agree."""
     posterior = subject.train_codes
     assert posterior.log_var is not None
     if len(posterior.mean) < 2:
         return [metric.missing("fewer than 2 train images") for metric in OF_MIXTURE]
     mixture = Posterior(posterior.mean[:MIXTURE], posterior.log_var[:MIXTURE])
     found = information(mixture, subject.code_samples[: min(EVALUATED, len(mixture.mean))])
-    # Not finite, it is no agreement either.
+    # A value that is not finite is no agreement either.
     if not abs(found.disagreement) <= AGREEMENT:
         reason = (
             f"estimates with and without an image's own posterior differ by {found.disagreement:.1f} nats: "
@@ -278,7 +278,7 @@ def _of_mixture(subject: Subject) -> list[Metric]:
 
 
 def _elbo_of_test_images(subject: Subject, model: LikelihoodModel) -> Tensor:
-    """The ELBO of every test image, float64 `[N]`; images that are not binarised keep their one encoding."""
+    """Compute the ELBO of every test image, float64 `[N]`; only binarised images are encoded again."""
     device = subject.context.device
     images = observed(model, subject.data.test.images, generator=subject.generator("binarise"))
     unchanged = images is subject.data.test.images

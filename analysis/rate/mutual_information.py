@@ -1,9 +1,9 @@
 """Mutual information of image and noisy code, and the divergence of all codes from the prior; in nats.
 
 The rate of a VAE is the sum of both: E KL(q(z | x) ‖ p) = I(x; z) + KL(q(z) ‖ p), q(z) being the mixture of
-all posteriors (Hoffman & Johnson 2016, "ELBO surgery"). Of N images' posteriors the mixture is known with
-an error: with the code's own image among them the information is at most ln N and too low on average,
-without it too high (Poole et al. 2019, arXiv:1905.06922). Where the two agree there is a number, elsewhere
+all posteriors (Hoffman & Johnson 2016, "ELBO surgery"). The mixture is only known from N images' posteriors,
+with an error: with the code's own image among them the information is at most ln N and too low on average,
+without it too high (Poole et al. 2019, arXiv:1905.06922). If the two agree there is a number, otherwise
 there is none.
 """
 
@@ -38,7 +38,7 @@ class Information:
 
 
 def information(posterior: Posterior, codes: Tensor) -> Information:
-    """Estimate both from the posteriors of N images and a draw of each of the first M: `codes` `[M, D]`.
+    """Estimate both from the posteriors of N images and one draw of each of the first M: `codes` `[M, D]`.
 
     Memory O(N). Raises ValueError for a point posterior, fewer than two images, and more codes than images.
     """
@@ -76,6 +76,6 @@ class _Densities:
         return cls(precision, mean * precision, constant)
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Codes `[M, D]` to `[M, N]`."""
+        """Map codes `[M, D]` to `[M, N]`."""
         form = z.square() @ self.precision.T - 2 * z @ self.scaled_mean.T + self.constant
         return -0.5 * form

@@ -1,1 +1,1 @@
-"""Timed workloads: what a model is asked to do, what that computes and moves, and how long it takes."""
+"""Timed workloads: the calls of a model, the operations and bytes of a call, and its time."""

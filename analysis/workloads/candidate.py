@@ -1,4 +1,4 @@
-"""A model of a sweep: built once, converted to the format of each row, and counted by its shapes alone."""
+"""A model of a sweep: built once, converted to the format of each row, and counted from its shapes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from latentbench.analysis.workloads.operations import (
 
 
 class Timed(Protocol):
-    """A model that can be timed: how it is built, and the shapes of what goes in and comes out."""
+    """A model that can be timed: its construction, and the shapes of its inputs and outputs."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -35,12 +35,12 @@ class Timed(Protocol):
         """The number of values that an example becomes."""
 
     def build(self) -> nn.Module:
-        """The model in evaluation mode."""
+        """Build the model in evaluation mode."""
 
 
 @dataclass(frozen=True)
 class TimedModel:
-    """A model that can be timed, by its parts; the same fields as `Timed`."""
+    """A model that can be timed, given by its parts; the same fields as `Timed`."""
 
     build: Callable[[], nn.Module]
     input_shape: tuple[int, ...]
@@ -48,7 +48,7 @@ class TimedModel:
 
 
 class Candidate:
-    """A timed model with its weights, kept in the one format that was asked for last."""
+    """A timed model with its weights, kept only in the last format that was requested."""
 
     def __init__(self, timed: Timed) -> None:
         self.timed = timed
@@ -66,11 +66,11 @@ class Candidate:
 
     @property
     def has_convolutions(self) -> bool:
-        """Whether the order of channels in memory matters."""
+        """True if the order of channels in memory matters."""
         return any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in self.shadow.modules())
 
     def workload(self, point: Point, device: torch.device) -> Workload:
-        """The model in the format of a point. A train step keeps float32 weights, and changes them."""
+        """Return the model in the format of a point. A train step keeps float32 weights, and changes them."""
         training = point.operation == "train_step"
         dtype = torch.float32 if training else DTYPES[point.precision]
         key = (training, training and point.compiled, dtype, point.channels_last, device)
@@ -91,9 +91,9 @@ class Candidate:
         return Workload(model, self.input_shape, self.latent_dim, precision, device, channels_last)
 
     def counted(self, point: Point) -> Count:
-        """What a call at a point computes, moves and holds.
+        """Count what a call at a point computes, moves and holds.
 
-        Raises whatever the model raises where tensors have shapes and no values.
+        Raises the model's own error if it cannot run on tensors that have shapes and no values.
         """
         meta = torch.device("meta")
         if point.operation == "train_step":

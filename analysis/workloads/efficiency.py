@@ -35,7 +35,7 @@ class Efficiency:
     def missing(
         cls, amount: MetricDefinition, rate: MetricDefinition, share: MetricDefinition, reason: str
     ) -> Efficiency:
-        """All three as null, for one reason."""
+        """Return all three as null, for one reason."""
         return cls(amount.missing(reason), rate.missing(reason), share.missing(reason))
 
 
@@ -51,7 +51,7 @@ class ComparedWithPeak:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """All of them; the caller orders them by name."""
+        """Return all metrics; the caller orders them by name."""
         pairs = (self.operations, self.bytes_moved)
         efficiencies = [metric for each in pairs for metric in (each.amount, each.rate, each.share)]
         return (*efficiencies, self.held, self.peak, self.bandwidth)
@@ -60,7 +60,7 @@ class ComparedWithPeak:
 def compared_with_peak(
     seconds: float, point: Point, ceilings: Ceilings, counted: Count | str
 ) -> ComparedWithPeak:
-    """A call of so many seconds compared with the device; text in place of a count is why there is none."""
+    """Compare a call of `seconds` with the device; text in place of a count is the reason for null."""
     peak, bandwidth = ceilings.flops_per_second[point.precision], ceilings.bytes_per_second
     operations = Efficiency.missing(FLOPS, FLOPS_RATE, SHARE_OF_PEAK, str(counted))
     if isinstance(counted, Count):

@@ -1,4 +1,4 @@
-"""The reasons for which a point of a sweep cannot be measured, found before or during the call."""
+"""The reasons why a point of a sweep cannot be measured, found before or during the call."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from latentbench.analysis.workloads.flops import Count
 from latentbench.analysis.workloads.operations import lacking_operation
 
 SHARE_OF_MEMORY = 0.9
-"""The share of the free memory that a batch may take on a machine whose kernel kills what takes more."""
+"""The share of the free memory that a batch may take on a machine whose kernel kills larger processes."""
 
 
 class Skip(Exception):
-    """A point that has no number; the message says why."""
+    """A point without a number; the message states the reason."""
 
 
 def check_possible(candidate: Candidate, point: Point, device: torch.device) -> None:
@@ -69,7 +69,7 @@ def check_memory(candidate: Candidate, counted: Count, point: Point, device: tor
 
 
 def why_impossible(error: Exception, point: Point) -> str | None:
-    """Why a model rules out a point that only the call itself could reveal; None for any other error."""
+    """Return the reason why a model cannot run at a point, by its error; None for any other error."""
     if point.compiled and _is_from_compiler(error):
         return "cannot be compiled here"
     if is_format_clash(error):
@@ -80,7 +80,7 @@ def why_impossible(error: Exception, point: Point) -> str | None:
 
 
 def is_format_clash(error: Exception) -> bool:
-    """Whether a model that was converted met a tensor that was not; torch has only a message for it."""
+    """Return True if a converted model met a tensor of another format; torch only has a message for it."""
     return isinstance(error, RuntimeError) and any(
         words in str(error) for words in ("same dtype", "expected scalar type", "should be the same")
     )
@@ -93,5 +93,5 @@ def _is_from_compiler(error: Exception) -> bool:
 
 
 def _is_batch_too_small(error: Exception) -> bool:
-    """Whether one image is too few for batch normalisation to train on; torch has only a message for it."""
+    """Return True if one image is too few to train batch normalisation; torch only has a message for it."""
     return isinstance(error, ValueError) and "more than 1 value per channel" in str(error)

@@ -1,4 +1,4 @@
-"""What a call computes, moves and holds, counted from the shapes of its tensors.
+"""Count what a call computes, moves and holds, from the shapes of its tensors.
 
 Nothing is measured, so a count is the same on every machine; on the `meta` device nothing is computed
 either, and a batch may be counted that no memory would hold.
@@ -20,10 +20,10 @@ from torch.utils._pytree import tree_iter
 
 @dataclass(frozen=True)
 class Count:
-    """Of one call: floating-point operations, bytes moved, and bytes held at its peak.
+    """The floating-point operations, bytes moved, and bytes held at the peak of one call.
 
     A multiplication and an addition are two operations; those of matrix products, convolutions and
-    attention are counted. `moved_bytes` are what the operators read and write, each for itself, as if
+    attention are counted. `moved_bytes` are what the operators read and write, each separately, as if
     nothing stayed in a cache and nothing were fused; views are free. `held_bytes` are the tensors that the
     call makes and that are alive at once, so neither the model nor its input.
     """
@@ -34,17 +34,17 @@ class Count:
 
     @property
     def intensity(self) -> float:
-        """Floating-point operations a byte moved: where a model stands on a roofline's axis."""
+        """Floating-point operations per byte moved: the model's position on the axis of a roofline."""
         return self.flops / self.moved_bytes
 
 
 def count(call: Callable[[], object], *, gradients: bool = False) -> Count:
-    """Count one call; with `gradients`, what a backward pass needs is kept and so counted as held.
+    """Count one call; with `gradients`, the tensors for a backward pass are kept and so counted as held.
 
     Operations are counted with gradients enabled in any case: under `inference_mode` torch takes fused
-    paths for attention that its counter does not know, and a small ViT is credited with half its work.
+    paths for attention that its counter does not know, and a small ViT would get half its work.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # slow to import, for those who count
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import, and needed only to count
 
     corrected = {torch.ops.aten.convolution_backward: _convolution_backward_flops}
     flops = FlopCounterMode(display=False, custom_mapping=corrected)
@@ -69,19 +69,19 @@ def _convolution_backward_flops(
     output_mask: Sequence[bool],
     **_: object,
 ) -> int:
-    """Of shapes: either gradient, of the input and of the weight, takes as many products as the convolution.
+    """Count a convolution's backward pass: each of its two gradients takes as many products as forward.
 
-    torch's own count forgets the groups in the weight's, and credits a depthwise convolution with as many
-    times its work as it has channels.
+    torch's own count ignores the groups in the weight's gradient, and multiplies the work of a depthwise
+    convolution by its number of channels.
     """
     del bias, stride, padding, dilation, output_padding, groups
-    # Every weight meets every position of the smaller side once: a convolution's output, or what is widened.
+    # Each weight meets every position of the smaller side once: a convolution's output, or a widened input.
     positions = math.prod((given if transposed else grad_output)[2:])
     return 2 * grad_output[0] * positions * math.prod(weight) * sum(output_mask[:2])
 
 
 class _Ledger(TorchDispatchMode):
-    """Adds up what every operator reads and writes, and follows every storage from its making to its end."""
+    """Adds up the reads and writes of every operator, and follows every storage until its end."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -64,12 +64,12 @@ FROM_TIMING = frozenset(
         *(FLOPS_RATE, SHARE_OF_PEAK, BYTES_RATE, SHARE_OF_BANDWIDTH),
     )
 )
-"""The metrics that a contended timing puts in doubt; the others are counted."""
+"""The metrics that a contended timing makes doubtful; the others are counted."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a row may take: the effort of its timing, and the longest call that a sweep waits for."""
+    """The time that a row may take: the effort of its timing, and the longest call that a sweep waits for."""
 
     effort: Effort
     longest_call_seconds: float
@@ -98,8 +98,8 @@ def measure(
 ) -> RowResult:
     """Count and time a model at a point.
 
-    `expected_seconds` is what a call should take, judged by smaller batches. Raises nothing but
-    KeyboardInterrupt: anything else that goes wrong is the row's outcome and reason.
+    `expected_seconds` is the expected time of a call, from smaller batches. Raises only KeyboardInterrupt:
+    any other error becomes the row's outcome and reason.
     """
     counted: Count | str
     try:
@@ -130,12 +130,12 @@ def measure(
 
 
 def without_numbers(outcome: Outcome, reason: str) -> RowResult:
-    """A row of nulls with the reason."""
+    """Return a row of nulls with the reason."""
     return RowResult(outcome, tuple(metric.missing(reason) for metric in SWEEP_METRICS), reason)
 
 
 def _try_to_count(candidate: Candidate, point: Point) -> Count | str:
-    """The count, or why there is none: a model may look at values, and on shapes alone there are none."""
+    """Return the count, or the reason for none: a model may read values, which shapes alone do not have."""
     try:
         return candidate.counted(point)
     except Exception as error:
@@ -145,7 +145,7 @@ def _try_to_count(candidate: Candidate, point: Point) -> Count | str:
 
 
 def _least_seconds(counted: Count | str, point: Point, place: Place) -> float:
-    """The seconds that a call takes at the peak of the device; 0 where it was not counted."""
+    """Return the seconds that a call takes at the peak of the device; 0 if it was not counted."""
     return (
         counted.flops / place.ceilings.flops_per_second[point.precision]
         if isinstance(counted, Count)
@@ -154,7 +154,7 @@ def _least_seconds(counted: Count | str, point: Point, place: Place) -> float:
 
 
 def _time(candidate: Candidate, point: Point, place: Place) -> tuple[Timing, int | None]:
-    """The timing of a point, and on CUDA the peak memory of a call."""
+    """Return the timing of a point, and on CUDA the peak memory of a call."""
     workload = candidate.workload(point, place.device)
     training = point.operation == "train_step"
     mode: AbstractContextManager[object] = nullcontext() if training else torch.inference_mode()
@@ -192,7 +192,7 @@ def _metrics(
 
 
 def _doubted(metric: Metric, disturbance: str | None) -> Metric:
-    """The metric, in doubt where it rests on a timing that was disturbed."""
+    """Return the metric, marked doubtful if it comes from a timing that was disturbed."""
     if disturbance is None or metric.name not in FROM_TIMING:
         return metric
     return metric.doubted("contended", disturbance)

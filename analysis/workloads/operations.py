@@ -20,29 +20,29 @@ from latentbench.models.training.engine import Draw, Step
 from latentbench.models.training.recipe import Recipe
 
 VOCABULARY = 1000
-"""Random tokens are below this: every tokenizer has as many."""
+"""Random tokens are below this number: every tokenizer has at least as many."""
 
 
 @runtime_checkable
 class Trains(Protocol):
-    """A model with one step of training: those of the zoo that the engine trains, and reference models."""
+    """A model with one step of training: models of the zoo that the engine trains, and reference models."""
 
     def train_step(self, recipe: Recipe) -> Callable[[Tensor], None]:
-        """A call that trains on a batch once."""
+        """Return a call that trains on a batch once."""
 
     def draws(self, batch_size: int) -> dict[str, Draw]:
-        """The random numbers of a step."""
+        """Return the random numbers of a step."""
 
     def timing_batch(self, images: Tensor) -> tuple[Tensor, ...]:
-        """A batch like those of training."""
+        """Return a batch like those of training."""
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """The terms of the objective; `loss` is minimised."""
+        """Return the terms of the objective; `loss` is minimised."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A model on a device, in a number format, with the shapes of what goes in and comes out."""
+    """A model on a device, in a number format, with the shapes of its inputs and outputs."""
 
     model: nn.Module
     input_shape: tuple[int, ...]
@@ -53,21 +53,21 @@ class Workload:
     channels_last: bool = False
 
     def noise(self, *shape: int) -> Tensor:
-        """Uniform noise in [0, 1), in the model's format; on the meta device it has a shape only."""
+        """Return uniform noise in [0, 1), in the model's format; on the meta device it has a shape only."""
         values = torch.rand(shape, device=self.device).to(DTYPES[self.precision])
         if self.channels_last and values.ndim == 4:
             values = values.contiguous(memory_format=torch.channels_last)
         return values
 
     def inputs(self, batch: int) -> Tensor:
-        """A batch of examples: images or features `[B, C, H, W]`, or tokens `[B, T]`."""
+        """Return a batch of examples: images or features `[B, C, H, W]`, or tokens `[B, T]`."""
         if len(self.input_shape) == 1:
             return torch.randint(VOCABULARY, (batch, *self.input_shape), device=self.device)
         return self.noise(batch, *self.input_shape)
 
 
 def lacking_operation(model: nn.Module, operation: Operation) -> str | None:
-    """Why a model does not have an operation; None where it does."""
+    """Return the reason why a model does not have an operation; None if it does."""
     if operation == "train_step":
         step = getattr(type(model), "train_step", Family.train_step)
         return "no train step" if step is Family.train_step else None
@@ -90,7 +90,7 @@ METHODS: dict[Operation, tuple[str, ...]] = {
 def inference(
     workload: Workload, operation: Operation, batch: int, *, compiled: bool
 ) -> Callable[[], object]:
-    """A call of the operation on `batch` examples, with the model in evaluation mode."""
+    """Return a call of the operation on `batch` examples, with the model in evaluation mode."""
     model = workload.model.eval()
     method = next(getattr(model, name) for name in METHODS[operation] if callable(getattr(model, name, None)))
     function = torch.compile(method, dynamic=False) if compiled else method
@@ -99,7 +99,7 @@ def inference(
 
 
 def _given(workload: Workload, operation: Operation, batch: int, method: Any) -> Any:
-    """The method's argument: examples, codes, or captions for a model that tokenizes them itself."""
+    """Return the method's argument: examples, codes, or captions for a model that tokenizes them itself."""
     if operation == "decode":
         return workload.noise(batch, workload.latent_dim)
     if method.__name__ == "encode_text":
@@ -111,7 +111,7 @@ def _given(workload: Workload, operation: Operation, batch: int, method: Any) ->
 def train_step(
     workload: Workload, batch: int, *, precision: Precision, compiled: bool
 ) -> Callable[[], object]:
-    """A call of one training step as the engine takes it: forward, backward and AdamW on float32 weights.
+    """Return a call of one training step of the engine: forward, backward, AdamW on float32 weights.
 
     With bf16 the step runs under autocast. The call changes the model.
     """
@@ -123,12 +123,12 @@ def train_step(
 
 
 def step_recipe(precision: Precision, batch: int) -> Recipe:
-    """The recipe of a timed train step; tf32 is a setting of the device, not of the recipe."""
+    """Return the recipe of a timed train step; tf32 is a setting of the device, not of the recipe."""
     return Recipe(epochs=1, batch_size=batch, precision="bf16" if precision == "bf16" else "fp32")
 
 
 def objective(workload: Workload, batch: int) -> Callable[[], object]:
-    """Forward and backward of a train step without the update, which works on the meta device too."""
+    """Return forward and backward of a train step without the update; works on the meta device too."""
     model = cast(Trains, workload.model.train())
     draws = {
         name: torch.zeros(draw.shape, device=workload.device) for name, draw in model.draws(batch).items()
@@ -143,7 +143,7 @@ def objective(workload: Workload, batch: int) -> Callable[[], object]:
 
 
 def _training_inputs(workload: Workload, batch: int) -> Tensor:
-    """A batch for training: uint8 images, as a data set has them, or tokens."""
+    """Return a batch for training: uint8 images, as a data set has them, or tokens."""
     if len(workload.input_shape) == 1:
         return workload.inputs(batch)
     return torch.randint(256, (batch, *workload.input_shape), dtype=torch.uint8, device=workload.device)

@@ -1,6 +1,6 @@
 """Reference models for timing: production architectures from their published configurations.
 
-Their weights are random, which speed does not depend on, so nothing is downloaded. They are never trained
+Their weights are random, which does not change their speed, so nothing is downloaded. They are never trained
 and have no quality to measure; sweeps (`latentbench time`) compare the zoo with them.
 """
 
@@ -44,7 +44,7 @@ class ReferenceModule(Trainable):
 
     @abstractmethod
     def objective(self, x: Tensor) -> Tensor:
-        """The scalar that a train step minimises; every weight takes part in it."""
+        """Return the scalar that a train step minimises; every weight takes part in it."""
 
     @override
     def forward(self, step: Step) -> dict[str, Tensor]:
@@ -56,19 +56,19 @@ class ReferenceModule(Trainable):
         return {}
 
     def timing_batch(self, images: Tensor) -> tuple[Tensor, ...]:
-        """A training batch: the inputs only."""
+        """Return a training batch: the inputs only."""
         return (images,)
 
     def train_step(self, recipe: Recipe) -> Callable[[Tensor], None]:
-        """One step of training on a batch of uint8 images, or of tokens."""
+        """Take one step of training on a batch of uint8 images, or of tokens."""
         return step_on_batches(self, self.timing_batch, recipe)
 
 
 class ImageTower(ReferenceModule):
-    """The image tower of an open_clip model."""
+    """The image encoder of an open_clip model."""
 
     def encode_image(self, x: Tensor) -> Tensor:
-        """Images `[B, C, H, W]` to unit vectors `[B, D]`."""
+        """Map images `[B, C, H, W]` to unit vectors `[B, D]`."""
         return F.normalize(self.module(x), dim=-1)
 
     @override
@@ -78,10 +78,10 @@ class ImageTower(ReferenceModule):
 
 
 class TextTower(ReferenceModule):
-    """The text tower of an open_clip model."""
+    """The text encoder of an open_clip model."""
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
-        """Tokens `[B, T]` to unit vectors `[B, D]`."""
+        """Map tokens `[B, T]` to unit vectors `[B, D]`."""
         return F.normalize(self.module.encode_text(tokens), dim=-1)
 
     @override
@@ -91,16 +91,16 @@ class TextTower(ReferenceModule):
 
 
 class LatentAutoencoder(ReferenceModule):
-    """An autoencoder of diffusers: images to a grid of latents and back."""
+    """An autoencoder of diffusers, between images and a grid of latents."""
 
     def encode(self, x: Tensor) -> Posterior:
-        """Images `[B, C, H, W]` to the latents' mean `[B, D]`."""
+        """Map images `[B, C, H, W]` to the latents' mean `[B, D]`."""
         coded = self.module.encode(x)
         latents = coded.latent_dist.mean if hasattr(coded, "latent_dist") else coded.latents
         return Posterior(latents.flatten(1))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents `[B, D]` to images `[B, C, H, W]`."""
+        """Map latents `[B, D]` to images `[B, C, H, W]`."""
         grid = z.unflatten(1, (LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE))
         image: Tensor = self.module.decode(grid).sample
         return image
@@ -114,7 +114,7 @@ class DenoiserBlock(ReferenceModule):
     """One residual block at the first level of Stable Diffusion's denoiser, on a grid of features."""
 
     def denoise(self, x: Tensor) -> Tensor:
-        """Features `[B, 320, S, S]` to the same shape; every sampling step runs many such blocks."""
+        """Map features `[B, 320, S, S]` to the same shape; every sampling step runs many such blocks."""
         features: Tensor = self.module(x)
         return features
 
@@ -125,7 +125,7 @@ class DenoiserBlock(ReferenceModule):
 
 
 class ResidualBlock(nn.Module):
-    """x + two rounds of group norm, SiLU and a 3×3 convolution, on features `[B, C, H, W]`."""
+    """The sum of x and two rounds of group norm, SiLU and 3×3 convolution, on features `[B, C, H, W]`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -136,14 +136,14 @@ class ResidualBlock(nn.Module):
         ]
         self.rounds = nn.Sequential(*rounds)
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
-        """Features to features."""
         changed: Tensor = x + self.rounds(x)
         return changed
 
 
 def _open_clip(name: str) -> Any:
-    """The whole model, from its configuration in open_clip."""
+    """Build the whole model, from its configuration in open_clip."""
     import open_clip
     from open_clip.model import CLIP
 
@@ -161,7 +161,7 @@ def _text_tower(name: str) -> Any:
 
 
 def _autoencoder_kl() -> Any:
-    """The autoencoder in Stable Diffusion's configuration."""
+    """Build the autoencoder in Stable Diffusion's configuration."""
     diffusers: Any = import_module("diffusers")
     return diffusers.AutoencoderKL(
         in_channels=3,
@@ -177,7 +177,7 @@ def _autoencoder_kl() -> Any:
 
 
 def _autoencoder_tiny() -> Any:
-    """TAESD, whose configuration is the default of diffusers."""
+    """Build TAESD, whose configuration is the default of diffusers."""
     diffusers: Any = import_module("diffusers")
     return diffusers.AutoencoderTiny()
 
@@ -190,7 +190,7 @@ TOKENS = 77
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """A reference model by its parts: the network, its wrapper, and its shapes (see `candidate.Timed`)."""
+    """A reference model given by its network, its wrapper and its shapes (see `candidate.Timed`)."""
 
     name: str
     kind: type[ReferenceModule]
@@ -206,7 +206,7 @@ class ReferenceModel:
         return ReferenceSpec(family=REFERENCE, latent_dim=self.latent_dim, name=self.name)
 
     def build(self) -> nn.Module:
-        """The model in evaluation mode. Raises LatentbenchError where its package is not installed."""
+        """Build the model in evaluation mode. Raises LatentbenchError if its package is not installed."""
         if find_spec(self.package) is None:
             raise LatentbenchError(
                 f"{self.name} is built by {self.package}, which is not installed; "

@@ -40,7 +40,7 @@ EXTENTS = (14.0, 20.0, 26.0)
 
 TRAIN_COUNT = 30_000
 VALIDATION_COUNT = 2_000
-"""Train images for which validation captions were drawn when settings were chosen."""
+"""The number of train images redrawn with validation captions when settings were chosen."""
 SEEN_TEST_COUNT = 5_000
 
 
@@ -131,7 +131,7 @@ _SCHEMES: dict[tuple[str, ...], tuple[CaptionScheme, Redraw]] = {
 
 
 def with_captions(data: ImageData) -> CaptionedData:
-    """The captions of captioned data, or `draw(data)`; the same object at every call."""
+    """Return the captions of captioned data, or `draw(data)`; every call returns the same object."""
     return data.captioned if isinstance(data, CaptionedImageData) else data.once(draw)
 
 
@@ -158,7 +158,7 @@ def draw(data: ImageData, *, seed: int = 0, train_count: int | None = None) -> C
         return _choice(source, order, allowed, scheme, generator)
 
     train = choose(data.train, train_order[:train_count], split.seen)
-    # Not drawn, but chosen: the tests' random numbers follow these, and published results follow the tests.
+    # Not drawn, but still chosen: the random numbers of the tests, and so published results, follow these.
     choose(data.train, train_order[train_count:][:VALIDATION_COUNT], split.validation)
     test_seen = choose(data.test, test_order[:seen_count], split.seen)
     test_unseen = choose(data.test, test_order[seen_count:], split.unseen)
@@ -192,7 +192,7 @@ def _check(data: ImageData, train_count: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Choice:
-    """Which images of a split, int64 `[N]`, are redrawn to match which captions, int64 `[N]`."""
+    """The images of a split, int64 `[N]`, that are redrawn to match the captions, int64 `[N]`."""
 
     source: Split
     images: Tensor
@@ -206,7 +206,7 @@ def _choice(
 
     Images of a class without an allowed caption are left out.
     """
-    assert source.labels is not None  # classes were checked, and they come with labels
+    assert source.labels is not None  # the classes were checked, so there are labels
     classes = len(scheme.factors[0].words)
     cells_of_class = [[i for i in allowed if scheme.cells[i][0] == label] for label in range(classes)]
     count = torch.tensor([len(cells) for cells in cells_of_class])

@@ -1,10 +1,10 @@
-"""Handwriting in another style: a digit's stroke width and slant set to what is asked for.
+"""Redraw digits with a given stroke width and slant.
 
-Both are induced, not selected: natural slant and stroke width go with the digit and its writer, so
-picking images by them would tell the digit. Each image is first measured, and then changed by just
-as much as it lacks, which makes the attributes independent of the digit that carries them.
+Both are set by changing the image, not by selecting images: natural slant and stroke width depend on the
+digit and its writer, so a selection by them would reveal the digit. Each image is measured, and then changed
+by the difference, which makes the attributes independent of the digit.
 
-Images are grey digits, white ink on black, held at twice their resolution while strokes change.
+Images are grey digits, white ink on black, scaled to twice their resolution while strokes change.
 Every step works on a batch at once.
 """
 
@@ -21,9 +21,9 @@ ZOOM = 2
 THINNEST, THICKEST = -4, 3
 """Steps of erosion and of dilation that are tried; each moves a stroke's outline by one fine pixel."""
 MARGIN = 1.0
-"""Pixels left free on every side, so that nothing is cut off."""
+"""Free pixels on every side, so that nothing is cut off."""
 INK_THRESHOLD = 48
-"""Fainter than this, of 255, is not ink when a digit's extent is measured."""
+"""A pixel fainter than this, of 255, is not ink when a digit's extent is measured."""
 BATCH = 128
 
 
@@ -34,7 +34,7 @@ def restyle(images: Tensor, *, stroke_width: Tensor, slant: Tensor) -> Tensor:
     pixels that ink moves to the right per pixel downwards, so that a positive slant leans left.
     Returns uint8 `[N, 1, H, H]`, centred, and shrunk only where it would not fit.
 
-    A width beyond four steps of erosion or three of dilation is met as nearly as they allow.
+    A width beyond four steps of erosion or three of dilation is approximated as closely as possible.
     """
     batches = zip(*(torch.split(tensor, BATCH) for tensor in (images, stroke_width, slant)), strict=True)
     with _one_thread():
@@ -43,7 +43,7 @@ def restyle(images: Tensor, *, stroke_width: Tensor, slant: Tensor) -> Tensor:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Hundreds of small steps: on a busy machine, threads spend longer waiting for each other."""
+    """Compute with one thread: in hundreds of small steps, several would mostly wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -58,7 +58,7 @@ def _restyle_batch(images: Tensor, stroke_width: Tensor, slant: Tensor) -> Tenso
 
 
 def measure_slant(images: Tensor) -> Tensor:
-    """Slant by image moments, mu11 / mu02: how far ink moves right per pixel downwards, `[N]`.
+    """Measure slant by image moments, mu11 / mu02: how far ink moves right per pixel downwards, `[N]`.
 
     `images`: `[N, 1, H, H]`, any number type, ink bright. 0 is upright, positive leans left. An
     image without ink, or with ink in one row only, has no slant and gives nan.
@@ -70,7 +70,7 @@ def measure_slant(images: Tensor) -> Tensor:
 
 
 def _offsets(ink: Tensor, *, dim: int) -> Tensor:
-    """Distance of each column (dim 2) or row (dim 1) from the centre of the ink, `[N, H]`."""
+    """Return the distance of each column (dim 2) or row (dim 1) from the centre of the ink, `[N, H]`."""
     profile = ink.sum(3 - dim)
     position = torch.arange(ink.shape[dim], dtype=torch.float32)
     centre = (profile @ position) / profile.sum(1)
@@ -80,9 +80,9 @@ def _offsets(ink: Tensor, *, dim: int) -> Tensor:
 def _restroked(images: Tensor, width: Tensor) -> Tensor:
     """Thin or thicken uint8 `[N, 1, H, H]` to `width` `[N]` pixels; returns float.
 
-    A first dilation moves the outline out by one pixel, so the ink it adds is the outline's length,
-    twice the stroke's own (the ends of a stroke, counted too, make short thick strokes come out a
-    little wider). Stroke length times width is the ink wanted, and that amount is found between two
+    A first dilation moves the outline out by one pixel, so the ink that it adds is the length of the outline,
+    twice that of the stroke. (The ends of a stroke are counted too, which makes short thick strokes come out
+    a little wider.) Stroke length times width is the wanted amount of ink, which is found between two
     neighbouring steps.
     """
     steps = _steps(images)
@@ -98,7 +98,7 @@ def _restroked(images: Tensor, width: Tensor) -> Tensor:
 
 
 def _steps(images: Tensor) -> Tensor:
-    """Every erosion from the thinnest, the images themselves, and every dilation: `[steps, N, 1, H, H]`."""
+    """Return all erosions from the thinnest, the images, and all dilations: `[steps, N, 1, H, H]`."""
     eroded, dilated = [255 - images], [images]
     for step in range(-THINNEST):
         eroded.append(_dilated(eroded[-1], step))
@@ -130,7 +130,7 @@ def _sheared(images: Tensor, slant: Tensor, *, side: int) -> Tensor:
     centre_x, centre_y, extent = _sheared_frame(images, change)
     fine = images.shape[-1]
     shrink = (extent / (fine - 2 * ZOOM * MARGIN)).clamp(min=1)
-    # Output to input, in grid_sample's units (-1 to 1 across): x = cx - change * (y - cy), y = cy.
+    # From output to input, in grid_sample's units (-1 to 1 across): x = cx - change * (y - cy), y = cy.
     placed = torch.zeros(len(images), 2, 3)
     placed[:, 0, 0] = placed[:, 1, 1] = shrink
     placed[:, 0, 1] = -change * shrink
@@ -141,7 +141,7 @@ def _sheared(images: Tensor, slant: Tensor, *, side: int) -> Tensor:
 
 
 def _sheared_frame(images: Tensor, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the ink will lie once sheared by `change`: its box's centre and longer side, each `[N]`.
+    """Return the box of the ink once sheared by `change`: its centre and longer side, each `[N]`.
 
     The centre is given in the coordinates of the image before shearing.
     """

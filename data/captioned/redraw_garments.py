@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 FAINTEST = 8
-"""Fainter than this, of 255, is background: the fringe that resampling leaves."""
+"""A pixel fainter than this, of 255, is background: the fringe that resampling leaves."""
 BATCH = 1024
 HALVINGS = 16
 LARGEST_EXPONENT = 4.0
-"""Of the curve's exponent, natural logarithm, in either direction."""
+"""Largest absolute value of the natural logarithm of the curve's exponent."""
 
 
 def relight(images: Tensor, *, extent: Tensor, brightness: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def relight(images: Tensor, *, extent: Tensor, brightness: Tensor) -> Tensor:
 
 
 def _box(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The middle of each garment's box, across and down, and its longer side: `[N]` each, in pixels."""
+    """Return the middle of each garment's box, across and down, and its longer side: `[N]` each, pixels."""
     garment = images[:, 0] >= FAINTEST
     side = garment.shape[-1]
     ends = []
@@ -47,11 +47,11 @@ def _box(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _resized(images: Tensor, extent: Tensor) -> Tensor:
-    """Scaled about the middle of the box, which comes to the middle of the image: float, 0 to 255."""
+    """Scale about the middle of the box, which moves to the middle of the image: float, 0 to 255."""
     side = images.shape[-1]
     across, down, found = _box(images)
     scale = found.clamp(min=1) / extent
-    # Output to input, in grid_sample's units (-1 to 1 across).
+    # From output to input, in grid_sample's units (-1 to 1 across).
     placed = torch.zeros(len(images), 2, 3)
     placed[:, 0, 0] = placed[:, 1, 1] = scale
     placed[:, 0, 2] = (2 * across + 1) / side - 1
@@ -61,9 +61,9 @@ def _resized(images: Tensor, extent: Tensor) -> Tensor:
 
 
 def _brightened(images: Tensor, brightness: Tensor) -> Tensor:
-    """Grey values x to 255 (x / 255)^γ, γ found for each image by halving; returns uint8.
+    """Change grey values x to 255 (x / 255)^γ, with γ found for each image by halving; return uint8.
 
-    An image has 256 grey levels at most, so it is they that are counted and bent.
+    An image has at most 256 grey levels, so the levels are counted and changed, not the pixels.
     """
     grey = images.round().clamp(0, 255).long().flatten(1)
     levels = torch.zeros(len(images), 256).scatter_add_(1, grey, torch.ones(grey.shape))

@@ -1,4 +1,4 @@
-"""Caption schemes: the words that captions are made of, and which captions are trained on.
+"""Caption schemes: the words that captions consist of, and the captions that models are trained on.
 
 A scheme has three factors, such as digit (10), stroke (3) and slant (3); a cell is one combination of
 their values, and has a caption. The split of a scheme's 90 cells into 63 seen, 9 validation and 18
@@ -26,7 +26,7 @@ Cell = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Factor:
-    """Something that captions name: `words` for each of its values."""
+    """One property that captions name, with `words` for each of its values."""
 
     name: str
     words: tuple[str, ...]
@@ -36,14 +36,14 @@ class Factor:
 class CaptionScheme:
     """A way of describing images: the factors, and the templates that their words are put into.
 
-    The first factor is the class of the image, the other two are induced by redrawing it. Models are
-    trained on `templates`, of which the first makes the captions as they are listed; `reworded` ones say
-    the same in another order of words that were trained on; `shortened` ones leave something out.
+    The first factor is the class of the image, the other two are set by redrawing it. Models are trained on
+    `templates`; the first of them makes the captions as they are listed. `reworded` templates say the same
+    in another order of trained words; `shortened` ones leave something out.
     """
 
     name: str
     file: str
-    """Where the split is listed."""
+    """The file that lists the split."""
     factors: tuple[Factor, Factor, Factor]
     templates: tuple[str, ...]
     reworded: tuple[str, ...]
@@ -61,11 +61,11 @@ class CaptionScheme:
         return self.captions_by(self.templates[0])
 
     def captions_by(self, template: str) -> tuple[str, ...]:
-        """Every cell's words in a template, in order; equal where the template leaves the difference out."""
+        """Return every cell's caption in a template, in order; equal if the template omits the difference."""
         return tuple(self.caption(cell, template) for cell in self.cells)
 
     def caption(self, cell: Cell, template: str | None = None) -> str:
-        """The caption of a cell, by the first template if none is given.
+        """Return the caption of a cell, by default in the first template.
 
         >>> DIGIT_CAPTIONS.caption((7, 2, 0))
         'a bold seven leaning left'
@@ -139,17 +139,17 @@ class CellSplit:
 
     @cached_property
     def hash(self) -> str:
-        """sha256 (hex) of the split's canonical JSON, captions spelled out."""
+        """The sha256 (hex) of the split's canonical JSON, captions spelled out."""
         return hashlib.sha256(json.dumps(self.as_captions(), sort_keys=True).encode()).hexdigest()
 
     def as_captions(self) -> dict[str, list[str]]:
-        """The split in words, as the committed file lists it."""
+        """Return the split in words, as the committed file lists it."""
         groups = {"seen": self.seen, "validation": self.validation, "unseen": self.unseen}
         return {group: [self.scheme.captions[i] for i in ids] for group, ids in groups.items()}
 
 
 def committed_split(scheme: CaptionScheme) -> CellSplit:
-    """The split that the scheme's file lists: the one every result is measured with."""
+    """Return the split that the scheme's file lists, with which every result is measured."""
     listed = json.loads((files("latentbench.data.captioned") / scheme.file).read_text())
     groups = ("seen", "validation", "unseen")
     return CellSplit(

@@ -1,7 +1,7 @@
 """Backbones: the networks on either side of the bottleneck.
 
 An encoder maps images `[B, C, H, W]` to features `[B, F]`; a decoder maps codes `[B, D]` to pixel
-logits `[B, C, H, W]`. What happens between the two is the family's business.
+logits `[B, C, H, W]`. The family decides what happens between the two.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ ImageShape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Backbone:
-    """How to build both sides. `settings` are the keywords that both functions take, with defaults."""
+    """The networks on both sides. `settings` are the keywords that both functions take, with defaults."""
 
     description: str
     encoder: Callable[..., tuple[nn.Module, int]]
-    """`(image_shape, **settings)` to the module and its number of features F."""
+    """A function from `(image_shape, **settings)` to the module and its number of features F."""
     decoder: Callable[..., nn.Module]
-    """`(image_shape, latent_dim, **settings)` to the module."""
+    """A function from `(image_shape, latent_dim, **settings)` to the module."""
     settings: Mapping[str, object] = field(default_factory=dict)
     stackable: bool = False
-    """Whether many models train well as one: a stack of convolutions is a grouped one, which is slow."""
+    """True if many models train faster as one; a stack of convolutions is a grouped convolution, which is
+    slow."""
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone")
@@ -44,7 +45,7 @@ ACTIVATIONS.register("gelu")(nn.GELU)
 def mlp_encoder(
     image_shape: ImageShape, *, hidden: int, depth: int, activation: str
 ) -> tuple[nn.Module, int]:
-    """`depth` hidden layers of `hidden` units on the flattened pixels."""
+    """Build `depth` hidden layers of `hidden` units on the flattened pixels."""
     layers = _hidden_layers([math.prod(image_shape)] + depth * [hidden], activation)
     return nn.Sequential(nn.Flatten(), *layers), hidden
 
@@ -52,7 +53,7 @@ def mlp_encoder(
 def mlp_decoder(
     image_shape: ImageShape, latent_dim: int, *, hidden: int, depth: int, activation: str
 ) -> nn.Module:
-    """The mirror image of `mlp_encoder`."""
+    """Build the mirror image of `mlp_encoder`."""
     layers = _hidden_layers([latent_dim] + depth * [hidden], activation)
     layers += [nn.Linear(hidden, math.prod(image_shape)), nn.Unflatten(1, image_shape)]
     return nn.Sequential(*layers)
@@ -66,7 +67,7 @@ def _hidden_layers(widths: list[int], activation: str) -> list[nn.Module]:
 
 
 def _sides(side: int) -> list[int]:
-    """Image sides along the strided path: halved, rounding up, until at most 7 pixels are left.
+    """Return image sides along the strided path: halved, rounding up, until at most 7 pixels are left.
 
     >>> _sides(28), _sides(8), _sides(25), _sides(128)
     ([28, 14, 7], [8, 4], [25, 13, 7], [128, 64, 32, 16, 8, 4])
@@ -78,12 +79,12 @@ def _sides(side: int) -> list[int]:
 
 
 def _widths(blocks: int, hidden: int) -> list[int]:
-    """Channels after each strided block: doubling, at most four times the first."""
+    """Return the channels after each strided block: doubling, at most four times the first."""
     return [hidden * min(2**block, 4) for block in range(blocks)]
 
 
 def conv_encoder(image_shape: ImageShape, *, hidden: int) -> tuple[nn.Module, int]:
-    """3×3 stride-2 blocks with ReLU down to at most 7×7; `hidden` channels in the first."""
+    """Build 3×3 stride-2 blocks with ReLU down to at most 7×7, with `hidden` channels in the first."""
     channels, side, _ = image_shape
     sides = _sides(side)
     widths = [channels, *_widths(len(sides) - 1, hidden)]
@@ -107,14 +108,14 @@ class ConvDecoder(nn.Module):
             nn.Unflatten(1, (widths[0], sides[0], sides[0])),
         ]
         for block, (before, after) in enumerate(pairwise(widths)):
-            # An even target is one more than twice the map's side less one.
+            # An even target has one pixel more than twice the map's side less one.
             odd = sides[block + 1] % 2
             layers.append(nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1 - odd))
             layers.append(nn.ReLU())
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, z: Tensor) -> Tensor:
-        """Codes `[B, D]` to pixel logits `[B, C, H, W]`."""
+        """Map codes `[B, D]` to pixel logits `[B, C, H, W]`."""
         logits: Tensor = self.layers(z)
         return logits
 
@@ -124,7 +125,7 @@ BOOK_CHANNELS = (128, 256, 512, 1024)
 
 
 def book_encoder(image_shape: ImageShape) -> tuple[nn.Module, int]:
-    """Four 4×4 stride-2 convolutions with batch norm and ReLU: 28 → 14 → 7 → 3 → 1 pixels."""
+    """Build four 4×4 stride-2 convolutions with batch norm and ReLU: 28 → 14 → 7 → 3 → 1 pixels."""
     if image_shape[1:] != (BOOK_SIDE, BOOK_SIDE):
         raise LatentbenchError(
             f"backbone 'book' is for images of 28 by 28 pixels, got {image_shape[1]} by {image_shape[2]}; "
@@ -137,7 +138,7 @@ def book_encoder(image_shape: ImageShape) -> tuple[nn.Module, int]:
 
 
 def book_decoder(image_shape: ImageShape, latent_dim: int) -> nn.Module:
-    """A linear layer to 4×4 maps, then three 3×3 stride-2 transposed convolutions: 4 → 7 → 14 → 28."""
+    """Build a linear layer to 4×4 maps, then three 3×3 stride-2 transposed convolutions: 4 → 7 → 14 → 28."""
     widest, wide, narrow = BOOK_CHANNELS[:0:-1]
     return nn.Sequential(
         nn.Linear(latent_dim, widest * 4 * 4),

@@ -1,7 +1,7 @@
-"""A convolution that is quick on small maps, where a CPU's general kernels are several times too slow.
+"""A convolution that is quick on small maps, where a CPU's general kernels are several times slower.
 
-Where few pixels come out a convolution is a matrix product over its patches. The weights, their names
-and the result, to rounding, are those of torch's own layer; larger maps and GPUs are left to it.
+With few output pixels, a convolution is a matrix product over its patches. The weights, their names and the
+result, to rounding, are those of torch's own layer, which computes larger maps and all maps on GPUs.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FEW_POSITIONS = 16
-"""Pixels that come out up to which the matrix product was measured to win, in the backward pass most."""
+"""The number of output pixels up to which the matrix product was measured to be faster, mostly in the
+backward pass."""
 
 
 class Conv2d(nn.Conv2d):
     """`nn.Conv2d` of a square kernel, with equal stride and zero padding on both axes."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """`[B, C, H, W]` to `[B, C', H', W']`."""
+        """Map `[B, C, H, W]` to `[B, C', H', W']`."""
         kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
         height, width = ((side + 2 * padding - kernel) // stride + 1 for side in input.shape[2:])
         if input.device.type != "cpu" or height * width > FEW_POSITIONS:

@@ -1,4 +1,4 @@
-"""Captions to word ids, with one small vocabulary and one fixed length for every text tower."""
+"""Tokenizer of captions, with one small vocabulary and one fixed length for every text encoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAD, START = 0, 1
 
 
 class Tokenizer:
-    """Lower-case words of a closed vocabulary.
+    """A tokenizer of lower-case words from a closed vocabulary.
 
     Id 0 pads, 1 starts a caption, the words follow in alphabetical order, and the end of the text has
     the highest id: open_clip takes a caption's vector at the arg-max of its ids.
@@ -40,16 +40,16 @@ class Tokenizer:
 
     @property
     def end(self) -> int:
-        """The id of the end of the text: the highest."""
+        """The id of the end of the text, which is the highest."""
         return START + 1 + len(self.words)
 
     @property
     def size(self) -> int:
-        """How many ids there are: the rows of an embedding table."""
+        """The number of ids, which is the number of rows of an embedding table."""
         return self.end + 1
 
     def encode(self, captions: Sequence[str]) -> Tensor:
-        """Ids int64 `[N, context]`: start, words, end, padding.
+        """Return ids int64 `[N, context]`: start, words, end, padding.
 
         Raises LatentbenchError for a word outside the vocabulary, and for a caption without words or
         with more than `context` − 2.
@@ -63,7 +63,7 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Tensor) -> list[str]:
-        """The words of each row of ids `[N, context]`, joined by single spaces."""
+        """Return the words of each row of ids `[N, context]`, joined by single spaces."""
         return [" ".join(self.words[i - 2] for i in row if START < i < self.end) for row in ids.tolist()]
 
     def _tokens(self, caption: str) -> list[int]:
@@ -81,7 +81,7 @@ class Tokenizer:
 
 
 def caption_tokenizer() -> Tokenizer:
-    """The tokenizer of every text tower trained here: all words of all schemes' captions and templates."""
+    """Return the tokenizer of every text encoder trained here, with the words of all schemes."""
     templates = [
         (scheme, template)
         for scheme in SCHEMES
@@ -91,7 +91,7 @@ def caption_tokenizer() -> Tokenizer:
 
 
 def split_words(caption: str) -> list[str]:
-    """The caption's words in lower case; anything but letters, digits and apostrophes separates them.
+    """Split a caption into lower-case words at anything but letters, digits and apostrophes.
 
     >>> split_words("A bold seven, leaning left.")
     ['a', 'bold', 'seven', 'leaning', 'left']

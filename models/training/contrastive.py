@@ -1,7 +1,7 @@
-"""What image–text models minimise, and how their shared space is described: functions of unit vectors.
+"""Losses of image–text models and descriptions of their shared space, as functions of unit vectors.
 
-In a batch of captioned images each caption occurs many times. So captions are embedded once each, and an
-image has one of them as its own: no pair that belongs together is ever pushed apart.
+In a batch of captioned images each caption occurs many times. So each distinct caption is embedded once, and
+every image has one of them as its positive: a matching pair is never treated as a negative.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def multi_positive_cross_entropy(logits: Tensor, caption: Tensor) -> Tensor:
-    """Cross-entropy of each caption with a batch of images, nats: a scalar.
+    """Compute the cross-entropy of each caption with a batch of images, nats: a scalar.
 
     `logits` `[T, B]`, `caption` `[B]` in 0 … T−1. The target of a caption is uniform over its images;
     captions without an image in the batch do not count.
@@ -25,27 +25,27 @@ def multi_positive_cross_entropy(logits: Tensor, caption: Tensor) -> Tensor:
 
 
 def symmetric_cross_entropy(logits: Tensor, caption: Tensor) -> tuple[Tensor, Tensor]:
-    """CLIP's two losses, image to text and text to image, nats (Radford et al. 2021, arXiv:2103.00020).
+    """Compute CLIP's losses, image to text and text to image, nats (Radford et al. 2021, arXiv:2103.00020).
 
-    `logits` `[B, T]` of images against distinct captions, `caption` `[B]` each image's own. Where every
-    image has a caption to itself their mean is open_clip's `ClipLoss`.
+    `logits` `[B, T]` compare images with distinct captions, `caption` `[B]` is each image's own. If every
+    image has a different caption, their mean is open_clip's `ClipLoss`.
     """
     return F.cross_entropy(logits, caption), multi_positive_cross_entropy(logits.T, caption)
 
 
 def pairwise_sigmoid(logits: Tensor, caption: Tensor) -> Tensor:
-    """SigLIP's loss, nats per image (Zhai et al. 2023, arXiv:2303.15343).
+    """Compute SigLIP's loss, nats per image (Zhai et al. 2023, arXiv:2303.15343).
 
-    Each pair of an image and a distinct caption, `logits` `[B, T]`, is a question of its own: do they
-    belong together? An image's own caption `[B]` is its one positive, and as captions are distinct no
-    duplicate of it is among the negatives. With a caption to each image it is open_clip's `SigLipLoss`.
+    Each pair of an image and a distinct caption, `logits` `[B, T]`, is a binary classification: do they
+    match? An image's own caption `[B]` is its one positive; captions are distinct, so no duplicate of it is
+    among the negatives. If every image has a different caption, this is open_clip's `SigLipLoss`.
     """
     sign = 2 * F.one_hot(caption, logits.shape[1]).to(logits.dtype) - 1
     return -F.logsigmoid(sign * logits).sum() / len(logits)
 
 
 def alignment(image: Tensor, text: Tensor) -> Tensor:
-    """Mean squared distance of pairs that belong together, unit vectors `[N, D]` each: a scalar in [0, 4].
+    """Compute the mean squared distance of matching pairs, unit vectors `[N, D]` each: a scalar in [0, 4].
 
     Wang & Isola 2020, arXiv:2005.10242, with α = 2. 0 is best.
     """
@@ -53,10 +53,10 @@ def alignment(image: Tensor, text: Tensor) -> Tensor:
 
 
 def uniformity(points: Tensor) -> Tensor:
-    """ln of the mean of exp(−2 ‖u − v‖²) over pairs of different unit vectors `[N, D]`: a scalar in [−8, 0].
+    """Compute ln of the mean of exp(−2 ‖u − v‖²) over pairs of unit vectors `[N, D]`: a scalar in [−8, 0].
 
-    Wang & Isola 2020, arXiv:2005.10242, with t = 2. 0 where all are the same; the lower, the more evenly
-    they cover the sphere.
+    Wang & Isola 2020, arXiv:2005.10242, with t = 2, over pairs of different vectors. It is 0 if all vectors
+    are equal; the lower it is, the more evenly they cover the sphere.
     """
     squared = 2 - 2 * points @ points.T
     others = ~torch.eye(len(points), dtype=torch.bool, device=points.device)
@@ -65,7 +65,7 @@ def uniformity(points: Tensor) -> Tensor:
 
 
 def modality_gap(image: Tensor, text: Tensor) -> Tensor:
-    """Distance of the mean image `[N, D]` from the mean text `[M, D]`: a scalar in [0, 2].
+    """Compute the distance of the mean image `[N, D]` from the mean text `[M, D]`: a scalar in [0, 2].
 
     Liang et al. 2022, arXiv:2203.02053.
     """

@@ -1,12 +1,12 @@
-"""The training engine: every gradient-trained family goes through this one loop, alone or in a stack.
+"""The training engine: every gradient-trained family is trained by this one loop, alone or in a stack.
 
 The data stay in memory as whole tensors and a batch is an index into them; a data loader's per-sample
-work would cost more than the arithmetic. Nothing inside a step waits for the device: the terms are
-written to one tensor, and the loss is looked at once an epoch.
+work would cost more than the arithmetic. A step never waits for the device: the terms are written to one
+tensor, and the loss is read once per epoch.
 
 A trainee is one model (`Single`, here) or many of one shape trained as one (`stacking.Stack`). Either
-way each member has a seed of its own, from which come its order of the data and its noise, so that it
-learns the same in whatever company.
+way each member has its own seed, which decides its order of the data and its noise, so that it learns
+the same alone and in any stack.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from typing_extensions import override
 
 from latentbench.models.seeds import generator
 from latentbench.models.training.history import Diverged, History, Terms, steps_per_row
@@ -40,23 +41,23 @@ class Draw:
     shape: tuple[int, ...]
 
     def sample(self, noise: Generator) -> Tensor:
-        """A fresh tensor of `shape`, on the generator's device."""
+        """Draw a new tensor of `shape`, on the generator's device."""
         make = torch.randn if self.kind == "normal" else torch.rand
         return make(self.shape, generator=noise, device=noise.device)
 
 
 @dataclass(frozen=True)
 class Step:
-    """What an objective sees at one step of training."""
+    """The inputs of an objective at one step of training."""
 
     rows: tuple[Tensor, ...]
     """A batch: rows of the training tensors."""
     draws: dict[str, Tensor]
-    """Fresh random numbers, by the names that `Trainable.draws` gave them."""
+    """New random numbers, by the names that `Trainable.draws` gave them."""
     progress: Tensor
     """The share of training that is done: a scalar from 0 to 1."""
     examples: int
-    """How many training examples there are in all."""
+    """The total number of training examples."""
 
 
 class Trainable(nn.Module):
@@ -64,15 +65,15 @@ class Trainable(nn.Module):
 
     @abstractmethod
     def draws(self, batch_size: int) -> dict[str, Draw]:
-        """The random numbers that a step on `batch_size` examples needs."""
+        """Return the random numbers that a step on `batch_size` examples needs."""
 
     @abstractmethod
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """The terms of the objective: scalars, or `[D]` for one value a dimension; `loss` is minimised."""
+        """Return the terms, scalars or `[D]` with a value per dimension; `loss` is minimised."""
 
 
 class Trainee(ABC):
-    """One model or many, as the loop sees them. Every term has the members as its first axis."""
+    """One model or several, as the loop sees them. The first axis of every term is the members."""
 
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
         self.orders = [generator(seed, "order") for seed in seeds]
@@ -81,19 +82,19 @@ class Trainee(ABC):
 
     @abstractmethod
     def parameters(self) -> list[Tensor]:
-        """What the optimiser moves."""
+        """Return the parameters that the optimiser changes."""
 
     @abstractmethod
     def objective(self, rows: tuple[Tensor, ...], progress: Tensor, examples: int) -> dict[str, Tensor]:
-        """The terms of each member on its own rows `[S, B, ...]`, with fresh draws."""
+        """Return the terms of each member on its own rows `[S, B, ...]`, with new draws."""
 
     @abstractmethod
     def gradient_norm(self) -> Tensor:
-        """Euclidean norm of each member's gradient, `[S]`."""
+        """Return the Euclidean norm of each member's gradient, `[S]`."""
 
     @abstractmethod
     def keep(self, kept: list[int], optimiser: torch.optim.Optimizer) -> None:
-        """Go on with the members at these positions alone."""
+        """Continue with the members at these positions only."""
 
 
 class Single(Trainee):
@@ -103,34 +104,34 @@ class Single(Trainee):
         super().__init__([seed], device)
         self.model = model
 
+    @override
     def parameters(self) -> list[Tensor]:
-        """The model's own."""
         return list(self.model.parameters())
 
+    @override
     def objective(self, rows: tuple[Tensor, ...], progress: Tensor, examples: int) -> dict[str, Tensor]:
-        """The model's objective, each term with a first axis of one."""
         batch = tuple(tensor[0] for tensor in rows)
         draws = {name: draw.sample(self.noises[0]) for name, draw in self.model.draws(len(batch[0])).items()}
         terms = self.model.forward(Step(batch, draws, progress, examples))
         return {name: term.unsqueeze(0) for name, term in terms.items()}
 
+    @override
     def gradient_norm(self) -> Tensor:
-        """The norm over all parameters."""
         norms = torch._foreach_norm([p.grad for p in self.parameters() if p.grad is not None])
         norm: Tensor = torch.stack(norms).norm()
         return norm.unsqueeze(0)
 
     def keep(self, kept: list[int], optimiser: torch.optim.Optimizer) -> None:
-        """Do nothing: the loop ends when a single model diverges."""
+        """Do nothing: training ends when a single model diverges."""
 
 
 def train(
     trainee: Trainee, tensors: tuple[Tensor, ...], recipe: Recipe, *, progress: Progress
 ) -> list[History | Diverged]:
-    """Minimise the members' objectives over `tensors`, whose first axes agree; what became of each.
+    """Minimise the members' objectives over `tensors`, whose first axes agree; return each member's outcome.
 
     A last, smaller batch is left out. A member whose loss goes non-finite is dropped at the end of that
-    epoch, with its history up to there; the others do not notice.
+    epoch, with its history up to there; the others are not affected.
     """
     tensors = tuple(tensor.to(trainee.device) for tensor in tensors)
     examples = len(tensors[0])
@@ -168,7 +169,7 @@ def one_step(
     progress: Tensor,
     examples: int,
 ) -> dict[str, Tensor]:
-    """One step of training; returns the terms of the objective before it, and the gradient's norm."""
+    """Take one step of training; return the terms of the objective before it, and the gradient's norm."""
     with _precision(recipe, trainee.device):
         terms = trainee.objective(rows, progress, examples)
     optimiser.zero_grad(set_to_none=True)
@@ -181,7 +182,7 @@ def one_step(
 def step_on_batches(
     model: Trainable, batch_of: Callable[[Tensor], tuple[Tensor, ...]], recipe: Recipe
 ) -> Callable[[Tensor], None]:
-    """One step of training, as `train` takes it, on a batch that `batch_of` makes around uint8 images."""
+    """Take one step of training, like `train`, on a batch that `batch_of` makes around uint8 images."""
     device = next(model.parameters()).device
     trainee = Single(model, 0, device)
     optimiser = make_optimiser(trainee, recipe)
@@ -196,7 +197,7 @@ def step_on_batches(
 
 
 def make_optimiser(trainee: Trainee, recipe: Recipe) -> torch.optim.Optimizer:
-    """Fused AdamW over all parameters."""
+    """Create fused AdamW over all parameters."""
     return torch.optim.AdamW(
         trainee.parameters(),
         lr=recipe.learning_rate,
@@ -213,7 +214,7 @@ def _precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[o
 
 
 def schedule_factor(recipe: Recipe, step: int, steps: int) -> float:
-    """What the learning rate is multiplied by at `step` of `steps`, 0 to 1.
+    """Return the factor of the learning rate at `step` of `steps`, 0 to 1.
 
     >>> [round(schedule_factor(Recipe(), step, 100), 2) for step in (0, 4, 9, 54, 99)]
     [0.1, 0.5, 1.0, 0.5, 0.0]
@@ -227,7 +228,7 @@ def schedule_factor(recipe: Recipe, step: int, steps: int) -> float:
 
 
 class Ledger:
-    """Every term of every member at every step, on the device; read once an epoch."""
+    """Every term of every member at every step, on the device; read once per epoch."""
 
     def __init__(self, members: int, steps: int, device: torch.device) -> None:
         self.members, self.steps, self.device = members, steps, device
@@ -237,13 +238,13 @@ class Ledger:
         self.profiles: dict[str, Tensor] = {}
         """`[members, rows, D]` each: sums over the steps of a row."""
         self.active: Tensor | slice = slice(None)
-        """Which members are still trained."""
+        """The members that are still being trained."""
         self.diverged_at: dict[int, int] = {}
         self.per_row = steps_per_row(steps)
         self.written = 0
 
     def write(self, step: int, terms: dict[str, Tensor]) -> None:
-        """Note the terms of the active members at a step."""
+        """Store the terms of the active members at a step."""
         if not self.names:
             self._open(terms)
         values = [terms[name].detach().float() for name in self.names]
@@ -263,7 +264,7 @@ class Ledger:
         }
 
     def close_epoch(self, last: int) -> list[int] | None:
-        """Which of the active members go on, by position; None where all of them do."""
+        """Return the positions of the active members that continue; None if all of them do."""
         losses = self.scalars[self.active, self.names.index("loss"), : last + 1]
         finite = torch.isfinite(losses).cpu()
         kept = finite.all(1)
@@ -277,7 +278,7 @@ class Ledger:
         return [int(position) for position in kept.nonzero().flatten()]
 
     def outcomes(self) -> list[History | Diverged]:
-        """What became of each member."""
+        """Return the outcome of each member."""
         scalars = self.scalars.cpu()
         profiles = {name: values.cpu() for name, values in self.profiles.items()}
         return [self._outcome(member, scalars, profiles) for member in range(self.members)]

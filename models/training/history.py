@@ -1,4 +1,4 @@
-"""What training went through: one number per step and term."""
+"""The history of a training: one number per step and term."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 Terms = dict[str, np.ndarray]
 
 PROFILE_ROWS = 512
-"""A term with a value for each dimension is kept in at most so many rows, each a mean over steps."""
+"""The largest number of rows for a term with one value per dimension; each row is a mean over steps."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class History:
         return len(next(iter(self.terms.values()), ()))
 
     def arrays(self) -> Terms:
-        """Terms and profiles by name, as they are stored."""
+        """Return terms and profiles by name, as they are stored."""
         return {**self.terms, **self.profiles}
 
     def narrowed(self, width: int) -> History:
-        """Without what a stack's padding adds to the profiles."""
+        """Return the history without the dimensions that a stack's padding adds to the profiles."""
         return History(self.terms, {name: rows[:, :width] for name, rows in self.profiles.items()})
 
     @classmethod
     def of_arrays(cls, arrays: Terms) -> History:
-        """The inverse of `arrays`."""
+        """Restore a history from its `arrays`."""
         return cls(
             {name: array for name, array in arrays.items() if array.ndim == 1},
             {name: array for name, array in arrays.items() if array.ndim == 2},
@@ -46,7 +46,7 @@ class History:
 
 
 def steps_per_row(steps: int) -> int:
-    """Steps behind each row of a profile, the last row aside.
+    """Return the number of steps that each row of a profile covers, except the last row.
 
     >>> steps_per_row(100), steps_per_row(512), steps_per_row(513)
     (1, 1, 2)
@@ -55,7 +55,7 @@ def steps_per_row(steps: int) -> int:
 
 
 class Diverged(Exception):
-    """Training whose loss stopped being finite; carries what was recorded until then."""
+    """The error of a training whose loss is no longer finite; it carries the history up to that step."""
 
     def __init__(self, step: int, history: History) -> None:
         self.step = step

@@ -1,4 +1,4 @@
-"""The terms that objectives are made of: log-likelihoods and the KL term, as pure functions, in nats."""
+"""The terms of objectives: log-likelihoods and the KL term, as pure functions, in nats."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FACTORS = 16
-"""Pixels whose factors are multiplied before a logarithm is taken, which costs many products."""
+"""The number of pixels whose factors are multiplied before a logarithm, which costs as much as many
+products."""
 
 
 def kl_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_var)) ‖ N(0, 1)) per dimension, nats, the shape of `mean`.
+    """Compute KL(N(mean, exp(log_var)) ‖ N(0, 1)) per dimension, nats, in the shape of `mean`.
 
     ½ (μ² + σ² − 1 − ln σ²), Kingma & Welling 2014 (arXiv:1312.6114), appendix B. Range [0, ∞).
     """
@@ -21,7 +22,7 @@ def kl_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
 
 
 def gaussian_log_likelihood(x: Tensor, mean: Tensor, sigma: Tensor | float) -> Tensor:
-    """ln N(x; mean, σ² I) summed over pixels, nats, `[B]`; `x` and `mean` are `[B, ...]`, σ a scalar.
+    """Compute ln N(x; mean, σ² I) summed over pixels, nats, `[B]`; `x` and `mean` are `[B, ...]`, σ a scalar.
 
     With σ² = ½ its x-dependent part is the familiar summed squared error.
     """
@@ -32,7 +33,7 @@ def gaussian_log_likelihood(x: Tensor, mean: Tensor, sigma: Tensor | float) -> T
 
 
 def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:
-    """ln Bernoulli(x; sigmoid(logits)) summed over pixels, nats, `[B]`; `x` is binary, `[B, ...]`.
+    """Compute ln Bernoulli(x; sigmoid(logits)) summed over pixels, nats, `[B]`; `x` is binary, `[B, ...]`.
 
     On grey values this sum is not a likelihood: binarise first.
     """
@@ -43,10 +44,10 @@ def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:
 
 
 def _bernoulli_without_gradient(x: Tensor, logits: Tensor) -> Tensor:
-    """The same, several times faster: one buffer, and a logarithm for every 16 pixels; both `[B, P]`.
+    """Compute the same several times faster: one buffer, and one logarithm per 16 pixels; both `[B, P]`.
 
-    x l − ln(1 + eˡ) is (x − [l > 0]) l − ln(1 + exp(−|l|)), where a large l loses no digits. The last
-    term's factors are between 1 and 2, so that a product of 16 neither overflows nor loses any.
+    x l − ln(1 + eˡ) equals (x − [l > 0]) l − ln(1 + exp(−|l|)), where a large l loses no digits. The factors
+    of the last term are between 1 and 2, so that a product of 16 neither overflows nor loses digits.
     """
     work = (logits > 0).to(logits.dtype)
     linear = work.neg_().add_(x).mul_(logits).sum(1)

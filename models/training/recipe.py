@@ -1,4 +1,4 @@
-"""The training recipe: how long, how fast, in what precision. Part of a case's identity."""
+"""The training recipe: duration, learning rate and precision. It is part of a case's identity."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 On a GPU a small model leaves the device idle between launches, and a stack costs little more than one of
 its members. Members may differ in seed, width, and settings such as β: all are padded with zeros to one
-width. Padding stays zero by itself: a code that is always zero neither moves the decoder nor is moved by
+width. Padding stays zero: a code dimension that is always zero neither changes the decoder nor is changed by
 it. (An objective whose penalty has a gradient at zero masks it with `in_use`.) So each member learns what
-it would alone, to rounding; and since that one width depends on the member alone, `stack_width`, its
-weights do not depend on its company at all.
+it would learn alone, to rounding; and since the padded width depends on the member alone (`stack_width`),
+its weights do not depend on the other members.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vmap
+from typing_extensions import override
 
 from latentbench.models.training.engine import Step, Trainable, Trainee
 
@@ -24,7 +25,7 @@ NARROWEST = 32
 
 
 def stack_width(latent_dim: int) -> int:
-    """The width that a member of a stack is padded to: a power of two, at least 32.
+    """Return the width that a member of a stack is padded to: a power of two, at least 32.
 
     >>> stack_width(2), stack_width(32), stack_width(33)
     (32, 32, 64)
@@ -33,7 +34,7 @@ def stack_width(latent_dim: int) -> int:
 
 
 class Stack(Trainee):
-    """Models that share a shape, but for their width; `pattern` is one of the width they are padded to.
+    """Models that share a shape except for the width; `pattern` is one of the width that they are padded to.
 
     The pattern's own weights are never used: it may be on the meta device.
     """
@@ -59,12 +60,12 @@ class Stack(Trainee):
     def _stacked(self, tensors: list[Tensor], shaped: Tensor) -> Tensor:
         return torch.stack([padded(tensor.detach(), shaped.shape) for tensor in tensors]).to(self.device)
 
+    @override
     def parameters(self) -> list[Tensor]:
-        """The stacked weights, `[S, ...]` each."""
         return list(self.weights.values())
 
+    @override
     def objective(self, rows: tuple[Tensor, ...], progress: Tensor, examples: int) -> dict[str, Tensor]:
-        """Every member's objective on its own rows, `[S, B, ...]`, with its own draws."""
         pattern, draws = self.pattern, self._draws(rows[0].shape[1])
 
         def objective(
@@ -79,7 +80,7 @@ class Stack(Trainee):
         return terms
 
     def _draws(self, batch_size: int) -> dict[str, Tensor]:
-        """Each member's numbers are those it would draw alone, padded with zeros."""
+        """Draw for each member the numbers that it would draw alone, padded with zeros."""
         shaped = self.pattern.draws(batch_size)
         own = [
             {name: draw.sample(noise) for name, draw in member.draws(batch_size).items()}
@@ -90,8 +91,8 @@ class Stack(Trainee):
             for name, draw in shaped.items()
         }
 
+    @override
     def gradient_norm(self) -> Tensor:
-        """Each member's own, over all its parameters."""
         squares = [
             p.grad.reshape(len(p), -1).square().sum(1) for p in self.weights.values() if p.grad is not None
         ]
@@ -116,7 +117,7 @@ class Stack(Trainee):
 
     @torch.no_grad()
     def unstack(self) -> None:
-        """Give every member that is left its own trained weights."""
+        """Give every remaining member its own trained weights."""
         for position, member in enumerate(self.members):
             for name, parameter in member.named_parameters():
                 own = self.weights[name][position][tuple(slice(size) for size in parameter.shape)]
@@ -124,7 +125,7 @@ class Stack(Trainee):
 
 
 def padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """`tensor` with zeros after its end along every axis, up to `shape`.
+    """Return `tensor` with zeros after its end along every axis, up to `shape`.
 
     >>> padded(torch.ones(1, 2), (2, 3)).tolist()
     [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]

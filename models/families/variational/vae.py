@@ -35,7 +35,7 @@ SMALLEST_VARIANCE = 1e-6
 FINISHING_BATCH = 1000
 
 DARKEST = 0.01
-"""A pixel that is black in all images starts with a bias at this grey value, whose logit is finite."""
+"""The bias of a pixel that is black in all images starts at this grey value, whose logit is finite."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
