@@ -1,1 +1,1 @@
-"""The pictures, one file each."""
+"""Figures of results, one file each."""

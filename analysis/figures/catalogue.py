@@ -1,4 +1,4 @@
-"""Every picture there is, in the order of the report: importing this registers them all."""
+"""Every figure, in the order of the report: importing this module registers them all."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What all figures share: style, labels, and how seeds are summarised."""
+"""The shared parts of all figures: style, labels, and the summary of seeds."""

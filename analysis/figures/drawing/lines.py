@@ -1,4 +1,4 @@
-"""Models that differ in width alone, as one line of points with intervals."""
+"""Draw models that differ only in width as one line of points with intervals."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Point = tuple[ModelSpec, Estimate, Estimate]
 
 
 def by_series(models: Sequence[ModelResult]) -> dict[str, list[list[ModelResult]]]:
-    """Models (each the list of its seeds) grouped by everything but their width, narrow ones first.
+    """Group models (each the list of its seeds) by everything except their width, narrow ones first.
 
-    Families come in the order in which they first appear, and each sorted by its settings.
+    Families are in order of first appearance, and each is sorted by its settings.
     """
     groups = by_model(models)
     families = list(dict.fromkeys(seeds[0].spec.family for seeds in groups))
@@ -35,7 +35,7 @@ def _rank(model: ModelResult) -> tuple[tuple[str, ...], tuple[float, ...], int]:
 
 
 def points(group: Sequence[Sequence[ModelResult]], x: str, y: str) -> list[Point]:
-    """The models that have both metrics."""
+    """Return the models that have both metrics."""
     estimates = [(seeds[0].spec, estimate(seeds, x), estimate(seeds, y)) for seeds in group]
     return [(spec, a, b) for spec, a, b in estimates if a is not None and b is not None]
 
@@ -43,7 +43,7 @@ def points(group: Sequence[Sequence[ModelResult]], x: str, y: str) -> list[Point
 def draw_line(
     axes: Axes, line: Sequence[Point], *, label: str, colour: str | None = None, hollow: bool = False
 ) -> None:
-    """Points with their intervals, joined in order, in the look of their family; hollow ones by dashes."""
+    """Draw points with their intervals, joined in order, in the family's style; hollow points by dashes."""
     colour = colour or style.colour(line[0][0])
     x, y = [x.value for _, x, _ in line], [y.value for _, _, y in line]
     axes.plot(

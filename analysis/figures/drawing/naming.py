@@ -1,4 +1,4 @@
-"""Short names beside points, moved about until none covers a point, a line or another name."""
+"""Short labels next to points, placed so that none covers a point, a line or another label."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from latentbench.analysis.figures.drawing import style
 
 PLACES = ((0, 10), (0, -10), (8, 0), (-8, 0), (6, 8), (-6, 8), (6, -8), (-6, -8))
-"""Where a name may stand, as offsets from its point in points of type, the best first."""
+"""Positions of a label as offsets from its point in points of type, the best first."""
 RINGS = (1.0, 1.6, 2.4, 3.4, 4.6, 6.0)
-"""Then the same places, further out, with a line from the label to its point."""
+"""Factors of the offsets: first close to the point, then further away."""
 LEADER = 2.0
-"""From which ring on."""
+"""From this factor on, a line joins the label and its point."""
 POINT, LINE = 5.0, 1.0
 """Half of the width of a marker and of a line, in points."""
 
@@ -30,7 +30,7 @@ Boxes = NDArray[np.float64]
 def name_points(
     axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], colours: Sequence[str]
 ) -> None:
-    """Write each name at the first free place beside its point; where none is free, at the best one.
+    """Write each name at the first free position next to its point; if none is free, at the closest.
 
     Scale, limits and legends of the figure must be final.
     """
@@ -69,7 +69,7 @@ def _write(axes: Axes, name: str, point: tuple[float, float], colour: str) -> An
 
 
 def _lead(axes: Axes, point: tuple[float, float], place: tuple[float, float], colour: str) -> None:
-    """A thin line from a point towards its name, under both."""
+    """Draw a thin line from a point towards its name, under both."""
     axes.annotate(
         "",
         point,
@@ -81,7 +81,7 @@ def _lead(axes: Axes, point: tuple[float, float], place: tuple[float, float], co
 
 
 def _places(width: float) -> list[tuple[float, float]]:
-    """Offsets of a name's middle: to the side, it stands clear by half of its width."""
+    """Return the offsets of a label's middle; to the side, it is clear of the point by half of its width."""
     return [(x * ring + np.sign(x) * width / 2, y * ring) for ring in RINGS for x, y in PLACES]
 
 

@@ -1,4 +1,4 @@
-"""What a picture is drawn from, and where pictures are registered."""
+"""The input of a figure, and the registry of figures."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from latentbench.models.spec import ModelSpec
 
 @dataclass(frozen=True, eq=False)
 class ModelResult:
-    """One model, trained from one seed, as a picture sees it.
+    """One model, trained from one seed, as the figures receive it.
 
-    `arrays` go by analysis and name, such as `reconstruction/originals`. Models that share a `label`
+    Keys of `arrays` are analysis and name, such as `reconstruction/originals`. Models with an equal `label`
     are the same model from different seeds.
     """
 
@@ -28,10 +28,10 @@ class ModelResult:
     metrics: dict[str, Metric]
     arrays: dict[str, np.ndarray]
     point: Point | None = None
-    """Where in a sweep it was timed; None outside of one."""
+    """The point of a sweep at which it was timed; None outside of a sweep."""
 
     def value(self, metric: str) -> float | None:
-        """A metric's value; None where it is null or was not measured."""
+        """Return a metric's value; None if it is null or was not measured."""
         return self.metrics[metric].value if metric in self.metrics else None
 
 
@@ -40,12 +40,12 @@ Draw = Callable[[Sequence[ModelResult]], matplotlib.figure.Figure | None]
 
 @dataclass(frozen=True)
 class Figure:
-    """A kind of fig. `draw` returns None where the models offer nothing to draw."""
+    """A kind of figure. `draw` returns None if the models have no data for it."""
 
     name: str
     title: str
     caption: str
-    """What is seen, and how to read it."""
+    """The content of the figure, and how to read it."""
     draw: Draw
 
 

@@ -1,4 +1,4 @@
-"""Classes in the plane, readable without colour: every class is also named at its middle."""
+"""Classes in the plane, readable without colour: every class is also labelled at its middle."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from latentbench.analysis.figures.drawing import style
 
 NAMED = 10
-"""With more classes than this, names would only cover the points."""
+"""With more classes than this, labels would only cover the points."""
 APART = 0.075
-"""Least distance of two names, as a share of the fig."""
+"""The least distance of two labels, as a share of the figure."""
 PUSHES = 60
 
 Points = NDArray[np.floating]
 
 
 def scatter_classes(axes: Axes, points: Points, labels: NDArray[np.integer]) -> None:
-    """`points` `[N, 2]` coloured by `labels` `[N]`, classes numbered from 0. The limits become final."""
+    """Draw `points` `[N, 2]` coloured by `labels` `[N]`, classes numbered from 0. The limits become final."""
     # One call in the order of the data: classes drawn one by one would hide each other.
     colours = np.array(style.class_colours(int(labels.max()) + 1))
     axes.scatter(points[:, 0], points[:, 1], c=colours[labels], s=4, alpha=0.6, linewidths=0)
@@ -28,11 +28,11 @@ def scatter_classes(axes: Axes, points: Points, labels: NDArray[np.integer]) -> 
 
 
 def name_classes(axes: Axes, points: Points, labels: NDArray[np.integer]) -> None:
-    """Every class's number at the median of its points; numbers too near each other are pushed apart."""
+    """Write each class's number at the median of its points; labels that are too close are moved apart."""
     classes = np.unique(labels)
     if not 1 < len(classes) <= NAMED:
         return
-    # Limits that follow the data are only set once somebody asks for them.
+    # Matplotlib sets limits that follow the data only when they are read.
     axes.autoscale_view()
     middles = axes.transLimits.transform([np.median(points[labels == each], axis=0) for each in classes])
     colours = style.class_colours(int(classes.max()) + 1)
@@ -53,7 +53,7 @@ def name_classes(axes: Axes, points: Points, labels: NDArray[np.integer]) -> Non
 
 
 def spread(middles: Points) -> Points:
-    """Push points `[N, 2]` of the unit square that are nearer than `APART` away from each other."""
+    """Move points `[N, 2]` of the unit square that are nearer than `APART` away from each other."""
     moved = np.array(middles, dtype=np.float64)
     for _ in range(PUSHES):
         gap = moved[:, None] - moved[None]

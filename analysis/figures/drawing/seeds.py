@@ -1,4 +1,4 @@
-"""Several seeds of one model: the one a picture shows, or their mean with its interval."""
+"""Several seeds of one model: the one that a figure shows, or their mean with its interval."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from latentbench.analysis.statistics.estimates import Estimate
 
 
 def by_model(models: Sequence[ModelResult]) -> list[list[ModelResult]]:
-    """The seeds of each model together, lowest first; models in order of appearance."""
+    """Group the seeds of each model, lowest first; models in order of appearance."""
     groups: dict[str, list[ModelResult]] = {}
     for model in models:
         groups.setdefault(model.label, []).append(model)
@@ -18,11 +18,11 @@ def by_model(models: Sequence[ModelResult]) -> list[list[ModelResult]]:
 
 
 def lowest_seeds(models: Sequence[ModelResult], *arrays: str) -> list[ModelResult]:
-    """Each model once: its lowest seed that has all of `arrays`; models without are left out."""
+    """Return each model once: its lowest seed that has all of `arrays`; other models are left out."""
     having = [model for model in models if all(name in model.arrays for name in arrays)]
     return [group[0] for group in by_model(having)]
 
 
 def estimate(seeds: Sequence[ModelResult], metric: str) -> Estimate | None:
-    """A metric over the seeds of one model; None where no seed has a value."""
+    """Estimate a metric over the seeds of one model; None if no seed has a value."""
     return estimates.estimate(model.metrics[metric] for model in seeds if metric in model.metrics)

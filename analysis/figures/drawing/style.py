@@ -1,9 +1,9 @@
-"""The style that all figures share: colours, markers, fonts, and panels in a grid.
+"""The shared style of all figures: colours, markers, fonts, and panels in a grid.
 
 A family has one colour and one marker in every figure, which its class declares. The colours are those of
-Okabe & Ito and others that colour-blind readers (as simulated by Machado et al. 2009) can tell from them and
-from each other; among VAEs a larger β is a darker shade. Figures are made without pyplot, so that none
-outlives its use.
+Okabe & Ito and further ones that colour-blind readers (as simulated by Machado et al. 2009) can distinguish
+from them; among VAEs a larger β is a darker shade. Figures are made without pyplot, which would keep them
+in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from latentbench.models.spec import ModelSpec
 
 INK, FAINT = "#1f2328", "#6e7681"
 SMALL, NORMAL, LARGE = 9, 10, 11
-"""Font sizes in points; nothing is smaller."""
+"""Font sizes in points; no text is smaller."""
 DEEPEST = 4
 """The β, in powers of 4 from 1, beyond which a shade gets no darker or lighter."""
 
@@ -68,7 +68,7 @@ THEME = {
 
 @contextmanager
 def theme() -> Iterator[None]:
-    """Apply the theme while something is drawn and saved; the caller's own settings come back."""
+    """Apply the theme while a figure is drawn and saved; then restore the caller's settings."""
     with matplotlib.rc_context(THEME), warnings.catch_warnings():
         # A name may be in a script that the font lacks: boxes are drawn in its place.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
@@ -77,26 +77,26 @@ def theme() -> Iterator[None]:
 
 
 def family_colour(family: str) -> str:
-    """The colour that a family declares."""
+    """Return the colour that a family declares."""
     return display_of(family).colour
 
 
 def marker(spec: ModelSpec) -> str:
-    """The marker that the family declares."""
+    """Return the marker that the family declares."""
     return display_of(spec.family).marker
 
 
 def colour(spec: ModelSpec) -> str:
-    """The family's colour, lighter for β below 1 and darker above."""
+    """Return the family's colour, lighter for β below 1 and darker above."""
     return shade(family_colour(spec.family), spec.number("beta"))
 
 
 def shade(base: str, beta: float | None) -> str:
-    """`base` at β = 1 or no β; towards white below, towards black above, by the logarithm of β."""
+    """Return `base` at β = 1 or no β; towards white below, towards black above, by the logarithm of β."""
     if beta is None or beta == 1:
         return base
     depth = max(-1.0, min(1.0, math.log(max(beta, 1e-9), 4) / DEEPEST))
-    # A first step that can be seen, then further ones.
+    # The first step is large enough to be seen, then further ones follow.
     amount = 0.3 + 0.4 * abs(depth)
     return to_hex(
         sns.blend_palette([base, "white" if depth < 0 else "black"], n_colors=101)[round(100 * amount)]
@@ -104,7 +104,7 @@ def shade(base: str, beta: float | None) -> str:
 
 
 def colours_by_width(specs: Sequence[ModelSpec]) -> list[str]:
-    """A colour each: the family's, or where a family is there more than once, shades from narrow to wide."""
+    """Return one colour per model: the family's, or its shades from narrow to wide if it appears often."""
     colours = []
     for spec in specs:
         widths = sorted({other.latent_dim for other in specs if other.family == spec.family})
@@ -114,23 +114,23 @@ def colours_by_width(specs: Sequence[ModelSpec]) -> list[str]:
 
 
 def width_colours(spec: ModelSpec, count: int) -> list[str]:
-    """`count` shades of the family's colour from light to dark, for widths from narrow to wide."""
+    """Return `count` shades of the family's colour from light to dark, for widths from narrow to wide."""
     base = family_colour(spec.family)
     ends = [shade(base, 0), base, to_hex(sns.dark_palette(base, n_colors=4)[1])]
     return [to_hex(each) for each in sns.blend_palette(ends, n_colors=count)]
 
 
 def class_colours(count: int) -> list[str]:
-    """A colour for each class, told apart by colour-blind readers as far as ten go."""
+    """Return a colour for each class; colour-blind readers can distinguish the first ten."""
     palette = sns.color_palette("colorblind", 10) if count <= 10 else sns.husl_palette(count, l=0.55)
     return [to_hex(each) for each in palette[:count]]
 
 
 def panels(count: int, *, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels of `width` × `height` inches, row by row, in at most `columns` columns."""
+    """Create a figure of `count` panels of `width` × `height` inches, in at most `columns` columns."""
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    # Room enough that a title is never taken for the label of the panel above.
+    # Enough space that a title is never read as the label of the panel above.
     layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.08)
     fig = Figure(figsize=(columns * width, rows * height), layout=layout)
     grid = fig.subplots(rows, columns, squeeze=False).ravel()
@@ -140,7 +140,7 @@ def panels(count: int, *, columns: int, width: float, height: float) -> tuple[Fi
 
 
 def width_axis(axes: Axes, widths: list[int]) -> None:
-    """Bottleneck widths on a log₂ axis, one tick a width."""
+    """Put bottleneck widths on a log₂ axis, with one tick per width."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(set(widths)), [str(width) for width in sorted(set(widths))])
     axes.set_xticks([], minor=True)
@@ -148,7 +148,7 @@ def width_axis(axes: Axes, widths: list[int]) -> None:
 
 
 def plain_numbers(axis: Axis) -> None:
-    """Plain numbers on a logarithmic axis: 1, 2, 3 and 5 of a decade, fewer where there are many decades."""
+    """Put plain numbers on a logarithmic axis: 1, 2, 3 and 5 of a decade, fewer if there are many decades."""
 
     def name(value: float, _: object) -> str:
         low, high = axis.get_view_interval()
@@ -161,7 +161,7 @@ def plain_numbers(axis: Axis) -> None:
     axis.set_minor_formatter(name)
 
 
-def legend_beside(axes: Axes, *, in_free_cell: bool = False) -> None:
-    """The legend to the right of the axes, where it covers nothing: room is made, or a cell is free there."""
+def legend_right(axes: Axes, *, in_free_cell: bool = False) -> None:
+    """Put the legend to the right of the axes, where it covers nothing; use a free cell or make room."""
     legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     legend.set_in_layout(not in_free_cell)

@@ -1,4 +1,4 @@
-"""Many small images as one, so that a picture of hundreds draws at once."""
+"""Many small images as one, so that a figure of hundreds is drawn at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Images = NDArray[np.uint8]
 
 
 def tile(images: Images, columns: int) -> Images:
-    """Images `[N, C, H, W]`, C = 1 or 3, row by row as one RGB image `[rows (H + gap) + gap, …, 3]`."""
+    """Arrange images `[N, C, H, W]`, C = 1 or 3, by rows in one RGB image `[rows (H + gap) + gap, …, 3]`."""
     count, channels, height, width = images.shape
     if channels not in (1, 3):
         raise ValueError(f"images must have 1 or 3 channels, got {channels}")
@@ -29,7 +29,7 @@ def tile(images: Images, columns: int) -> Images:
 
 
 def show(axes: Axes, canvas: Images) -> None:
-    """An image on axes that have nothing else."""
+    """Show an image on axes that have nothing else."""
     axes.imshow(canvas, interpolation="antialiased", aspect="equal")
     axes.set(xticks=[], yticks=[])
     axes.grid(False)

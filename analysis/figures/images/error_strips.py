@@ -21,12 +21,12 @@ COLUMN_INCHES, ROW_INCHES = 0.62, 1.62
 @figure(
     "error_strips",
     title="Reconstructions from the best to the worst",
-    caption="Test images ranked by the error of their reconstruction: the best of all on the left, the "
-    "worst on the right, equal steps of rank between them; the original above, its reconstruction below, "
-    "its mean squared error underneath. What is on the right is what a bottleneck has no room for.",
+    caption="Test images ranked by the error of their reconstruction, from the best on the left to the "
+    "worst on the right in equal steps of rank. Originals above, reconstructions below, with the mean "
+    "squared error underneath. The images on the right show what the bottleneck cannot represent.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A strip a model, in two columns."""
+    """Draw one strip per model, in two columns."""
     shown = lowest_seeds(models, ORIGINALS, RECONSTRUCTIONS, ERRORS)
     if not shown:
         return None
@@ -44,6 +44,6 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
 
 
 def _short(error: float) -> str:
-    """Three decimals without the leading zero: .012; as many more as it takes to show a digit."""
+    """Format three decimals without the leading zero, such as .012; more if all three would be zero."""
     decimals = 3 if error >= 0.0005 or error == 0 else math.ceil(-math.log10(error))
     return f"{error:.{decimals}f}".removeprefix("0")

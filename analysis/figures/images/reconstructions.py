@@ -1,4 +1,4 @@
-"""What is left of an image after the bottleneck: originals above, every model's version of them below."""
+"""Reconstructions: original images above, every model's reconstructions below."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ROW_INCHES = 0.62
 @figure(
     "reconstructions",
     title="Reconstructions",
-    caption="Test images in the top row, and what each model makes of them after its bottleneck. "
-    "Read down a column: what a bottleneck cannot hold is blurred, or becomes something else. "
-    "MSE is the mean squared error over the whole test set, pixels in [0, 1].",
+    caption="Test images in the top row and their reconstructions by each model below. Details that the "
+    "bottleneck cannot represent are blurred or replaced. MSE is the mean squared error over the whole test "
+    "set, pixels in [0, 1].",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A row a model, labelled with its error."""
+    """Draw one row per model, labelled with its error."""
     shown = lowest_seeds(models, ORIGINALS, RECONSTRUCTIONS)
     if not shown:
         return None

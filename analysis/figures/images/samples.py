@@ -1,4 +1,4 @@
-"""What models make up: decoded draws of the prior, and of densities fitted to their codes."""
+"""Samples of models: decoded draws of the prior, and of densities fitted to their codes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from latentbench.analysis.figures.drawing.tiles import show, tile
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 
 SIDE = 5
-"""Images along each side of a tile."""
+"""The number of images along each side of a tile."""
 
 
 @figure(
     "samples",
     title="Samples",
-    caption="Images decoded from random codes: from the prior N(0, I), and moment-matched, that is from "
-    "the Gaussian with the mean and covariance of the model's own codes; from a mixture of ten Gaussians "
-    "fitted to the codes; and from codes of train images, which is the best one can hope for. The Fréchet "
-    "distance to the test images, in the judge's features, is lower where samples look more like data.",
+    caption="Images decoded from random codes. The codes come from the prior N(0, I); from the Gaussian "
+    "with the mean and covariance of the model's own codes (moment-matched); from a mixture of ten "
+    "Gaussians fitted to the codes; or from train images, which is the best possible result. The Fréchet "
+    "distance to the test images, in classifier features, is lower if samples look more like data.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A tile for each sampler of a model."""
+    """Draw one tile per sampler of a model."""
     shown = [
         (group[0], sampler)
         for group in by_model(models)

@@ -1,4 +1,4 @@
-"""What each point of a two-dimensional code decodes to, and which class takes how much of the plane."""
+"""The decoded plane of two-dimensional codes, and each class's share of it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ SLIVER = 0.01
     "decoded_planes",
     title="Two-dimensional latent spaces, decoded",
     caption="The plane of each two-dimensional code, decoded point by point and coloured by the class that "
-    "the judge sees. The title gives the largest and the smallest share that a class takes of the plane, "
-    "weighed by the Gaussian with the codes' mean and covariance: so often do samples show it.",
+    "the classifier predicts. The title gives the largest and the smallest share of a class, weighted by "
+    "the Gaussian with the codes' mean and covariance, which is how often samples show it.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel a model with a two-dimensional code and a decoder."""
+    """Draw one panel per model with a two-dimensional code and a decoder."""
     shown = lowest_seeds(models, IMAGES, EXTENT)
     if not shown:
         return None
@@ -56,7 +56,7 @@ def _panel(axes: Axes, model: ModelResult) -> None:
 
 
 def _name_regions(axes: Axes, classes: NDArray[np.integer]) -> None:
-    """The number of every class that takes more than a sliver of the map, within its region."""
+    """Write the number of every class that takes more than a small share of the map, within its region."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     height, width = classes.shape
     row, column = np.indices(classes.shape)
@@ -67,12 +67,12 @@ def _name_regions(axes: Axes, classes: NDArray[np.integer]) -> None:
 
 
 def coloured(canvas: NDArray[np.floating], classes: NDArray[np.integer]) -> NDArray[np.floating]:
-    """Images `[H, W, C]` in [0, 1] in the colour of their class: a map of another size, `[h, w]`."""
+    """Colour images `[H, W, C]` in [0, 1] by their class, given as a map of another size, `[h, w]`."""
     rows = np.arange(canvas.shape[0]) * classes.shape[0] // canvas.shape[0]
     columns = np.arange(canvas.shape[1]) * classes.shape[1] // canvas.shape[1]
     palette = np.array([to_rgb(each) for each in style.class_colours(int(classes.max()) + 1)])
     tint = palette[classes[np.ix_(rows, columns)]]
-    # A third of the light goes to the ground, so that a region shows between its strokes too.
+    # A third of the brightness is background, so that a region is visible between its strokes too.
     return np.asarray(tint * (0.3 + 0.7 * canvas.mean(axis=2, keepdims=True)))
 
 

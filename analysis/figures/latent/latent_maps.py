@@ -1,4 +1,4 @@
-"""Two-dimensional codes as they are: where each class lies, and the dead zones where no code does."""
+"""Maps of two-dimensional codes: the position of each class, and the dead zones without codes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 CODES, LABELS = "coverage/codes", "coverage/labels"
 EXTENT, DEAD = "coverage/plane_extent", "coverage/plane_dead"
 RADIUS_OF_95_PERCENT = 5.991**0.5
-"""Standard deviations within which a Gaussian of two dimensions has 95 % of its mass."""
+"""A two-dimensional Gaussian has 95 % of its mass within this number of standard deviations."""
 
 
 @figure(
     "latent_maps",
     title="Two-dimensional latent spaces and their dead zones",
-    caption="Codes of train images by class; where the plane is grey there are no codes, and the decoder was "
-    "never trained. The ellipse holds 95 % of the Gaussian with the codes' mean and covariance: grey inside "
-    "it is what sampling from that Gaussian runs into. The dead-zone mass is its share of the Gaussian, "
-    "beyond what the codes themselves would score.",
+    caption="Codes of train images by class. Grey parts of the plane have no codes, so the decoder was "
+    "never trained there. The ellipse contains 95 % of the Gaussian with the codes' mean and covariance: "
+    "samples from this Gaussian also come from the grey parts inside it. The dead-zone mass is their share "
+    "of the Gaussian, beyond the share expected for the codes themselves.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel a model with a two-dimensional code."""
+    """Draw one panel per model with a two-dimensional code."""
     shown = lowest_seeds(models, CODES, EXTENT, DEAD)
     if not shown:
         return None
@@ -54,7 +54,7 @@ def _panel(axes: Axes, model: ModelResult) -> None:
 
 
 def ellipse(codes: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Where the Gaussian with the mean and covariance of codes `[N, 2]` has 95 % of its mass, `[200, 2]`."""
+    """Return the 95 % ellipse of the Gaussian with the moments of codes `[N, 2]`, as points `[200, 2]`."""
     values, vectors = np.linalg.eigh(np.cov(codes, rowvar=False))
     angle = np.linspace(0, 2 * np.pi, 200)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)

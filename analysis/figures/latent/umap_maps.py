@@ -1,4 +1,4 @@
-"""The latent spaces in the plane, each with a stamp that says how far to trust its fig."""
+"""UMAP figures of latent spaces, each with a stamp that states how reliable it is."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ DRAWS = {"embedding/prior": "prior", "embedding/moment": "moment Gaussian"}
 @figure(
     "umap",
     title="Latent spaces by UMAP",
-    caption="Codes of test images, coloured by class, and draws of the density one would sample from, "
-    "black: the prior N(0, I) of a model that has one, else the Gaussian of the codes' moments. Both are "
-    "put in the plane by UMAP together. Black by itself is where samples come from that no image is like. "
-    "Distances and sizes of islands mean nothing. The stamp says how far neighbours can be trusted: "
-    "trustworthiness is 1 where no neighbours in the picture are strangers, k-NN overlap the share of near "
-    "codes that stay near.",
+    caption="Codes of test images, coloured by class, and black draws from the density used for sampling: "
+    "the prior N(0, I) if the model has one, otherwise the Gaussian with the moments of the codes. UMAP "
+    "places both together. Black regions without colour are sampled but contain no image. Distances between "
+    "islands and their sizes have no meaning. The stamp states how reliable neighbours are: trustworthiness "
+    "is 1 if all neighbours in the figure are neighbours as codes; k-NN overlap is the share of nearest "
+    "codes that are also nearest in the figure.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel a model."""
+    """Draw one panel per model."""
     shown = lowest_seeds(models, EMBEDDING)
     if not shown:
         return None

@@ -1,4 +1,4 @@
-"""How throughput grows with the batch, and what it costs in latency."""
+"""Throughput and latency by batch size."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RATE, LATENCY = "examples_per_second", "latency_seconds"
 @figure(
     "batch_size",
     title="Throughput and latency against batch size",
-    caption="Examples per second and the wait for a batch, in float32 and bf16, one row for each "
-    "operation; all axes are logarithmic. Where a line is flat the device is full, and a larger batch only "
-    "waits longer.",
+    caption="Examples per second and latency of a batch, in float32 and bf16, one row per operation; all "
+    "axes are logarithmic. Where a line is flat, the device is fully used and a larger batch only increases "
+    "latency.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A row an operation, throughput to the left and latency to the right."""
+    """Draw one row per operation, throughput to the left and latency to the right."""
     lines = {
         key: line
         for key, line in by_model_and_operation(models).items()

@@ -1,4 +1,4 @@
-"""How far every model is from what the device can do (Williams et al. 2009)."""
+"""The distance of every model from the measured limits of the device (Williams et al. 2009)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from latentbench.models.spec import ModelSpec
 NEEDED = ("flops_per_second", "bytes_per_second", "peak_flops_per_second", "bandwidth_bytes_per_second")
 
 Spot = tuple[ModelSpec, float, float]
-"""A model, operations a byte, operations a second."""
+"""A model, its operations per byte, and its operations per second."""
 
 
 @figure(
     "roofline",
     title="Roofline",
-    caption="Operations per second against operations per byte moved, every model at its largest batch in "
-    "float32. The roof is what the device itself reaches: its bandwidth on the slope, a large matrix product "
-    "or convolution at the top; dashed where it is bf16's. The gap up to the roof is what is lost; above the "
-    "slope is what stays in a cache. Bytes are counted as if nothing did and nothing were fused.",
+    caption="Operations per second against operations per byte moved, for every model at its largest batch "
+    "in float32. The line is the limit measured on the device: its bandwidth on the slope, a large matrix "
+    "product or convolution on the flat part; dashed for bf16. The gap below the line is unused "
+    "performance; points above the slope keep data in a cache. Bytes are counted without caches and without "
+    "fused operators.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel for each operation."""
+    """Draw one panel per operation."""
     spots: dict[str, list[Spot]] = {}
     for (spec, operation, way), line in by_model_and_operation(models).items():
         counted = [model for model in line if all(model.value(name) for name in NEEDED)]
@@ -39,11 +40,11 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     shown = [operation for operation in OPERATIONS if operation in spots]
     if not shown:
         return None
-    roofs = _roofs(models)
+    peaks = _peaks(models)
     look = looks([spec for operation in shown for spec, _, _ in spots[operation]])
     fig, grid = style.panels(len(shown), columns=2, width=6.2, height=4.6)
     for axes, operation in zip(grid, shown, strict=True):
-        _panel(axes, spots[operation], roofs, look)
+        _panel(axes, spots[operation], peaks, look)
         axes.set_title(operation.replace("_", " "))
     for axes, operation in zip(grid, shown, strict=True):
         some = spots[operation]
@@ -61,28 +62,28 @@ def _spot(model: ModelResult) -> tuple[float, float]:
     return flops / moved, flops
 
 
-def _roofs(models: Sequence[ModelResult]) -> dict[str, tuple[float, float]]:
-    """Peak and bandwidth by precision, as the rows have them; the highest, where a run was interrupted."""
-    roofs: dict[str, tuple[float, float]] = {}
+def _peaks(models: Sequence[ModelResult]) -> dict[str, tuple[float, float]]:
+    """Return peak and bandwidth by precision from the rows; the highest, if a run was interrupted."""
+    peaks: dict[str, tuple[float, float]] = {}
     for model in models:
         peak, bandwidth = model.value(NEEDED[2]), model.value(NEEDED[3])
         if model.point is not None and peak and bandwidth:
             way = model.point.precision
-            before = roofs.get(way, (0.0, 0.0))
-            roofs[way] = max(before[0], peak), max(before[1], bandwidth)
-    return roofs
+            before = peaks.get(way, (0.0, 0.0))
+            peaks[way] = max(before[0], peak), max(before[1], bandwidth)
+    return peaks
 
 
 def _panel(
     axes: Axes,
     spots: Sequence[Spot],
-    roofs: dict[str, tuple[float, float]],
+    peaks: dict[str, tuple[float, float]],
     look: dict[str, tuple[str, str]],
 ) -> None:
     intensities = np.array([x for _, x, _ in spots])
-    ridge = max(peak / bandwidth for peak, bandwidth in roofs.values())
+    ridge = max(peak / bandwidth for peak, bandwidth in peaks.values())
     reach = np.geomspace(min(intensities.min(), 1) / 2, 4 * max(intensities.max(), ridge), 200)
-    for precision, (peak, bandwidth) in roofs.items():
+    for precision, (peak, bandwidth) in peaks.items():
         axes.plot(
             reach,
             np.minimum(peak, reach * bandwidth) / 1e9,

@@ -1,4 +1,4 @@
-"""Rows of a sweep as lines: one model doing one thing, batch by batch."""
+"""Rows of a sweep as lines: one model doing one operation, batch by batch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from latentbench.analysis.figures.drawing.registry import ModelResult
 from latentbench.models.spec import REFERENCE, ModelSpec
 
 PLAIN_WAYS = ("fp32", "bf16")
-"""Without another layout or compilation, which would hide each other in a fig."""
+"""Only the default layout without compilation: further lines would hide each other."""
 MARKERS = "oPsXv^p<d>H"
 
 
 def by_model_and_operation(
     models: Sequence[ModelResult],
 ) -> dict[tuple[ModelSpec, str, str], list[ModelResult]]:
-    """Timed rows under model, operation and way, smallest batch first; rows without a number are left out."""
+    """Group rows with a number by model, operation and way, smallest batch first."""
     groups: dict[tuple[ModelSpec, str, str], list[ModelResult]] = {}
     for model in models:
         point = model.point
@@ -31,7 +31,7 @@ def by_model_and_operation(
 
 
 def looks(specs: Sequence[ModelSpec]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each model, by label.
+    """Return the colour and marker of each model, by label.
 
     Families have their own colours, and further markers where a family appears more than once; every
     reference model has its own colour.

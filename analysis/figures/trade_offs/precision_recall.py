@@ -1,4 +1,4 @@
-"""Whether samples are plausible and whether they are varied: precision against recall, by sampler."""
+"""Precision of samples (are they plausible?) against their recall (are they varied?), by sampler."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from latentbench.analysis.generation.code_samplers import SAMPLERS
 @figure(
     "precision_recall",
     title="Precision and recall of samples",
-    caption="Share of samples that lie where test images are, against the share of test images that lie "
-    "where samples are, in the judge's features. Up and to the right is better. A panel for each sampler: "
-    "the last decodes codes of real images, which is the best that a density of codes can do. A line for "
-    "each family and β, each point named by its width.",
+    caption="Precision (share of samples that lie where test images are) against recall (share of test "
+    "images that lie where samples are), in classifier features. Up and to the right is better. One panel "
+    "per sampler: the last decodes codes of real images, the best possible result of a density of codes. "
+    "One line per family and β, each point labelled with its width.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel for each sampler, with one legend."""
+    """Draw one panel per sampler, with one legend."""
     samplers = [sampler for sampler in SAMPLERS if _points(by_model(models), sampler)]
     if not samplers:
         return None
     fig, grid = style.panels(len(samplers), columns=2, width=4.6, height=4.2)
     for axes, sampler in zip(grid, samplers, strict=True):
         _panel(axes, models, sampler)
-    style.legend_beside(grid[min(1, len(grid) - 1)])
-    # Once every panel has its final size: naming looks for room.
+    style.legend_right(grid[min(1, len(grid) - 1)])
+    # Labels are placed once every panel has its final size.
     for axes, sampler in zip(grid, samplers, strict=True):
         shown = _points(by_model(models), sampler)
         name_points(

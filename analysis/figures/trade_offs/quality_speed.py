@@ -1,4 +1,4 @@
-"""Which model would I pick? Quality against speed, with the front that nothing beats at both."""
+"""Quality against speed, with the front of models that no other model beats in both."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Point = tuple[ModelSpec, str, Estimate, Estimate]
 @figure(
     "quality_speed",
     title="Quality against speed",
-    caption="PSNR of reconstructions against the wait for a single image, with 95 % intervals. Up and to "
-    "the left is better; the stepped line joins the models that none beats at both, the ones worth choosing "
-    "from (`latentbench recommend`).",
+    caption="PSNR of reconstructions against the latency of a single image, with 95 % intervals. Up and to "
+    "the left is better. The stepped line joins the models that no other model beats in both; choose one of "
+    "these (`latentbench recommend`).",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel for each way through the model that was timed."""
+    """Draw one panel for each direction that was timed."""
     panels = {words: _points(models, metric) for metric, words in SPEEDS.items()}
     panels = {words: points for words, points in panels.items() if points}
     if not panels:
@@ -43,7 +43,7 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     fig, grid = style.panels(len(panels), columns=2, width=5.6, height=4.6)
     fronts = [_panel(axes, words, points) for axes, (words, points) in zip(grid, panels.items(), strict=True)]
     _legend(grid[-1], [spec for points in panels.values() for spec, *_ in points])
-    # Once every panel has its final size: naming looks for room.
+    # Labels are placed once every panel has its final size.
     for axes, points, best in zip(grid, panels.values(), fronts, strict=True):
         name_points(
             axes,
@@ -55,7 +55,7 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
 
 
 def _legend(axes: Axes, specs: Sequence[ModelSpec]) -> None:
-    """The families, once each."""
+    """Draw a legend with each family once."""
     handles = {
         spec.family: Line2D(
             [],
@@ -82,7 +82,7 @@ def _points(models: Sequence[ModelResult], metric: str) -> list[Point]:
 
 
 def _panel(axes: Axes, words: str, points: Sequence[Point]) -> list[int]:
-    """Draw the points and the front; returns who is on it."""
+    """Draw the points and the front; return the models on it."""
     for spec, _, wait, quality in points:
         axes.errorbar(
             wait.value,
@@ -97,7 +97,7 @@ def _panel(axes: Axes, words: str, points: Sequence[Point]) -> list[int]:
         )
     best = front([wait.value for _, _, wait, _ in points], [quality.value for *_, quality in points])
     corners = [(points[position][2].value, points[position][3].value) for position in best]
-    # Every corner by itself, so that names keep clear of the line as it is seen.
+    # Every corner of the steps is drawn, so that labels keep clear of the line as seen.
     steps = [corners[0], *(step for a, b in pairwise(corners) for step in ((b[0], a[1]), b))]
     axes.set_xscale("log")
     axes.margins(0.15)

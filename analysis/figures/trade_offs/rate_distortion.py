@@ -1,4 +1,4 @@
-"""What a nat buys: reconstruction error against rate, along β."""
+"""Rate and distortion: reconstruction error against rate, along β."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from latentbench.models.spec import ModelSpec
 @figure(
     "rate_distortion",
     title="Rate and distortion",
-    caption="Reconstruction error against rate, a curve for each width, each point named by its β. Down and "
-    "to the left is better: less error for fewer nats. A panel for each likelihood, since rates under "
-    "different likelihoods do not compare; deterministic codes have no rate and are not here.",
+    caption="Reconstruction error against rate, one curve per width, each point labelled with its β. Down "
+    "and to the left is better: less error for fewer nats. One panel per likelihood, since rates under "
+    "different likelihoods are not comparable. Deterministic codes have no rate and are not shown.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel for each likelihood."""
+    """Draw one panel per likelihood."""
     likelihoods: dict[str, list[Point]] = {}
     for point in points(by_model(models), "kl", "mse"):
         likelihoods.setdefault(_likelihood(point[0]), []).append(point)
@@ -33,7 +33,7 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     for axes, (name, panel) in zip(grid, likelihoods.items(), strict=True):
         _panel(axes, panel)
         axes.set_title(name)
-    # Once every panel has its final size: naming looks for room.
+    # Labels are placed once every panel has its final size.
     for axes, panel in zip(grid, likelihoods.values(), strict=True):
         name_points(
             axes,
@@ -59,7 +59,7 @@ def _beta(spec: ModelSpec) -> str:
 
 
 def _curve(spec: ModelSpec) -> str:
-    """The label without its β."""
+    """Return the label without its β."""
     return spec.label.replace(f" {_beta(spec)}", "") if _beta(spec) else spec.label
 
 
@@ -75,4 +75,4 @@ def _panel(axes: Axes, panel: Sequence[Point]) -> None:
     axes.margins(0.12)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    style.legend_beside(axes)
+    style.legend_right(axes)

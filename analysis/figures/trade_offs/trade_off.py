@@ -1,4 +1,4 @@
-"""Who reconstructs and who generates: error of reconstructions against distance of samples."""
+"""Reconstruction against generation: error of reconstructions against distance of samples."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ TITLES = {
 @figure(
     "trade_off",
     title="Reconstruction against sampling",
-    caption="Error of reconstructions against the Fréchet distance of samples, a line for each family and β, "
-    "each point named by its width. Down and to the left is better; both axes are logarithmic. The floor is "
-    "what real images score against other real images.",
+    caption="Error of reconstructions against the Fréchet distance of samples, one line per family and β, "
+    "each point labelled with its width. Down and to the left is better; both axes are logarithmic. The "
+    "floor is the distance between two sets of real images.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel for each sampler, with one legend."""
+    """Draw one panel per sampler, with one legend."""
     samplers = [sampler for sampler in SAMPLERS if points(by_model(models), "mse", f"frechet_{sampler}")]
     if not samplers:
         return None
     fig, grid = style.panels(len(samplers), columns=2, width=5.2, height=4.6)
     for axes, sampler in zip(grid, samplers, strict=True):
         _panel(axes, models, sampler)
-    style.legend_beside(grid[-1])
+    style.legend_right(grid[-1])
     for axes, sampler in zip(grid, samplers, strict=True):
         shown = points(by_model(models), "mse", f"frechet_{sampler}")
         name_points(

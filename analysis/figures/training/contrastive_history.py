@@ -1,4 +1,4 @@
-"""How an image–text model's space takes shape while it learns."""
+"""The space of an image–text model over training."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ TERMS = {
 @figure(
     "contrastive_history",
     title="Image–text training",
-    caption="Over training steps, smoothed, the mean over seeds: the loss (each family has its own), the "
-    "temperature, how near images lie to their texts (alignment), how evenly images cover the sphere "
-    "(uniformity), and how far the mean image lies from the mean text (modality gap).",
+    caption="Smoothed curves over training steps, mean over seeds: the loss (different for each family), "
+    "the temperature, the distance between images and their texts (alignment), how evenly images cover the "
+    "sphere (uniformity), and the distance between the mean image and the mean text (modality gap).",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel a term, a line a model."""
+    """Draw one panel per term, with one line per model."""
     having = [m for m in models if all(len(m.arrays.get(f"history/{term}", ())) > 1 for term in TERMS)]
     if not having:
         return None
@@ -41,5 +41,5 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
             curve = smoothed(mean_over_seeds([model.arrays[f"history/{term}"] for model in group]))
             axes.plot(np.arange(1, len(curve) + 1), curve, color=colour, label=group[0].label)
             axes.set(title=title, xlabel="training step")
-    style.legend_beside(grid[-1], in_free_cell=True)
+    style.legend_right(grid[-1], in_free_cell=True)
     return fig

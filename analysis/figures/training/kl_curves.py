@@ -1,4 +1,4 @@
-"""How the KL term moves while a VAE learns: low, a spike, then it settles."""
+"""The KL term of a VAE over training: low, a spike, then settled."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ KL = "history/kl"
 @figure(
     "kl_curves",
     title="KL over training",
-    caption="KL to the prior at every training step (light) and smoothed (strong), a panel for each width; "
-    "steps are on a logarithmic axis. Typically the code is empty at first, fills up in a spike while the "
-    "decoder learns to use it, then settles as the price of the KL is felt. Circles mark spikes.",
+    caption="KL to the prior at every training step (light) and smoothed (strong), one panel per width; "
+    "steps are on a logarithmic axis. The code is usually empty at first, fills in a spike while the "
+    "decoder learns to use it, and then settles as the KL penalty takes effect. Circles mark spikes.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel a width, a curve a model: its mean over seeds."""
+    """Draw one panel per width, with one curve per model: its mean over seeds."""
     groups = by_model([model for model in models if len(model.arrays.get(KL, ())) > 1])
     if not groups:
         return None
@@ -59,11 +59,11 @@ def _finish(axes: Axes, width: int) -> None:
     axes.set_ylim(0, (1.1 + 0.1 * len(axes.get_lines()) / 2) * axes.get_ylim()[1])
     axes.set(xlabel="training step", ylabel="KL (nats per image)")
     axes.set_title(f"{width} dimensions")
-    # Early on every curve is near 0: there is room above.
+    # Early on every curve is near 0, so the legend has room in the upper left.
     axes.legend(loc="upper left")
 
 
 def mean_over_seeds(curves: Sequence[Curve]) -> NDArray[np.float64]:
-    """The mean of curves, over the steps that all of them have; a curve ends where it stops being finite."""
+    """Average curves over the steps that all of them have; a curve ends at its first non-finite value."""
     shortest = min(int(np.isfinite(curve).cumprod().sum()) for curve in curves)
     return np.asarray(np.mean([curve[:shortest] for curve in curves], axis=0, dtype=np.float64))

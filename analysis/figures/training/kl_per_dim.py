@@ -1,4 +1,4 @@
-"""Which dimensions of the code carry the rate, and which have collapsed to the prior."""
+"""KL per dimension: dimensions that carry the rate, and those that collapsed to the prior."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ KL_PER_DIM, ACTIVE = "likelihood/kl_per_dim", "likelihood/active"
     "kl_per_dim",
     title="KL per dimension",
     caption="Mean KL of every code dimension over the test images, largest first, on one scale for all "
-    "models. The bars of a model add up to its rate. Pale bars are inactive dimensions, which the decoder "
-    "has learnt to ignore: posterior collapse.",
+    "models. The bars of a model sum to its rate. Pale bars are inactive dimensions, which the decoder "
+    "ignores: posterior collapse.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel a model that has a rate."""
+    """Draw one panel per model that has a rate."""
     shown = lowest_seeds(models, KL_PER_DIM)
     if not shown:
         return None

@@ -1,4 +1,4 @@
-"""Which dimensions of the code wake up when, while a model learns."""
+"""KL per dimension over training: when each dimension of the code becomes active."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ KL, KL_PER_DIM = "history/kl", "history/kl_per_dim"
 SHOWN = 6
 COLUMNS = 2
 DARKEST = 0.999
-"""Share of the values that the colours tell apart; a spike of one batch takes the last colour."""
+"""The share of the values that the colours distinguish; a spike of one batch takes the last colour."""
 
 
 @figure(
     "kl_per_dim_history",
-    title="Dimensions waking up",
-    caption="KL to the prior of every dimension of the code over training, one row a dimension, the one that "
-    "carries the most in the end at the top. All models share one scale of colours, which spreads the small "
-    "values, and steps are on a logarithmic axis. A row turns dark when the decoder learns to use its "
-    "dimension; a row that pales again, or stays pale, has collapsed to the prior. The widest models are "
-    "shown, at most six.",
+    title="KL per dimension over training",
+    caption="KL to the prior of every code dimension over training, one row per dimension, with the largest "
+    "final KL at the top. All models share one colour scale, which spreads small values, and steps are on a "
+    "logarithmic axis. A row turns dark when the decoder learns to use its dimension; a row that turns pale "
+    "again, or stays pale, has collapsed to the prior. At most six models are shown, the widest ones.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel a model whose history has a KL per dimension."""
+    """Draw one panel per model whose history has a KL per dimension."""
     shown = widest(lowest_seeds(models, KL, KL_PER_DIM))
     if not shown:
         return None
@@ -49,13 +48,13 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
 
 
 def widest(models: Sequence[ModelResult]) -> list[ModelResult]:
-    """At most six models, those with the most dimensions, in the order given."""
+    """Return at most six models, those with the most dimensions, in the order given."""
     chosen = sorted(models, key=lambda model: -model.spec.latent_dim)[:SHOWN]
     return [model for model in models if model in chosen]
 
 
 def _finite(model: ModelResult) -> NDArray[np.float64]:
-    """KL by row of the history and dimension, `[rows, D]`; float16 may have overflowed."""
+    """Return KL by row of the history and dimension, `[rows, D]`; float16 may have overflowed."""
     rows = model.arrays[KL_PER_DIM].astype(np.float64)
     return np.nan_to_num(rows, nan=0.0, posinf=float(np.finfo(np.float16).max))
 
@@ -63,7 +62,7 @@ def _finite(model: ModelResult) -> NDArray[np.float64]:
 def _panel(axes: Axes, model: ModelResult, scale: Normalize) -> QuadMesh:
     rows, steps = _finite(model), len(model.arrays[KL])
     order = np.argsort(-last_steps(rows).mean(0), kind="stable")
-    # Not `steps_per_row` of these steps: a training that diverged was meant to have more.
+    # Not `steps_per_row` of these steps: a training that diverged was planned with more.
     per_row = -(-steps // len(rows))
     edges = np.append(1 + per_row * np.arange(len(rows)), steps + 1)
     dimensions = np.arange(rows.shape[1] + 1) + 0.5

@@ -1,4 +1,4 @@
-"""Which word goes wrong: every value of each factor against the one it was named as."""
+"""Confusion by word: every value of each factor against the predicted value."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 from latentbench.data.captioned.schemes import SCHEMES, CaptionScheme
 
 LARGEST = 5
-"""Models shown at most: of each family the widest first, then the families as they come."""
+"""The highest number of models: the widest of each family first, then the families in order."""
 
 
 @figure(
     "factor_confusion",
     title="Confusion by factor",
-    caption="Images of unseen captions: each value of a factor (row) by what it was named as (column), as a "
-    "share of the row, in per cent. The widest model of each family. Where only the class is confused, the "
-    "other words carry over.",
+    caption="Images of unseen captions: each value of a factor (row) by the value that the model predicts "
+    "(column), as a percentage of the row, for the widest model of each family. If only the class is "
+    "confused, the other words transfer to the new combination.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A row of panels a model, a panel a factor."""
+    """Draw one row of panels per model, one panel per factor."""
     scheme = next((each for each in SCHEMES if lowest_seeds(models, *_arrays(each))), None)
     if scheme is None:
         return None
     shown = _widest(lowest_seeds(models, *_arrays(scheme)))
     fig = Figure(figsize=(9.6, 3.5 * len(shown)), layout="constrained")
-    # A class is ten values, the others three each.
+    # A class has ten values, the other factors three each.
     grid = fig.subplots(len(shown), 3, squeeze=False, width_ratios=(1.5, 1, 1))
     for row, model in zip(grid, shown, strict=True):
         for axes, factor, name in zip(row, scheme.factors, _arrays(scheme), strict=True):
@@ -46,7 +46,7 @@ def _arrays(scheme: CaptionScheme) -> list[str]:
 
 
 def _widest(models: Sequence[ModelResult]) -> list[ModelResult]:
-    """The widest model of each family, in order of the families' appearance."""
+    """Return the widest model of each family, in order of the families' appearance."""
     best: dict[str, ModelResult] = {}
     for model in models:
         known = best.get(model.spec.family)

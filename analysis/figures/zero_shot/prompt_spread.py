@@ -1,4 +1,4 @@
-"""The description as the bottleneck: accuracy by template, and the captions that go best and worst."""
+"""Accuracy by template, and the captions with the highest and lowest accuracy."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ TEMPLATES, LINES = "prompts/template_accuracy", "prompts/template_lines"
 SHORTENED, SHORTENED_LINES = "prompts/shortened_accuracy", "prompts/shortened_lines"
 RECALL, CLASSES = "prompts/class_recall", "prompts/class_lines"
 LISTED = 6
-"""Captions at either end."""
+"""The number of captions at either end."""
 LARGEST = 12
-"""Models shown at most: more would not be told apart."""
+"""The highest number of models: more could not be distinguished."""
 
 
 @figure(
     "prompt_spread",
-    title="Prompts as the bottleneck",
-    caption="Above: accuracy of every model with a text encoder, by each template of its captions; a cross "
-    "stands for descriptions that leave something out, which no image encoder can make up for, and the line "
-    "for the templates' average. Below: the captions that the model with the best average names worst and "
-    "best.",
+    title="Accuracy by prompt",
+    caption="Above: accuracy of every model with a text encoder, by template of its captions. A cross marks "
+    "templates that leave something out, which no image encoder can compensate; the line marks the "
+    "templates' average. Below: the captions with the lowest and highest accuracy, for the model with the "
+    "best average.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """Two panels: templates of all models, and captions of one."""
+    """Draw two panels: templates of all models, and captions of one."""
     shown = lowest_seeds(models, TEMPLATES, LINES, RECALL, CLASSES)[:LARGEST]
     if not shown:
         return None
@@ -48,7 +48,7 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
 
 
 def _templates(axes: Axes, models: Sequence[ModelResult], lines: list[str], short: list[str]) -> None:
-    """A row a template, a mark a model."""
+    """Draw one row per template, with one mark per model."""
     rows = lines + short
     for index, model in enumerate(models):
         colour = style.width_colours(model.spec, 1 + len(models))[index] if len(models) > 1 else style.INK
@@ -65,11 +65,11 @@ def _templates(axes: Axes, models: Sequence[ModelResult], lines: list[str], shor
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.set_xlabel("accuracy")
     axes.set_title("by template")
-    style.legend_beside(axes)
+    style.legend_right(axes)
 
 
 def _captions(axes: Axes, model: ModelResult) -> None:
-    """The captions named worst and best, as bars."""
+    """Draw the captions with the lowest and highest accuracy as bars."""
     recall, names = model.arrays[RECALL], from_lines(model.arrays[CLASSES])
     asked = [(float(value), name) for value, name in zip(recall, names, strict=True) if np.isfinite(value)]
     asked.sort()
@@ -80,5 +80,5 @@ def _captions(axes: Axes, model: ModelResult) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter("{x:.0%}")
-    axes.set_xlabel("share of its images named rightly")
+    axes.set_xlabel("share of its images classified correctly")
     axes.set_title(f"{model.label}: worst and best captions")

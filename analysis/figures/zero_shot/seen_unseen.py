@@ -1,4 +1,4 @@
-"""What was learned of each caption against what carries over to captions that were not."""
+"""Accuracy on captions used in training against accuracy on captions that were not."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 SEEN, UNSEEN = "zero_shot_seen", "zero_shot_top1"
 TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 LOWEST, HIGHEST, ROOM = TICKS[0], TICKS[-1], 0.5
-"""What is shown at most, and the room around the points in log-odds."""
+"""The range of accuracies that can be shown, and the margin around the points in log-odds."""
 
 
 @figure(
     "seen_unseen",
     title="Seen against unseen captions",
-    caption="Accuracy among all 90 captions, on test images of captions that were trained on and of captions "
-    "that never were, a line for each family and β, each point named by its width, with 95 % intervals. On "
-    "the dashed line a combination never met is named as well as one that was. Both axes are in log-odds, "
-    "so that 90 % and 95 % lie as far apart as 10 % and 5 %.",
+    caption="Accuracy among all 90 captions, on test images of captions used in training and of captions "
+    "never used, one line per family and β, each point labelled with its width, with 95 % intervals. On the "
+    "dashed line, new combinations are recognised as well as trained ones. Both axes are in log-odds, so "
+    "that 90 % and 95 % are as far apart as 10 % and 5 %.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """One panel, up and to the right is better."""
+    """Draw one panel; up and to the right is better."""
     series = {name: points(group, SEEN, UNSEEN) for name, group in by_series(models).items()}
     series = {name: line for name, line in series.items() if line}
     if not series:
@@ -41,7 +41,7 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     shown = [point for line in series.values() for point in line]
     _odds(axes, [estimate.value for _, *both in shown for estimate in both])
     axes.set(xlabel="accuracy on seen captions", ylabel="accuracy on unseen captions")
-    style.legend_beside(axes)
+    style.legend_right(axes)
     name_points(
         axes,
         [(seen.value, unseen.value) for _, seen, unseen in shown],
@@ -52,12 +52,12 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
 
 
 def _odds(axes: Axes, accuracies: Sequence[float]) -> None:
-    """Both axes in log-odds over the range of the accuracies, and the line on which they are the same."""
+    """Set both axes to log-odds over the range of the accuracies, and draw the line of equal values."""
     low = max(logit(max(min(accuracies), LOWEST)) - ROOM, logit(LOWEST))
     high = min(logit(min(max(accuracies), HIGHEST)) + ROOM, logit(HIGHEST))
     limits = expit(low), expit(high)
     ticks = [tick for tick in TICKS if limits[0] <= tick <= limits[1]]
-    # An interval over few seeds may reach past what an accuracy can be: it is drawn to the edge.
+    # An interval over few seeds may exceed the range of an accuracy: it is drawn to the edge.
     axes.set_xscale("logit", nonpositive="clip")
     axes.set_yscale("logit", nonpositive="clip")
     axes.set(xlim=limits, ylim=limits)

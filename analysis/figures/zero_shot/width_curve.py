@@ -1,4 +1,4 @@
-"""A bottleneck for a model that nobody retrains: its embedding, cut to fewer dimensions."""
+"""Accuracy of a trained model whose embedding is cut to fewer dimensions."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 WIDTHS, TRUNCATED, PCA = "prompts/curve_widths", "prompts/curve_truncated", "prompts/curve_pca"
 CUTS = {TRUNCATED: "the first dimensions", PCA: "the leading principal axes"}
 LARGEST = 6
-"""Models shown at most, the widest ones."""
+"""The highest number of models; the widest ones are shown."""
 
 
 @figure(
     "width_curve",
     title="Accuracy of a cut embedding",
-    caption="Accuracy of the model's own text encoder where images and texts keep fewer dimensions: the "
-    "first ones as they are, or those along which images vary the most. Each is made unit again. A nested "
-    "(Matryoshka) model is trained to keep what matters first.",
+    caption="Accuracy of the model's own text encoder if images and texts keep fewer dimensions: either the "
+    "first ones, or the directions along which images vary the most. Vectors are normalised again. A nested "
+    "(Matryoshka) model is trained to put the most important information first.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
-    """A panel a way of cutting, a line a model."""
+    """Draw one panel per way of cutting, with one line per model."""
     shown = sorted(lowest_seeds(models, WIDTHS, TRUNCATED, PCA), key=lambda model: -model.spec.latent_dim)
     shown = shown[:LARGEST]
     if not shown:
@@ -39,7 +39,7 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set(xlabel="dimensions kept", ylabel="accuracy")
-    style.legend_beside(grid[-1])
+    style.legend_right(grid[-1])
     return fig
 
 
