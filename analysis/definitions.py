@@ -16,9 +16,8 @@ from pathlib import Path
 
 from latentbench.analysis.core.metric import MetricDefinition
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import write_atomically
 from latentbench.data.registry import unknown
-from latentbench.models.cache import cache_root
+from latentbench.models.cache import CacheError, cache_root, read_sealed, write_sealed
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,12 @@ class Definitions:
 @cache
 def definitions() -> Definitions:
     """Every metric, family and data set, from the cache if it has those of this code."""
-    file = cache_root() / "definitions" / f"{_version()}.json"
+    file = cache_root() / "definitions" / f"{_version()}.sealed"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_sealed(file))
         metrics = {each["name"]: MetricDefinition(**each) for each in content["metrics"]}
         return Definitions(metrics, tuple(content["families"]), content["datasets"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (LatentbenchError, ValueError, TypeError, KeyError):
         pass
     from latentbench.analysis.catalogue import METRICS
     from latentbench.data.loading import DATASETS
@@ -52,8 +51,8 @@ def definitions() -> Definitions:
         "families": found.families,
         "datasets": datasets,
     }
-    with suppress(OSError):
-        write_atomically(file, json.dumps(content).encode())
+    with suppress(CacheError):
+        write_sealed(file, json.dumps(content).encode())
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from platformdirs import user_cache_path
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import write_atomically
+
+DIGEST_BYTES = hashlib.sha256().digest_size
+CHANGED = "was changed after it was written: its digest does not fit"
 
 
 class CacheError(LatentbenchError):
@@ -24,6 +28,23 @@ def cache_root() -> Path:
 def prepare_cache() -> None:
     """Make sure that checkpoints can be written, before anything is trained. Raises CacheError."""
     write_to_cache(cache_root() / "checkpoints" / ".writable", b"")
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write a file of the cache that begins with the sha256 of the rest. Raises CacheError."""
+    write_to_cache(path, hashlib.sha256(content).digest() + content)
+
+
+def read_sealed(path: Path) -> bytes:
+    """Read what `write_sealed` wrote. Raises LatentbenchError for a file that is missing or was changed."""
+    try:
+        sealed = path.read_bytes()
+    except OSError as error:
+        raise LatentbenchError(f"{path}: cannot be read: {error.strerror}") from None
+    content = sealed[DIGEST_BYTES:]
+    if sealed[:DIGEST_BYTES] != hashlib.sha256(content).digest():
+        raise LatentbenchError(f"{path}: {CHANGED}")
+    return content
 
 
 def write_to_cache(path: Path, content: bytes) -> None:

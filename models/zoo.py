@@ -6,8 +6,8 @@ import hashlib
 import json
 import pkgutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,10 @@ BYTES_PER_VALUE = 4
 """Bytes of each value that a step computes, float32."""
 
 
+Note = Callable[[str], None]
+"""Takes a message for the user."""
+
+
 @dataclass(frozen=True)
 class Training:
     """One training except for the data: a spec, a recipe and a seed."""
@@ -78,6 +82,10 @@ class Training:
 
 def _ignore(done: int, total: int) -> None:
     """Report no progress."""
+
+
+def _unheard(message: str) -> None:
+    """Pass no message on."""
 
 
 def address(training: Training, data: ImageData, device: torch.device, *, stacked: bool) -> str:
@@ -129,21 +137,22 @@ def train_or_load(
     *,
     device: torch.device | str = "cpu",
     progress: Progress = _ignore,
+    note: Note = _unheard,
     use_cache: bool = True,
 ) -> Checkpoint:
     """Return the trained model, on `device`, from the cache if it is there.
 
     Raises Diverged if the loss stops being finite, LatentbenchError for a spec that cannot be built.
-    A damaged cache entry is trained again.
+    A cached model that was changed, or is not what was asked for, is noted and trained again.
     """
     device = torch.device(device)
-    folder = _folder(training, data, device, stacked=False)
-    if use_cache and (cached := _cached(folder, device)):
+    card = _card(training, data, device, stacked=False)
+    if use_cache and (cached := _cached(card, device, note)):
         return cached
     started = time.perf_counter()
     model = _untrained(training, data, device)
     history = model.fit(data, training.recipe, seed=training.seed, device=device, progress=progress)
-    return _kept(model, history, training, data, folder, time.perf_counter() - started)
+    return _kept(model, history, card, time.perf_counter() - started)
 
 
 def train_or_load_stack(
@@ -152,6 +161,7 @@ def train_or_load_stack(
     *,
     device: torch.device | str = "cpu",
     progress: Progress = _ignore,
+    note: Note = _unheard,
     use_cache: bool = True,
 ) -> list[Checkpoint | Diverged]:
     """Train the models of one stack pattern and recipe as one stack, except those that are in the cache.
@@ -162,9 +172,9 @@ def train_or_load_stack(
     pattern = _stack_pattern(trainings[0].spec)
     if pattern is None:
         raise ValueError(f"{trainings[0].spec.label} cannot be stacked")
-    folders = [_folder(training, data, device, stacked=True) for training in trainings]
+    cards = [_card(training, data, device, stacked=True) for training in trainings]
     outcomes: list[Checkpoint | Diverged | None] = [
-        _cached(folder, device) if use_cache else None for folder in folders
+        _cached(card, device, note) if use_cache else None for card in cards
     ]
     todo = [position for position, outcome in enumerate(outcomes) if outcome is None]
     if todo:
@@ -184,7 +194,7 @@ def train_or_load_stack(
             outcomes[position] = (
                 history
                 if isinstance(history, Diverged)
-                else _kept(model, history, trainings[position], data, folders[position], seconds, len(todo))
+                else _kept(model, history, cards[position], seconds, len(todo))
             )
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -234,16 +244,40 @@ def _training_bytes(training: Training, image_shape: ImageShape) -> float:
     return BYTES_PER_PARAMETER * parameters(spec, image_shape) + BYTES_PER_VALUE * values
 
 
-def _folder(training: Training, data: ImageData, device: torch.device, *, stacked: bool) -> Path:
-    return cache_root() / "checkpoints" / address(training, data, device, stacked=stacked)
+def _card(training: Training, data: ImageData, device: torch.device, *, stacked: bool) -> Card:
+    """Return the card of a training before it is done: without its time and its files."""
+    return Card(
+        spec=training.spec,
+        image_shape=data.image_shape,
+        data=data.name,
+        data_fingerprint=data.fingerprint,
+        recipe=training.recipe,
+        seed=training.seed,
+        train_seconds=0.0,
+        address=address(training, data, device, stacked=stacked),
+    )
 
 
-def _cached(folder: Path, device: torch.device) -> Checkpoint | None:
+ASKED_FOR = ("spec", "recipe", "seed", "data_fingerprint", "image_shape", "address")
+"""What a card must agree in with what was asked for."""
+
+
+def _folder(card: Card) -> Path:
+    return cache_root() / "checkpoints" / card.address
+
+
+def _cached(asked: Card, device: torch.device, note: Note) -> Checkpoint | None:
+    """Return the cached model; None, with a note, if it was changed or is of another training."""
+    folder = _folder(asked)
     if not checkpoint.exists(folder):
         return None
     try:
+        found = checkpoint.read_card(folder)
+        if wrong := [name for name in ASKED_FOR if getattr(found, name) != getattr(asked, name)]:
+            raise LatentbenchError(f"{folder / checkpoint.CARD}: of another training: {wrong[0]} differs")
         cached = checkpoint.load(folder)
-    except LatentbenchError:
+    except LatentbenchError as error:
+        note(f"{error}; {asked.spec.label} (seed {asked.seed}) is trained again")
         return None
     cached.model.to(device)
     return cached
@@ -258,26 +292,7 @@ def _untrained(training: Training, data: ImageData, device: torch.device) -> Fam
     return model.to(device)
 
 
-def _kept(
-    model: Family[Any],
-    history: History,
-    training: Training,
-    data: ImageData,
-    folder: Path,
-    seconds: float,
-    stacked: int = 0,
-) -> Checkpoint:
+def _kept(model: Family[Any], history: History, card: Card, seconds: float, stacked: int = 0) -> Checkpoint:
     """Write the trained model to its folder and return it as a checkpoint."""
-    card = Card(
-        spec=training.spec,
-        image_shape=data.image_shape,
-        data=data.name,
-        data_fingerprint=data.fingerprint,
-        recipe=training.recipe,
-        seed=training.seed,
-        train_seconds=seconds,
-        stacked=stacked,
-    )
-    trained = Checkpoint(model.eval(), card, history)
-    checkpoint.save(folder, trained)
-    return replace(trained, folder=folder)
+    card = card.model_copy(update={"train_seconds": seconds, "stacked": stacked})
+    return checkpoint.save(_folder(card), Checkpoint(model.eval(), card, history))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -40,23 +41,42 @@ class Card(BaseModel):
 
 
 def load_judge(
-    data: ImageData, *, device: torch.device | str = "cpu", progress: Progress | None = None
+    data: ImageData,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Judge | None:
     """The judge of a data set: the one in the package, the cached one, or one trained now and cached.
 
     Returns None for data without labels or with one class only: a metric that needs a judge is then null,
     for the reason `NO_JUDGE`. The cache is `LATENTBENCH_CACHE`/judges, by default in the user's cache
-    folder. Raises LatentbenchError for a file that is damaged or does not match its card.
+    folder. A cached judge that was damaged or changed is noted and trained again; for one in the package,
+    LatentbenchError is raised.
     """
     if not can_be_judged(data):
         return None
-    for folder in (SHIPPED, cache_folder()):
-        card = find_card(folder, data.fingerprint)
-        if card is not None:
-            return read_judge(card)
+    if (card := find_card(SHIPPED, data.fingerprint)) is not None:
+        return read_judge(card)
+    name = f"{ARCHITECTURE}-{data.fingerprint[:16]}"
+    cached = cache_folder() / f"{name}.json"
+    if cached.exists():
+        try:
+            return _read_as(cached, data.fingerprint)
+        except LatentbenchError as error:
+            if note is not None:
+                note(f"{error}; the judge of {data.name} is trained again")
     judge = train_judge(data, device=device, progress=progress)
-    write_judge(judge, cache_folder(), f"{ARCHITECTURE}-{data.fingerprint[:16]}", n=len(data.test))
+    write_judge(judge, cache_folder(), name, n=len(data.test))
     return judge
+
+
+def _read_as(path: Path, data_fingerprint: str) -> Judge:
+    """Read the judge of a JSON file, which must be of these data."""
+    card = _read_card(path)
+    if (card.data, card.architecture) != (data_fingerprint, ARCHITECTURE):
+        raise _unusable(path, "of other data or another network")
+    return read_judge(path)
 
 
 def cache_folder() -> Path:
@@ -126,8 +146,5 @@ def _read_card(path: Path) -> Card:
 
 
 def _unusable(path: Path, why: str) -> LatentbenchError:
-    if path.parent == SHIPPED:
-        remedy = "reinstall latentbench"
-    else:
-        remedy = "delete it together with its .json, and a new judge will be trained"
-    return LatentbenchError(f"{path}: {why}; {remedy}")
+    remedy = "; reinstall latentbench" if path.parent == SHIPPED else ""
+    return LatentbenchError(f"{path}: {why}{remedy}")

@@ -50,11 +50,11 @@ class Lines:
         """Print where the records go, and how many are there."""
         self.total, self.done = total, done
         already = f", {done} of them done already" if done else ""
-        self.note(f"{total} {what}{already} → {escaping.markup(path)}")
+        self._print(f"{total} {what}{already} → {escaping.markup(path)}")
 
     def stage_started(self, name: str, total: int, what: str) -> None:
         """Print the name of the stage."""
-        self.note(f"[dim]{name}: {total} {what}[/]")
+        self._print(f"[dim]{name}: {total} {what}[/]")
 
     def stage_advanced(self, label: str) -> None:
         """Print nothing: a line follows when the result is written."""
@@ -64,7 +64,7 @@ class Lines:
         self.done += 1
         colour = COLOURS.get(record.status, "red")
         name, told = _told(record)
-        self.note(
+        self._print(
             f"[dim]{self.done:>3}/{self.total}[/] {escaping.markup(name)} [{colour}]{record.status}[/]"
             f"  [dim]{escaping.markup(told)}[/]"
         )
@@ -72,8 +72,11 @@ class Lines:
             self.console.print(details, style="dim", markup=False, highlight=False)
 
     def note(self, message: str) -> None:
-        """A line."""
-        self.console.print(message, highlight=False, soft_wrap=True)
+        """Print a message as it is."""
+        self._print(escaping.markup(message))
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
 
 
 STAGES = 3

@@ -1,8 +1,8 @@
 """The journal: finished steps of unfinished cases, on disk until the case has its record.
 
 A step is a case's training or one of its analyses. The process that finishes a step writes it, so a run
-that is killed loses the steps in hand and nothing else. Each step is one file of arrays whose metadata
-holds the rest.
+that is killed loses the steps in hand and nothing else. Each step is one sealed file of arrays, one of which
+holds the rest as JSON.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from latentbench.analysis.core.metric import Metric
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.resumable import Origin
 from latentbench.bench.store.record import Status
-from latentbench.models.cache import cache_root, write_to_cache
+from latentbench.data.errors import LatentbenchError
+from latentbench.models import checkpoint
+from latentbench.models.cache import cache_root, read_sealed, write_sealed
 
 TRAINING = "training"
-SUFFIX = ".safetensors"
+SUFFIX = ".sealed"
+JSON = "step"
+"""The name of the array that holds a step as JSON; those of arrays of analyses have a slash."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -55,21 +59,21 @@ class Journal:
 
     def keep(self, case: Case, step: Step) -> Step:
         """Write a step to disk and return it. Raises CacheError."""
-        content = safetensors.numpy.save(step.arrays, {"step": step.model_dump_json()})
-        write_to_cache(self._folder(case) / f"{step.name}{SUFFIX}", content)
+        encoded = np.frombuffer(step.model_dump_json().encode(), np.uint8)
+        content = safetensors.numpy.save({**step.arrays, JSON: encoded})
+        write_sealed(self._folder(case) / f"{step.name}{SUFFIX}", content)
         return step
 
     def steps(self, case: Case) -> dict[str, Step]:
-        """Return the finished steps of a case by name; a step that cannot be read is done again."""
+        """Return the finished steps of a case by name; one that was changed or lost its model is left out."""
         found = {}
         for path in self._folder(case).glob(f"[!.]*{SUFFIX}"):
             try:
-                with safe_open(path, "numpy") as file:
-                    arrays = {name: file.get_tensor(name) for name in list(file.keys())}
-                    step = Step.model_validate_json((file.metadata() or {}).get("step", ""))
-            except (OSError, SafetensorError, ValidationError):
+                arrays = safetensors.numpy.load(read_sealed(path))
+                step = Step.model_validate_json(arrays.pop(JSON).tobytes())
+            except (LatentbenchError, SafetensorError, KeyError, ValidationError):
                 continue
-            if step.checkpoint is None or step.checkpoint.is_dir():
+            if step.checkpoint is None or checkpoint.is_whole(step.checkpoint):
                 found[step.name] = step.model_copy(update={"arrays": arrays})
         return {name: found[name] for name in (TRAINING, *case.analyses) if name in found}
 

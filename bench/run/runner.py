@@ -116,7 +116,7 @@ def _prepare_judge(data: ImageData, device: torch.device, watcher: Watcher) -> N
     if not data.test_only:
         small = data.train.images[:JUDGE_BATCH].numel() < FEW_PIXELS
         with threads(1 if small else usable_cores()):
-            load_judge(data, device=device, progress=progress)
+            load_judge(data, device=device, progress=progress, note=watcher.note)
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,8 @@ class _Job:
         train = partial(stages.train, options=self.training, journal=self.journal)
         for group, outcome in self.crew.map(train, self._training_groups(todo)):
             if not isinstance(outcome, Died):
+                for note in (note for progress in outcome for note in progress.notes):
+                    self.run.watcher.note(note)
                 yield from outcome
                 continue
             # Members of a stack that died are trained one by one, so that the others have results.

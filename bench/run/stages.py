@@ -53,6 +53,8 @@ class Progress:
 
     case: Case
     steps: dict[str, Step] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What the user should be told of its training."""
 
     @property
     def failure(self) -> Step | None:
@@ -92,7 +94,7 @@ def train(
     """
     began = _now()
     try:
-        outcomes = _trained([progress.case for progress in progresses], context, options)
+        outcomes = _trained(progresses, context, options)
         steps = [_training(outcome, began) for outcome in outcomes]
     except CacheError:
         raise
@@ -106,10 +108,14 @@ def train(
 
 
 def _trained(
-    cases: Sequence[Case], context: DataContext, options: TrainingOptions
+    progresses: Sequence[Progress], context: DataContext, options: TrainingOptions
 ) -> list[Checkpoint | Diverged]:
-    trainings = [case.training for case in cases]
-    load_or_train: dict[str, Any] = {"device": context.device, "use_cache": options.use_cache}
+    trainings = [progress.case.training for progress in progresses]
+    load_or_train: dict[str, Any] = {
+        "device": context.device,
+        "note": progresses[0].notes.append,
+        "use_cache": options.use_cache,
+    }
     if options.stacked and can_stack(trainings[0].spec):
         return train_or_load_stack(trainings, context.data, **load_or_train)
     try:
@@ -218,7 +224,7 @@ def record(progress: Progress, *, suite: str, run: str, environment: str, thread
         recipe=case.recipe,
         seed=case.seed,
         analyses=case.analyses,
-        weights=checkpoints.weights_sha256(training.checkpoint) if training.checkpoint else None,
+        weights=_weights_sha256(training.checkpoint) if training.checkpoint else None,
         trained=takes_seed(case.spec),
         status=progress.failure.status if progress.failure else "ok",
         reason=progress.reason,
@@ -230,6 +236,14 @@ def record(progress: Progress, *, suite: str, run: str, environment: str, thread
         started=training.started,
         seconds=Seconds(train=training.seconds, evaluate=sum(step.seconds or 0.0 for step in measured)),
     )
+
+
+def _weights_sha256(folder: Path) -> str | None:
+    """Return the sha256 of a checkpoint's weights, None where its card was lost or changed meanwhile."""
+    try:
+        return checkpoints.read_card(folder).files[checkpoints.WEIGHTS]
+    except LatentbenchError:
+        return None
 
 
 def _subject(case: Case, training: Step, context: DataContext) -> Subject:

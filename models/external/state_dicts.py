@@ -1,7 +1,8 @@
 """Third-party weights: read without running code, matched by name, stored by content.
 
 Reading a pickle can run code, so pickles are refused unless they are allowed; then torch's restricted
-reader, which only creates tensors, reads them once. The stored copy is always safetensors.
+reader, which only creates tensors, reads them once. The stored copy is always safetensors, sealed by its
+sha256.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import write_atomically
-from latentbench.models.cache import cache_root
+from latentbench.models.cache import cache_root, read_sealed, write_sealed
 
 State = dict[str, Tensor]
 Kind = Literal["safetensors", "pickle", "empty", "foreign"]
@@ -245,19 +245,18 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 
 def kept_at(sha256: str) -> Path:
     """Return where weights are stored, by the sha256 of the file that they were read from."""
-    return cache_root() / "imported" / f"{sha256}.safetensors"
+    return cache_root() / "imported" / f"{sha256}.sealed"
 
 
 def keep(state: Mapping[str, Tensor], sha256: str) -> None:
-    """Store a state dict as safetensors."""
-    path = kept_at(sha256)
-    write_atomically(path, safetensors.torch.save(storable(state)))
+    """Store a state dict as safetensors, sealed. Raises CacheError."""
+    write_sealed(kept_at(sha256), safetensors.torch.save(storable(state)))
 
 
 def load_kept(sha256: str) -> State:
-    """Read the state dict stored under a sha256. Raises LatentbenchError if it is missing or damaged."""
+    """Read the state dict stored under a sha256. Raises LatentbenchError if it is missing or was changed."""
     path = kept_at(sha256)
-    return _safetensors(_bytes(path), path)
+    return _safetensors(read_sealed(path), path)
 
 
 def _place(tensor: Tensor) -> object:

@@ -1,6 +1,8 @@
 """Checkpoints: what is saved comes back; what is damaged or foreign is refused by name."""
 
+import json
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -26,9 +28,9 @@ def data():
     return ImageData("noise", Split(images, None), Split(images[:8], None), ())
 
 
-def train(data, *, progress=lambda *_: None, seed=0, **spec):
+def train(data, *, progress=lambda *_: None, note=lambda _: None, seed=0, **spec):
     chosen = zoo.model_spec(**{"family": "vae", "latent_dim": 2, "hidden": 8, **spec})
-    return zoo.train_or_load(zoo.Training(chosen, RECIPE, seed), data, progress=progress)
+    return zoo.train_or_load(zoo.Training(chosen, RECIPE, seed), data, progress=progress, note=note)
 
 
 def only_folder():
@@ -68,21 +70,74 @@ def test_retraining_gives_the_same_weights_to_the_last_bit(data):
         assert torch.equal(tensor, again.model.state_dict()[name])
 
 
-def test_a_damaged_cache_entry_is_trained_again(data):
+def cut(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 0x40
+    path.write_bytes(content)
+
+
+def claim_less_time(path):
+    content = json.loads(path.read_text())
+    content["card"]["train_seconds"] = 0.001
+    path.write_text(json.dumps(content))
+
+
+def reformat(path):
+    path.write_text("[]")
+
+
+DAMAGES = [
+    (checkpoint.WEIGHTS, cut),
+    (checkpoint.WEIGHTS, flip_a_bit),
+    (checkpoint.WEIGHTS, lambda path: path.unlink()),
+    (checkpoint.HISTORY, flip_a_bit),
+    (checkpoint.CARD, claim_less_time),
+    (checkpoint.CARD, cut),
+    (checkpoint.CARD, reformat),
+]
+
+
+@pytest.mark.parametrize(("file", "damage"), DAMAGES)
+def test_a_changed_checkpoint_is_noted_and_trained_again(data, file, damage):
     trained = train(data)
-    weights = only_folder() / checkpoint.WEIGHTS
-    weights.write_bytes(weights.read_bytes()[:100])
-    again = train(data)
-    assert torch.equal(trained.model.to_code.weight, again.model.to_code.weight)
-    assert checkpoint.load(only_folder()).card.spec == trained.card.spec
-
-
-def test_truncated_weights_are_refused_by_name(data):
-    train(data)
-    weights = only_folder() / checkpoint.WEIGHTS
-    weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(LatentbenchError, match=r"weights\.safetensors: unreadable weights"):
+    damage(only_folder() / file)
+    with pytest.raises(LatentbenchError, match=rf"{file}: "):
         checkpoint.load(only_folder())
+    notes = []
+    again = train(data, note=notes.append)
+    assert len(notes) == 1
+    assert notes[0].startswith(f"{only_folder() / file}: ")
+    assert notes[0].endswith(" (seed 0) is trained again")
+    assert torch.equal(trained.model.to_code.weight, again.model.to_code.weight)
+    assert checkpoint.load(only_folder()).card == again.card
+
+
+@pytest.mark.parametrize("files", [[checkpoint.WEIGHTS], list(checkpoint.FILES)])
+def test_swapped_checkpoints_are_noted_and_trained_again(data, files):
+    one, other = train(data, beta=0.5), train(data, beta=2.0)
+    for file in files:
+        shutil.copyfile(other.folder / file, one.folder / file)
+    notes = []
+    again = train(data, beta=0.5, note=notes.append)
+    assert torch.equal(again.model.to_code.weight, one.model.to_code.weight)
+    assert len(notes) == 1
+    assert ("spec differs" in notes[0]) == (len(files) == 3)
+
+
+def test_a_member_of_a_stack_is_checked_as_well(data):
+    trainings = [
+        zoo.Training(zoo.model_spec(family="ae", latent_dim=2, hidden=8), RECIPE, seed) for seed in (0, 1)
+    ]
+    first, _ = zoo.train_or_load_stack(trainings, data)
+    flip_a_bit(first.folder / checkpoint.WEIGHTS)
+    notes, steps = [], []
+    zoo.train_or_load_stack(trainings, data, note=notes.append, progress=lambda *step: steps.append(step))
+    assert len(notes) == 1
+    assert steps
 
 
 def test_a_pickle_is_never_read(data, tmp_path):
@@ -93,17 +148,17 @@ def test_a_pickle_is_never_read(data, tmp_path):
             return (open, (str(tmp_path / "exploded"), "w"))
 
     (only_folder() / checkpoint.WEIGHTS).write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(LatentbenchError, match="unreadable weights"):
+    with pytest.raises(LatentbenchError, match=r"weights\.safetensors: was changed"):
         checkpoint.load(only_folder())
     assert not (tmp_path / "exploded").exists()
 
 
-def test_weights_of_another_model_are_refused(data):
-    train(data)
-    card = only_folder() / checkpoint.CARD
-    card.write_text(card.read_text().replace('"latent_dim": 2', '"latent_dim": 5'))
+def test_weights_that_do_not_fit_their_card_are_refused(data, tmp_path):
+    trained = train(data)
+    wider = trained.card.model_copy(update={"spec": zoo.model_spec(family="vae", latent_dim=5, hidden=8)})
+    checkpoint.save(tmp_path / "other", checkpoint.Checkpoint(trained.model, wider, trained.history))
     with pytest.raises(LatentbenchError, match="weights of another model"):
-        checkpoint.load(only_folder())
+        checkpoint.load(tmp_path / "other")
 
 
 def test_a_folder_without_a_checkpoint_says_what_one_holds(tmp_path):

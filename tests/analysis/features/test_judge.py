@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -104,7 +105,7 @@ def test_changed_weight_is_an_error(copied):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(LatentbenchError, match=r"\.safetensors: .* hash that mnist.json states; delete it"):
+    with pytest.raises(LatentbenchError, match=r"\.safetensors: .* hash that mnist.json states"):
         read_judge(card)
 
 
@@ -112,7 +113,7 @@ def test_truncated_weights_are_an_error(copied):
     card, weights = copied
     content = weights.read_bytes()
     weights.write_bytes(content[: len(content) // 2])
-    with pytest.raises(LatentbenchError, match=r"\.safetensors: not this judge's weights .*; delete it"):
+    with pytest.raises(LatentbenchError, match=r"\.safetensors: not this judge's weights"):
         read_judge(card)
 
 
@@ -172,6 +173,23 @@ def test_other_data_get_one_judge(digits, tmp_path, monkeypatch):
     images = digits.test.images.float() / 255
     assert torch.equal(cached.view(images).features, trained.view(images).features)
     assert {path.suffix for path in (tmp_path / "judges").iterdir()} == {".json", ".safetensors"}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_a_changed_cached_judge_is_trained_again(tmp_path, monkeypatch, suffix):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        "latentbench.analysis.features.stored_judges.train_judge", partial(train_judge, recipe=SHORT)
+    )
+    few = random_images(24, 1, 8, 2)
+    first = load_judge(few)
+    (file,) = (tmp_path / "judges").glob(f"*{suffix}")
+    content = file.read_bytes()
+    file.write_bytes(bytes([content[0] ^ 0x40]) + content[1:])
+    notes = []
+    assert load_judge(few, note=notes.append).hash == first.hash
+    assert [note.startswith(f"{file}: ") for note in notes] == [True]
+    assert file.read_bytes() == content
 
 
 def test_training_depends_on_its_seed_only(digits):

@@ -8,8 +8,12 @@ import sys
 import pytest
 
 from latentbench.bench.run import suite as suites
+from latentbench.bench.run.case import cases
+from latentbench.bench.run.journal import Journal, Step
+from latentbench.bench.run.resumable import Origin
 from latentbench.bench.run.runner import Options, run_suite
 from latentbench.bench.store.store import Store
+from latentbench.data import load as load_data
 from latentbench.models.cache import cache_root
 
 MODULE = """
@@ -121,7 +125,7 @@ def test_a_killed_run_keeps_every_finished_step(home):
     ) as child:
         assert child.stdout.readline().startswith("ae-2")
         child.kill()
-    (kept,) = (home / "cache" / "steps").glob("*/training.safetensors")
+    (kept,) = (home / "cache" / "steps").glob("*/training.sealed")
     trained = next((cache_root() / "checkpoints").glob("*/weights.safetensors")).stat().st_mtime_ns
     done = run_suite(
         suites.load(str(home / "my.yaml")),
@@ -134,6 +138,45 @@ def test_a_killed_run_keeps_every_finished_step(home):
         path.stat().st_mtime_ns for path in (cache_root() / "checkpoints").glob("*/weights.safetensors")
     }
     assert not kept.exists()
+
+
+class Told(Silent):
+    """A watcher that keeps the notes."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+def test_weights_changed_in_the_cache_are_not_measured(home):
+    """The analysis is another than before, so the cached model is measured again."""
+    models = "{family: ae, latent_dim: 2, hidden: 16}"
+    first = run(home, models)
+    (weights,) = (cache_root() / "checkpoints").glob("*/weights.safetensors")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 0x40]))
+    loaded = suites.load(write_suite(home, models, analyses="likelihood, reconstruction"))
+    told = Told()
+    again = run_suite(loaded, Store(home / "results"), Options(device="cpu"), told)
+    assert [note for note in told.notes if str(weights) in note and "trained again" in note]
+    assert again.records[0].weights == first.records[0].weights
+    assert weights.read_bytes() == content
+
+
+def test_a_changed_step_is_done_again(home):
+    """A step in the journal that a killed run left, with one bit changed since."""
+    case = run(home, "{family: pca, latent_dim: 2}").records[0]
+    loaded = suites.load(str(home / "my.yaml"))
+    (wanted,) = cases(loaded, load_data("digits"), (0,))
+    journal = Journal(Origin(case.environment, case.code.source))
+    journal.keep(wanted, Step(name="likelihood", started="", metrics=case.metrics))
+    assert list(journal.steps(wanted)) == ["likelihood"]
+    (file,) = (home / "cache" / "steps").glob("*/likelihood.sealed")
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert journal.steps(wanted) == {}
 
 
 def test_fresh_repeats_finished_steps(home):
