@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from latentbench.analysis.statistics.intervals import binomial_se, clustered_se, standard_error
+from latentbench.analysis.statistics.intervals import as_normal, binomial_se, clustered_se, standard_error
 from latentbench.data.registry import Registry
 
 if TYPE_CHECKING:
@@ -89,14 +89,21 @@ class MetricDefinition:
         Its standard error is binomial; it is missing if all or none are hits (`binomial_se`). With
         `clusters`, int64 `[N]`, images of one cluster may be alike (`clustered_se`).
         """
+        if clusters is not None:
+            return self.mean(hits, clusters)
         count, n = int(hits.sum()), len(hits)
-        se = binomial_se(count, n) if clusters is None else clustered_se(hits, clusters)
+        se = binomial_se(count, n)
         return self.measured(count / n, se=se, n=n, common_se=se)
 
-    def mean(self, values: Tensor) -> Metric:
-        """The mean of a value for each image, `[N]`, N ≥ 1; every seed sees the same images."""
-        se = standard_error(values)
-        return self.measured(values.double().mean().item(), se=se, n=len(values), common_se=se)
+    def mean(self, values: Tensor, clusters: Tensor | None = None) -> Metric:
+        """The mean of a value for each image, `[N]`, N ≥ 1; every seed sees the same images.
+
+        With `clusters`, int64 `[N]`, images of one cluster may be alike (`clustered_se`).
+        """
+        se = common = standard_error(values) if clusters is None else clustered_se(values, clusters)
+        if clusters is not None and se is not None:
+            common = as_normal(se, len(clusters.unique()) - 1)
+        return self.measured(values.double().mean().item(), se=se, n=len(values), common_se=common)
 
     def missing(self, reason: str, *, n: int | None = None) -> Metric:
         """The metric as null, with the reason."""

@@ -24,6 +24,8 @@ class Measurement:
 
     Two models are compared image by image from these; a metric that is not a mean over images has none.
     """
+    clusters: dict[str, np.ndarray] = field(default_factory=dict)
+    """By metric, the cluster of each example, int64 `[n]`, where those of one cluster are not independent."""
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
-from latentbench.analysis.statistics.intervals import mean_interval
+from latentbench.analysis.statistics.intervals import NORMAL_95, mean_interval
 
 Repeated = Literal["seeds", "examples"]
-NORMAL_95 = 1.96
-"""Standard errors on each side of a 95 % interval of one measurement."""
 
 
 class Measured(Protocol):
@@ -90,7 +88,8 @@ def estimate(seeds: Iterable[Measured]) -> Estimate | None:
     """A metric over the seeds of one model; None where no seed has a value.
 
     Over several seeds with a value it is their mean, and its interval includes what the seeds share. A single
-    one keeps its own value, with 1.96 of its standard errors. Only the newest version of the metric counts.
+    one keeps its own value, with 1.96 of its standard errors, or of the part that seeds share where that is
+    wider for being known from few clusters. Only the newest version of the metric counts.
     """
     measured = [metric for metric in newest(seeds) if metric.value is not None]
     values = [metric.value for metric in measured if metric.value is not None]
@@ -98,7 +97,8 @@ def estimate(seeds: Iterable[Measured]) -> Estimate | None:
         return None
     if len(values) > 1:
         return of_seeds(values, common_error(metric.common_se for metric in measured))
-    return of_one(values[0], measured[0].se, measured[0].n)
+    errors = [error for error in (measured[0].se, measured[0].common_se) if error is not None]
+    return of_one(values[0], max(errors, default=None), measured[0].n)
 
 
 def common_error(errors: Iterable[float | None]) -> float | None:

@@ -11,6 +11,9 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+NORMAL_95 = 1.96
+"""Standard errors on each side of a 95 % interval of one measurement."""
+
 
 def standard_error(values: ArrayLike) -> float | None:
     """Standard error of the mean of independent values, s / √n with s over n − 1; None below two values.
@@ -42,6 +45,15 @@ def clustered_se(values: ArrayLike, clusters: ArrayLike) -> float | None:
         return None
     sums = np.bincount(member, weights=array - array.mean())
     return math.sqrt(count / (count - 1) * float(np.square(sums).sum())) / array.size
+
+
+def as_normal(error: float, freedom: int) -> float:
+    """The standard error of which 1.96 are as wide as Student's 95 % interval with few degrees of freedom.
+
+    >>> round(as_normal(1.0, 17), 3), round(as_normal(1.0, 10_000), 3)
+    (1.076, 1.0)
+    """
+    return error * _quantile_of_t(0.975, freedom) / NORMAL_95
 
 
 def binomial_se(hits: int, n: int) -> float | None:

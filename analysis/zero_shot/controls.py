@@ -17,7 +17,8 @@ from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.latent.probes import standardise
 from latentbench.analysis.statistics.fitting import fit
-from latentbench.analysis.statistics.intervals import standard_error
+from latentbench.analysis.statistics.intervals import clustered_se, standard_error
+from latentbench.analysis.zero_shot.compositional import VERSION
 from latentbench.analysis.zero_shot.lit import (
     BATCH,
     HIDDEN,
@@ -38,6 +39,7 @@ UNTRAINED, SHUFFLES = 20, 4
 
 FACTOR_CLASSIFIERS = define(
     "zero_shot_rival",
+    version=VERSION,
     unit="accuracy",
     better="higher",
     title="Accuracy on unseen captions of three classifiers on the same codes, one per factor; no words.",
@@ -51,6 +53,7 @@ CONTROL_UNTRAINED = define_accuracy(
 )
 CONTROL_SHUFFLED = define_accuracy(
     "zero_shot_shuffled",
+    version=VERSION,
     heading="zs shuffled",
     title=(
         f"Accuracy on unseen captions after shuffling the others, mean of {SHUFFLES}; should be "
@@ -60,6 +63,7 @@ CONTROL_SHUFFLED = define_accuracy(
 )
 CONTROL_NEW_NAME = define_accuracy(
     "zero_shot_new_name",
+    version=VERSION,
     heading="zs new name",
     title=(
         "Accuracy on a class whose name was not trained on, among all 90; should be chance, 0.011, or lower."
@@ -119,7 +123,7 @@ def _factor_classifiers(train: Tensor, test: Tensor, drawn: CaptionedData, seed:
     for place, factor in enumerate(drawn.scheme.factors):
         classifier = fit_classifier(train, known[:, place], seed=derive(seed, factor.name))
         right &= classifier(test).argmax(1) == truth[:, place]
-    return FACTOR_CLASSIFIERS.share(right)
+    return FACTOR_CLASSIFIERS.share(right, drawn.test_unseen.captions)
 
 
 def _untrained(test: Tensor, drawn: CaptionedData, seed: int) -> Metric:
@@ -137,16 +141,17 @@ def _untrained(test: Tensor, drawn: CaptionedData, seed: int) -> Metric:
 
 
 def _shuffled(train: Tensor, test: Tensor, drawn: CaptionedData, seed: int) -> Metric:
-    """The mean over shuffles. Images of one caption tend to be named alike: the error counts each once."""
+    """The mean over shuffles; a caption is another cluster in each of them."""
     truth, tokenizer = drawn.test_unseen.captions, Tokenizer(drawn.vocabulary)
     ids = tokenizer.encode(drawn.captions)
-    hits = 0
+    hits = []
     for time in range(SHUFFLES):
         own = derive(seed, "shuffled captions", str(time))
         order = torch.randperm(len(train), generator=generator(own, "shuffle"))
         towers = fit_towers(train, drawn.train.captions[order], tokenizer, drawn.captions, seed=own)
-        hits += int((towers(test, ids).argmax(1) == truth).sum())
-    return _clustered(CONTROL_SHUFFLED, hits / (SHUFFLES * len(truth)), SHUFFLES * len(drawn.unseen))
+        hits.append(towers(test, ids).argmax(1) == truth)
+    clusters = torch.cat([truth + time * len(drawn.captions) for time in range(SHUFFLES)])
+    return _of_own_draw(CONTROL_SHUFFLED, torch.cat(hits), clusters)
 
 
 def _new_name(train: Tensor, test: Tensor, drawn: CaptionedData, seed: int) -> Metric:
@@ -166,11 +171,9 @@ def _new_name(train: Tensor, test: Tensor, drawn: CaptionedData, seed: int) -> M
         train[known], drawn.train.captions[known], tokenizer, drawn.captions, seed=derive(seed, "new name")
     )
     predicted = towers(test[asked], tokenizer.encode(drawn.captions)).argmax(1)
-    share = (predicted == truth[asked]).double().mean().item()
-    return _clustered(CONTROL_NEW_NAME, share, int((named == held_out).sum()))
+    return _of_own_draw(CONTROL_NEW_NAME, predicted == truth[asked], truth[asked])
 
 
-def _clustered(metric: MetricDefinition, share: float, trials: int) -> Metric:
-    """A share whose error is that of so many independent trials, far fewer than images."""
-    error = (share * (1 - share) / trials) ** 0.5 if 0 < share < 1 else None
-    return metric.measured(share, se=error, n=trials)
+def _of_own_draw(metric: MetricDefinition, hits: Tensor, clusters: Tensor) -> Metric:
+    """A share with the error of its clusters, which other seeds do not have in common."""
+    return metric.measured(hits.double().mean().item(), se=clustered_se(hits, clusters), n=len(hits))

@@ -19,10 +19,12 @@ from latentbench.analysis.core.metric import (
 )
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.statistics.intervals import binomial_se, standard_error
+from latentbench.analysis.statistics.intervals import standard_error
+from latentbench.analysis.zero_shot.compositional import VERSION
 from latentbench.analysis.zero_shot.prompt_arrays import arrays_of
 from latentbench.analysis.zero_shot.prompts import (
     Embedded,
+    Question,
     class_probabilities,
     embed,
     question,
@@ -33,7 +35,7 @@ from latentbench.analysis.zero_shot.zero_shot_metrics import (
     expected_calibration_error,
     hits_at,
     recall_per_class,
-    retrieval_recall,
+    retrieved,
 )
 from latentbench.data.errors import DataError
 from latentbench.models.protocols import ImageTextModel
@@ -48,12 +50,14 @@ PAIRS = 2_000
 
 TOP1 = define_accuracy(
     "prompt_top1",
+    version=VERSION,
     heading="prompts top-1",
     title="Accuracy by the model's own text encoder, templates averaged; an unreadable image is a miss.",
     headline=True,
 )
 TOP1_BY_NAME = define_accuracy(
     "prompt_top1_by_name",
+    version=VERSION,
     heading="prompts top-1 by name",
     title=(
         "As prompts top-1, but classes of one name count as one; prompts top-1 decides for the first of them."
@@ -61,11 +65,13 @@ TOP1_BY_NAME = define_accuracy(
 )
 TOP5 = define_accuracy(
     "prompt_top5",
+    version=VERSION,
     heading="prompts top-5",
     title="Top-5 accuracy by the model's own text encoder, templates averaged.",
 )
 MEAN_RECALL = define_accuracy(
     "prompt_mean_recall",
+    version=VERSION,
     heading="prompts recall",
     title="Mean over classes of the accuracy by the model's own text encoder, templates averaged.",
 )
@@ -80,11 +86,13 @@ CALIBRATION = define_accuracy(
 )
 BEST = define_accuracy(
     "prompt_best",
+    version=VERSION,
     heading="best prompt",
     title="Accuracy by the model's own text encoder with the best single template.",
 )
 WORST = define_accuracy(
     "prompt_worst",
+    version=VERSION,
     heading="worst prompt",
     title="Accuracy by the model's own text encoder with the worst single template.",
 )
@@ -96,6 +104,7 @@ SPREAD = define_accuracy(
 )
 SHORTENED = define_accuracy(
     "prompt_shortened",
+    version=VERSION,
     heading="shortened",
     title=(
         "Accuracy with descriptions that leave a factor out, which is then guessed, mean over descriptions."
@@ -112,6 +121,7 @@ IMAGE_RECALL = {
 TEXT_RECALL = {
     k: define_accuracy(
         f"text_retrieval_recall_{k}",
+        version=VERSION,
         heading=f"image→text R@{k}",
         title=f"Share of readable images with their text among the {k} nearest.",
     )
@@ -183,36 +193,45 @@ def prompts(subject: Subject) -> Measurement:
         UNREADABLE.measured(int((~asked.readable).sum()), n=len(asked.readable)),
         *_geometry(embedded),
     ]
-    return Measurement(tuple(metrics), arrays_of(embedded, subject))
+    hits = hits_at(embedded.scores, embedded.truth, 1)
+    return Measurement(
+        tuple(metrics),
+        arrays_of(embedded, subject),
+        {TOP1.name: hits.numpy()},
+        {} if asked.clusters is None else {TOP1.name: asked.clusters.numpy()},
+    )
 
 
 def _recognition(embedded: Embedded) -> list[Metric]:
     scores, truth, names = embedded.scores, embedded.truth, embedded.asked.names
     hits = hits_at(scores, truth, 1)
     recall = recall_per_class(hits, embedded.asked.truth, len(names))
-    present = recall[recall.isfinite()]
-    error = _error_of_mean_recall(present, embedded.asked.truth, recall)
+    clusters = embedded.asked.clusters
     top5 = (
-        TOP5.share(hits_at(scores, truth, TOP))
+        TOP5.share(hits_at(scores, truth, TOP), clusters)
         if len(names) >= TOP
         else TOP5.missing(f"fewer than {TOP} classes: {len(names)}")
     )
     first = embedded.first_of_name
     by_name = (first[scores.argmax(1)] == first[truth.clamp(min=0)]) & (truth >= 0)
     top1_by_name = (
-        TOP1_BY_NAME.share(by_name)
+        TOP1_BY_NAME.share(by_name, clusters)
         if len(first.unique()) < len(names)
         else TOP1_BY_NAME.missing("all class names differ: prompts top-1 is the same")
     )
-    mean_recall = MEAN_RECALL.measured(present.mean().item(), se=error, n=len(hits))
-    return [TOP1.share(hits), top1_by_name, top5, mean_recall]
+    return [TOP1.share(hits, clusters), top1_by_name, top5, _mean_recall(recall, embedded.asked)]
 
 
-def _error_of_mean_recall(present: Tensor, truth: Tensor, recall: Tensor) -> float | None:
-    """Standard error of a mean of independent binomial shares; None if every share is 0 or 1."""
-    count = truth.bincount(minlength=len(recall)).double()[recall.isfinite()]
-    error = float((present * (1 - present) / count).sum().sqrt() / len(present))
-    return error or None
+def _mean_recall(recall: Tensor, asked: Question) -> Metric:
+    """The mean of the classes' shares, `[K]`. Captions are a sample themselves, classes are not."""
+    present, n = recall[recall.isfinite()], len(asked.truth)
+    if asked.by_captions:
+        error = standard_error(present)
+    else:
+        count = asked.truth.bincount(minlength=len(recall)).double()[recall.isfinite()]
+        # None if every share is 0 or 1: an error of 0 would claim certainty.
+        error = float((present * (1 - present) / count).sum().sqrt() / len(present)) or None
+    return MEAN_RECALL.measured(present.mean().item(), se=error, n=n, common_se=error)
 
 
 def _calibration(embedded: Embedded, model: ImageTextModel) -> Metric:
@@ -225,6 +244,7 @@ def _calibration(embedded: Embedded, model: ImageTextModel) -> Metric:
 
 def _templates(embedded: Embedded) -> list[Metric]:
     """The best and the worst template, how far they all lie apart, and what leaving something out costs."""
+    clusters = embedded.asked.clusters
     hits = sorted(template_hits(embedded), key=lambda hits: int(hits.sum()))
     accuracies = [each.double().mean().item() for each in hits]
     spread = (
@@ -237,8 +257,8 @@ def _templates(embedded: Embedded) -> list[Metric]:
         left_out = SHORTENED.missing("no templates that leave something out")
     else:
         mean = torch.stack(shortened).mean(0)
-        left_out = SHORTENED.measured(mean.mean().item(), se=standard_error(mean.numpy()), n=len(mean))
-    return [BEST.share(hits[-1]), WORST.share(hits[0]), spread, left_out]
+        left_out = SHORTENED.mean(mean, clusters)
+    return [BEST.share(hits[-1], clusters), WORST.share(hits[0], clusters), spread, left_out]
 
 
 def _retrieval(embedded: Embedded) -> list[Metric]:
@@ -249,13 +269,14 @@ def _retrieval(embedded: Embedded) -> list[Metric]:
     directions = ((IMAGE_RECALL, scores.T, positives.T), (TEXT_RECALL, scores, positives))
     metrics = []
     for recalls, queries, own in directions:
-        asked = int(own.any(1).sum())
+        asked = own.any(1)
+        clustered = embedded.asked.by_captions and recalls is TEXT_RECALL
         for k, metric in recalls.items():
             if k > queries.shape[1]:
                 metrics.append(metric.missing(f"fewer than {k} to be found: {queries.shape[1]}"))
                 continue
-            recall = retrieval_recall(queries, own, k=k)
-            metrics.append(metric.measured(recall, se=binomial_se(round(recall * asked), asked), n=asked))
+            hits = retrieved(queries, own, k=k)[asked]
+            metrics.append(metric.share(hits, truth if clustered else None))
     return metrics
 
 

@@ -27,7 +27,7 @@ class Question:
     """Images `[N, C, H, W]`, the class of each (int64 `[N]`, of K), and the texts that name the classes.
 
     `texts` and `shortened` hold K texts per template; `readable`, bool `[N]`, is False for a file that is no
-    image.
+    image. `by_captions` says that the classes are captions, of which others might have been asked.
     """
 
     images: Tensor
@@ -39,6 +39,16 @@ class Question:
     shortened_templates: tuple[str, ...]
     shortened: tuple[tuple[str, ...], ...]
     train: Tensor
+    by_captions: bool = False
+
+    @property
+    def clusters(self) -> Tensor | None:
+        """The cluster of each image, int64 `[N]`; None where images count as independent.
+
+        Captions are a sample of the combinations that could be asked, so images of one caption are a cluster.
+        The classes of a folder are all that there are: given them, images are independent.
+        """
+        return self.truth if self.by_captions else None
 
 
 def question(data: ImageData) -> Question:
@@ -62,6 +72,7 @@ def _by_captions(drawn: CaptionedData) -> Question:
         shortened_templates=scheme.shortened,
         shortened=tuple(scheme.captions_by(template) for template in scheme.shortened),
         train=drawn.train.images,
+        by_captions=True,
     )
 
 

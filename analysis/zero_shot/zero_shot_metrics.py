@@ -88,11 +88,14 @@ def retrieval_recall(scores: Tensor, positives: Tensor, *, k: int) -> float:
     `scores` of N queries for C candidates are `[N, C]`, higher is better; `positives` are bool `[N, C]`. A
     query without any positive is left out. Raises ValueError for a k that is not 1 to C.
     """
+    return retrieved(scores, positives, k=k)[positives.any(1)].double().mean().item()
+
+
+def retrieved(scores: Tensor, positives: Tensor, *, k: int) -> Tensor:
+    """True for a query with a positive among its k best candidates, bool `[N]`; see `retrieval_recall`."""
     if not 1 <= k <= scores.shape[1]:
         raise ValueError(f"k must be 1 to {scores.shape[1]}, the number of candidates, got {k}")
-    asked = positives.any(1)
-    found = positives.gather(1, scores.topk(k, dim=1).indices).any(1)
-    return found[asked].double().mean().item()
+    return positives.gather(1, scores.topk(k, dim=1).indices).any(1)
 
 
 def ensemble(texts: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from latentbench.bench.compare.significance import (
     Evidence,
     Values,
     mcnemar,
+    paired_clusters,
     paired_examples,
     paired_t,
     step_of,
@@ -192,14 +193,20 @@ def _over_examples(found: Decided, pair: Pair, seeds: list[int]) -> Evidence | N
     both = [values for values in kept if values is not None]
     if not both or len(both) < len(kept):
         return None
-    if len(both) == 1 and both[0][0].dtype == bool:
-        hits = both[0] if found.better == "higher" else (both[0][1], both[0][0])
+    clusters = both[0][0].clusters
+    if len(both) == 1 and both[0][0].values.dtype == bool and clusters is None:
+        first, second = (side.values for side in both[0])
+        hits = (first, second) if found.better == "higher" else (second, first)
         return mcnemar(*hits, alpha=found.alpha)
-    changes = np.mean([second.astype(float) - first.astype(float) for first, second in both], axis=0)
+    changes = np.mean([b.values.astype(float) - a.values.astype(float) for a, b in both], axis=0)
     harms = changes * direction_of_harm(found.better)
-    if len(harms) < 2:
+    if len(np.unique(clusters if clusters is not None else np.arange(len(harms)))) < 2:
         return None
-    evidence = paired_examples(harms, alpha=found.alpha)
+    evidence = (
+        paired_examples(harms, alpha=found.alpha)
+        if clusters is None
+        else paired_clusters(harms, clusters, alpha=found.alpha)
+    )
     # What was kept of each image is rounded; the records' own values are not.
     assert found.harm is not None
     off = found.harm - evidence.harm

@@ -10,7 +10,7 @@ import numpy as np
 
 from latentbench.bench.compare.policy import Verdict
 from latentbench.bench.compare.verdicts import EVERY_METRIC, Outcome, Undecided, Why
-from latentbench.bench.store.per_example import unpacked
+from latentbench.bench.store.per_example import Examples, unpacked
 from latentbench.bench.store.record import Record, numbered
 from latentbench.bench.store.run import Run
 
@@ -50,8 +50,8 @@ class Pair:
             for seed in seeds
         )
 
-    def examples(self, name: str, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return a metric's value for every test image in both runs, `[n]` each; None where not kept."""
+    def examples(self, name: str, seed: int) -> tuple[Examples, Examples] | None:
+        """Return a metric's value for every test image in both runs; None where these were not kept."""
         both = []
         for side, records in enumerate((self.a, self.b)):
             if (side, seed) not in self._arrays:
@@ -61,7 +61,14 @@ class Pair:
             if values is None:
                 return None
             both.append(values)
-        return both[0], both[1]
+        # Clusters of one size each are the same clusters: both runs are of the same images.
+        return (both[0], both[1]) if _same_clusters(*both) else None
+
+
+def _same_clusters(a: Examples, b: Examples) -> bool:
+    if a.clusters is None or b.clusters is None:
+        return a.clusters is b.clusters
+    return np.array_equal(a.clusters, b.clusters)
 
 
 def matched(a: Run, b: Run) -> tuple[list[Pair], list[Outcome], list[str]]:

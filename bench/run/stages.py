@@ -184,7 +184,7 @@ def _analysed(name: str, subject: Subject) -> Step:
 
 def _arrays(measurement: Measurement, analysis: str) -> Arrays:
     """Name the arrays after their analysis, and the examples after their metric."""
-    return packed(measurement.examples) | {
+    return packed(measurement.examples, measurement.clusters) | {
         f"{analysis}/{name}": array for name, array in measurement.arrays.items()
     }
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -66,9 +67,22 @@ def test_a_caption_is_right_where_all_its_factors_are(metrics):
 def test_every_number_has_its_error_and_count(metrics, captioned):
     top1 = metrics["zero_shot_top1"]
     assert top1.n == len(captioned.test_unseen)
-    assert top1.se == pytest.approx((top1.value * (1 - top1.value) / top1.n) ** 0.5)
-    assert all(0 < metric.se < 0.01 for metric in metrics.values() if metric.value is not None)
+    assert all(
+        0 < metric.se <= metric.common_se < 0.1 for metric in metrics.values() if metric.value is not None
+    )
     assert metrics["native_zero_shot_top1"].reason == "no text encoder"
+
+
+def test_errors_count_captions_not_images(metrics, pca_16, captioned):
+    """Each caption is one observation: its share of hits, weighted by its images."""
+    measured = ANALYSES["zero_shot"].measure(pca_16)
+    hits, captions = measured.examples["zero_shot_top1"], measured.clusters["zero_shot_top1"]
+    assert captions.tolist() == captioned.test_unseen.captions.tolist()
+    top1, names = metrics["zero_shot_top1"], np.unique(captions)
+    residuals = [(hits[captions == name] - top1.value).sum() for name in names]
+    assert top1.se == pytest.approx((18 / 17 * np.square(residuals).sum()) ** 0.5 / top1.n)
+    assert top1.se > 3 * (top1.value * (1 - top1.value) / top1.n) ** 0.5
+    assert top1.common_se == pytest.approx(top1.se * 2.1098 / 1.96, rel=1e-3)
 
 
 def test_captions_shuffled_among_the_train_images_teach_nothing(pca_16, captioned):
@@ -161,7 +175,7 @@ def test_area_is_one_if_perfect_and_zero_if_always_wrong():
     perfect = CaptionScores(
         torch.eye(4)[:2], torch.arange(2), torch.eye(4)[2:], torch.arange(2, 4), torch.arange(4) >= 2
     )
-    assert seen_unseen_auc(perfect) == (1, 0)
+    assert seen_unseen_auc(perfect) == (1, None)
     wrong = replace(perfect, seen=-perfect.seen, unseen=-perfect.unseen)
     assert seen_unseen_auc(wrong)[0] == 0
 

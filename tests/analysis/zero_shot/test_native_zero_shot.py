@@ -8,6 +8,7 @@ from PIL import Image
 
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.statistics.intervals import binomial_se, clustered_se
 from latentbench.analysis.zero_shot import controls as controls_module
 from latentbench.analysis.zero_shot import lit
 from latentbench.analysis.zero_shot.controls import fit_classifier
@@ -104,6 +105,8 @@ def test_an_unreadable_image_is_a_miss(folder):
     metrics, arrays = measured("prompts", colours(folder))
     assert metrics["unreadable_images"].value == 1
     assert (metrics["prompt_top1"].value, metrics["prompt_top1"].n) == (12 / 13, 13)
+    # Given the classes of a folder, its images are independent.
+    assert metrics["prompt_top1"].se == binomial_se(12, 13)
     assert metrics["prompt_mean_recall"].value == pytest.approx((1 + 1 + 4 / 5) / 3)
     assert arrays["confusion"].sum() == 12
     assert from_lines(arrays["unreadable_lines"]) == ["red/9.png"]
@@ -164,6 +167,17 @@ def test_the_native_number_is_that_of_the_first_template(asked_clip, clip):
     assert arrays["template_accuracy"][0] == pytest.approx(native["native_zero_shot_top1"].value, abs=2e-3)
 
 
+def test_errors_of_prompts_count_captions(asked_clip, clip, folder):
+    metrics, _ = asked_clip
+    measurement = ANALYSES["prompts"].measure(clip)
+    hits, captions = measurement.examples["prompt_top1"], measurement.clusters["prompt_top1"]
+    assert metrics["prompt_top1"].value == hits.mean()
+    assert metrics["prompt_top1"].se == clustered_se(hits, captions)
+    among_ten = metrics["text_retrieval_recall_10"]
+    assert among_ten.se > 2 * binomial_se(round(among_ten.value * among_ten.n), among_ten.n)
+    assert not ANALYSES["prompts"].measure(colours(folder)).clusters
+
+
 def test_an_autoencoder_has_no_prompts(pca):
     metrics, arrays = measured("prompts", pca)
     assert not arrays
@@ -197,8 +211,8 @@ def test_nothing_learned_is_chance_and_the_rival_is_not(pca, monkeypatch):
     )
     assert abs(untrained.value - CHANCE) < 3 * untrained.se
     # At most 3 standard errors above, images of one caption counting as one.
-    assert shuffled.n == controls_module.SHUFFLES * 18
-    assert shuffled.value < CHANCE + 3 * (CHANCE / shuffled.n) ** 0.5
+    assert shuffled.value < CHANCE + 3 * (CHANCE / (controls_module.SHUFFLES * 18)) ** 0.5
+    assert (CHANCE / shuffled.n) ** 0.5 < shuffled.se
     assert new.value < CHANCE + 3 * (CHANCE / 9) ** 0.5
     assert metrics["zero_shot_rival"].value > 20 * CHANCE
 

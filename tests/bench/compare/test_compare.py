@@ -140,6 +140,20 @@ def test_hits_of_one_model_are_held_against_each_other_image_by_image(
     assert finding.verdict == verdict
 
 
+def test_hits_of_one_model_count_captions_where_images_have_them(make_record, hold):
+    """All 60 images lost are of one caption of ten: by images that would be certain."""
+    before, after = hits(60, 5)
+    a, b = (
+        with_hits(make_record(recognisable=float(h.mean()), n=1000, weights="same"), h)
+        for h in (before, after)
+    )
+    sizes = {"examples/recognisable/cluster_sizes": np.full(10, 100, np.int32)}
+    assert only(hold([a], [b])).verdict == "regressed"
+    finding = only(hold([(a[0], a[1] | sizes)], [(b[0], b[1] | sizes)]))
+    assert finding.verdict == "inconclusive"
+    assert "paired t over 10 clusters of 1,000 examples" in finding.reason
+
+
 def test_errors_of_a_model_that_takes_no_seed_are_paired_and_the_estimate_is_exact(make_record, hold):
     draws = np.random.default_rng(0)
     before = draws.uniform(0.01, 0.03, 1000)

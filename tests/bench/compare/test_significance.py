@@ -17,6 +17,7 @@ from latentbench.bench.compare.power import detectable_effect, pairs_needed, pow
 from latentbench.bench.compare.significance import (
     FEW_EXAMPLES,
     mcnemar,
+    paired_clusters,
     paired_examples,
     paired_t,
     step_of,
@@ -228,3 +229,37 @@ def test_the_pairs_needed_are_the_fewest(effect):
 def test_an_effect_too_small_to_be_seen_says_so():
     assert pairs_needed(0.001) is None
     assert pairs_needed(0.0) is None
+
+
+# Clusters
+
+
+def test_clusters_of_equal_differences_count_once_each(draws):
+    harms = draws.normal(0.2, 1.0, 18)
+    ours, each = paired_clusters(np.repeat(harms, 50), np.repeat(np.arange(18), 50)), paired_t(harms)
+    assert (ours.harm, ours.low, ours.high, ours.p) == pytest.approx((each.harm, each.low, each.high, each.p))
+    assert (ours.n, ours.spread) == pytest.approx((18, each.spread))
+
+
+def test_clusters_of_one_example_are_a_paired_t_test(draws):
+    harms = draws.normal(0.1, 1.0, 300)
+    ours, theirs = paired_clusters(harms, np.arange(300)), paired_examples(harms)
+    assert (ours.low, ours.high, ours.p) == pytest.approx((theirs.low, theirs.high, theirs.p))
+
+
+def test_one_cluster_has_no_test():
+    with pytest.raises(ValueError, match="at least 2 clusters"):
+        paired_clusters([0.0, 1.0], [3, 3])
+
+
+def test_alarms_of_equal_models_are_rare_only_in_clusters():
+    """Two trainings of one model: a caption is named well by one or the other, on average by both alike."""
+    draws, captions = np.random.default_rng(3), np.repeat(np.arange(18), 40)
+    alarms = {"clusters": 0, "images": 0}
+    for _ in range(600):
+        shares = draws.beta(4, 1, (2, 18))
+        a, b = draws.random((2, len(captions))) < shares[:, captions]
+        alarms["images"] += mcnemar(a, b).p <= 0.05
+        alarms["clusters"] += paired_clusters(a.astype(float) - b, captions).p <= 0.05
+    assert alarms["clusters"] / 600 <= 0.075
+    assert alarms["images"] / 600 > 0.15

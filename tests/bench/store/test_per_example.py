@@ -10,7 +10,26 @@ from latentbench.bench.store.per_example import packed, unpacked
 def kept(name, values):
     metric = METRICS[name].measured(float(values.mean()), n=len(values))
     arrays = packed({name: values})
-    return arrays, unpacked(arrays, metric)
+    return arrays, unpacked(arrays, metric).values
+
+
+def test_clusters_are_kept_by_their_sizes():
+    hits, captions = np.array([True, False, True, True, False]), np.array([71, 5, 5, 71, 30])
+    metric = METRICS["zero_shot_top1"].measured(0.6, n=5)
+    arrays = packed({metric.name: hits}, {metric.name: captions})
+    assert sum(array.nbytes for array in arrays.values()) == 1 + 3 * 4
+    back = unpacked(arrays, metric)
+    assert back.clusters.tolist() == [0, 0, 1, 2, 2]
+    assert back.values.tolist() == [False, True, False, True, True]
+
+
+def test_examples_without_clusters_have_none():
+    metric = METRICS["mse"].measured(0.5, n=2)
+    assert unpacked(packed({"mse": np.array([0.0, 1.0])}), metric).clusters is None
+    damaged = packed({"mse": np.zeros(2)}, {"mse": np.zeros(2)}) | {
+        "examples/mse/cluster_sizes": np.array([3])
+    }
+    assert unpacked(damaged, metric) is None
 
 
 def test_ten_thousand_hits_take_1250_bytes_and_come_back_exactly():
