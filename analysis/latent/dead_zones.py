@@ -1,9 +1,9 @@
-"""Dead zones: how much of a reference density lies where codes are missing.
+"""Dead zones: the share of a reference density that lies where codes are missing.
 
-To sample from an autoencoder one draws from a simple density, the reference: the prior N(0, I), or the
-moment Gaussian with the codes' own mean and covariance. Where it has mass but codes are missing, in a
-dead zone, the decoder was never trained. From about 8 dimensions up small holes escape the measure, and
-the same hole counts for less the wider the code is.
+To sample from an autoencoder, codes are drawn from a simple density, the reference: the prior N(0, I), or the
+moment Gaussian with the codes' own mean and covariance. A dead zone is a region where it has mass but codes
+are missing, so that the decoder was never trained there. From about 8 dimensions up, small holes escape the
+measure, and the same hole counts for less if the code is wider.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Sparsity:
-    """How sparse codes are about a point, for how dense the reference is there.
+    """The sparsity of codes near a point, relative to the density of the reference there.
 
-    The distance to the k-th nearest of some codes over that to the k-th nearest of as many draws: its
-    D-th power estimates the ratio of the densities. The distance to codes alone would not do: where
-    codes have a long tail, as those of autoencoders do, a hole in their midst is no emptier than the
-    tail, and passes for inhabited.
+    It is the distance to the k-th nearest code over the distance to the k-th nearest of as many draws; its
+    D-th power estimates the ratio of the densities. The distance to codes alone would not be enough: if codes
+    have a long tail, as those of autoencoders do, a hole in their middle is no emptier than the tail, and
+    would count as inhabited.
     """
 
     codes: Tensor
@@ -46,14 +46,14 @@ class Sparsity:
     k: int
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Of points `[M, D]`: `[M]`, in [0, ∞]; 1 on average where both are equally dense."""
+        """Compute the sparsity at points `[M, D]`: `[M]`, in [0, ∞]; about 1 if both are equally dense."""
         to_code, to_draw = (nearest(z, points, self.k)[0][:, -1] for points in (self.codes, self.draws))
         return torch.where(to_code > 0, to_code / to_draw, 0.0)
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Sparsity at codes and at draws that had no part in it."""
+    """Sparsity at held-out codes and at held-out draws."""
 
     sparsity: Sparsity
     at_codes: Tensor
@@ -61,9 +61,9 @@ class Gap:
 
     @classmethod
     def of(cls, codes: Tensor, reference: Tensor, *, k: int = K, seed: int = 0) -> Gap:
-        """From codes `[N, D]` and draws `[M, D]`, each split at random into halves for either use.
+        """Measure codes `[N, D]` and draws `[M, D]`, each split at random into halves for fit and evaluation.
 
-        Raises ValueError where half of either is fewer than k.
+        Raises ValueError if half of either is fewer than k.
         """
         smaller = min(len(codes), len(reference)) // 2
         if smaller < k:
@@ -76,27 +76,27 @@ class Gap:
         return cls(sparsity, sparsity(shuffled[0][smaller:]), sparsity(shuffled[1][smaller:]))
 
     def dead_zone(self, alpha: float = ALPHA) -> Estimate:
-        """`dead_zone_mass`."""
+        """The dead-zone mass, as `dead_zone_mass` returns it."""
         return exceedance(self.at_codes, self.at_draws, alpha)
 
     def leak(self, alpha: float = ALPHA) -> Estimate:
-        """`leak`."""
+        """The leak, as `leak` returns it."""
         return exceedance(1 / self.at_draws, 1 / self.at_codes, alpha)
 
     def is_dead(self, z: Tensor, alpha: float = ALPHA) -> Tensor:
-        """Which points `[M, D]` are in a dead zone, bool `[M]`."""
+        """Find the points `[M, D]` that are in a dead zone, bool `[M]`."""
         return self.sparsity(z) > _threshold(self.at_codes, alpha)[0]
 
 
 def dead_zone_mass(
     codes: Tensor, reference: Tensor, *, k: int = K, alpha: float = ALPHA, seed: int = 0
 ) -> Estimate:
-    """Share of the reference that lies where codes are missing, beyond what happens to codes themselves.
+    """Estimate the share of the reference that lies where codes are missing, beyond that of new codes.
 
-    [P_{z ∼ p}(s > τ) − α] / (1 − α) for codes `[N, D]` and draws of the reference p `[M, D]`, s being the
-    `Sparsity` and τ its upper α-quantile at fresh codes. Split-conformal (Vovk, Gammerman & Shafer 2005):
-    0 in expectation wherever codes follow p, for every N and D; 1 where no draw is ever near a code, so
-    also for codes that take only a few values. It depends on N: compare at one N only. The standard
+    It is [P_{z ∼ p}(s > τ) − α] / (1 − α) for codes `[N, D]` and draws of the reference p `[M, D]`, with s
+    the `Sparsity` and τ its upper α-quantile at new codes. Split-conformal (Vovk, Gammerman & Shafer 2005):
+    0 in expectation if codes follow p, for every N and D; 1 if no draw is ever near a code, so also for
+    codes that take only a few values. It depends on N: compare at equal N only. The standard
     error covers the evaluation and the calibration, not the fit. Raises ValueError for fewer than 2 k
     codes or draws, or fewer than 1 / α for the calibration.
     """
@@ -104,7 +104,7 @@ def dead_zone_mass(
 
 
 def leak(codes: Tensor, reference: Tensor, *, k: int = K, alpha: float = ALPHA, seed: int = 0) -> Estimate:
-    """Share of the codes that lies where the reference is missing: the dead-zone mass with the roles swapped.
+    """Estimate the share of the codes where the reference is missing: dead-zone mass with swapped roles.
 
     Codes are `[N, D]`, draws of the reference `[M, D]`. Range and source are those of
     `dead_zone_mass`. Raises ValueError as it does.
@@ -113,9 +113,9 @@ def leak(codes: Tensor, reference: Tensor, *, k: int = K, alpha: float = ALPHA, 
 
 
 def exceedance(calibration: Tensor, evaluation: Tensor, alpha: float = ALPHA) -> Estimate:
-    """[P(evaluation > τ) − α] / (1 − α), τ being the upper α-quantile of the calibration; both 1-D.
+    """Compute [P(evaluation > τ) − α] / (1 − α), τ being the upper α-quantile of the calibration; both 1-D.
 
-    0 in expectation where both come from one continuous distribution. Raises ValueError for fewer than
+    It is 0 in expectation if both come from one continuous distribution. Raises ValueError for fewer than
     1 / α calibration values.
     """
     threshold, level, bracket = _threshold(calibration, alpha)
@@ -126,8 +126,11 @@ def exceedance(calibration: Tensor, evaluation: Tensor, alpha: float = ALPHA) ->
 
 
 def _threshold(calibration: Tensor, alpha: float) -> tuple[float, float, tuple[float, float]]:
-    """A high rank of the calibration, the exact probability that a fresh value is above it, and the
-    values at the ranks one standard deviation of that probability off."""
+    """Return the threshold, the exact probability that a new value is above it, and its error.
+
+    The threshold is the value at a high rank of the calibration. Its error is given by the values at the
+    ranks one standard deviation of that probability below and above.
+    """
     n = len(calibration)
     rank = int(alpha * (n + 1))
     if rank < 1:
@@ -147,17 +150,17 @@ def _share(hits: Tensor) -> float:
 
 
 FILLED_BELOW = 0.1
-"""A bin with less than this share of the reference's density is a hole if there are fuller ones around."""
+"""A bin with less than this share of the reference's density is a hole if there are fuller ones around it."""
 BINS = 40
 
 
 def without_holes(codes: Tensor, reference: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Codes that look like the given ones and have no holes, `[N, D]` each: what a gap is compared with.
+    """Make two sets of codes like the given ones but without holes, `[N, D]`: the null for a gap.
 
-    The first have the given codes' distances from the mean in white coordinates, and any direction; the
-    second their coordinates, each permuted for itself. Where a range of distances, or of one coordinate,
-    is nearly empty and there are codes on the far side of it, it is filled. Codes of a disc, a cube or a
-    heavy-tailed density are like one of the two, so what they lack under a Gaussian is no gap.
+    The first set has the given codes' distances from the mean in white coordinates, in random directions; the
+    second has their coordinates, each permuted separately. If a range of distances, or of one coordinate, is
+    nearly empty and there are codes on its far side, it is filled. Codes of a disc, a cube or a
+    heavy-tailed density resemble one of the two sets, so their difference from a Gaussian is no gap.
     """
     draws = generator(seed, "codes without holes")
     whitening = Whitening.of(reference)
@@ -170,7 +173,7 @@ def without_holes(codes: Tensor, reference: Tensor, *, seed: int = 0) -> tuple[T
 
 
 def _filled(values: Tensor, reference: Tensor, draws: Generator, *, from_zero: bool = False) -> Tensor:
-    """The values `[N]` in a new order, and holes in their range filled up with values of the reference."""
+    """Return the values `[N]` in a new order, with holes in their range filled from the reference."""
     quantiles = torch.linspace(0, 1, BINS + 1, dtype=reference.dtype)[1:-1]
     edges = torch.quantile(reference, quantiles)
     of_values, of_reference = torch.searchsorted(edges, values), torch.searchsorted(edges, reference)
@@ -197,15 +200,15 @@ def _filled(values: Tensor, reference: Tensor, draws: Generator, *, from_zero: b
 
 
 def null_gaps(codes: Tensor, reference: Tensor, *, seed: int = 0) -> tuple[Gap, ...]:
-    """What codes without holes, but else like the given ones `[N, D]`, show next to the same reference."""
+    """Measure the gaps of codes without holes but otherwise like the given ones, with the same reference."""
     nulls = without_holes(codes, reference, seed=seed)
     return tuple(Gap.of(null, reference, seed=seed) for null in nulls)
 
 
 def beyond_null(gap: Gap, nulls: tuple[Gap, ...]) -> Estimate:
-    """The dead-zone mass of a gap beyond the largest that codes without holes show: (m − m₀) / (1 − m₀).
+    """Return the dead-zone mass of a gap beyond the largest of codes without holes: (m − m₀) / (1 − m₀).
 
-    0 where the null explains all of it. The standard error is that of both.
+    It is 0 if the null explains all of it. The standard error includes that of both.
     """
     found = gap.dead_zone()
     null = max((each.dead_zone() for each in nulls), key=lambda estimate: estimate.value)

@@ -1,8 +1,8 @@
 """Analysis `coverage`: how well simple densities cover the codes of train images.
 
-Two measures are read together. The dead-zone mass asks how much of a reference density lies where codes
-are far and other draws are near: it sees holes and gaps between clusters. The overlap asks a held-out test
-to tell codes from draws: it sees any difference that the test can learn, mere shrinkage included. Codes
+Two measures are read together. The dead-zone mass is the share of a reference density where codes are far
+and other draws are near: it finds holes and gaps between clusters. The overlap uses a held-out test that
+tells codes from draws: it finds any difference that the test can learn, including mere shrinkage. Codes
 are posterior draws, in the dimensions that the model uses, each distinct code once.
 """
 
@@ -34,14 +34,15 @@ from latentbench.analysis.statistics.moments import NO_VARIANCE, moment_matched
 from latentbench.models.protocols import Posterior
 
 POINTS = 5000
-"""Codes that a dead zone is fitted to and, again, calibrated on; its value depends on it."""
+"""The number of codes to which a dead zone is fitted and, again, on which it is calibrated; its value depends
+on it."""
 CLASSIFIED = 8000
-"""Half of the codes, and of the draws, that the overlap's test is learned from and judged on."""
+"""Half of the codes, and of the draws, for the overlap's test: the test is learned and evaluated on them."""
 
 FEWEST_CODES = 100
 NO_PRIOR = "a deterministic code has no prior"
 NO_NOISE = "a deterministic code has no noise: its means are its codes"
-DISCRETE = "discrete code: a density is everywhere where codes are not"
+DISCRETE = "discrete code: it has no density to compare with"
 
 DEAD_ZONE_MOMENT = define(
     "dead_zone_moment",
@@ -166,9 +167,9 @@ def coverage(subject: Subject) -> Measurement:
 
 
 def _first_of_each(codes: Tensor) -> Tensor:
-    """The positions of the first of every group of equal codes `[N, D]`, in order.
+    """Return the positions of the first of every group of equal codes `[N, D]`, in order.
 
-    A copy in both halves of a split would pass for a near neighbour, and for something learned.
+    A copy in both halves of a split would count as a near neighbour, and as learned.
     """
     distinct, group = codes.unique(dim=0, return_inverse=True)
     first = torch.full((len(distinct),), len(codes), dtype=torch.int64)
@@ -188,7 +189,7 @@ def _beyond_null(gap: Gap, codes: Tensor, reference: Tensor, seed: int) -> Estim
 
 
 def _dead_zone_of_means(subject: Subject, order: Tensor, used: Tensor, noise: Tensor) -> Metric:
-    """What `dead_zone_moment` is without the posterior's noise, which fills gaps."""
+    """Measure `dead_zone_moment` without the posterior's noise, which fills gaps."""
     if not subject.is_stochastic:
         return DEAD_ZONE_MEANS.missing(NO_NOISE)
     means = subject.train_codes.mean[order][:, used]
@@ -209,7 +210,7 @@ def _overlap(metric: MetricDefinition, codes: Tensor, reference: Tensor, seed: i
 
 
 def _class_area(subject: Subject) -> list[Metric]:
-    """The commonest and the rarest class among decoded draws of the codes' Gaussian."""
+    """Return the shares of the commonest and the rarest class among decoded draws of the codes' Gaussian."""
     try:
         predictions = _classes_of_a_plane(subject)
     except Unmeasurable as reason:
@@ -223,7 +224,7 @@ def _class_area(subject: Subject) -> list[Metric]:
 
 def _classes_of_a_plane(subject: Subject) -> Tensor:
     if subject.code_samples.shape[1] != 2:
-        raise Unmeasurable("the code has not two dimensions")
+        raise Unmeasurable("the code does not have two dimensions")
     if subject.context.judge is None:
         raise Unmeasurable(NO_JUDGE)
     return subject.once(SampleBank).judged("moment").predictions
@@ -238,7 +239,7 @@ def _dimension(subject: Subject) -> Metric:
 
 
 def _lattice_plane(subject: Subject, order: Tensor) -> dict[str, NDArray[np.generic]]:
-    """The plane of a two-dimensional discrete code: dead is what decodes to a code that no image has."""
+    """Return the plane of a 2-D discrete code: points that decode to a code without images are dead."""
     codes = subject.code_samples[order]
     if codes.shape[1] != 2 or not _spans_the_plane(codes):
         return {}
@@ -253,7 +254,7 @@ def _lattice_plane(subject: Subject, order: Tensor) -> dict[str, NDArray[np.gene
 
 
 def _spans_the_plane(codes: Tensor) -> bool:
-    """Whether codes `[N, 2]` are finite, and not all on one line."""
+    """Return True if codes `[N, 2]` are finite, and not all on one line."""
     if len(codes) < FEWEST_CODES or not codes.isfinite().all():
         return False
     smaller, larger = torch.linalg.eigvalsh(codes.double().T.cov()).tolist()
@@ -261,9 +262,9 @@ def _spans_the_plane(codes: Tensor) -> bool:
 
 
 def in_use(posterior: Posterior) -> Tensor:
-    """Which dimensions the codes of a data set use, bool `[D]`.
+    """Find the dimensions that the codes of a data set use, bool `[D]`.
 
-    The active units of a stochastic code; of a deterministic one, whose scale means nothing, the
+    These are the active units of a stochastic code; for a deterministic code, whose scale has no meaning, the
     dimensions that vary at all.
     """
     if posterior.log_var is not None:

@@ -8,12 +8,13 @@ from torch import Tensor
 from latentbench.analysis.statistics.neighbours import nearest
 
 DISCARDED = 0.1
-"""Share of the largest ratios left out of the fit: they are of the points about which density varies."""
+"""The share of the largest ratios that the fit leaves out: they belong to points around which density
+varies."""
 FEWEST = 20
 
 
 def two_nn(points: Tensor) -> float:
-    """Intrinsic dimension of points `[N, D]` by the ratio of the second to the first neighbour's distance.
+    """Estimate the intrinsic dimension of points `[N, D]` from the distances of two nearest neighbours.
 
     Facco et al. 2017 (doi:10.1038/s41598-017-11873-y): for locally even density P(ratio ≤ μ) = 1 − μ^−d; d is
     the slope of −ln(1 − P) over ln μ. Equals scikit-dimension's TwoNN. Copies of a point are counted once:

@@ -1,6 +1,6 @@
 """The plane of a two-dimensional code, point by point: its decoded images, and the parts without codes.
 
-Grids are squares of points in picture order: the first row has the largest second coordinate.
+Grids are squares of points in image order: the first row has the largest second coordinate.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ CODES = 5000
 MAP_SIDE = 100
 IMAGE_SIDE = 20
 REACH = 3.0
-"""Standard deviations of the codes that the plane shows in either direction."""
+"""The plane shows this many standard deviations of the codes in each direction."""
 
 Extent = tuple[float, float, float, float]
 """Left, right, bottom, top."""
 
 
 def extent_of(codes: Tensor) -> Extent:
-    """The part of the plane to show for codes `[N, 2]`: their mean ± 3 standard deviations."""
+    """Return the part of the plane to show for codes `[N, 2]`: their mean ± 3 standard deviations."""
     mean, deviation = codes.double().mean(0), codes.double().std(0)
     (left, bottom), (right, top) = (mean - REACH * deviation).tolist(), (mean + REACH * deviation).tolist()
     return left, right, bottom, top
 
 
 def grid(extent: Extent, side: int) -> Tensor:
-    """The centres of side × side cells of the plane, float32 `[side², 2]`, in picture order."""
+    """Return the centres of side × side cells of the plane, float32 `[side², 2]`, in image order."""
     left, right, bottom, top = extent
     middles = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     y, x = torch.meshgrid(top - middles * (top - bottom), left + middles * (right - left), indexing="ij")
@@ -43,7 +43,7 @@ def grid(extent: Extent, side: int) -> Tensor:
 
 
 def class_area(classes: Tensor, weights: Tensor, count: int) -> Tensor:
-    """Each class's share of the plane: int64 classes `[G]` of points weighted `[G]`, to float64 `[count]`.
+    """Compute each class's share of the plane from classes int64 `[G]` and weights `[G]`: float64 `[count]`.
 
     Shares sum to 1. Raises ValueError unless some weight is positive.
     """
@@ -54,7 +54,7 @@ def class_area(classes: Tensor, weights: Tensor, count: int) -> Tensor:
 
 
 def tiled(images: Tensor, side: int) -> Tensor:
-    """side² images `[side², C, H, W]` as one picture `[C, side·H, side·W]`, in order of rows."""
+    """Arrange side² images `[side², C, H, W]` in one image `[C, side·H, side·W]`, in order of rows."""
     _, channels, height, width = images.shape
     rows = images.reshape(side, side, channels, height, width)
     return rows.permute(2, 0, 3, 1, 4).reshape(channels, side * height, side * width)
@@ -63,11 +63,11 @@ def tiled(images: Tensor, side: int) -> Tensor:
 def plane_arrays(
     subject: Subject, codes: Tensor, labels: Tensor | None, outside: Callable[[Tensor], Tensor]
 ) -> dict[str, NDArray[np.generic]]:
-    """The arrays from which figures of a two-dimensional code are drawn.
+    """Return the arrays from which figures of a two-dimensional code are drawn.
 
-    `codes` are `[N, 2]`, `outside` says which points of the plane are outside their support. Gives
+    `codes` are `[N, 2]`, `outside` marks the points of the plane outside their support. Returns
     `codes`, `labels`, `plane_extent`, `plane_dead` (bool map); for a model that can decode also
-    `plane_images` (one picture), and with a judge `plane_class` (int16 map) and `class_area`: each
+    `plane_images` (one image), and with a judge `plane_class` (int16 map) and `class_area`: each
     class's share of the plane under the Gaussian with the codes' mean and covariance.
     """
     extent = extent_of(codes)

@@ -1,9 +1,9 @@
 """The overlap of two densities, estimated from above by a held-out test that tells their draws apart.
 
-For any test, 1 − (true-positive rate − false-positive rate) on points that had no part in it is at least
+For any test, 1 − (true-positive rate − false-positive rate) on held-out points is at least
 ∫ min(p, q), up to chance. How close it comes depends on the test, so several scores, each an estimate of
 log q/p that is exact for one kind of density, are learned on half of the points and combined, with
-weights that cannot be negative, on a sixth; the last third is judged. No weight can be negative because a
+non-negative weights, on a sixth; the last third is used for evaluation. Weights are not negative because a
 score that is wrong by chance must not become evidence with its sign turned.
 """
 
@@ -26,25 +26,25 @@ from latentbench.analysis.statistics.moments import NO_VARIANCE, Whitening
 from latentbench.models.seeds import derive, generator
 
 FEWEST_PER_DIMENSION = 30
-"""Codes needed for each dimension: with fewer, the moments of the reference are themselves too uncertain."""
+"""The number of codes needed per dimension: with fewer, the moments of the reference are too uncertain."""
 
 BINS = 48
 COMPONENTS = 10
 SUBSAMPLE = 4000
-"""Codes, and draws, that the edges of histograms and nearest neighbours are taken from."""
+"""The number of codes, and of draws, for the edges of histograms and for nearest neighbours."""
 NEIGHBOURS = 5
 LARGEST_SCORE = 50.0
 """Scores are cut off here, in nats, so that one point without density does not decide the weights."""
 
 Score = Callable[[Tensor], Tensor]
-"""Points `[M, D]` to an estimate of log q/p up to a constant, `[M]`."""
+"""A function from points `[M, D]` to an estimate of log q/p up to a constant, `[M]`."""
 
 
 def overlap_coverage(codes: Tensor, reference: Tensor, *, seed: int = 0) -> Estimate:
-    """∫ min(p, q) = 1 − total variation of the codes' density q and the reference's p, from above.
+    """Estimate ∫ min(p, q) = 1 − total variation of the codes' density q and the reference's p, from above.
 
-    Codes `[N, D]` and draws of the reference `[M, D]`, of which the first min(N, M) are used. In [0, 1] up
-    to chance, 1 for q = p. Where the reference was fitted to codes, fit it to all of them: fitted to some,
+    Codes are `[N, D]`, draws of the reference `[M, D]`, of which the first min(N, M) are used. In [0, 1] up
+    to chance, 1 for q = p. A reference fitted to codes must be fitted to all of them: fitted to some,
     it differs from the others. The standard error is that of the evaluation. Raises ValueError for fewer
     than `FEWEST_PER_DIMENSION` codes or draws for each dimension.
     """
@@ -65,16 +65,16 @@ def overlap_coverage(codes: Tensor, reference: Tensor, *, seed: int = 0) -> Esti
 
 @dataclass(frozen=True)
 class Combined:
-    """A weighted sum of scores, calibrated so that it is positive where a point is likelier a code."""
+    """A weighted sum of scores, calibrated so that it is positive if a point is likelier to be a code."""
 
     scores: tuple[Score, ...]
     offsets: NDArray[np.float64]
     weights: NDArray[np.float64]
-    """One for each score, none negative, and the intercept."""
+    """One weight for each score, none negative, and the intercept."""
 
     @classmethod
     def of(cls, scores: tuple[Score, ...], codes: Tensor, draws: Tensor) -> Combined:
-        """Logistic regression on points that had no part in the scores."""
+        """Fit a logistic regression on points that were not used to fit the scores."""
         from scipy.optimize import minimize
         from scipy.special import expit
 
@@ -99,7 +99,7 @@ class Combined:
         return cls(scores, offsets, found.x / scale)
 
     def __call__(self, z: Tensor) -> NDArray[np.float64]:
-        """The log odds that points `[M, D]` are codes, `[M]`."""
+        """Return the log odds that points `[M, D]` are codes, `[M]`."""
         odds: NDArray[np.float64] = _design(_columns(self.scores, z), self.offsets) @ self.weights
         return odds
 
@@ -114,7 +114,7 @@ def _design(columns: NDArray[np.float64], offsets: NDArray[np.float64]) -> NDArr
 
 
 def _scores(codes: Tensor, draws: Tensor, seed: int) -> tuple[Score, ...]:
-    """One score for each kind of difference that codes have been seen to have."""
+    """Fit one score for each known kind of difference between codes and a reference."""
     whitening = Whitening.of(draws)
     axes = torch.linalg.eigh(draws.double().T.cov()).eigenvectors.to(codes.dtype)
 
@@ -132,7 +132,7 @@ def _scores(codes: Tensor, draws: Tensor, seed: int) -> tuple[Score, ...]:
 
 
 def _histograms(codes: Tensor, draws: Tensor, coordinates: Callable[[Tensor], Tensor]) -> Score:
-    """The sum over coordinates of the log ratio of two histograms: exact for independent coordinates."""
+    """Fit the sum over coordinates of the log ratio of two histograms: exact for independent coordinates."""
     columns = [coordinates(z).T.contiguous() for z in (codes, draws)]
     quantiles = torch.linspace(0, 1, BINS + 1, dtype=columns[0].dtype)[1:-1]
     few = [column[:, :SUBSAMPLE] for column in columns]
@@ -154,7 +154,7 @@ def _counts(columns: Tensor, edges: Tensor) -> Tensor:
 
 
 def _mixture(codes: Tensor, whitening: Whitening, seed: int) -> Score:
-    """The log density of a mixture with one shared covariance, over that of the Gaussian reference."""
+    """Fit the log density of a mixture with one shared covariance, over that of the Gaussian reference."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
@@ -164,7 +164,7 @@ def _mixture(codes: Tensor, whitening: Whitening, seed: int) -> Score:
         COMPONENTS, covariance_type="tied", max_iter=30, random_state=derive(seed, "overlap mixture") % 2**32
     )
     with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
-        # A mixture that is stopped early is still a density.
+        # A mixture whose fit is stopped early is still a density.
         warnings.simplefilter("ignore", ConvergenceWarning)
         mixture.fit((codes.double() / scale).numpy())
 
@@ -176,13 +176,13 @@ def _mixture(codes: Tensor, whitening: Whitening, seed: int) -> Score:
 
 
 def _sparsity(codes: Tensor, draws: Tensor) -> Score:
-    """The ratio of nearest-neighbour densities."""
+    """Fit the ratio of nearest-neighbour densities."""
     sparsity = Sparsity(codes[:SUBSAMPLE], draws[:SUBSAMPLE], NEIGHBOURS)
     return lambda z: -sparsity(z).clamp(1e-3, 1e3).log() * z.shape[1]
 
 
 def _network(codes: Tensor, draws: Tensor, seed: int) -> Score:
-    """A small network on white coordinates: two hidden layers, 300 small batches, too few to overfit."""
+    """Fit a small network on white coordinates: two hidden layers, 300 small batches, too few to overfit."""
     steps, batch, width = 300, 512, 32
     features = ClassifierFeatures.of(torch.cat([codes, draws]))
     x = features(torch.cat([codes, draws]))
@@ -210,9 +210,9 @@ def _network(codes: Tensor, draws: Tensor, seed: int) -> Score:
 
 @dataclass(frozen=True)
 class ClassifierFeatures:
-    """z in coordinates where given points have mean 0 and covariance I, and ‖z‖² / D, standardised.
+    """Features for a test: z with mean 0 and covariance I over given points, and ‖z‖² / D, standardised.
 
-    So the overlap hardly changes when codes and reference are shifted, scaled, rotated or sheared.
+    With them, the overlap hardly changes when codes and reference are shifted, scaled, rotated or sheared.
     """
 
     whitening: Whitening
@@ -220,13 +220,13 @@ class ClassifierFeatures:
 
     @classmethod
     def of(cls, z: Tensor) -> ClassifierFeatures:
-        """From points `[N, D]`; directions in which they do not vary are dropped."""
+        """Fit to points `[N, D]`; directions in which they do not vary are dropped."""
         whitening = Whitening.of(z)
         deviation = float(whitening(z).square().mean(1).std())
         return cls(whitening, max(deviation, NO_VARIANCE))
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Points `[..., D]` to float32 `[..., R + 1]`, R ≤ D."""
+        """Map points `[..., D]` to float32 `[..., R + 1]`, R ≤ D."""
         white = self.whitening(z)
         norm = (white.square().mean(-1, keepdim=True) - 1) / self.norm_deviation
         return torch.cat([white, norm], dim=-1).float()

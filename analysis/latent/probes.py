@@ -26,8 +26,8 @@ STEPS = 100
 def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Shift and scale both `[N, D]` by the mean and standard deviation of `train`, per dimension.
 
-    A dimension that is constant on `train` becomes 0 everywhere: it tells nothing. Raises
-    Unmeasurable for values that are not finite, of which a classifier would make a number all the same.
+    A dimension that is constant on `train` becomes 0 everywhere, so it has no effect. Raises
+    Unmeasurable for values that are not finite, from which a classifier would still compute a number.
     """
     mean, spread = finite(train).mean(0), train.std(0, correction=0)
     # Rounding gives a constant column of large values a spread of about eps times its size.
@@ -38,13 +38,13 @@ def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """Multinomial logistic regression: `logits = codes @ weight + bias`."""
+    """A multinomial logistic regression: `logits = codes @ weight + bias`."""
 
     weight: Tensor
     bias: Tensor
 
     def predict(self, codes: Tensor) -> Tensor:
-        """Codes `[N, D]` to the likeliest class, int64 `[N]`."""
+        """Return the likeliest class of codes `[N, D]`, int64 `[N]`."""
         return (codes.to(self.weight) @ self.weight + self.bias).argmax(1)
 
 
@@ -79,9 +79,9 @@ def fit_linear_probe(codes: Tensor, labels: Tensor, classes: int, *, penalty: fl
 
 
 def knn_predict(train: Tensor, labels: Tensor, test: Tensor, classes: int, *, k: int = NEIGHBOURS) -> Tensor:
-    """The commonest label among the k nearest `train` codes of each of `test` `[M, D]`, int64 `[M]`.
+    """Return the commonest label among the k nearest `train` codes of each of `test` `[M, D]`, int64 `[M]`.
 
-    Of equally common labels the lowest wins, as in scikit-learn's KNeighborsClassifier.
+    Among equally common labels the lowest wins, as in scikit-learn's KNeighborsClassifier.
     """
     _, indices = nearest(test, train, min(k, len(train)))
     return F.one_hot(labels[indices], classes).sum(1).argmax(1)
@@ -106,13 +106,13 @@ PROBE_KNN = define(
 
 @analysis("probe", [PROBE_LINEAR, PROBE_KNN])
 def probe(subject: Subject) -> Measurement:
-    """Accuracy of both probes on the test codes; null where the data have no labels, or one."""
+    """Measure the accuracy of both probes on the test codes; null if the data have no labels, or only one."""
     train, test, classes = subject.data.train, subject.data.test, len(subject.data.classes)
     if train.labels is None or test.labels is None:
         raise Unmeasurable("the data has no labels")
     labels = train.labels[:FITTED]
     if len(labels.unique()) < 2:
-        raise Unmeasurable("the train images are all of one class")
+        raise Unmeasurable("all train images have the same class")
     codes, test_codes = standardise(subject.train_codes.mean[:FITTED], subject.test_codes.mean)
     predictions = {
         PROBE_LINEAR: fit_linear_probe(codes, labels, classes).predict(test_codes),

@@ -1,12 +1,12 @@
-"""A UMAP figure of the latent space, with two numbers that say how far to trust it. Never a score.
+"""A UMAP figure of the latent space, with two numbers that state how reliable it is. It is never a score.
 
 UMAP (McInnes et al. 2018, arXiv:1802.03426) draws the neighbour graph of the codes in the plane. Given
 an exact graph and a linear start it is deterministic and an order of magnitude faster than its seeded
 default, which searches for neighbours on one thread. The numbers compare neighbourhoods in the figure
 with those in the codes; the figure of a good model may have poor numbers, and the reverse.
 
-Codes and draws of the density that one would sample from are drawn as one: where draws keep apart from
-codes, or codes are without draws among them, that density does not cover the codes.
+Codes and draws from the sampling density are placed together: if draws are apart from
+codes, or codes have no draws among them, that density does not cover the codes.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ COLLAPSED = "the codes are all the same"
 
 
 def umap_embedding(codes: Tensor, *, seed: int) -> Tensor:
-    """Codes `[N, D]` to points of the plane, float32 `[N, 2]`; the same codes and seed, the same points.
+    """Map codes `[N, D]` to points of the plane, float32 `[N, 2]`; equal codes and seeds give equal points.
 
-    Raises ValueError for codes that are all the same, which have no directions to draw, and for fewer
+    Raises ValueError for codes that are all equal, which have no directions to draw, and for fewer
     than `NEIGHBOURS` + 1.
     """
     if len(codes) <= NEIGHBOURS:
@@ -57,14 +57,14 @@ def umap_embedding(codes: Tensor, *, seed: int) -> Tensor:
             precomputed_knn=(indices.numpy(), distances.numpy()),
             init="pca",
             n_epochs=EPOCHS,
-            random_state=seed % 2**32,  # all that numpy takes
+            random_state=seed % 2**32,  # the range of numpy's seeds
         )
         picture = reducer.fit_transform(_wide(codes).numpy())
     return torch.from_numpy(picture.astype(np.float32))
 
 
 def _umap_module() -> ModuleType:
-    """UMAP, imported at first use: it takes seconds, and most analyses do not need it.
+    """Import UMAP at first use: it takes seconds, and most analyses do not need it.
 
     Its compiler, Numba, refuses to start if neither the package's folder nor the user's cache folder is
     writable. Our own cache folder always is, since checkpoints are written there.
@@ -86,9 +86,9 @@ def is_collapsed(codes: Tensor) -> bool:
 
 
 def trustworthiness(codes: Tensor, picture: Tensor, *, k: int = NEIGHBOURS) -> float:
-    """Trustworthiness of a picture of codes, in [0, 1]: 1 if all neighbours in it are neighbours as codes.
+    """Compute the trustworthiness of a map, in [0, 1]: 1 if its neighbours are all neighbours as codes.
 
-    1 − 2 / (N k (2N − 3k − 1)) · Σᵢ Σⱼ max(0, r(i, j) − k), over the k nearest j of i in the picture,
+    1 − 2 / (N k (2N − 3k − 1)) · Σᵢ Σⱼ max(0, r(i, j) − k), over the k nearest j of i in the map,
     r(i, j) being the rank of j among all neighbours of i by distance between codes (Venna & Kaski 2001).
     Equals scikit-learn's `trustworthiness`, in memory O(chunk · N) instead of O(N²). `codes` are `[N, D]`,
     `picture` is `[N, 2]`. Raises ValueError unless k < N / 2, as scikit-learn does.
@@ -106,7 +106,7 @@ def trustworthiness(codes: Tensor, picture: Tensor, *, k: int = NEIGHBOURS) -> f
 
 
 def neighbour_overlap(codes: Tensor, picture: Tensor, *, k: int = NEIGHBOURS) -> Tensor:
-    """Share of each point's k nearest codes that are also among its k nearest points of a picture, `[N]`.
+    """Compute the share of each point's k nearest codes that are also among its k nearest in a map, `[N]`.
 
     `codes` are `[N, D]`, `picture` is `[N, 2]`; the share is in [0, 1]. Raises ValueError for k ≥ N and for
     values that are not finite.
@@ -127,9 +127,9 @@ def _torch_threads_kept() -> Iterator[None]:
 
 
 def _ranks(distances: Tensor, chosen: Tensor) -> Tensor:
-    """Rank within its row of `distances` `[M, N]`, 1 for the least, of every chosen column `[M, k]`.
+    """Rank within its row of `distances` `[M, N]`, from 1, every chosen column `[M, k]`.
 
-    Equal distances share the best rank, so that a duplicate is never ranked behind its twin.
+    Equal distances share the best rank, so that a duplicate is never ranked behind its original.
     """
     limits = distances.gather(1, chosen)
     closer = [(distances < limit).count_nonzero(1) for limit in limits.T.unsqueeze(2)]
@@ -137,7 +137,7 @@ def _ranks(distances: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _wide(codes: Tensor) -> Tensor:
-    """Codes with a second, constant dimension where they have only one: UMAP's start is their 2-D PCA."""
+    """Add a second, constant dimension to codes with only one: UMAP starts from their 2-D PCA."""
     return codes if codes.shape[1] > 1 else torch.cat([codes, torch.zeros_like(codes)], dim=1)
 
 
@@ -163,9 +163,9 @@ UMAP_KNN_OVERLAP = define(
 
 @analysis("embedding", [UMAP_TRUSTWORTHINESS, UMAP_KNN_OVERLAP])
 def embedding(subject: Subject) -> Measurement:
-    """The picture of the first 3,000 test codes and of 1,000 draws, or a third as many as codes.
+    """Map the first 3,000 test codes and 1,000 draws, or a third as many draws as codes.
 
-    As arrays `embedding` `[N, 2]`, `labels` `[N]`, and `prior` or `moment` `[M, 2]`, after the draws'
+    The arrays are `embedding` `[N, 2]`, `labels` `[N]`, and `prior` or `moment` `[M, 2]`, after the draws'
     sampler.
     """
     codes = subject.test_codes.mean[:POINTS]
@@ -174,7 +174,7 @@ def embedding(subject: Subject) -> Measurement:
     finite(subject.code_samples)
     if is_collapsed(finite(codes)):
         raise Unmeasurable(COLLAPSED)
-    # The model's own prior if it has one, since that is what one samples from.
+    # The model's own prior if it has one, since samples are drawn from it.
     sampler = "prior" if subject.has_prior else "moment"
     draws = subject.once(SampleBank).codes(sampler, min(DRAWS, len(codes) // 3))
     together = torch.cat([codes, draws])

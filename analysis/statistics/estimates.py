@@ -1,7 +1,7 @@
-"""The one estimate of a metric: its value, half of its 95 % interval, and what was repeated to get that.
+"""The one estimate of a metric: its value, half of its 95 % interval, and the repetitions behind it.
 
-Tables, figures, the report, claims and exports all use it, so that an interval is the same wherever it is
-shown and a missing error is missing everywhere.
+Tables, figures, the report, claims and exports all use it, so that an interval is the same everywhere and
+a missing error is shown as missing everywhere.
 
 Over S seeds with values x_s, an interval has two parts. What differs between trainings is in the spread s of
 the values. What all seeds share, such as the test images, is not: each x_s is off by the same amount, whose
@@ -53,7 +53,7 @@ class Estimate:
 
     `repeated` is `seeds` where the interval is over `n` trainings, `examples` where it is over the `n` images
     or samples of one measurement, and None where there is no interval; `half_width` is None exactly then.
-    `common` is the half width that would be left after any number of seeds, None where that is not known.
+    `common` is the half width that would remain after any number of seeds, None if that is unknown.
     """
 
     value: float
@@ -71,21 +71,21 @@ class Estimate:
 
     @property
     def error_bar(self) -> float:
-        """The half width as matplotlib wants it: NaN, for which nothing is drawn, where there is none."""
+        """The half width for matplotlib: NaN, for which nothing is drawn, if there is none."""
         return math.nan if self.half_width is None else self.half_width
 
     def scaled(self, factor: float) -> Estimate:
-        """The same estimate in another unit, `factor` > 0."""
+        """Return the same estimate in another unit, `factor` > 0."""
         width, common = (None if each is None else factor * each for each in (self.half_width, self.common))
         return Estimate(factor * self.value, width, self.n, self.repeated, common)
 
     def overlaps(self, other: Estimate) -> bool:
-        """Whether the two intervals share a point; an estimate without one is a point."""
+        """Return True if the two intervals share a point; an estimate without an interval is a point."""
         return abs(self.value - other.value) <= (self.half_width or 0.0) + (other.half_width or 0.0)
 
 
 def estimate(seeds: Iterable[Measured]) -> Estimate | None:
-    """A metric over the seeds of one model; None where no seed has a value.
+    """Estimate a metric over the seeds of one model; None if no seed has a value.
 
     Over several seeds with a value it is their mean, and its interval includes what the seeds share. A single
     one keeps its own value, with 1.96 of its standard errors, or of the part that seeds share where that is
@@ -102,20 +102,20 @@ def estimate(seeds: Iterable[Measured]) -> Estimate | None:
 
 
 def common_error(errors: Iterable[float | None]) -> float | None:
-    """The standard error that seeds share: the root mean square of what they state, None where none does."""
+    """Return the standard error that seeds share: the root mean square of their values, if any."""
     known = [error for error in errors if error is not None]
     return math.sqrt(math.fsum(error**2 for error in known) / len(known)) if known else None
 
 
 def newest(seeds: Iterable[MetricT]) -> list[MetricT]:
-    """The metrics of the newest version among them."""
+    """Return the metrics of the newest version among them."""
     metrics = list(seeds)
     version = max((metric.version for metric in metrics), default=0)
     return [metric for metric in metrics if metric.version == version]
 
 
 def of_seeds(values: Sequence[float], common_se: float | None = None) -> Estimate:
-    """The mean over two or more seeds, whose values share an error with this standard error.
+    """Average over two or more seeds, whose values share an error with this standard error.
 
     >>> found = of_seeds([1.0, 2.0, 3.0])
     >>> found.value, round(found.half_width, 3), found.n, found.repeated
@@ -130,7 +130,7 @@ def of_seeds(values: Sequence[float], common_se: float | None = None) -> Estimat
 
 
 def of_one(value: float, se: float | None, n: int | None) -> Estimate:
-    """One measurement on `n` examples with 1.96 of its standard errors.
+    """Estimate from one measurement on `n` examples, with 1.96 of its standard errors.
 
     >>> of_one(0.5, 0.1, 100)
     Estimate(value=0.5, half_width=0.196, n=100, repeated='examples', common=None)

@@ -1,4 +1,4 @@
-"""The training loop of the small networks that measure something: the judge, towers, classifiers."""
+"""The training loop of the small networks that measure something: judge, text encoders, classifiers."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ NORMAL_95 = 1.96
 
 
 def standard_error(values: ArrayLike) -> float | None:
-    """Standard error of the mean of independent values, s / √n with s over n − 1; None below two values.
+    """Compute the standard error of the mean, s / √n with s over n − 1; None below two values.
 
     >>> standard_error([1.0, 2.0, 3.0, 4.0, 5.0]) == 0.5**0.5
     True
@@ -28,7 +28,7 @@ def standard_error(values: ArrayLike) -> float | None:
 
 
 def clustered_se(values: ArrayLike, clusters: ArrayLike) -> float | None:
-    """Standard error of the mean of `values` `[N]` if those of one cluster, of `[N]`, are not independent.
+    """Compute the standard error of the mean of `values` `[N]`, dependent within `clusters` `[N]`.
 
     The mean is the ratio of the clusters' sums to their sizes, whose error is
     √(G / (G − 1) Σ_g (Σ_i∈g (x_i − mean))²) / N for G clusters (Cochran 1977, section 9.5): only the clusters
@@ -57,10 +57,9 @@ def as_normal(error: float, freedom: int) -> float:
 
 
 def binomial_se(hits: int, n: int) -> float | None:
-    """Standard error of the share hits / n of independent trials, √(p (1 − p) / n).
+    """Compute the standard error of the share hits / n of independent trials, √(p (1 − p) / n).
 
-    None where all or none hit: the formula's 0 would claim certainty there. `wilson_interval` has an
-    honest answer for those.
+    None if all or none hit, where the formula's 0 would claim certainty. `wilson_interval` is valid there.
 
     >>> binomial_se(20, 100)
     0.04
@@ -73,20 +72,20 @@ def binomial_se(hits: int, n: int) -> float | None:
 
 
 def wilson_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a share, within [0, 1] (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+    """Compute the confidence interval of a share (Wilson 1927, doi:10.1080/01621459.1927.10502953).
 
-    It stays honest for few trials and for shares near 0 and 1, where hits / n ± 2 se does not.
+    It is valid for few trials and for shares near 0 and 1, where hits / n ± 2 se is not.
     """
     _check_counts(hits, n)
     _check_confidence(confidence)
-    from scipy import stats  # here, since importing it takes a while
+    from scipy import stats  # imported here because it is slow
 
     interval = stats.binomtest(hits, n).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of the mean of a few independent, roughly normal values, such as seeds.
+    """Compute Student's t interval of the mean of a few independent, roughly normal values, such as seeds.
 
     Raises ValueError below two values: one seed says nothing about the spread over seeds.
     """
@@ -101,7 +100,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
 @cache
 def _quantile_of_t(share: float, freedom: int) -> float:
-    from scipy import special  # here, since importing it takes a while
+    from scipy import special  # imported here because it is slow
 
     return float(special.stdtrit(freedom, share))
 
@@ -113,13 +112,13 @@ class Addable(Protocol):
     """A summary of a part of the data that can be added to another."""
 
     def __add__(self: Part, other: Part, /) -> Part:
-        """The summary of both parts."""
+        """Return the summary of both parts."""
 
 
 def jackknife_error(parts: Sequence[Part], statistic: Callable[[Part], float]) -> float:
-    """Standard error of `statistic` of the sum of independent `parts` of about one size, two or more.
+    """Compute the standard error of `statistic` of the sum of two or more independent, equal-sized `parts`.
 
-    Delete-one jackknife (Efron 1982, doi:10.1137/1.9781611970319); of a mean, the usual standard error.
+    Delete-one jackknife (Efron 1982, doi:10.1137/1.9781611970319); for a mean, the usual standard error.
 
     >>> round(jackknife_error([1.0, 2.0, 3.0, 4.0, 5.0], lambda total: total / 4), 6) == round(0.5**0.5, 6)
     True

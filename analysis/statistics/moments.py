@@ -1,6 +1,6 @@
-"""Mean and covariance of a set of points, and what follows from them: whitening, and the Gaussian they fit.
+"""Mean and covariance of a set of points, and what follows from them: whitening and a fitted Gaussian.
 
-All in float64, for points of any precision.
+All are in float64, for points of any precision.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 NO_VARIANCE = 1e-10
-"""Share of the largest variance below which a direction counts as constant."""
+"""A direction with less than this share of the largest variance counts as constant."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Count, mean `[D]` and scatter Σ (x − mean)(x − mean)ᵀ `[D, D]` of a set, float64.
 
-    The sum of two is the moments of the union of two disjoint sets.
+    The sum of two `Moments` is that of the union of two disjoint sets.
     """
 
     count: int
@@ -28,13 +28,13 @@ class Moments:
 
     @classmethod
     def of(cls, points: Tensor) -> Moments:
-        """The moments of points `[N, D]`."""
+        """Compute the moments of points `[N, D]`."""
         double = points.double()
         centred = double - double.mean(0)
         return cls(len(double), double.mean(0), centred.T @ centred)
 
     def __add__(self, other: Moments) -> Moments:
-        """Chan, Golub & LeVeque 1983 (doi:10.1080/00031305.1983.10483115)."""
+        """Combine two disjoint sets by Chan, Golub & LeVeque 1983 (doi:10.1080/00031305.1983.10483115)."""
         count = self.count + other.count
         shift = other.mean - self.mean
         between = torch.outer(shift, shift) * (self.count * other.count / count)
@@ -57,9 +57,9 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """The linear map to coordinates in which given points have mean 0 and covariance I, and back.
+    """The linear map, in both directions, to coordinates in which given points have mean 0 and covariance I.
 
-    Directions in which the points do not vary are dropped: R of D dimensions are left, possibly none.
+    Directions in which the points do not vary are dropped: R of D dimensions remain, possibly none.
     """
 
     mean: Tensor
@@ -68,7 +68,7 @@ class Whitening:
 
     @classmethod
     def of(cls, points: Tensor) -> Whitening:
-        """From points `[N, D]`."""
+        """Fit to points `[N, D]`."""
         moments = Moments.of(points)
         values, vectors = torch.linalg.eigh(moments.covariance)
         varies = (values > NO_VARIANCE * values[-1]) & (values > 0)
@@ -76,11 +76,11 @@ class Whitening:
         return cls(moments.mean, vectors / deviations, (vectors * deviations).T)
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Points `[..., D]` to float64 `[..., R]`."""
+        """Map points `[..., D]` to float64 `[..., R]`."""
         return (z.double() - self.mean) @ self.forward
 
     def undo(self, white: Tensor) -> Tensor:
-        """White points `[..., R]` to float64 `[..., D]`."""
+        """Map white points `[..., R]` to float64 `[..., D]`."""
         return self.mean + white.double() @ self.backward
 
 

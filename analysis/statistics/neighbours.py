@@ -1,7 +1,7 @@
-"""Exact nearest neighbours and ball members, in blocks: memory O(chunk · N), one matrix product a block.
+"""Exact nearest neighbours and ball members, in blocks: memory O(chunk · N), one matrix product per block.
 
-‖x − y‖² = ‖x‖² + ‖y‖² − 2 x·y in float32 is fast and loses digits. So here it only rules out: made smaller by
-more than its rounding error it is a lower bound, and every pair that the bound leaves in doubt is decided
+‖x − y‖² = ‖x‖² + ‖y‖² − 2 x·y in float32 is fast and loses digits. So here it only excludes pairs: reduced by
+more than its rounding error it is a lower bound, and every pair that the bound does not decide is decided
 by its difference in float64. A point's distance to its duplicate is exactly 0.
 """
 
@@ -16,12 +16,13 @@ from torch import Tensor
 
 CHUNK = 250
 GROUP = 64
-"""Points whose least bound is looked at first: that of most groups rules out all of them."""
+"""The number of points per group, whose least bound is checked first: for most groups it excludes all of
+them."""
 HUGE = 1e30
 PAIRS = 100_000
-"""Pairs whose differences are taken at a time."""
+"""The number of pairs whose differences are computed at a time."""
 SPARE = 2
-"""Candidates beyond k, so that rounding seldom leaves in doubt which are the k nearest."""
+"""Candidates beyond k, so that rounding rarely leaves the k nearest undecided."""
 ERROR = 16 * torch.finfo(torch.float32).eps
 """The product's rounding error is below this share of ‖x‖² + ‖y‖², up to about a thousand dimensions."""
 TIE = 1e-10
@@ -31,11 +32,11 @@ TIE = 1e-10
 def nearest(
     queries: Tensor, points: Tensor, k: int, *, exclude_self: bool = False, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor]:
-    """The k nearest `points` `[N, D]` of every one of `queries` `[M, D]`, by Euclidean distance.
+    """Find the k nearest `points` `[N, D]` of each of `queries` `[M, D]`, by Euclidean distance.
 
     Returns distances, ascending, in the inputs' precision, and int64 indices, both `[M, k]`. With
     `exclude_self`, queries and points are the same set and query i skips point i (but not its
-    duplicates). Raises ValueError for a k that is not 1 … the number of points to choose from, for
+    duplicates). Raises ValueError for a k outside 1 … the number of points to choose from, for
     mismatched shapes, and for values that are not finite.
     """
     _check(queries, points)
@@ -49,7 +50,7 @@ def nearest(
     candidates = min(k + SPARE, available)
 
     found, apart, ruled_out = _search(x, y, candidates, own, chunk, torch.float32)
-    # Who was passed over is at least `ruled_out` away, squared: is that farther than the k-th?
+    # Every excluded point is at least `ruled_out` away, squared: is that farther than the k-th?
     doubtful = (ruled_out < apart[:, k - 1].square() * (1 + TIE)) & (candidates < available)
     if doubtful.any():
         again = None if own is None else own[doubtful]
@@ -60,8 +61,10 @@ def nearest(
 def _search(
     x: Tensor, y: Tensor, count: int, own: Tensor | None, chunk: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The `count` points `[M, count]` with the least bounds, nearest first, their distances, and the
-    greatest of their bounds, squared, `[M]`. Query i skips point `own[i]`."""
+    """Return the `count` points with the least bounds, nearest first, `[M, count]`, and their distances.
+
+    The third result is the greatest of their bounds, squared, `[M]`. Query i skips point `own[i]`.
+    """
     found, apart, bounds = [], [], []
     for rows, groups in _bounds(x.to(dtype), y.to(dtype), chunk=chunk):
         if own is not None:
@@ -75,9 +78,9 @@ def _search(
 
 
 def _least(groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` least values of every row of `[M, G, GROUP]`, ascending, and their places within the row.
+    """Return the `count` least values of each row of `[M, G, GROUP]`, ascending, and their places in it.
 
-    They are in the `count` groups whose least values are the least, so only those are sorted.
+    They are in the `count` groups with the smallest least values, so only those are sorted.
     """
     chosen = groups.amin(2).topk(min(count, groups.shape[1]), largest=False).indices
     values = groups.gather(1, chosen.unsqueeze(2).expand(-1, -1, GROUP)).flatten(1)
@@ -96,7 +99,7 @@ class Balls:
     radii: Tensor
 
     def members(self, points: Tensor, *, chunk: int = CHUNK) -> Iterator[tuple[Tensor, Tensor]]:
-        """Which points `[M, D]` lie in which balls: blocks of pairs, int64 `[P]` each, point i and ball j."""
+        """Find the points `[M, D]` in each ball: blocks of pairs, int64 `[P]` each, point i and ball j."""
         x, y, scales = self._prepared(points)
         for rows, groups in _bounds(x.float(), y.float(), self.radii.float(), chunk=chunk):
             i, group = (groups.amin(2) < 0).nonzero(as_tuple=True)
@@ -108,7 +111,7 @@ class Balls:
             yield i[inside], j[inside]
 
     def hold(self, points: Tensor, *, chunk: int = CHUNK) -> Tensor:
-        """Which points `[M, D]` lie in any ball, bool `[M]`."""
+        """Find the points `[M, D]` that lie in any ball, bool `[M]`."""
         x, y, scales = self._prepared(points)
         held = torch.zeros(len(points), dtype=torch.bool, device=points.device)
         for rows, groups in _bounds(x.float(), y.float(), self.radii.float(), chunk=chunk):
@@ -116,7 +119,7 @@ class Balls:
             least, j = bounds.min(1)
             i = torch.arange(rows.start, rows.stop, device=points.device)
             held[rows] = self._inside(x, y, scales, i, j.clamp(max=len(y) - 1), least)
-            # The ball with the least bound may just miss a point that another one holds.
+            # The ball with the least bound may just miss a point that another one contains.
             unsure = ((least < 0) & ~held[rows]).nonzero().squeeze(1)
             row, j = (bounds[unsure] < 0).nonzero(as_tuple=True)
             i = unsure[row] + rows.start
@@ -124,7 +127,7 @@ class Balls:
         return held
 
     def _prepared(self, points: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """Points and centres, centred, in float64; and the size of the terms in their bounds."""
+        """Return points and centres, centred, in float64, and the size of the terms in their bounds."""
         _check(points, self.centres)
         x, y = _centred(points.double(), self.centres.double())
         return x, y, (x.square().sum(1), y.square().sum(1) + self.radii.double().square())
@@ -132,7 +135,7 @@ class Balls:
     def _inside(
         self, x: Tensor, y: Tensor, scales: tuple[Tensor, Tensor], i: Tensor, j: Tensor, bound: Tensor
     ) -> Tensor:
-        """True if point i is in ball j, bool `[P]`: by the bound if that is clear, else exactly."""
+        """Return True for pairs whose point i is in ball j, bool `[P]`, exactly if the bound is not clear."""
         inside = bound.double() + 2 * ERROR * (scales[0][i] + scales[1][j]) < 0
         unsure = ((bound < 0) & ~inside).nonzero().squeeze(1)
         apart = distances(x, y, i[unsure], j[unsure])
@@ -141,22 +144,22 @@ class Balls:
 
 
 def distances(x: Tensor, y: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    """‖x_i − y_j‖ of pairs (i, j), int64 `[P]` each, from their differences: float64 `[P]`."""
+    """Compute ‖x_i − y_j‖ of pairs (i, j), int64 `[P]` each, from their differences: float64 `[P]`."""
     pairs = zip(i.split(PAIRS), j.split(PAIRS), strict=True)
     return torch.cat([(x[a].double() - y[b].double()).norm(dim=1) for a, b in pairs])
 
 
 def within(distance: Tensor, radius: Tensor) -> Tensor:
-    """True if a float64 distance is below a radius by more than rounding explains."""
+    """Return True if a float64 distance is below a radius by more than rounding explains."""
     return distance < radius * (1 - TIE)
 
 
 def squared_distances(
     queries: Tensor, points: Tensor, *, chunk: int = CHUNK
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks of squared distances in the inputs' precision: pairs of a slice of rows and its `[rows, N]`.
+    """Yield blocks of squared distances in the inputs' precision: a slice of rows and its `[rows, N]`.
 
-    Every block is written into the same memory: use it before asking for the next. Rounding may make a
+    Every block is written into the same memory: use it before requesting the next. Rounding may make a
     value slightly negative.
     """
     x, y = _centred(queries, points)
@@ -166,8 +169,10 @@ def squared_distances(
 def _bounds(
     x: Tensor, y: Tensor, radii: Tensor | None = None, *, chunk: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks `[rows, G, GROUP]` of ‖x − y‖², less the squared radius about y if given, and less what rounding
-    may add: lower bounds in float32. Points run through the groups; the last is filled up with a huge number.
+    """Yield lower bounds of ‖x − y‖² in float32, in blocks `[rows, G, GROUP]`.
+
+    The squared radius about y is subtracted, if given, and the largest rounding error. Points run through
+    the groups; the last is filled with a huge number.
     """
     shrink = 1 - ERROR if x.dtype == torch.float32 else 1.0
     y_norms = shrink * y.square().sum(1)
@@ -182,8 +187,8 @@ def _bounds(
 def _products(
     x: Tensor, x_terms: Tensor, y: Tensor, y_terms: Tensor, chunk: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks of x_terms + y_terms − 2 x·y, `[rows, N]`, in the same memory."""
-    # Ones and the terms as two more coordinates let the product yield the sum itself.
+    """Yield blocks of x_terms + y_terms − 2 x·y, `[rows, N]`, in the same memory."""
+    # Ones and the terms as two more coordinates let the product compute the sum itself.
     left = torch.cat([-2 * x, x_terms.unsqueeze(1), torch.ones_like(x_terms).unsqueeze(1)], dim=1)
     right = torch.cat([y, torch.ones_like(y_terms).unsqueeze(1), y_terms.unsqueeze(1)], dim=1).T
     block = torch.empty(min(chunk, len(x)), len(y), dtype=x.dtype, device=x.device)
@@ -193,7 +198,7 @@ def _products(
 
 
 def _centred(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Both less the points' mean: norms that are large against distances cost digits."""
+    """Subtract the points' mean from both: norms that are large compared with distances lose digits."""
     centre = points.mean(0)
     return queries - centre, points - centre
 

@@ -1,4 +1,4 @@
-"""docs/api.md, written from the docstrings of the public functions.
+"""Writes docs/api.md from the docstrings of the public functions.
 
 python -m latentbench.bench.maintain.api_page
 """
@@ -41,7 +41,7 @@ This page is written from the docstrings by `python -m latentbench.bench.maintai
 
 
 def page() -> str:
-    """The page: for each public function its signature and its docstring."""
+    """Return the page: for each public function its signature and its docstring."""
     return HEAD + "".join(_section(name) for name in analysis.__all__)
 
 

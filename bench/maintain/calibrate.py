@@ -1,4 +1,4 @@
-"""What the measures of gaps read where the answer is known: the table in docs/metrics.md.
+"""Measures gaps of known densities: the calibration table in docs/metrics.md.
 
     python -m latentbench.bench.maintain.calibrate docs/metrics.md
 
@@ -35,7 +35,7 @@ WEDGE = 0.2
 MONTE_CARLO = 40_000
 SHELL = (0.8, 1.2)
 DEGREES = 3
-"""Of freedom of Student's t."""
+"""Degrees of freedom of Student's t."""
 BLOCK = "calibration"
 
 Array = NDArray[np.float64]
@@ -45,8 +45,8 @@ Array = NDArray[np.float64]
 class Known:
     """Codes `[n, d]` from a seed whose overlap with the reference is known.
 
-    `own_moments` says whether the reference is the Gaussian of the codes' moments, or N(0, I). `dead_zone`
-    is None where the measure's definition gives no closed form.
+    `own_moments` is True if the reference is the Gaussian of the codes' moments, False for N(0, I).
+    `dead_zone` is None if the measure's definition gives no closed form.
     """
 
     name: str
@@ -58,18 +58,18 @@ class Known:
 
 
 def gaussian(n: int, d: int, seed: int, purpose: str = "codes") -> Tensor:
-    """Draws of N(0, I), `[n, d]`."""
+    """Draw from N(0, I), `[n, d]`."""
     return torch.randn(n, d, generator=generator(seed, "calibrate", purpose))
 
 
 def without_wedge(n: int, d: int, seed: int) -> Tensor:
-    """N(0, I) in the plane with a fifth of all directions cut out, `[n, 2]`."""
+    """Draw from N(0, I) in the plane with a fifth of all directions cut out, `[n, 2]`."""
     z = gaussian(2 * n, d, seed)
     return z[torch.atan2(z[:, 1], z[:, 0]) > -math.pi + WEDGE * 2 * math.pi][:n]
 
 
 def shrunk_overlap(d: int) -> float:
-    """1 − total variation of N(0, I) and N(0, `SHRUNK`² I): they are equally dense at one radius."""
+    """Compute 1 − total variation of N(0, I) and N(0, `SHRUNK`² I): they are equally dense at one radius."""
     precision = SHRUNK**-2
     squared_radius = d * math.log(precision) / (precision - 1)
     inside = stats.chi2(d).cdf
@@ -85,7 +85,7 @@ def _direction(n: int, d: int, seed: int) -> Tensor:
 
 
 def two_clusters(n: int, d: int, seed: int) -> Tensor:
-    """Unit Gaussians at ±4 on the first axis, `[n, d]`."""
+    """Draw from unit Gaussians at ±4 on the first axis, `[n, d]`."""
     z = gaussian(n, d, seed)
     z[:, 0] += 4 * (2 * (_uniform(n, 1, seed)[:, 0] > 0.5) - 1)
     return z
@@ -102,7 +102,7 @@ def _centres(d: int) -> Tensor:
 
 
 def ten_clusters(n: int, d: int, seed: int) -> Tensor:
-    """Unit Gaussians about ten points at distance 6 from the origin, the same at every seed, `[n, d]`."""
+    """Draw from unit Gaussians about ten fixed points at distance 6 from the origin, `[n, d]`."""
     chosen = (10 * _uniform(n, 1, seed)[:, 0]).long()
     return _centres(d)[chosen] + gaussian(n, d, seed)
 
@@ -117,7 +117,7 @@ def _ten_clusters_overlap(d: int) -> float:
 
 
 def cube(n: int, d: int, seed: int) -> Tensor:
-    """Uniform in a cube, with variance 1 along each axis, `[n, d]`."""
+    """Draw uniformly from a cube, with variance 1 along each axis, `[n, d]`."""
     return math.sqrt(3) * (2 * _uniform(n, d, seed) - 1)
 
 
@@ -127,7 +127,7 @@ def _cube_overlap(d: int) -> float:
 
 
 def ball(n: int, d: int, seed: int) -> Tensor:
-    """Uniform in a ball; a disc where d = 2; `[n, d]`."""
+    """Draw uniformly from a ball, which is a disc if d = 2, `[n, d]`."""
     return math.sqrt(d + 2) * _direction(n, d, seed) * _uniform(n, 1, seed) ** (1 / d)
 
 
@@ -139,7 +139,7 @@ def _ball_overlap(d: int) -> float:
 
 
 def shell(n: int, d: int, seed: int) -> Tensor:
-    """Radius uniform from 0.8 to 1.2 of √d, any direction, `[n, d]`: a hole in the middle."""
+    """Draw a radius uniform from 0.8 to 1.2 of √d and any direction, `[n, d]`: a hole in the middle."""
     low, high = SHELL
     return math.sqrt(d) * _direction(n, d, seed) * (low + (high - low) * _uniform(n, 1, seed))
 
@@ -153,7 +153,7 @@ def _shell_overlap(d: int) -> float:
 
 
 def student(n: int, d: int, seed: int) -> Tensor:
-    """Multivariate Student t with 3 degrees of freedom, `[n, d]`."""
+    """Draw from a multivariate Student t with 3 degrees of freedom, `[n, d]`."""
     draws = np.random.default_rng(seed).chisquare(DEGREES, (n, 1)) / DEGREES
     return gaussian(n, d, seed) / torch.from_numpy(draws).float().sqrt()
 
@@ -165,7 +165,7 @@ def _student_overlap(d: int) -> float:
 
 
 def students(n: int, d: int, seed: int) -> Tensor:
-    """Independent Student t with 3 degrees of freedom in every coordinate, `[n, d]`."""
+    """Draw from an independent Student t with 3 degrees of freedom in every coordinate, `[n, d]`."""
     return torch.from_numpy(np.random.default_rng(seed).standard_t(DEGREES, (n, d))).float()
 
 
@@ -175,7 +175,7 @@ def _students_overlap(d: int) -> float:
 
 
 def _overlap(log_reference: Array, log_codes: Array) -> float:
-    """∫ min(p, q) by Monte Carlo: the mean of min(1, p/q) over draws of q."""
+    """Estimate ∫ min(p, q) by Monte Carlo: the mean of min(1, p/q) over draws of q."""
     return float(np.minimum(1, np.exp(log_reference - log_codes)).mean())
 
 
@@ -217,7 +217,7 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Line:
-    """What was measured of one known case: the values of all seeds, and what is true."""
+    """The result of one known case: the values of all seeds, and the true value."""
 
     known: Known
     dimensions: int
@@ -244,7 +244,7 @@ def measure(known: Known, dimensions: int) -> Line:
 
 
 def table(lines: Iterator[Line]) -> str:
-    """The Markdown table."""
+    """Return the Markdown table."""
     cells = []
     for line in lines:
         known = line.known
@@ -255,7 +255,7 @@ def table(lines: Iterator[Line]) -> str:
     header = ["codes", "D", "dead zone: true", "measured", "overlap: true", "measured"]
     note = (
         f"Mean over {len(SEEDS)} seeds and, in brackets, the smallest and the largest; {2 * POINTS:,} codes "
-        f"for the dead zone and {2 * CLASSIFIED:,} for the overlap, as the analysis takes them. Codes are "
+        f"for the dead zone and {2 * CLASSIFIED:,} for the overlap, as in the analysis. Codes are "
         "compared with the Gaussian of their own moments; in rows that begin with N(0, I), with N(0, I)."
     )
     return f"{markdown.table(header, cells, align='lr')}\n\n{note}"
@@ -266,7 +266,7 @@ def _spread(values: tuple[float, ...]) -> str:
 
 
 def main() -> None:
-    """Rewrite the table in the file that is named."""
+    """Rewrite the table in the given file."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m latentbench.bench.maintain.calibrate docs/metrics.md")
     path = Path(sys.argv[1])

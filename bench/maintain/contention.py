@@ -1,4 +1,4 @@
-"""Measures what other work on the machine does to the published speeds.
+"""Measures how much other work on the machine changes the published speeds.
 
     python -m latentbench.bench.maintain.contention
 
@@ -47,7 +47,7 @@ MODELS = (
     {"family": "clip", "latent_dim": 8},
 )
 SPIN = "import os\nprint(flush=True)\nwhile os.getppid() == {}: pass"
-"""Keeps one core busy, and ends with the process that started it."""
+"""A program that keeps one core busy, and ends with the process that started it."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def busy_processes(count: int) -> Iterator[None]:
     try:
         for process in running:
             assert process.stdout
-            process.stdout.readline()  # it computes from now on
+            process.stdout.readline()  # it is computing from here on
         yield
     finally:
         for process in running:
@@ -80,7 +80,7 @@ def busy_processes(count: int) -> Iterator[None]:
 
 
 def measured(spec: ModelSpec) -> tuple[Metric, ...]:
-    """The throughput of a model with random weights, on images of noise."""
+    """Measure the throughput of a model with random weights, on images of noise."""
     noise = torch.randint(256, (256, *IMAGE_SHAPE), dtype=torch.uint8)
     data = ImageData("noise", Split(noise, None), Split(noise, None), ())
     model = find_family(spec.family).build(spec, IMAGE_SHAPE).eval()
@@ -106,7 +106,7 @@ def study(loads: Sequence[int], rounds: int) -> Iterator[Speed]:
 
 
 def slowdown(speed: Speed, speeds: Sequence[Speed]) -> float:
-    """How many times as long as the fastest idle measurement of the same quantity."""
+    """Return the time relative to the fastest idle measurement of the same quantity."""
     idle = [
         each.value
         for each in speeds
@@ -118,7 +118,7 @@ def slowdown(speed: Speed, speeds: Sequence[Speed]) -> float:
 
 
 def table(speeds: Sequence[Speed]) -> str:
-    """The slowdowns next to each number of busy processes, as Markdown."""
+    """Return the slowdowns next to each number of busy processes, as Markdown."""
     intro = (
         f"Analysis `throughput` (one thread) next to busy processes, on {os.cpu_count()} cores, "
         f"{platform.system()} {platform.release()}. Times are relative to the fastest idle one of the same "

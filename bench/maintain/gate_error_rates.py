@@ -42,30 +42,31 @@ from latentbench.bench.throughput_gate.processes import Arm
 
 Row = TypeVar("Row")
 Draw = Callable[[Generator, tuple[int, ...]], NDArray[np.float64]]
-"""Noise of a shape `[gates, models, metrics, seeds]`, each value with mean 0 and variance 1."""
+"""A function from a shape `[gates, models, metrics, seeds]` to noise, each value with mean 0 and variance
+1."""
 
 MODELS = 19
 BASE, NOISE = 0.5, 0.01
 """A continuous metric's value, and the standard deviation over seeds of a pair's difference."""
 TOLERANCE = 0.01
-"""The relative tolerance of a metric: of every metric but timings, at the most."""
+"""The largest relative tolerance of a metric other than timings."""
 AT_ONCE = 100
-"""Gates that are simulated in one array."""
+"""The number of gates simulated in one array."""
 COMMAND = "python -m latentbench.bench.maintain.gate_error_rates"
 
 
 def normal(draws: Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Independent and normal."""
+    """Draw independent normal values."""
     return draws.standard_normal(shape)
 
 
 def heavy_tailed(draws: Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Student's t of 3 degrees of freedom: some seeds go wrong."""
+    """Draw from Student's t of 3 degrees of freedom: some seeds fail."""
     return draws.standard_t(3, shape) / math.sqrt(3)
 
 
 def dependent(draws: Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """The metrics of a model rise and fall together: correlation 0.8."""
+    """Draw metrics of a model that rise and fall together: correlation 0.8."""
     own, common = draws.standard_normal(shape), draws.standard_normal((*shape[:2], 1, shape[3]))
     return math.sqrt(0.2) * own + math.sqrt(0.8) * common
 
@@ -78,24 +79,24 @@ class Scenario:
     seeds: int
     models: int = MODELS
     metrics: int = 6
-    """Continuous metrics of a model."""
+    """The number of continuous metrics of a model."""
     shares: int = 0
-    """Metrics of a model that are shares of test images."""
+    """The number of metrics of a model that are shares of test images."""
     images: int = 10_000
     uncertain: float = 0.1
     """The share of images that a training hits or misses by chance."""
     noise: Draw = normal
     loss: float = 0.0
     planted_in: int = 0
-    """How many models have the loss, in their first metric; 0 for an A/A comparison."""
+    """The number of models with the regression, in their first metric; 0 for an A/A comparison."""
     other_seeds: bool = False
     seeds_of_b: int | None = None
     smallest_effect: float = 1e-9
-    """By default next to none: every significant regression counts. A larger one lowers false alarms."""
+    """The default is so small that every significant regression counts. A larger one lowers false alarms."""
 
 
 def _discrete() -> Iterator[Scenario]:
-    """A/A gates with shares of few and of many test images, from few seeds, of every size and saturation."""
+    """Return A/A gates with shares of few and of many test images, few seeds, every size and saturation."""
     for gate, models, metrics, shares in (("small", 6, 0, 3), ("headline", 19, 4, 4), ("all", 19, 35, 35)):
         for images in (60, 100, 300, 1_000, 10_000):
             for seeds in (2, 3, 5):
@@ -129,7 +130,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Rate:
-    """The share of a scenario's gates that raised an alarm: a false one, or the planted loss."""
+    """The share of a scenario's gates that raised an alarm: a false one, or the planted regression."""
 
     what: str
     seeds: int
@@ -277,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("study", choices=["gate", "throughput"])
     parser.add_argument("--results", type=Path, default=Path("results/reference"))
     parser.add_argument("--gates", type=int, default=1000, help="simulated gates of each scenario")
-    parser.add_argument("--sessions", type=int, default=10, help="of each kind, A/A and slower")
+    parser.add_argument("--sessions", type=int, default=10, help="sessions of each kind, A/A and slower")
     parser.add_argument("--blocks", type=int, default=5)
     parser.add_argument("--slower", type=float, default=0.1, help="the planted slow-down of the train step")
     given = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The numbers in README.md and docs/, written from the reference store.
+"""Writes the numbers in README.md and docs/ from the reference store.
 
     python -m latentbench.bench.maintain.readme
 
@@ -38,7 +38,7 @@ SPEED = "speed"
 
 
 def blocks(store: Store) -> dict[str, str]:
-    """Every generated block, from the latest runs in the store."""
+    """Return every generated block, from the latest runs in the store."""
     run = read(store.find(SUITE))
     table = rows(run.last_records)
     return {
@@ -53,7 +53,7 @@ def blocks(store: Store) -> dict[str, str]:
 
 
 def headline(table: Sequence[Row]) -> str:
-    """The README's table: a few models by a few metrics."""
+    """Return the README's table: a few models by a few metrics."""
     chosen = [
         replace(row, cells={name: row.cells[name] for name in HEADLINE_METRICS if name in row.cells})
         for row in table
@@ -63,7 +63,7 @@ def headline(table: Sequence[Row]) -> str:
 
 
 def sessions(study: Path) -> str:
-    """What the throughput gate made of the same code and of slower code, and from how many sessions."""
+    """Return the rates of the throughput gate for equal and for slower code, with the number of sessions."""
     content = json.loads(study.read_text(encoding="utf-8"))
     kinds = Counter(session["kind"] for session in content)
     raised = Counter(session["kind"] for session in content if "regressed" in session["verdicts"].values())
@@ -73,7 +73,7 @@ def sessions(study: Path) -> str:
 
 
 def statements(table: Sequence[Row]) -> str:
-    """What "Compression Is Understanding" says and what the run measured, with the resulting verdict."""
+    """Return the statements of "Compression Is Understanding", the run's measurements and the verdicts."""
     cells = [
         [
             found.claim.statement,
@@ -88,7 +88,7 @@ def statements(table: Sequence[Row]) -> str:
 
 
 def likelihood(run: Run, store: Store) -> str:
-    """What suite `likelihood` reached, in a sentence."""
+    """Return the result of suite `likelihood` in a sentence."""
     table = rows(run.last_records)
     (row,) = table
     name = "log_likelihood_bernoulli"
@@ -102,7 +102,7 @@ def likelihood(run: Run, store: Store) -> str:
 
 
 def speed(folder: Path) -> str:
-    """A table of every side-by-side timing on record, the ratio being rival's median over ours."""
+    """Return a table of every side-by-side timing on record, the ratio being rival's median over ours."""
     cells = []
     hardware = set()
     for path in sorted(folder.glob("*.json")):
@@ -121,7 +121,7 @@ def speed(folder: Path) -> str:
 
 
 def provenance(run: Run, store: Store) -> str:
-    """Where the numbers come from: n, hardware, code, time."""
+    """Return the origin of the numbers: n, hardware, code, time."""
     record = run.last_records[0]
     where = json.loads(
         (store.root / "environments" / f"{record.environment}.json").read_text(encoding="utf-8")

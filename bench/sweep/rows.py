@@ -27,7 +27,7 @@ from latentbench.models.zoo import resolve
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a sweep: a model at a point. Its id is a hash of just that."""
+    """One row of a sweep: a model at a point. Its id is a hash of only these."""
 
     spec: ModelSpec
     point: Point
@@ -36,12 +36,12 @@ class Row:
 
     @property
     def family_code(self) -> str | None:
-        """A hash of the installed package that brings the model's family; None for our own families."""
+        """Return a hash of the installed package that defines the model's family; None for our own."""
         return None if isinstance(self.spec, ReferenceSpec) else family_code(self.spec.family)
 
     @cached_property
     def id(self) -> str:
-        """The first 16 hex digits of the sha256 of the canonical JSON: the same on every machine."""
+        """The first 16 hex digits of the sha256 of the canonical JSON, equal on every machine."""
         content = {
             "spec": self.spec.model_dump(exclude_none=True),
             "point": self.point.model_dump(),
@@ -51,7 +51,7 @@ class Row:
 
 
 class Model:
-    """A model of a sweep with its shapes; `candidate` is the error where it cannot be built."""
+    """A model of a sweep with its shapes; `candidate` is the error if it cannot be built."""
 
     def __init__(self, spec: ModelSpec, sweep: Sweep) -> None:
         self.spec = self.given = spec
@@ -78,18 +78,18 @@ class Model:
 
     @property
     def operations(self) -> list[Operation]:
-        """The operations that the model has; any one of them where it cannot be built."""
+        """The operations that the model has; any one of them if it cannot be built."""
         return self.candidate.operations if isinstance(self.candidate, Candidate) else [OPERATIONS[0]]
 
 
 def _noise_images(shape: tuple[int, int, int]) -> ImageData:
-    """Two images on which a user's own model is tried."""
+    """Return two images on which a user's own model is tried."""
     noise = torch.randint(256, (2, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return ImageData("noise", Split(noise, None), Split(noise, None), ())
 
 
 def rows(model: Model, preset: Preset, device: torch.device) -> list[Row]:
-    """The rows of one model, without duplicates.
+    """Return the rows of one model, without duplicates.
 
     An operation or precision that the model or the device lacks is one row, not one per batch size.
     """
@@ -102,7 +102,7 @@ def rows(model: Model, preset: Preset, device: torch.device) -> list[Row]:
 
 
 def _row_key(model: Model, point: Point, device: torch.device) -> object:
-    """The key that is equal for two points which share one row."""
+    """Return a key that is equal for two points with the same row."""
     if not isinstance(model.candidate, Candidate):
         return "not built"
     if lacking_operation(model.candidate.shadow, point.operation):

@@ -62,7 +62,7 @@ def run_sweep(
 
 
 def _peaks(ceilings: Ceilings, here: dict[str, object], threads: int) -> str:
-    """The measured peaks in one line, shown before any row is compared with them."""
+    """Return the measured peaks in one line, shown before any row is compared with them."""
     peaks = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s {name}" for name, rate in ceilings.flops_per_second.items())
     device = here["gpu"] or f"{here['cpu']}, {threads} threads"
     return f"measured peak of {device}: {peaks}, {ceilings.bytes_per_second / 1e9:,.1f} GB/s"
@@ -127,7 +127,7 @@ class _Timer:
 
 
 def _noise(shape: tuple[int, ...]) -> DataReference:
-    """The data of a row: noise of a shape, since speed does not depend on the values."""
+    """Return the data of a row: noise of a shape, since speed does not depend on the values."""
     name = "noise " + "×".join(map(str, shape))
     fingerprint = hashlib.sha256(json.dumps(["noise", *shape]).encode()).hexdigest()
     return DataReference(name=name, fingerprint=fingerprint, train=0, test=0)

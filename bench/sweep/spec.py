@@ -1,4 +1,4 @@
-"""Sweeps: YAML files that say which models to time, and at which points.
+"""Sweeps: YAML files that list the models to time, and the points to time them at.
 
     description: one line
     image: [1, 28, 28]            the image shape that the zoo's models are built for
@@ -65,11 +65,11 @@ class Grid(BaseModel):
     compiled: Listed[bool] = [False]
 
     def takes(self, spec: ModelSpec) -> bool:
-        """Whether the grid includes a model."""
+        """Return True if the grid includes a model."""
         return any(fnmatchcase(spec.label, pattern) for pattern in self.models)
 
     def points(self, operations: Sequence[Operation]) -> Iterator[Point]:
-        """Every combination; batches innermost and rising, so that each predicts the time of the next."""
+        """Return every combination; batches innermost and rising: each predicts the time of the next."""
         for precision, channels_last, compiled, operation, batch in itertools.product(
             self.precision,
             self.channels_last,
@@ -94,12 +94,12 @@ class Preset(BaseModel):
     budget_seconds: Seconds
     longest_call_seconds: Seconds
     half_width: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    """A row is finished once the 95 % interval of its median is within this share of it."""
+    """A row is finished when the 95 % interval of its median is within this share of it."""
     grids: Annotated[list[Grid], Field(min_length=1)]
 
     @property
     def patience(self) -> Patience:
-        """The time limits, as the timing takes them."""
+        """The time limits for timing a row."""
         effort = Effort(half_width=self.half_width, budget_seconds=self.budget_seconds)
         return Patience(effort, self.longest_call_seconds)
 
@@ -126,10 +126,10 @@ class Sweep:
     presets: dict[str, Preset]
     where: str
     folder: Path = Path()
-    """The folder of the file: modules that it names are looked for there."""
+    """The folder of the file, in which modules that it names are found."""
 
     def preset(self, name: str | None, device: torch.device) -> Preset:
-        """A preset by name; by default `full` on a GPU and `small` elsewhere, or else the first one."""
+        """Return a preset by name; the default is `full` on a GPU, else `small`, else the first."""
         if name is None:
             usual = "full" if device.type == "cuda" else "small"
             name = usual if usual in self.presets else next(iter(self.presets))
@@ -139,23 +139,23 @@ class Sweep:
 
 
 def names() -> list[str]:
-    """The sweeps that latentbench ships."""
+    """Return the names of the sweeps that latentbench ships."""
     return shipped("sweeps")
 
 
 def is_sweep(name: str) -> bool:
-    """Whether a suite's name, or the file it is the path of, is a sweep: it has the key `presets`."""
+    """Return True if a suite's name, or the file at its path, is a sweep: it has the key `presets`."""
     if not name.endswith((".yaml", ".yml")):
         return name in names()
     try:
         content = parse_yaml(read_text(Path(name)), name)
     except LatentbenchError:
-        return False  # `suite.load` says what is wrong with it
+        return False  # `suite.load` reports its error
     return isinstance(content, dict) and "presets" in content
 
 
 def load(name: str) -> Sweep:
-    """A shipped sweep by name, or any by the path of its YAML file. Raises LatentbenchError."""
+    """Load a shipped sweep by name, or any by the path of its YAML file. Raises LatentbenchError."""
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
         parsed = parse(read_text(path), name=path.stem, where=path.name)
@@ -165,7 +165,7 @@ def load(name: str) -> Sweep:
 
 
 def parse(text: str, *, name: str, where: str) -> Sweep:
-    """A sweep from its YAML text; `where` is the file's name in messages."""
+    """Parse a sweep from its YAML text; `where` is the file's name in messages."""
     file = validated(SweepFile, parse_yaml(text, where), where)
     specs: dict[ModelSpec, None] = {}
     for index, grid in enumerate(file.models):
@@ -179,7 +179,7 @@ def parse(text: str, *, name: str, where: str) -> Sweep:
 
 
 def _specs(grid: dict[str, Any], where: str) -> Iterator[ModelSpec]:
-    """The models of one entry: reference models by name, or members of the zoo as in a suite."""
+    """Return the models of one entry: reference models by name, or members of the zoo as in a suite."""
     if "reference" not in grid:
         yield from grid_specs(grid, where)
         return
@@ -193,7 +193,7 @@ def _specs(grid: dict[str, Any], where: str) -> Iterator[ModelSpec]:
 
 
 def _preset(content: dict[str, Any], labels: list[str], where: str) -> Preset:
-    """A preset whose grids name models of the sweep."""
+    """Return a preset after checking that its grids name models of the sweep."""
     given = content.get("grids")
     grids = [
         _grid(grid, labels, f"{where}.grids[{index}]")

@@ -1,4 +1,4 @@
-"""A sweep as a table: a line a row, models apart, and what the rows say of working in latents."""
+"""A sweep as a table: one line per row, grouped by model, and statements about working in latents."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LATENTS, PIXELS = "denoiser-block latents", "denoiser-block pixels"
 
 
 def as_frame(records: Sequence[Record]) -> pd.DataFrame:
-    """Every row with every metric, its standard error where it has one, and what the machine did."""
+    """Return every row with every metric, its standard error if it has one, and the machine's state."""
     return pd.DataFrame([_flat(record) for record in records]).astype({"repetitions": "Int64"})
 
 
@@ -73,12 +73,12 @@ def _se(record: Record, name: str) -> float | None:
 
 
 def as_csv(records: Sequence[Record]) -> str:
-    """Comma-separated; empty where there is no number."""
+    """Return comma-separated values; a field without a number is empty."""
     return escaping.csv(as_frame(records))
 
 
 def as_json(records: Sequence[Record]) -> str:
-    """A list of rows, reasons of nulls included."""
+    """Return a list of rows, with the reasons of nulls."""
     content = [
         {
             **_flat(record),
@@ -90,7 +90,7 @@ def as_json(records: Sequence[Record]) -> str:
 
 
 def as_markdown(records: Sequence[Record]) -> str:
-    """A table for a README or a pull request, with its legend."""
+    """Return a table for a README or a pull request, with its legend."""
     cells = [
         [markdown.text(escaping.printable(each)) for each in (record.model.label, *_cells(record))]
         for record in records
@@ -104,7 +104,7 @@ def as_markdown(records: Sequence[Record]) -> str:
 
 
 def as_rich(records: Sequence[Record], *, title: str) -> Group:
-    """A table a model for a terminal; below it, why some rows have no number."""
+    """Print one table per model to a terminal; below it, the reasons why rows have no number."""
     parts: list[RenderableType] = [escaping.plain(title, "bold")]
     for label, group in groupby(records, key=lambda record: record.model.label):
         rows = list(group)
@@ -167,14 +167,14 @@ def _value(record: Record, name: str) -> float | None:
 
 
 def _note(record: Record) -> str:
-    """Why there is no number, or what makes it doubtful."""
+    """Return why there is no number, or what makes it doubtful."""
     if record.status != "ok":
         return f"{record.status.replace('_', ' ')}: {record.reason}"
     return "; ".join(record.marks)
 
 
 def footnote(records: Sequence[Record]) -> str:
-    """How to read the table, and what it was measured by."""
+    """Return the legend of the table, and the code and machine that measured it."""
     record = records[0]
     marked = [each for each in records if each.marks]
     doubt = (
@@ -185,16 +185,16 @@ def footnote(records: Sequence[Record]) -> str:
     commit = f"commit {record.code.commit[:8]}" if record.code.commit else f"source {record.code.source}"
     return (
         f"{doubt}of peak, of bandwidth: over the device's own large matrix product or convolution, and copy; "
-        f"everything in --format csv\n"
+        f"all columns with --format csv\n"
         f"latentbench {record.code.version}, {commit}, environment {record.environment}"
     )
 
 
 def statements(records: Sequence[Record]) -> list[str]:
-    """What working in latents saves, and what it costs: a line for each deployed autoencoder timed.
+    """Return the costs and savings of working in latents: one line for each deployed autoencoder timed.
 
     A denoiser's block is timed on as many positions as the image has and as the latents have. Decoding is
-    paid once an image, a block many times at every step of sampling.
+    needed once per image, a block many times at every sampling step.
     """
     latents, pixels = (_seconds_of_one(records, label, "denoise") for label in (LATENTS, PIXELS))
     lines = []
@@ -216,7 +216,7 @@ def statements(records: Sequence[Record]) -> list[str]:
 
 
 def _seconds_of_one(records: Sequence[Record], label: str, operation: str) -> float | None:
-    """Seconds of one example in float32, uncompiled, at a batch of one; None where that was not timed."""
+    """Return the seconds of one example in float32, uncompiled, at a batch of one; None if not timed."""
     for record in records:
         point = record.point
         if (
@@ -229,6 +229,6 @@ def _seconds_of_one(records: Sequence[Record], label: str, operation: str) -> fl
 
 
 def title(suite: str, records: Sequence[Record]) -> str:
-    """What the table shows."""
+    """Return the title of the table."""
     models = len({record.model.label for record in records})
-    return f"{suite}: {models} models at {len(records)} points, inputs of noise"
+    return f"{suite}: {models} models at {len(records)} points, noise as input"

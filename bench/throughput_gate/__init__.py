@@ -1,1 +1,1 @@
-"""The gate on speed: two revisions timed in turns."""
+"""The throughput gate: two revisions timed in turns."""

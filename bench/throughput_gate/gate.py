@@ -1,11 +1,11 @@
-"""Is head slower than a baseline? Processes of both take turns on one machine; paired ratios decide.
+"""Compares the speed of two revisions: processes of both take turns on one machine; paired ratios decide.
 
-The replicate is a process, not an iteration: the differences between two processes never show within one.
+The replicate is a process, not an iteration: differences between two processes never show within one.
 A block is A A′ B B A′ A, where A and A′ are both the baseline and B is head, so that a steady drift cancels.
 The six processes of a block run side by side and get short turns in that order, one at a time, so that
-drift has seconds and not minutes to act. Each block gives two logarithmic ratios, B to the baseline's four
-processes, and A′ to A, each the median over the rounds of turns; the second one is what the machine does to
-two runs of the same code. Both get an interval over the blocks.
+drift acts over seconds and not minutes. Each block gives two logarithmic ratios, B to the baseline's four
+processes, and A′ to A, each the median over the rounds of turns; the second one is the difference between
+two runs of the same code on this machine. Both get an interval over the blocks.
 
 A regression counts only if its interval excludes 0 and it exceeds both 3 % and the A/A noise floor, the
 farther end of the A/A interval. An improvement has to exceed the same threshold.
@@ -37,7 +37,7 @@ BLOCKS = 5
 TURNS = 12
 """The highest number of turns of a process."""
 DISTURBED = 0.25
-"""Cores used by others while a process was timed: from here on the comparison mentions it."""
+"""From this number of cores used by others on, the comparison mentions them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Blocks:
         return [name for name in turns[0] if all(name in turn for turn in turns)]
 
     def logs(self, arm: str, quantity: str) -> np.ndarray:
-        """The mean logarithm of an arm's two processes, `[blocks, turns]`, over the turns that all took."""
+        """Return the mean logarithm of an arm's two processes over common turns, `[blocks, turns]`."""
         turns = min(len(sample.turns) for sample in self._every)
         return np.array(
             [
@@ -71,13 +71,13 @@ class Blocks:
 
     @property
     def disturbed(self) -> tuple[int, int]:
-        """The number of processes that other work disturbed, and the number of all processes."""
+        """Count the processes that other work disturbed, and all processes."""
         return sum(sample.others > DISTURBED for sample in self._every), len(self._every)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """One quantity: head against the baseline, and the baseline against itself, as logarithmic ratios."""
+    """One quantity: head compared with the baseline, and the baseline with itself, as logarithmic ratios."""
 
     quantity: str
     seconds: float
@@ -92,7 +92,7 @@ class Loss:
 
     @property
     def smallest(self) -> float:
-        """The smallest loss that counts here."""
+        """The smallest regression that counts here."""
         return max(math.log1p(SMALLEST_LOSS), self.floor)
 
 
@@ -101,7 +101,7 @@ def time_blocks(
 ) -> Blocks:
     """Time every block; `progress` receives the number of finished turns, and of all turns.
 
-    Raises LatentbenchError where a command fails, prints no seconds, or exceeds its time limit.
+    Raises LatentbenchError if a command fails, prints no seconds, or exceeds its time limit.
     """
     samples = []
     for block in range(blocks):
@@ -136,7 +136,7 @@ def _block(arms: dict[str, Arm], progress: Callable[[int], None]) -> dict[str, l
 
 
 def losses(blocks: Blocks, *, alpha: float) -> list[Loss]:
-    """The loss and the noise of each quantity over the blocks."""
+    """Compute the regression and the noise of each quantity over the blocks."""
     found = []
     for quantity in blocks.quantities:
         a, again, b = (blocks.logs(name, quantity) for name in ("A", "A′", "B"))
@@ -170,7 +170,7 @@ def decide(blocks: Blocks, policy: Policy, *, a: str, b: str) -> Comparison:
 
 
 def _finding(loss: Loss, p: float, alpha: float, tests: int) -> Decided:
-    """The outcome of a quantity, with its loss in seconds."""
+    """Return the outcome of a quantity, with its change in seconds."""
 
     def seconds(logarithm: float) -> float:
         return math.expm1(logarithm) * loss.seconds

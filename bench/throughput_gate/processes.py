@@ -1,4 +1,4 @@
-"""Processes that time a command: each gets short turns, and says the seconds of every turn as JSON."""
+"""Processes that time a command: each gets short turns, and prints the seconds of every turn as JSON."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Sample:
 
 
 class TimedProcess:
-    """A running command that takes a turn whenever it is asked; it ends with the `with` block."""
+    """A running command that takes a turn on request; it ends with the `with` block."""
 
     def __init__(self, arm: Arm) -> None:
         self.arm = arm
@@ -63,7 +63,7 @@ class TimedProcess:
                 stderr=self._errors,
                 encoding="utf-8",
                 errors="replace",
-                # A group of its own, so that what the command starts ends with it.
+                # A separate process group, so that all processes that the command starts end with it.
                 start_new_session=True,
             )
         except OSError as error:
@@ -83,7 +83,7 @@ class TimedProcess:
     def take_turn(self, processes: Sequence[TimedProcess]) -> bool:
         """Take one more turn, and wait for its seconds; False if the process ended after an earlier turn.
 
-        `processes` are those whose work is not counted as that of others. Raises LatentbenchError where
+        `processes` are those whose work is not counted as that of others. Raises LatentbenchError if
         the command fails, prints something else, or exceeds the time limit.
         """
         watch = _Watch(processes)
@@ -119,7 +119,7 @@ class TimedProcess:
             self._process.stdin.flush()
 
     def _answer(self) -> dict[str, float] | None:
-        """The next JSON object that it prints, other lines left out; None if it ended well after one."""
+        """Read the next JSON object that it prints, skipping other lines; None if it ended well after one."""
         assert self._process.stdout
         last = ""
         for line in self._process.stdout:
@@ -148,7 +148,7 @@ class TimedProcess:
 
 
 class _Watch:
-    """Observes how many cores other processes than these and this one use, from now on."""
+    """Counts the cores that other processes than these and this one use, from now on."""
 
     def __init__(self, processes: Sequence[TimedProcess]) -> None:
         self._processes = processes
@@ -158,19 +158,19 @@ class _Watch:
         return _spent(psutil.Process().cpu_times()) + sum(process.spent() for process in self._processes)
 
     def others(self) -> float:
-        """The number of cores that others kept busy."""
+        """Return the number of cores that others kept busy."""
         elapsed = sum(psutil.cpu_times()) - self._machine
         others = (busy_seconds() - self._busy) - (self._ours() - self._own)
         return max(0.0, others) * (os.cpu_count() or 1) / elapsed if elapsed else 0.0
 
 
 def _spent(times: object) -> float:
-    """Core seconds of a process and of those it waited for."""
+    """Return the core seconds of a process and of the processes that it waited for."""
     return sum(getattr(times, name, 0.0) for name in ("user", "system", "children_user", "children_system"))
 
 
 def _seconds(arm: Arm, line: str) -> dict[str, float]:
-    """Positive seconds by name from a line of JSON."""
+    """Parse positive seconds by name from a line of JSON."""
     try:
         content = json.loads(line)
         seconds = {str(name): float(value) for name, value in content.items()}
@@ -185,6 +185,6 @@ def _seconds(arm: Arm, line: str) -> dict[str, float]:
 
 
 def _environment(arm: Arm) -> dict[str, str]:
-    """The variables of the process: the arm's own code comes first."""
+    """Return the variables of the process: the arm's own code comes first."""
     paths = [*map(str, arm.python_path), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}

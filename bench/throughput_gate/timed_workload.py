@@ -28,7 +28,7 @@ BATCH, WARM_UP_SECONDS, SECONDS = 256, 0.1, 0.2
 
 
 def median_seconds(call: Callable[[], object], *, slower: float = 0.0) -> float:
-    """The median duration of a call; each call is made slower by the share `slower` of itself."""
+    """Return the median duration of a call; each call is made slower by the share `slower` of itself."""
     warm_until = time.perf_counter() + WARM_UP_SECONDS
     while time.perf_counter() < warm_until:
         call()
@@ -45,7 +45,7 @@ def median_seconds(call: Callable[[], object], *, slower: float = 0.0) -> float:
 
 
 def stopwatch(*, slower: float = 0.0, device: str | None = None) -> Callable[[], dict[str, float]]:
-    """A function that measures the seconds of each quantity; `slower` slows down the train step."""
+    """Return a function that measures the seconds of each quantity; `slower` slows down the train step."""
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.manual_seed(0)
     spec = model_spec(family="vae", latent_dim=16)

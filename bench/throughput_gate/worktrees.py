@@ -24,10 +24,10 @@ IMPORTS = ".latentbench-import"
 
 @contextmanager
 def arms(against: str, command: str | None) -> Iterator[dict[str, Arm]]:
-    """Baseline (twice, as A and A′) and head (B): worktrees that are removed afterwards.
+    """Create baseline (twice, as A and A′) and head (B): worktrees that are removed afterwards.
 
     Head is the working tree with its uncommitted changes. Raises LatentbenchError outside of a repository,
-    for an unknown revision, and without a command where the repository is not latentbench. SIGTERM removes
+    for an unknown revision, and without a command if the repository is not latentbench. SIGTERM removes
     the worktrees too.
     """
     root = Path(_git("rev-parse", "--show-toplevel"))
@@ -88,7 +88,7 @@ def _own_command(tree: Path) -> tuple[str, ...]:
 
 
 def _arm(name: str, tree: Path, command: tuple[str, ...]) -> Arm:
-    """The arm of a tree, where its own code is imported before any that is installed."""
+    """Return the arm of a tree, whose own code is imported before any installed one."""
     package = tree / IMPORTS / "latentbench"
     package.mkdir(parents=True)
     if all((tree / layer / "__init__.py").is_file() for layer in LAYERS):

@@ -78,4 +78,4 @@ def test_images_of_one_class_have_no_probe(pca, context):
     one = Split(data.train.images, torch.zeros_like(data.train.labels))
     subject = Subject(pca.model, DataContext(ImageData("one", one, data.test, data.classes), None), seed=0)
     metrics = ANALYSES["probe"].measure(subject).metrics
-    assert {metric.reason for metric in metrics} == {"the train images are all of one class"}
+    assert {metric.reason for metric in metrics} == {"all train images have the same class"}

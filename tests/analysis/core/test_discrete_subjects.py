@@ -87,7 +87,7 @@ def test_the_entropy_is_at_most_the_rate(name, request):
 def test_coverage_by_a_density_is_null(name, request):
     metrics = ANALYSES["coverage"].measure(request.getfixturevalue(name)).metrics
     assert {(metric.value, metric.reason) for metric in metrics} == {
-        (None, "discrete code: a density is everywhere where codes are not")
+        (None, "discrete code: it has no density to compare with")
     }
     assert len(metrics) == len(ANALYSES["coverage"].metrics)
 

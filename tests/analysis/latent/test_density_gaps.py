@@ -29,7 +29,7 @@ def test_analysis_of_a_vae(vae):
     found = by_name(measurement)
     assert list(found) == [definition.name for definition in ANALYSES["coverage"].metrics]
     assert all(found[gap.name].value is not None and found[gap.name].se > 0 for gap in GAPS)
-    assert {found[area.name].reason for area in CLASS_AREA} == {"the code has not two dimensions"}
+    assert {found[area.name].reason for area in CLASS_AREA} == {"the code does not have two dimensions"}
     assert 1 < found["intrinsic_dimension"].value < 5
     assert 0 < found["overlap_prior"].value < 1
     assert measurement.arrays == {}
