@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from latentbench.analysis.generation.clipped_density_coverage import clipped_density_coverage
     from latentbench.analysis.generation.generative_metrics import (
         authenticity,
         class_histogram_kl,
@@ -39,6 +40,7 @@ _HOMES = {
     "active_units": "rate.likelihood",
     "authenticity": "generation.generative_metrics",
     "class_histogram_kl": "generation.generative_metrics",
+    "clipped_density_coverage": "generation.clipped_density_coverage",
     "dead_zone_mass": "latent.dead_zones",
     "density_coverage": "generation.generative_metrics",
     "expected_calibration_error": "zero_shot.zero_shot_metrics",
@@ -64,6 +66,7 @@ __all__ = [
     "active_units",
     "authenticity",
     "class_histogram_kl",
+    "clipped_density_coverage",
     "dead_zone_mass",
     "density_coverage",
     "expected_calibration_error",
