@@ -18,7 +18,7 @@ Doubt = Literal["contended"]
 """Why a value must not decide anything: `contended` means that other work disturbed a timing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One measured number. Where `value` is None, `reason` says why.
 

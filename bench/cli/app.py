@@ -227,11 +227,14 @@ def table(
 @app.command()
 def plot(run: RunArgument = "latest", results: Results = RESULTS) -> None:
     """Draw the figures of a run."""
-    from latentbench.bench.present.figures import draw_all
+    from latentbench.bench.present.figures import draw_all, gaps
     from latentbench.bench.store.store import Store
 
-    for path in draw_all(find(run, results), Store(results)).values():
+    found = find(run, results)
+    for path in draw_all(found, Store(results)).values():
         say(out, path)
+    for line in gaps(found):
+        say(err, f"warning: {line}")
 
 
 @app.command()

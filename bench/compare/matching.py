@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ class Pair:
     a: dict[int, Record]
     b: dict[int, Record]
     runs: tuple[Run, Run]
-    _arrays: dict[tuple[int, int], dict[str, np.ndarray]] = field(default_factory=dict)
+    _arrays: dict[tuple[int, int], Mapping[str, np.ndarray]] = field(default_factory=dict)
 
     @property
     def metrics(self) -> list[str]:

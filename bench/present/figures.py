@@ -21,15 +21,17 @@ from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult
 from latentbench.bench.present import tables
 from latentbench.bench.present.history import Point, Series
-from latentbench.bench.present.rows import rows
-from latentbench.bench.provenance.code import code
-from latentbench.bench.store.record import numbered
+from latentbench.bench.present.rows import models_of
+from latentbench.bench.provenance.code import code, drawing_code
+from latentbench.bench.store.record import MEASURE_AGAIN, Record, numbered
 from latentbench.bench.store.run import Run, arrays_path
 from latentbench.bench.store.store import Store
 from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError
 
 DOTS_PER_INCH = 130
+MOST_MODELS = 48
+"""Models that can be told apart in one figure."""
 MOST_PANELS = 24
 """Series that a figure of a history has room for."""
 LARGEST_BYTES = 500_000
@@ -41,8 +43,7 @@ LONGEST_LABEL = 60
 
 
 def model_results(run: Run) -> list[ModelResult]:
-    """What there is to draw of every case of a run, model by model."""
-    table = rows(run.last_records)
+    """Return what the figures show of a run, model by model; arrays are read when a figure needs them."""
     return [
         ModelResult(
             label,
@@ -52,9 +53,25 @@ def model_results(run: Run) -> list[ModelResult]:
             run.arrays(record),
             record.point,
         )
-        for label, row in zip(_short_labels([row.label for row in table]), table, strict=True)
-        for record in row.records
+        for label, records in _shown(models_of(run.last_records))
+        for record in records
     ]
+
+
+Models = list[tuple[str, tuple[Record, ...]]]
+
+
+def _shown(models: Models) -> Models:
+    """Return all models, or `MOST_MODELS` that are spread evenly; points of a sweep do not count apart."""
+    settings = [records[0].model.model_dump_json() for _, records in models]
+    distinct = list(dict.fromkeys(settings))
+    chosen = set(distinct)
+    if len(distinct) > MOST_MODELS:
+        step = (len(distinct) - 1) / (MOST_MODELS - 1)
+        chosen = {distinct[round(step * index)] for index in range(MOST_MODELS)}
+    labels = _short_labels([label for label, _ in models])
+    every = zip(labels, models, settings, strict=True)
+    return [(label, records) for label, (_, records), each in every if each in chosen]
 
 
 def _short_labels(labels: Sequence[str]) -> list[str]:
@@ -65,16 +82,24 @@ def _short_labels(labels: Sequence[str]) -> list[str]:
     )
 
 
-def missing_arrays(run: Run) -> str | None:
-    """A line about the cases whose arrays are gone or were changed, so that figures lack them; or None."""
-    cases = [record for record in run.last_records if record.arrays and not run.arrays(record)]
-    if not cases:
-        return None
-    first = arrays_path(run.path, cases[0].case)
-    return (
-        f"figures are incomplete: the arrays of {len(cases)} of {len(run.last_records)} cases are missing or "
-        f"changed, such as {first}"
-    )
+def gaps(run: Run) -> list[str]:
+    """Return a line for each way in which the figures do not show all of a run."""
+    models = models_of(run.last_records)
+    shown = _shown(models)
+    lines = []
+    if len(shown) < len(models):
+        lines.append(
+            f"the figures show {len(shown):,} of the {len(models):,} rows, spread evenly over the table: "
+            "more could not be told apart"
+        )
+    records = [record for _, group in shown for record in group]
+    lacking = [record for record in records if record.arrays and not run.arrays(record)]
+    if lacking:
+        lines.append(
+            f"the figures lack {len(lacking):,} of {len(records):,} cases, such as {lacking[0].name}: its "
+            f"arrays, {arrays_path(run.path, lacking[0].case)}, are gone or were changed; {MEASURE_AGAIN}"
+        )
+    return lines
 
 
 def draw_all(run: Run, store: Store) -> dict[str, Path]:
@@ -130,8 +155,8 @@ def _stamp(run: Run) -> dict[str, object]:
     return {
         "run": run.stem,
         "records": len(run.records),
-        "source": code().source,
-        "missing": missing_arrays(run),
+        "source": [code().source, drawing_code()],
+        "gaps": gaps(run),
     }
 
 

@@ -18,7 +18,7 @@ from latentbench.analysis.figures.catalogue import FIGURES
 from latentbench.analysis.statistics.estimates import Repeated
 from latentbench.bench.present import tables
 from latentbench.bench.present.claims import findings
-from latentbench.bench.present.figures import drawn, missing_arrays
+from latentbench.bench.present.figures import drawn, gaps
 from latentbench.bench.present.rows import Cell, Row, best, columns, repeated, rows
 from latentbench.bench.run import suite
 from latentbench.bench.store.record import Record
@@ -48,7 +48,7 @@ def render(run: Run, store: Store, table: Sequence[Row]) -> str:
         description=_description(run.suite),
         facts=_facts(run, store),
         problems=[problem for row in table for problem in row.problems],
-        warnings=[*run.warnings, *filter(None, [missing_arrays(run)])],
+        warnings=[*run.warnings, *gaps(run)],
         models=[row.label for row in table],
         headline=_lines(table, headline, notes),
         findings=findings(table),

@@ -69,24 +69,30 @@ class Row:
 
 
 def rows(records: Sequence[Record], *, only: str | None = None) -> list[Row]:
-    """One row for each model, by family and settings, in whatever order the cases were finished.
+    """One row for each model, see `models_of`. With `only`, a row has the cell of this metric alone."""
+    return [Row(label, group, _cells(group, only)) for label, group in models_of(records)]
 
-    Models that differ in nothing their label shows are told apart by a number. With `only`, a row has the
-    cell of this metric alone.
+
+def models_of(records: Sequence[Record]) -> list[tuple[str, tuple[Record, ...]]]:
+    """Return the label and the records of each model, in the order of all tables, whatever order they are in.
+
+    Models are sorted by family and settings, and their records by seed. Models that differ in nothing their
+    label shows are told apart by a number.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.identity, []).append(record)
     known = {family: position for position, family in enumerate(definitions().families)}
 
-    def position(row: Row) -> tuple[object, ...]:
-        spec = row.records[0].model
+    def position(group: list[Record]) -> tuple[object, ...]:
+        spec = group[0].model
         words, width, settings = spec.rank
         return known.get(spec.family, len(known)), words, width, settings
 
-    table = sorted((_row(group, only) for group in groups.values()), key=position)
-    labels = numbered(row.label for row in table)
-    return [replace(row, label=label) for row, label in zip(table, labels, strict=True)]
+    in_order = sorted(groups.values(), key=position)
+    by_seed = [tuple(sorted(group, key=lambda record: record.seed)) for group in in_order]
+    labels = numbered(group[0].label for group in by_seed)
+    return list(zip(labels, by_seed, strict=True))
 
 
 def as_defined_now(metric: Metric) -> Metric:
@@ -101,15 +107,13 @@ def as_defined_now(metric: Metric) -> Metric:
     return replace(metric, value=None, se=None, reason=reason, doubt=None)
 
 
-def _row(records: list[Record], only: str | None) -> Row:
-    records = sorted(records, key=lambda record: record.seed)
+def _cells(records: Sequence[Record], only: str | None) -> dict[str, Cell]:
     by_name: dict[str, list[Metric]] = {}
     for record in records:
         for metric in record.metrics:
             if only in (None, metric.name):
                 by_name.setdefault(metric.name, []).append(as_defined_now(metric))
-    cells = {name: _cell(by_name[name], len(records)) for name in definitions().metrics if name in by_name}
-    return Row(records[0].label, tuple(records), cells)
+    return {name: _cell(by_name[name], len(records)) for name in definitions().metrics if name in by_name}
 
 
 def _cell(metrics: Sequence[Metric], seeds: int) -> Cell:

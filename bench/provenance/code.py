@@ -74,6 +74,12 @@ def source_hash(folders: Mapping[str, Path]) -> str:
     return digest.hexdigest()[:12]
 
 
+@cache
+def drawing_code() -> str:
+    """Return a hash of the code that draws figures, which is no part of what measures."""
+    return source_hash({"figures": _folder("analysis.figures")})
+
+
 def git(*arguments: str, folder: Path | None = None, timeout: float | None = 10) -> str:
     """Run git, in a folder if given, and return what it prints.
 

@@ -75,7 +75,7 @@ def copy_run(run: Run, target: Store, *, arrays: Arrays = "none") -> Path:
         raise LatentbenchError(f"{copy} exists already; delete it and its arrays to copy the run again")
     lines = []
     for record in run.records:
-        kept = {} if arrays == "none" else run.arrays(record)
+        kept = {} if arrays == "none" else dict(run.arrays(record))
         if arrays == "examples":
             kept = {name: values for name, values in kept.items() if name.startswith(f"{FOLDER}/")}
         saved = safetensors.numpy.save(kept) if kept else None

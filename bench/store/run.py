@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +68,9 @@ class Run:
         """One record per case: its last, where a failed case was tried again."""
         return tuple({record.case: record for record in self.records}.values())
 
-    def arrays(self, record: Record) -> dict[str, np.ndarray]:
-        """Return the arrays kept for a record; empty where there are none, or where they were changed."""
-        return _read_arrays(arrays_path(self.path, record.case), record.arrays) if record.arrays else {}
+    def arrays(self, record: Record) -> Arrays:
+        """Return the arrays kept for a record; empty if there are none, or if they were changed."""
+        return Arrays(arrays_path(self.path, record.case), record.arrays)
 
     def environment(self, name: str) -> dict[str, Any]:
         """Return an environment as the run's store describes it; empty where the store does not know it."""
@@ -96,10 +97,11 @@ def arrays_path(run: Path, case: str) -> Path:
     return run.parent / stem_of(run) / f"{case}.safetensors"
 
 
-def lines_of(path: Path) -> list[bytes]:
-    """Return the lines of a run's file, with their newlines. Raises LatentbenchError if it cannot be read."""
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a run's file with their newlines. Raises LatentbenchError if it cannot be read."""
     try:
-        return path.read_bytes().splitlines(keepends=True)
+        with open(path, "rb") as file:
+            yield from file
     except OSError as error:
         raise LatentbenchError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -129,11 +131,52 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _read_arrays(path: Path, digest: str) -> dict[str, np.ndarray]:
-    import safetensors.numpy
+class Arrays(Mapping[str, "np.ndarray"]):
+    """The arrays in a file with a known digest, each read when it is looked up: a run may have gigabytes.
 
+    Empty if there is no digest, or if the file is gone or was changed.
+    """
+
+    def __init__(self, path: Path, digest: str | None) -> None:
+        self._path, self._digest = path, digest
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        from safetensors import safe_open
+
+        if self._digest is None or not _has_digest(self._path, self._digest):
+            return ()
+        with safe_open(self._path, "numpy") as file:
+            return tuple(file.keys())
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Read one array."""
+        from safetensors import safe_open
+
+        if name not in self._names:
+            raise KeyError(name)
+        with safe_open(self._path, "numpy") as file:
+            array: np.ndarray = file.get_tensor(name)
+            return array
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Count the arrays."""
+        return len(self._names)
+
+
+def _has_digest(path: Path, digest: str) -> bool:
     try:
-        content = path.read_bytes()
-        return safetensors.numpy.load(content) if hashlib.sha256(content).hexdigest() == digest else {}
-    except (OSError, safetensors.SafetensorError):
-        return {}
+        about = path.stat()
+        return _sha256(path, about.st_size, about.st_mtime_ns) == digest
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=100_000)
+def _sha256(path: Path, size: int, modified: int) -> str:  # noqa: ARG001 - of the file as it is now
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,7 +22,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -76,7 +76,7 @@ class Writer:
         return id_of(self.path)
 
     def append(
-        self, record: Record, arrays: dict[str, np.ndarray] | None = None, *, durably: bool = True
+        self, record: Record, arrays: Mapping[str, np.ndarray] | None = None, *, durably: bool = True
     ) -> Record:
         """Write a record and its arrays; returns the record with the hash of the arrays.
 
@@ -86,7 +86,7 @@ class Writer:
             if arrays:
                 import safetensors.numpy
 
-                content = safetensors.numpy.save(arrays)
+                content = safetensors.numpy.save(dict(arrays))
                 target = arrays_path(self.path, record.case)
                 target.parent.mkdir(exist_ok=True)
                 write_atomically(target, content)

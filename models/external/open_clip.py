@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-import torchvision.transforms.functional as transforms
 from pydantic import JsonValue
 from torch import Tensor, nn
 from torch.func import functional_call
-from torchvision.transforms import InterpolationMode
 from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
@@ -155,8 +153,10 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
         # For sides that differ, open_clip's `shortest` is always bicubic.
         cropped_sides = mode == "shortest" and self.size[0] != self.size[1]
         bilinear = self.preprocessing.get("interpolation") == "bilinear" and not cropped_sides
+        from torchvision.transforms import InterpolationMode, functional  # takes seconds to import
+
         interpolation = InterpolationMode.BILINEAR if bilinear else InterpolationMode.BICUBIC
-        resized = transforms.resize(x, list(sides), interpolation, antialias=True).clamp(0, 1)
+        resized = functional.resize(x, list(sides), interpolation, antialias=True).clamp(0, 1)
         fill = self.preprocessing.get("fill_color", 0) / 255
         cropped: Tensor = center_crop_or_pad(resized, list(self.size), fill=fill)
         return cropped

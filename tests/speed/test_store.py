@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def shifted(records):
     """Every value a little other, so that each has to be tested."""
     for index, record in enumerate(records):
         metrics = tuple(
-            metric.__class__(**{**metric.__dict__, "value": metric.value * (1.03 + index % 7 / 100)})
+            replace(metric, value=metric.value * (1.03 + index % 7 / 100))
             if metric.value is not None
             else metric
             for metric in record.metrics

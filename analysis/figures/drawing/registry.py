@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.figure
@@ -26,7 +26,7 @@ class ModelResult:
     spec: ModelSpec
     seed: int
     metrics: dict[str, Metric]
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]
     point: Point | None = None
     """The point of a sweep at which it was timed; None outside of a sweep."""
 

@@ -1,6 +1,7 @@
 """Comparing: each of the three tiers, each verdict, and nothing passed over in silence."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -331,7 +332,7 @@ def test_environments_are_only_compared_when_asked_and_then_named(make_record, h
 
 def test_two_versions_of_a_metric_are_never_compared(make_record, hold):
     a = make_record(mse=0.1)
-    newer = a.metrics[0].__class__(**{**a.metrics[0].__dict__, "version": 2})
+    newer = replace(a.metrics[0], version=2)
     finding = only(hold([a], [a.model_copy(update={"metrics": (newer,)})]))
     assert (finding.verdict, finding.why) == ("incomparable", Why.OTHER_VERSION)
     assert finding.detail == "1 → 2"

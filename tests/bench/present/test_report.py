@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from latentbench.bench.present import figures
-from latentbench.bench.present.figures import draw_all, drawn, model_results
+from latentbench.bench.present.figures import draw_all, drawn, gaps, model_results
 from latentbench.bench.present.report import write_report
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
@@ -227,6 +227,33 @@ def test_pictures_are_drawn_again_only_for_another_run(run, save, store, make_re
         assert set(drawn(run, store)) == {"reconstructions", "trade_off"}
     monkeypatch.setattr(figures, "as_png", lambda picture: b"another picture")
     assert drawn(another, store)["reconstructions"].read_bytes() == b"another picture"
+
+
+def test_figures_are_drawn_again_by_changed_drawing_code(run, store, monkeypatch):
+    draw_all(run, store)
+    monkeypatch.setattr(figures, "drawing_code", lambda: "changed")
+    monkeypatch.setattr(figures, "as_png", lambda picture: b"another picture")
+    assert drawn(run, store)["reconstructions"].read_bytes() == b"another picture"
+
+
+def test_arrays_that_are_gone_are_named_with_a_remedy(save, make_record):
+    run = save((make_record(latent_dim=2, mse=0.1), arrays()), (make_record(latent_dim=8, mse=0.1), arrays()))
+    assert gaps(run) == []
+    file = next(run.path.with_suffix("").glob("*-8-*.safetensors"))
+    file.unlink()
+    (line,) = gaps(run)
+    assert line.startswith(f"the figures lack 1 of 2 cases, such as ae-8, seed 0: its arrays, {file}, are")
+    assert "latentbench run --fresh" in line
+
+
+def test_figures_of_many_models_show_some_and_say_so(save, make_record, monkeypatch):
+    monkeypatch.setattr(figures, "MOST_MODELS", 3)
+    records = [make_record(latent_dim=width, seed=seed, mse=0.1) for width in range(1, 10) for seed in (0, 1)]
+    run = save(*((record, None) for record in records))
+    assert [model.label for model in model_results(run)] == ["ae-1", "ae-1", "ae-5", "ae-5", "ae-9", "ae-9"]
+    (line,) = gaps(run)
+    assert line.startswith("the figures show 3 of the 9 rows")
+    assert "the figures show 3 of the 9 rows" in write_report(run, Store(run.path.parents[2])).read_text()
 
 
 def test_a_damaged_manifest_only_means_drawing_again(run, store):

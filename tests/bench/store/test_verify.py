@@ -79,11 +79,11 @@ DAMAGE = {
         "says that it belongs to run",
     ),
     "a record removed": (
-        lambda store, run: run.path.write_bytes(b"".join(lines_of(run.path)[:1])),
+        lambda store, run: run.path.write_bytes(b"".join(list(lines_of(run.path))[:1])),
         "records were removed, added or changed",
     ),
     "a record doubled": (
-        lambda store, run: run.path.write_bytes(b"".join(lines_of(run.path) * 2)),
+        lambda store, run: run.path.write_bytes(b"".join(list(lines_of(run.path)) * 2)),
         "ae-2, seed 0: line 3 repeats line 1",
     ),
     "a run removed": (lambda store, run: run.path.unlink(), "the run of this checksum is gone"),
