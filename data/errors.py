@@ -1,5 +1,10 @@
 """Errors that a person can fix: the command line prints them as one line, never as a traceback."""
 
+from collections.abc import Iterable
+
+NAMED = 10
+"""Things that a message names one by one; it counts the others."""
+
 
 def printable(text: str) -> str:
     """Return `text` with every byte of a file name that is not UTF-8 written as `\\xNN`.
@@ -10,6 +15,16 @@ def printable(text: str) -> str:
     'caf\\\\xe9.png'
     """
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first names of a list, for a message.
+
+    >>> some(["a", "b"])
+    'a, b'
+    """
+    every = [printable(name) for name in names]
+    return ", ".join(every[:NAMED]) + (", …" if len(every) > NAMED else "")
 
 
 class LatentbenchError(Exception):

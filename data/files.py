@@ -8,7 +8,10 @@ from __future__ import annotations
 import codecs
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from latentbench.data.errors import DataError
 
@@ -64,19 +67,27 @@ def folder_at(path: str | Path, *, relative_to: Path = Path()) -> Path:
     raise DataError(f"{path}: {problem}{where}; give the path of a folder")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` through a temporary file in the same folder, and make the folder if needed.
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file in the folder of `path`, which takes its place when the block ends.
 
-    The temporary file is called `.NAME.*.tmp`, is on the disk before it takes the place of `path`, and is
-    removed if anything fails. Several processes may write the same path: the last one wins. Raises OSError.
+    The folder is made if needed. The temporary file is called `.NAME.*.tmp`, is on the disk before it takes
+    the place of `path`, and is removed if anything fails. Several processes may write the same path: the
+    last one wins. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
+        with open(temporary, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` as a whole; see `atomic_file`. Raises OSError."""
+    with atomic_file(path) as file:
+        file.write(content)

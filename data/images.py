@@ -14,6 +14,8 @@ from latentbench.data.errors import DataError
 from latentbench.data.memo import Memo
 
 SMALLEST_SIDE, LARGEST_SIDE = 8, 1024
+HASHED_AT_ONCE = 1000
+"""Images that are copied at once where they do not lie one after the other in memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class ImageData(Memo):
-    """A data set held in memory.
+    """A data set in memory, or in a file that is mapped into memory; both are indexed alike.
 
     `images` are uint8 in 0–255, square, 8 to 1024 pixels a side, with 1 or 3 channels; `classes`
     name the labels in order, and are empty where neither split has labels. `notes` are what a person
@@ -92,7 +94,8 @@ class ImageData(Memo):
                     digest.update(b"none")
                 else:
                     digest.update(str(list(tensor.shape)).encode())
-                    digest.update(tensor.contiguous().numpy().data)
+                    for block in tensor.split(HASHED_AT_ONCE):
+                        digest.update(block.contiguous().numpy().data)
         digest.update("\0".join(self.classes).encode())
         return digest.hexdigest()
 

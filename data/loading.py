@@ -1,111 +1,124 @@
-"""Data by name: `load("mnist")`, `load("digits?size=28")`, `load("folder:photos?size=64&channels=3")`."""
+"""Data by name: `load("mnist")`, `load("folder:photos?size=64")`, `load({"wds": "a.tar", "size": 256})`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 # Imported for what they register.
 from latentbench.data.captioned import draw  # noqa: F401
 from latentbench.data.errors import DataError
 from latentbench.data.files import folder_at
-from latentbench.data.images import ImageData
-from latentbench.data.registry import unknown
-from latentbench.data.resizing import check_size, resized
-from latentbench.data.sources.image_folder import DEFAULT_SIZE, read_folder
+from latentbench.data.images import ImageData, Split
+from latentbench.data.reading.assembly import read
+from latentbench.data.reading.decoding import Progress
+from latentbench.data.reading.hash_split import limited
+from latentbench.data.reading.image_source import ArraySource, EncodedSource, ImageSource, Sources
+from latentbench.data.reading.transform import Transform
+from latentbench.data.request import DataRequest, parse
+from latentbench.data.resizing import resized
+from latentbench.data.sources.hugging_face import hub_sources
+from latentbench.data.sources.image_folder import folder_sources
 from latentbench.data.sources.named_sets import digits, fashion_mnist, mnist, torchvision_sets  # noqa: F401
 from latentbench.data.sources.named_sets.catalogue import DATASETS, Dataset, dataset
-from latentbench.data.sources.zero_shot_folder import DEFAULT_SIZE as PROMPTED_SIZE
-from latentbench.data.sources.zero_shot_folder import is_prompted, read_prompted
+from latentbench.data.sources.webdataset import tar_sources
+from latentbench.data.sources.zero_shot_folder import is_prompted, prompted_sources
 
-__all__ = ["DATASETS", "DataRequest", "Dataset", "dataset", "load", "parse"]
+__all__ = ["DATASETS", "DataRequest", "Dataset", "dataset", "load", "open_sources"]
 
-FOLDER = "folder:"
-OPTIONS = "?size=PIXELS, ?channels=1, ?channels=3, or both with & between them"
-
-
-@dataclass(frozen=True)
-class DataRequest:
-    """What a data string asks for: a registered `name` or a `folder`, and the form of the images."""
-
-    name: str
-    folder: str | None = None
-    size: int | None = None
-    channels: int | None = None
+DEFAULT_SIZE = 28
+"""MNIST's size, so that every recipe made for the reference run fits a folder as it is."""
+PROMPTED_SIZE = 224
 
 
 def load(
-    name: str, *, size: int | None = None, channels: int | None = None, relative_to: Path = Path()
+    data: str | Mapping[str, Any] | DataRequest,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    relative_to: Path = Path(),
+    mapped: bool = False,
+    progress: Progress | None = None,
 ) -> ImageData:
-    """Load a data set: a registered name (see `DATASETS`) or `folder:PATH`.
+    """Load a data set: a registered name (see `DATASETS`), `folder:PATH`, `wds:TARS` or `hf:NAME`.
 
-    `size` asks for images of `size` x `size` pixels, 8 to 1024, and `channels` for 1 or 3 channels; a suffix
-    such as `?size=32&channels=3` on the name says the same where there is only one string. A folder's images
-    are scaled and cropped to 28 pixels unless told otherwise (see `data.sources.image_folder` for layouts),
-    to 224 where it names its classes in `classes.txt` (see `data.sources.zero_shot_folder`); a named data set
-    keeps its own size. A relative PATH is looked up from `relative_to`.
+    Options come after a question mark, as in `folder:photos?size=64&channels=3`, or as keys of a mapping:
+    {"folder": "photos", "size": 64}. They are `size` (8 to 1024 pixels), `channels` (1 or 3), `crop`,
+    `resize`, `limit` and `split`; see `DataRequest`. `size` and `channels` may be given here as well. Images
+    from files are scaled to 28 pixels unless told otherwise, to 224 where they are to be recognised by their
+    classes' names; a named data set keeps its own size. A relative PATH is looked up from `relative_to`.
 
-    Raises `LatentbenchError` for an unknown name, and `DataError` for a size out of range or data
-    that is missing, damaged or mislabelled.
+    Pixels of more than 1 GB, or of $LATENTBENCH_IMAGE_MEMORY_GB, are kept in a file of the cache that is
+    mapped into memory; with `mapped` those of any images from files are. `progress` is called as they are
+    decoded.
+
+    Raises `LatentbenchError` for an unknown name or option, and `DataError` for data that are missing,
+    damaged or mislabelled.
     """
-    request = parse(name)
+    request = parse(data, list(DATASETS))
     for option, value in (("size", size), ("channels", channels)):
         given = getattr(request, option)
         if value is not None and given not in (None, value):
-            raise DataError(f"{name}: {option} given twice, as {given} and as {value}; give one")
-    if size is not None:
-        check_size(size, where=name)
-    request = replace(request, size=size or request.size, channels=channels or request.channels)
-    data = _read(request, relative_to)
+            raise DataError(f"{request}: {option} given twice, as {given} and as {value}; give one")
+    request = request.with_options(
+        size=request.size if size is None else size,
+        channels=request.channels if channels is None else channels,
+    )
+    if request.name is not None:
+        loaded = _named(request)
+        name = loaded.name + ("&" if "?" in loaded.name else "?") + f"channels={request.channels}"
+    else:
+        sources = open_sources(request, relative_to=relative_to)
+        pixels = request.size or (DEFAULT_SIZE if sources.templates is None else PROMPTED_SIZE)
+        request = request.with_options(size=pixels)
+        name = str(request)
+        transform = Transform(pixels, request.crop, request.resize)
+        loaded = read(sources, transform, name, mapped=mapped, progress=progress)
     if request.channels is None:
-        return data
-    mark = "&" if "?size=" in data.name else "?"
-    named = replace(data, name=f"{data.name}{mark}channels={request.channels}")
-    return named.with_channels(request.channels)
+        return loaded
+    return replace(loaded, name=name).with_channels(request.channels)
 
 
-def _read(request: DataRequest, relative_to: Path) -> ImageData:
-    if request.folder is None:
-        data = DATASETS[request.name].read()
-        return data if request.size is None else resized(data, request.size)
-    folder = folder_at(request.folder, relative_to=relative_to)
-    read, usual = (read_prompted, PROMPTED_SIZE) if is_prompted(folder) else (read_folder, DEFAULT_SIZE)
-    pixels = request.size or usual
-    return read(folder, size=pixels, name=f"{FOLDER}{request.folder}?size={pixels}")
+def open_sources(request: DataRequest, *, relative_to: Path = Path()) -> Sources:
+    """The sources of the images that a request asks for, at their original size. Raises as `load`."""
+    split = request.split
+    if request.folder is not None:
+        folder = folder_at(request.folder, relative_to=relative_to)
+        find = prompted_sources if is_prompted(folder) else folder_sources
+        sources = find(folder, split=split)
+    elif request.wds is not None:
+        sources = tar_sources(request.wds, relative_to=relative_to, split=split)
+    elif request.hf is not None:
+        sources = hub_sources(request.hf, relative_to=relative_to, split=split)
+    else:
+        data = _named(request)
+        test = ArraySource(data.test, data.classes)
+        return Sources(None if data.test_only else ArraySource(data.train, data.classes), test)
+    train = None if sources.train is None else _limited(sources.train, request.limit)
+    return replace(sources, train=train, test=_limited(sources.test, request.limit))
 
 
-def parse(name: str) -> DataRequest:
-    """Read a data string without touching any data; raises for what `load` would not understand.
-
-    >>> parse("digits?size=28")
-    DataRequest(name='digits', folder=None, size=28, channels=None)
-    """
-    base, options = _split_options(name)
-    if base.startswith(FOLDER):
-        folder = base.removeprefix(FOLDER)
-        if not folder:
-            raise DataError(f"{name!r}: no path after {FOLDER!r}; write {FOLDER}PATH")
-        return DataRequest(FOLDER.rstrip(":"), folder, **options)
-    if base not in DATASETS:
-        raise unknown(DATASETS.kind, base, [*DATASETS, f"{FOLDER}PATH"])
-    return DataRequest(base, None, **options)
+def _limited(source: ImageSource, limit: int | None) -> ImageSource:
+    return limited(source, limit) if isinstance(source, EncodedSource) else source
 
 
-def _split_options(name: str) -> tuple[str, dict[str, int]]:
-    """Take `?size=N&channels=N` off the end; a question mark without `=` after it belongs to a path."""
-    base, mark, text = name.rpartition("?")
-    if not mark or "=" not in text:
-        return name, {}
-    options: dict[str, int] = {}
-    for option in text.split("&"):
-        key, _, value = option.partition("=")
-        if key not in ("size", "channels") or not (value.isascii() and value.isdecimal()) or len(value) > 6:
-            raise DataError(f"{name}: option {option!r} is not understood; allowed: {OPTIONS}")
-        if key in options:
-            raise DataError(f"{name}: option {key!r} is given twice")
-        options[key] = int(value)
-    if "size" in options:
-        check_size(options["size"], where=name)
-    if options.get("channels", 1) not in (1, 3):
-        raise DataError(f"{name}: channels must be 1 or 3, got {options['channels']}")
-    return base, options
+def _named(request: DataRequest) -> ImageData:
+    assert request.name is not None
+    data = DATASETS[request.name].read()
+    if request.split is not None or request.limit is not None:
+        if type(data) is not ImageData:
+            raise DataError(f"{request}: limit and split have no effect on captioned data; leave them out")
+        train, test = (_first(split, request.limit) for split in (data.train, data.test))
+        if request.split is not None:
+            train = test = train if request.split == "train" else test
+        data = replace(data, train=train, test=test)
+    if request.size is not None:
+        data = resized(data, request.size)
+    native = request.size if request.size is None or "?size=" in data.name else None
+    return replace(data, name=str(request.with_options(size=native, channels=None)))
+
+
+def _first(split: Split, limit: int | None) -> Split:
+    return Split(split.images[:limit], None if split.labels is None else split.labels[:limit])

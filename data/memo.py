@@ -31,6 +31,10 @@ class Memo:
         result: T = self._results[compute]
         return result
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the results out of a pickle: another process computes its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_results"}
+
     @cached_property
     def _results(self) -> dict[Hashable, Any]:
         return {}

@@ -21,8 +21,8 @@ from pydantic_core import from_json
 from safetensors import SafetensorError
 from torch import nn
 
+from latentbench.data.cache import CHANGED, write_to_cache
 from latentbench.data.errors import LatentbenchError
-from latentbench.models.cache import CHANGED, write_to_cache
 from latentbench.models.external.state_dicts import storable
 from latentbench.models.family import AnySpec, Family, find_family
 from latentbench.models.spec import ForeignSpec

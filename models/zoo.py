@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import torch
 
+from latentbench.data.cache import cache_root, prepare_cache
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models import checkpoint, external, families
-from latentbench.models.cache import cache_root, prepare_cache
 from latentbench.models.checkpoint import Card, Checkpoint
 from latentbench.models.family import (
     FAMILIES,

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from latentbench.analysis.features.judge import Judge, JudgeNetwork, JudgeRecipe, can_be_judged, train_judge
 from latentbench.analysis.statistics.fitting import Progress
+from latentbench.data.cache import cache_root
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import write_atomically
 from latentbench.data.images import ImageData
-from latentbench.models.cache import cache_root
 from latentbench.models.external import state_dicts
 
 ARCHITECTURE = "judge-1"

@@ -24,7 +24,7 @@ from latentbench.analysis.zero_shot.zero_shot_metrics import (
     reliability,
     widths_up_to,
 )
-from latentbench.data.sources.zero_shot_folder import PromptedImageData
+from latentbench.data.reading.prompted import PromptedImageData
 from latentbench.models.protocols import ImageTextModel
 
 AXES_FITTED = 5_000

@@ -17,8 +17,8 @@ from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at, 
 from latentbench.data.captioned.draw import CaptionedData, with_captions
 from latentbench.data.errors import DataError
 from latentbench.data.images import ImageData
+from latentbench.data.reading.prompted import PromptedImageData, templates_of
 from latentbench.data.sources.class_names import prompts_of
-from latentbench.data.sources.zero_shot_folder import PromptedImageData, templates_of
 from latentbench.models.protocols import ImageTextModel
 
 

@@ -21,9 +21,9 @@ from latentbench.analysis.core.metric import Metric
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.resumable import Origin
 from latentbench.bench.store.record import Status
+from latentbench.data.cache import cache_root, read_sealed, write_sealed
 from latentbench.data.errors import LatentbenchError
 from latentbench.models import checkpoint
-from latentbench.models.cache import cache_root, read_sealed, write_sealed
 
 TRAINING = "training"
 SUFFIX = ".sealed"

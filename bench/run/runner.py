@@ -71,7 +71,7 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     prepare_cache()
     device = resolve_device(options.device)
     jobs = options.jobs or default_jobs(device)
-    data = datasets.load(suite.data, relative_to=suite.folder)
+    data = _load(suite, watcher)
     for note in data.notes:
         watcher.note(note)
     suite = resolved(suite, data, allow_pickle=options.allow_pickle)
@@ -89,7 +89,8 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
         judged = any(ANALYSES[name].needs_judge for case in run.todo for name in case.analyses)
         if judged:
             _prepare_judge(data, device, watcher)
-        open_context = partial(stages.open_context, suite.data, suite.folder, str(device), judged=judged)
+        open_data = stages.data_opener(data, suite.data, suite.folder)
+        open_context = partial(stages.open_context, open_data, str(device), judged=judged)
         stacked = device.type == "cuda" if options.stack is None else options.stack
         size = min(jobs, len(run.todo))
         with workers(size, threads_of(jobs), open_context, this_process=options.this_process) as crew:
@@ -103,6 +104,22 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
                 job.run_cases(list(group))
 
     return run_resumable(request, store, watcher, produce)
+
+
+def _load(suite: Suite, watcher: Watcher) -> ImageData:
+    """Load the data; images from files are decoded once, into a file that all workers map."""
+    shown = 0
+
+    def progress(what: str, done: int, total: int) -> None:
+        nonlocal shown
+        if done == 0:
+            watcher.stage_started(what, total, "images")
+            shown = 0
+        for _ in range(shown, done):
+            watcher.stage_advanced(str(suite.data))
+        shown = done
+
+    return datasets.load(suite.data, relative_to=suite.folder, mapped=True, progress=progress)
 
 
 def _prepare_judge(data: ImageData, device: torch.device, watcher: Watcher) -> None:

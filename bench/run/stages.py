@@ -7,11 +7,13 @@ to itself, so the analyses that say so (`exclusive`) run one case at a time, bet
 from __future__ import annotations
 
 import copy
+import pickle
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,12 @@ from latentbench.bench.run.journal import TRAINING, Arrays, Journal, Step
 from latentbench.bench.run.workers import Died
 from latentbench.bench.store.per_example import packed
 from latentbench.bench.store.record import Record, RecordedModel, Seconds, Status
+from latentbench.data.cache import CacheError
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.images import ImageData
+from latentbench.data.reading.pixel_file import MappedSplit
+from latentbench.data.request import DataRequest
 from latentbench.models import checkpoint as checkpoints
-from latentbench.models.cache import CacheError
 from latentbench.models.checkpoint import Checkpoint
 from latentbench.models.protocols import Autoencoder, ImageTextModel
 from latentbench.models.seeds import derive
@@ -80,9 +85,16 @@ class Progress:
         ]
 
 
-def open_context(data: str, folder: Path, device: str, *, judged: bool) -> DataContext:
-    """Load the data, and their judge if an analysis needs it. Once per process."""
-    return DataContext.of(datasets.load(data, relative_to=folder), torch.device(device), judged=judged)
+def data_opener(data: ImageData, request: DataRequest, folder: Path) -> Callable[[], ImageData]:
+    """Return how a worker process gets the data: it maps the file that holds them, or reads them again."""
+    if isinstance(data.test, MappedSplit):
+        return partial(pickle.loads, pickle.dumps(data))
+    return partial(datasets.load, request, relative_to=folder)
+
+
+def open_context(open_data: Callable[[], ImageData], device: str, *, judged: bool) -> DataContext:
+    """Open the data, and load their judge if an analysis needs it. Once per process."""
+    return DataContext.of(open_data(), torch.device(device), judged=judged)
 
 
 def train(

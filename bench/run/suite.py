@@ -21,7 +21,10 @@ from latentbench.bench.store.store import check_suite_name
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import read_text
 from latentbench.data.images import ImageData
+from latentbench.data.loading import DATASETS
 from latentbench.data.registry import unknown
+from latentbench.data.request import DataRequest
+from latentbench.data.request import parse as parse_data
 from latentbench.data.validation import validated
 from latentbench.data.yaml_text import parse_yaml
 from latentbench.models.resolver import Resolver
@@ -45,7 +48,7 @@ class SuiteFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str
-    data: str = "mnist"
+    data: str | dict[str, Any] = "mnist"
     recipe: dict[str, Any] = {}
     seeds: Seeds = (0,)
     analyses: list[str] | None = None
@@ -58,7 +61,7 @@ class Suite:
 
     name: str
     description: str
-    data: str
+    data: DataRequest
     seeds: tuple[int, ...]
     analyses: tuple[str, ...]
     entries: tuple[Entry, ...]
@@ -122,7 +125,8 @@ def parse(text: str, *, name: str, where: str) -> Suite:
         )
     entries = [entry for place, grid in grids.items() for entry in _entries(grid, file.recipe, place)]
     _refuse_duplicates(entries)
-    return Suite(name, file.description, file.data, file.seeds, analyses, tuple(entries))
+    data = parse_data(file.data, list(DATASETS), f"{where}, data")
+    return Suite(name, file.description, data, file.seeds, analyses, tuple(entries))
 
 
 def with_recipe(suite: Suite, **settings: object) -> Suite:

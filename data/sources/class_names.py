@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentbench.data.errors import DataError, printable
+from latentbench.data.errors import DataError, printable, some
 from latentbench.data.files import read_text
-from latentbench.data.sources.folder_listing import some
+from latentbench.data.reading.prompted import DEFAULT_TEMPLATES
 
 CLASSES, TEMPLATES = "classes.txt", "templates.txt"
-DEFAULT_TEMPLATES = ("a photo of a {}.",)
 PAIRS_SHOWN = 12
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentbench.data.errors import DataError, printable
-from latentbench.data.sources.image_files import is_image_file
+from latentbench.data.errors import NAMED, DataError, printable
+from latentbench.data.reading.image_files import is_image_file
 
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -17,8 +17,6 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
 }
 """Names of folders that hold a split, whatever their case, and which split it is."""
-NAMED = 10
-"""Things that a note names one by one; it counts the others."""
 
 
 @dataclass(frozen=True)
@@ -104,16 +102,6 @@ def left_out_note(left_out: Counter[str]) -> tuple[str, ...]:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in left_out.most_common(NAMED))
     more = ", …" if len(left_out) > NAMED else ""
     return (f"{left_out.total():,} entries that are not read: {kinds}{more}",)
-
-
-def some(names: Iterable[str]) -> str:
-    """The first names of a list, for a message.
-
-    >>> some(["a", "b"])
-    'a, b'
-    """
-    every = [printable(name) for name in names]
-    return ", ".join(every[:NAMED]) + (", …" if len(every) > NAMED else "")
 
 
 def _kind(file: Path) -> str:

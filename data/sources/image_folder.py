@@ -8,12 +8,11 @@
 | `*.png` | by a hash of each file's name, about 1 in 6 to test | none |
 
 `train` and `test` may be written in any case, and `val` or `validation` serves as the test split where there
-is no `test`. Classes are the names of the class folders in natural order (2 before 10); a class folder is
-read with the folders in it. Images come in the order of a hash of their path, so that the first thousand of a
-split represent all of it and not its first class. Hidden entries are ignored; everything else that is not
-read is counted in the data's notes. `image_files` says how a file is read; each image is then scaled so that
-its shorter side is `size`, and cropped about its centre. Where every image is grey the data has 1 channel,
-otherwise 3.
+is no `test`; without `train` the images can be measured and nothing can be trained on them. Classes are the
+names of the class folders in natural order (2 before 10); a class folder is read with the folders in it.
+Images come in the order of a hash of their path, so that the first thousand of a split represent all of it
+and not its first class. Hidden entries are ignored; everything else that is not read is counted in the
+data's notes. `image_files` says how a file is read.
 """
 
 from __future__ import annotations
@@ -23,24 +22,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentbench.data.errors import DataError, printable
-from latentbench.data.files import folder_at
-from latentbench.data.images import ImageData
-from latentbench.data.sources.decoding import decode, frames_note
+from latentbench.data.errors import DataError, printable, some
+from latentbench.data.reading.hash_split import mixed, split_by_hash
+from latentbench.data.reading.image_files import FORMATS
+from latentbench.data.reading.image_source import EncodedSource, Sources
+from latentbench.data.registry import unknown
 from latentbench.data.sources.folder_listing import (
+    SPLIT_NAMES,
     class_images,
     entries,
     left_out_note,
     natural_key,
-    some,
     split_folders,
 )
-from latentbench.data.sources.hash_split import TEST_SHARE, hash_of, in_test
-from latentbench.data.sources.image_files import FORMATS
-from latentbench.data.sources.image_source import FileSource
 
-# MNIST's size, so that every recipe made for the reference run fits a folder as it is.
-DEFAULT_SIZE = 28
 LAYOUTS = "train/ and test/, class folders, or images"
 
 
@@ -52,82 +47,81 @@ class _Item:
     label: str | None
 
 
-@dataclass(frozen=True, eq=False)
-class FolderSources:
-    """The two splits of a folder; `notes` are what a person should know of how it was read."""
+def folder_sources(root: Path, *, split: str | None = None) -> Sources:
+    """The splits of a folder, without reading any image; `split` names the only one that is measured.
 
-    train: FileSource
-    test: FileSource
-    notes: tuple[str, ...]
-
-
-def read_folder(path: str | Path, *, size: int = DEFAULT_SIZE, name: str | None = None) -> ImageData:
-    """Read the images under `path` as `size` x `size` pixels; the module's docstring gives the layouts.
-
-    Raises `DataError`, naming the file or folder, where one is missing, empty, mixed, unreadable or
-    truncated, where a class of the test split is not in the train split, or a split has no image.
+    Raises `DataError`, naming the file or folder, where one is missing, empty or mixed, where a class of the
+    test split is not in the train split, or a split has no image.
     """
-    sources = folder_sources(path)
-    train, test = decode(sources.train, size), decode(sources.test, size)
-    channels = 1 if train.grey and test.grey else 3
-    return ImageData(
-        name or f"folder:{path}",
-        train.split(channels),
-        test.split(channels),
-        sources.train.classes,
-        notes=sources.notes + frames_note(train, test),
-    )
-
-
-def folder_sources(path: str | Path) -> FolderSources:
-    """The splits of a folder as sources, without reading any image. Raises `DataError` as `read_folder`."""
-    root = folder_at(path)
     left_out: Counter[str] = Counter()
-    train, test, notes = _splits(root, left_out)
-    classes = _classes(train, test, root)
-    train_source, test_source = (_source(root, items, classes) for items in (train, test))
-    return FolderSources(train_source, test_source, notes + left_out_note(left_out))
-
-
-def _source(root: Path, items: list[_Item], classes: tuple[str, ...]) -> FileSource:
-    """The items in the order of a hash of their paths."""
-    mixed = sorted(items, key=lambda item: hash_of(item.file.as_posix()))
-    index = {name: label for label, name in enumerate(classes)}
-    labels = tuple(index[item.label] for item in mixed if item.label is not None)
-    return FileSource(root, tuple(item.file for item in mixed), labels if classes else None, classes)
-
-
-def _splits(root: Path, left_out: Counter[str]) -> tuple[list[_Item], list[_Item], tuple[str, ...]]:
-    """The train and test items, as the folders `train` and `test` say or else by hash, and notes on them."""
     found = entries(root)
     given = split_folders(found.folders)
-    if "train" not in given and "test" not in given:
-        return *_hashed(root, left_out), ()
-    train, test = given.get("train"), given.get("test", given.get("validation"))
-    if train is None or test is None:
-        present, missing = (test, "train") if train is None else (train, "test")
-        assert present is not None
-        raise DataError(
-            f"{root}: has {present.name}/ but no {missing}/; add it, or move the classes up one level"
-        )
+    if not {"train", "test"} & given.keys() and not (split and given):
+        whole = _source(root, _items(root, root, left_out))
+        return hashed_sources(whole, split, left_out_note(left_out))
+    train, test = _chosen(root, given, split)
     left_out += found.left_out + Counter([printable(image.suffix.lower()) for image in found.images])
+    test_items = _items(test, root, left_out)
+    read = f"{test.name}/" if train is None else f"{train.name}/ and {test.name}/"
     unused = [f"{folder.name}/" for folder in found.folders if folder not in (train, test)]
-    notes = (f"folders that are not read beside {train.name}/ and {test.name}/: {some(unused)}",)
-    return _items(train, root, left_out), _items(test, root, left_out), notes if unused else ()
+    beside = (f"folders that are not read beside {read}: {some(unused)}",) if unused else ()
+    if train is None:
+        return Sources(None, mixed(_source(root, test_items)), notes=beside + left_out_note(left_out))
+    train_items = _items(train, root, left_out)
+    _check_classes(train_items, test_items, root)
+    train_source = _source(root, train_items)
+    test_source = _source(root, test_items, train_source.classes)
+    return Sources(mixed(train_source), mixed(test_source), notes=beside + left_out_note(left_out))
 
 
-def _hashed(root: Path, left_out: Counter[str]) -> tuple[list[_Item], list[_Item]]:
-    items = _items(root, root, left_out)
-    train: list[_Item] = []
-    test: list[_Item] = []
-    for item in items:
-        (test if in_test(item.file.as_posix()) else train).append(item)
-    if not (train and test):
+def hashed_sources(whole: EncodedSource, split: str | None, notes: tuple[str, ...]) -> Sources:
+    """The splits, by hash, of images that come as one; `split` names the only one that is measured."""
+    train, test = split_by_hash(whole)
+    if split is None:
+        _check_learned(train, test)
+        return Sources(train, test, notes=notes)
+    parts = {"train": train, "test": test}
+    name = canonical(split)
+    if name not in parts:
+        raise DataError(str(unknown("split", split, list(parts))))
+    return Sources(None, parts[name], notes=notes)
+
+
+def canonical(split: str) -> str:
+    """The usual name of a split that is called by another one, such as `Val`.
+
+    >>> canonical("Val")
+    'validation'
+    """
+    return SPLIT_NAMES.get(split.lower(), split)
+
+
+def _chosen(root: Path, given: dict[str, Path], split: str | None) -> tuple[Path | None, Path]:
+    """The folder to train on, None where only one split is asked for or there, and the folder to test on."""
+    if split is not None:
+        name = canonical(split)
+        if name not in given:
+            raise DataError(f"{root}: {unknown('split', split, sorted(given))}")
+        return None, given[name]
+    train, test = given.get("train"), given.get("test", given.get("validation"))
+    if test is None:
         raise DataError(
-            f"{root}: only {len(items)} images, too few to split by hash (about 1 in {TEST_SHARE} to test); "
-            f"add images, or sort them into train/ and test/"
+            f"{root}: has {given['train'].name}/ but no test/; add it, or move the classes up one level"
         )
     return train, test
+
+
+def _source(root: Path, items: list[_Item], classes: tuple[str, ...] | None = None) -> EncodedSource:
+    if classes is None:
+        classes = _ordered({item.label for item in items if item.label is not None})
+    index = {name: label for label, name in enumerate(classes)}
+    return EncodedSource(
+        where=str(root),
+        names=tuple(printable(item.file.as_posix()) for item in items),
+        stored=tuple(root / item.file for item in items),
+        labels=tuple(index[item.label] for item in items if item.label is not None) if classes else None,
+        classes=classes,
+    )
 
 
 def _items(folder: Path, root: Path, left_out: Counter[str]) -> list[_Item]:
@@ -151,22 +145,33 @@ def _items(folder: Path, root: Path, left_out: Counter[str]) -> list[_Item]:
     return items
 
 
-def _classes(train: list[_Item], test: list[_Item], root: Path) -> tuple[str, ...]:
-    """The class names, after checking that every class of the test split is in the train split."""
+def _check_classes(train: list[_Item], test: list[_Item], root: Path) -> None:
+    """Raise `DataError` for a class of the test split that is not in the train split."""
     learned = {item.label for item in train}
     strays = [item for item in test if item.label not in learned]
     if strays:
-        label = strays[0].label or "images without a class"
-        raise DataError(
-            f"{root / strays[0].file}: class {label!r} is in the test split but not in the train split; "
-            f"rename it, or add train images (train has: {_listed(learned)})"
-        )
-    return _ordered(label for label in learned if label is not None)
+        _refuse_stray(str(root / strays[0].file), strays[0].label, learned)
+
+
+def _check_learned(train: EncodedSource, test: EncodedSource) -> None:
+    """Raise `DataError` for a class that the hash has left without train images."""
+    if train.labels is None or test.labels is None:
+        return
+    learned = set(train.labels)
+    for name, label in zip(test.names, test.labels, strict=True):
+        if label not in learned:
+            _refuse_stray(
+                f"{test.where}/{name}", test.classes[label], {train.classes[each] for each in learned}
+            )
+
+
+def _refuse_stray(where: str, label: str | None, learned: Iterable[str | None]) -> None:
+    names = _ordered(name or "images without a class" for name in learned)
+    raise DataError(
+        f"{where}: class {label or 'images without a class'!r} is in the test split but not in the train "
+        f"split; rename it, or add train images (train has: {some(names)})"
+    )
 
 
 def _ordered(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=natural_key))
-
-
-def _listed(labels: set[str | None]) -> str:
-    return some(_ordered(label or "images without a class" for label in labels))

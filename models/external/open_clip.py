@@ -14,8 +14,8 @@ from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
+from latentbench.data.reading.prompted import templates_of
 from latentbench.data.sources.class_names import prompts_of
-from latentbench.data.sources.zero_shot_folder import templates_of
 from latentbench.models.external import open_clip_source, state_dicts
 from latentbench.models.external.base import LoadedFamily, LoadedSpec, stated
 from latentbench.models.external.open_clip_source import Source

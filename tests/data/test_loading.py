@@ -4,7 +4,12 @@ import sys
 import pytest
 
 from latentbench.data import DataError, LatentbenchError, load
-from latentbench.data.loading import DATASETS, DataRequest, parse
+from latentbench.data.loading import DATASETS
+from latentbench.data.request import parse as parse_among
+
+
+def parse(data):
+    return parse_among(data, list(DATASETS))
 
 
 def test_every_data_set_has_a_one_line_description():
@@ -24,40 +29,65 @@ def test_an_unknown_name_is_answered_with_the_nearest_one():
 
 
 @pytest.mark.parametrize(
-    ("text", "source"),
+    ("text", "keys"),
     [
-        ("mnist", DataRequest("mnist", None, None)),
-        ("digits?size=28", DataRequest("digits", None, 28)),
-        ("mnist?size=32&channels=3", DataRequest("mnist", None, 32, 3)),
-        ("folder:a?channels=1", DataRequest("folder", "a", None, 1)),
-        ("folder:pets", DataRequest("folder", "pets", None)),
-        ("folder:/a b/c?size=32", DataRequest("folder", "/a b/c", 32)),
-        ("folder:/what?/pets", DataRequest("folder", "/what?/pets", None)),
-        ("folder:/what?/pets?size=64", DataRequest("folder", "/what?/pets", 64)),
+        ("mnist", {"name": "mnist"}),
+        ("digits?size=28", {"name": "digits", "size": 28}),
+        ("mnist?size=32&channels=3", {"name": "mnist", "size": 32, "channels": 3}),
+        ("folder:a?channels=1", {"folder": "a", "channels": 1}),
+        ("folder:pets", {"folder": "pets"}),
+        ("folder:/a b/c?size=32", {"folder": "/a b/c", "size": 32}),
+        ("folder:/what?/pets", {"folder": "/what?/pets"}),
+        ("folder:/what?/pets?size=64", {"folder": "/what?/pets", "size": 64}),
+        (
+            "wds:s/{0..49}.tar?limit=9&resize=box",
+            {"wds": "s/{0..49}.tar", "limit": 9, "resize": "box"},
+        ),
+        ("hf:owner/set?split=test&crop=none", {"hf": "owner/set", "split": "test", "crop": "none"}),
     ],
 )
-def test_data_strings(text, source):
-    assert parse(text) == source
+def test_data_strings_say_what_mappings_say(text, keys):
+    request = parse(text)
+    assert request == parse(keys) == parse(str(request))
+    assert {name: value for name, value in request.model_dump().items() if name in keys} == keys
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("data", "message"),
     [
-        ("folder:", "no path after"),
-        ("mnist?size=", "'size=' is not understood; allowed: .size=PIXELS"),
-        ("mnist?size=-3", "not understood"),
-        ("mnist?sise=28", "not understood"),
-        ("mnist?size=²", "not understood"),
+        ("folder:", "folder is empty; give a path"),
+        ("mnist?size=", "size must be a valid integer"),
+        ("mnist?size=-3", "size must be a valid integer"),
+        ("mnist?sise=28", "unknown option 'sise'; did you mean 'size'"),
+        ("mnist?size=²", "size must be a valid integer"),
         ("mnist?size=8&size=9", "'size' is given twice"),
         ("mnist?channels=2", "channels must be 1 or 3, got 2"),
-        ("mnist?size=" + "9" * 5000, "not understood"),
+        ("mnist?size=" + "9" * 5000, "'size' is longer than 100 characters"),
         ("mnist?size=7", "size must be 8 to 1024 px, got 7"),
         ("folder:/a?size=1025", "size must be 8 to 1024 px, got 1025"),
+        ({"folder": "a", "sise": 64}, "unknown key 'sise'; did you mean 'size'"),
+        ({"folder": "a", "size": "big"}, "size must be a valid integer, got 'big'"),
+        ({"folder": "a", "size": True}, "size must be a valid integer, got True"),
+        ({"folder": "a", "limit": 0}, "limit must be greater than or equal to 1, got 0"),
+        ({"folder": "a", "crop": "centre"}, "crop must be 'center' or 'none', got 'centre'"),
+        ({"folder": "a", "wds": "b"}, "must have exactly one of name, folder, wds, hf"),
+        ({"size": 64}, "must have exactly one of name, folder, wds, hf"),
+        ({"name": "mnist", "crop": "none"}, "crop has no effect on mnist"),
+        ({"name": "mnist", "split": "val"}, "split of mnist must be 'train' or 'test'"),
+        ({"name": "captioned-mnist", "limit": 9}, "limit and split have no effect on captioned data"),
     ],
 )
-def test_data_strings_that_are_refused(text, message):
-    with pytest.raises(DataError, match=message):
-        parse(text)
+def test_requests_that_are_refused_in_one_line(data, message):
+    with pytest.raises(DataError, match=message) as caught:
+        load(data)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_limit_and_a_split_of_named_data():
+    data = load({"name": "digits", "limit": 20, "size": 16})
+    assert (len(data.train), len(data.test)) == (20, 20)
+    assert data.name == "digits?size=16&limit=20"
+    assert load({"name": "digits", "split": "train"}).test_only
 
 
 def test_size_given_in_either_way_is_the_same_data():

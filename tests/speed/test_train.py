@@ -12,7 +12,6 @@ import logging
 import math
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -135,7 +134,9 @@ def in_workers(mnist):
     tasks = [[Progress(case)] for case in cases]
     jobs = default_jobs(DEVICE)
     with workers(
-        jobs, threads_of(jobs), partial(open_context, "mnist", Path(), str(DEVICE), judged=False)
+        jobs,
+        threads_of(jobs),
+        partial(open_context, partial(latentbench.data.load, "mnist"), str(DEVICE), judged=False),
     ) as crew:
         journal = Journal(Origin("speed", "speed"))
         train = partial(stages.train, options=TrainingOptions(use_cache=False), journal=journal)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from latentbench.data.images import ImageData, Split
-from latentbench.data.sources.hash_split import in_test
+from latentbench.data.reading.hash_split import in_test
 from latentbench.data.sources.named_sets.catalogue import dataset
 from latentbench.data.sources.named_sets.mnist import DIGITS
 

@@ -14,7 +14,7 @@ from latentbench.bench.run.resumable import Origin
 from latentbench.bench.run.runner import Options, run_suite
 from latentbench.bench.store.store import Store
 from latentbench.data import load as load_data
-from latentbench.models.cache import cache_root
+from latentbench.data.cache import cache_root
 
 MODULE = """
 import os, signal

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from latentbench import data as datasets
@@ -11,9 +12,10 @@ from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Journal, Step
 from latentbench.bench.run.resumable import Origin
-from latentbench.bench.run.stages import Progress, TrainingOptions, open_context
+from latentbench.bench.run.stages import Progress, TrainingOptions, data_opener, open_context
 from latentbench.bench.store.record import DataReference
 from latentbench.data import DataError
+from latentbench.data.request import DataRequest
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
 
@@ -76,7 +78,23 @@ def test_a_relative_folder_is_looked_up_next_to_the_suite(tmp_path, monkeypatch)
         Image.new("RGB", (8, 8)).save(tmp_path / "suites" / "photos" / name / "1.png")
     (tmp_path / "suites" / "photos" / "classes.txt").write_text("a\nb\n")
     monkeypatch.chdir(tmp_path)
-    context = open_context("folder:photos?size=8", Path("suites"), "cpu", judged=False)
+    request = DataRequest(folder="photos", size=8)
+    data = datasets.load(request, relative_to=Path("suites"))
+    context = open_context(data_opener(data, request, Path("suites")), "cpu", judged=False)
     assert context.data.name == "folder:photos?size=8"
     with pytest.raises(DataError, match=rf"photos: does not exist \(looked for in {tmp_path}\)"):
-        open_context("folder:photos?size=8", Path(), "cpu", judged=False)
+        open_context(data_opener(data, request, Path()), "cpu", judged=False)
+
+
+def test_workers_map_decoded_images_and_do_not_decode(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "photos" / "test").mkdir(parents=True)
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "photos" / "test" / "1.png")
+    request = DataRequest(folder=str(tmp_path / "photos"), size=8)
+    data = datasets.load(request, mapped=True)
+    opener = data_opener(data, request, Path())
+    (tmp_path / "photos" / "test" / "1.png").unlink()
+    again = opener()
+    assert again.test_only
+    assert again.fingerprint == data.fingerprint
+    assert torch.equal(again.test.images, data.test.images)

@@ -9,7 +9,7 @@ import pytest
 from latentbench.bench.store.index import open_index
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
-from latentbench.models import cache
+from latentbench.data import cache
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from latentbench.data import DataError, ImageData, load
-from latentbench.data.sources.hash_split import hash_of, in_test
-from latentbench.data.sources.image_folder import read_folder
+from latentbench.data.reading.hash_split import hash_of, in_test
+
+
+def read_folder(path: Path, *, size: int = 28) -> ImageData:
+    return load(f"folder:{path}", size=size)
 
 
 def test_train_and_test_folders_are_read_in_the_order_of_a_hash(write_image, tmp_path):
@@ -170,17 +173,18 @@ def damage_empty(file: Path) -> None:
 
 @pytest.mark.parametrize("damage", [damage_truncated, damage_text, damage_empty])
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif", "webp", "bmp", "ppm"])
-def test_a_damaged_image_is_named(write_image, tmp_path, damage, suffix):
+def test_damaged_images_are_left_out_and_named(write_image, tmp_path, damage, suffix):
     write_image("train/a/1.png")
     write_image("test/a/1.png")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     file = tmp_path / "train" / "a" / f"broken.{suffix}"
     Image.fromarray(pixels).save(file)
     damage(file)
-    with pytest.raises(
-        DataError, match=rf"broken\.{suffix}: cannot be read as an image .*; replace or remove"
-    ):
-        read_folder(tmp_path)
+    data = read_folder(tmp_path, size=12)
+    assert data.train.labels.tolist() == [0]
+    assert (data.train.images == 90).all()
+    name = f"train/a/broken.{suffix}"
+    assert data.notes == (f"1 of 3 files cannot be read as images and are left out: {name}",)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +192,6 @@ def test_a_damaged_image_is_named(write_image, tmp_path, damage, suffix):
     [
         ([], r"no images; put train/ and test/, class folders, or images there"),
         (["train/a/1.png"], "has train/ but no test/"),
-        (["test/a/1.png"], "has test/ but no train/"),
         (["train/a/1.png", "test/a/"], r"test/a: class folder without images"),
         (["train/", "test/a/1.png"], r"train: no images"),
         (["train/a/1.png", "test/a/1.png", "test/b/7.png"], r"test/b/7\.png: class 'b' is in the test split"),
@@ -196,6 +199,7 @@ def test_a_damaged_image_is_named(write_image, tmp_path, damage, suffix):
         (["train/a/1.png", "train/2.png", "test/a/1.png"], r"train: holds images \(2\.png\) beside folders"),
         (["train/a/1.png", "Train/a/1.png", "test/a/1.png"], "rain: holds the train split, as .rain/ does"),
         (["Training/a/1.png"], "has Training/ but no test/"),
+        (["train/a/1.png", "test/a/x.txt"], "test/a: class folder without images"),
         (["a/2.png", "a/3.png"], "only 2 images, too few to split by hash"),
         (["1.png"], "only 1 images, too few"),
     ],
@@ -204,6 +208,9 @@ def test_layouts_that_are_refused(write_image, tmp_path, layout, message):
     for name in layout:
         if name.endswith("/"):
             (tmp_path / name).mkdir(parents=True)
+        elif name.endswith(".txt"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("x")
         else:
             write_image(name)
     with pytest.raises(DataError, match=message):
@@ -267,7 +274,7 @@ def test_what_is_not_read_is_counted_and_said(write_image, tmp_path):
         write_image(name)
     for name in ("README.md", "train/a/x.heic", "train/a/y.HEIC", "test/a/raw"):
         (tmp_path / name).write_text("x")
-    data = read_folder(tmp_path)
+    data = read_folder(tmp_path, size=12)
     assert (len(data.train), len(data.test)) == (2, 1)
     beside, left_out = data.notes
     assert beside == "folders that are not read beside train/ and test/: extra/, val/"
@@ -281,7 +288,7 @@ def test_links_and_pipes_do_not_hang_the_reader(write_image, tmp_path):
     (tmp_path / "a" / "self").symlink_to(tmp_path)
     (tmp_path / "a" / "ring.png").symlink_to("ring.png")
     os.mkfifo(tmp_path / "a" / "pipe.png")
-    data = read_folder(tmp_path)
+    data = read_folder(tmp_path, size=12)
     assert len(data.train) + len(data.test) == 30
     assert "3 entries that are not read" in data.notes[0]
     (tmp_path / "b").symlink_to(tmp_path)
@@ -308,3 +315,31 @@ def test_labels_are_int64(write_image, tmp_path):
     write_image("train/a/1.png")
     write_image("test/a/1.png")
     assert read_folder(tmp_path).train.labels.dtype == torch.int64
+
+
+def test_a_test_split_alone_is_measured_without_training(write_image, tmp_path):
+    for name in ("test/a/1.png", "test/b/1.png"):
+        write_image(name)
+    data = read_folder(tmp_path, size=12)
+    assert data.test_only
+    assert data.classes == ("a", "b")
+    assert len(data.test) == 2
+
+
+def test_a_split_can_be_named(write_image, tmp_path):
+    for name, shade in (("train/a/1.png", 1), ("test/a/1.png", 2), ("val/a/1.png", 3)):
+        write_image(name, shade)
+    for split, shade in (("Train", 1), ("test", 2), ("validation", 3)):
+        data = load({"folder": str(tmp_path), "size": 12, "split": split})
+        assert data.test_only
+        assert (data.test.images == shade).all()
+    with pytest.raises(DataError, match="unknown split 'tset'; did you mean 'test'"):
+        load({"folder": str(tmp_path), "split": "tset"})
+
+
+def test_a_limit_takes_the_same_images_of_more(write_image, tmp_path):
+    for index in range(60):
+        write_image(f"{index}.png", index)
+    few, more = (load({"folder": str(tmp_path), "size": 12, "limit": limit}) for limit in (3, 5))
+    assert (len(few.train), len(few.test)) == (3, 3)
+    assert set(shades_of(few, "train")) < set(shades_of(more, "train"))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from latentbench.data import DataError, load
-from latentbench.data.sources.class_names import DEFAULT_TEMPLATES
+from latentbench.data.reading.prompted import DEFAULT_TEMPLATES
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_the_fingerprint_follows_templates_and_names(folder):
 def test_nothing_to_read_is_refused(folder):
     for file in folder.glob("*/*.png"):
         file.write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"no image in its class folders can be read \(4 files tried\)"):
+    with pytest.raises(DataError, match=r"no image can be read \(4 files tried, such as n01/0.png"):
         load(f"folder:{folder}?size=32")
     for file in (folder / "n02").iterdir():
         file.unlink()

@@ -11,7 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from latentbench.data import DataError, load
-from latentbench.data.sources.hash_split import in_test
+from latentbench.data.reading.hash_split import in_test
 from latentbench.data.sources.named_sets.fashion_mnist import DEBIAN_FOLDER
 from latentbench.data.sources.named_sets.idx import read_images_and_labels
 from latentbench.data.sources.named_sets.mnist import MD5

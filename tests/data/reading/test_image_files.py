@@ -7,13 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import center_crop, resize
 
 from latentbench.data import DataError
-from latentbench.data.sources.image_files import FORMATS, is_image_file, read_image, square
+from latentbench.data.reading.image_files import FORMATS, is_image_file, read_image
 
 LEVELS = np.array([[40, 200], [0, 255]], np.uint8).repeat(6, 0).repeat(6, 1)
 
@@ -177,18 +174,3 @@ def test_a_broken_file_is_named_in_one_printable_line(tmp_path):
     assert "caf\\xe9.png: cannot be read as an image" in str(caught.value)
     assert "\n" not in str(caught.value)
     str(caught.value).encode()
-
-
-@pytest.mark.parametrize("shape", [(50, 70), (71, 50), (50, 50), (20, 33), (200, 333)])
-def test_pixels_are_those_of_torchvisions_resize(shape):
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
-    expected = center_crop(resize(image, 32, InterpolationMode.BICUBIC), [32, 32])
-    assert (np.asarray(square(image, 32)) == np.asarray(expected)).all()
-
-
-def test_a_very_long_image_is_cut_before_it_is_scaled():
-    line = torch.zeros(10_000, 1, 3, dtype=torch.uint8)
-    line[4990:5010] = 255
-    result = np.asarray(square(Image.fromarray(line.numpy()), 1024))
-    assert result.shape == (1024, 1024, 3)
-    assert result.min() == 255

@@ -6,12 +6,17 @@ import torch
 from PIL import Image
 
 from latentbench.data import DataError, Split
-from latentbench.data.sources.decoding import decode
+from latentbench.data.reading.decoding import decode
+from latentbench.data.reading.image_source import ArraySource
+from latentbench.data.reading.transform import Transform
 from latentbench.data.sources.image_folder import folder_sources
-from latentbench.data.sources.image_source import ArraySource
-from latentbench.data.sources.zero_shot_folder import prompted_source
+from latentbench.data.sources.zero_shot_folder import prompted_sources
 
 PIXELS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 3, 12, 12), dtype=np.uint8))
+
+
+def pixels_of(source):
+    return np.concatenate([batch.pixels for batch in decode(source, Transform(12))])
 
 
 @pytest.fixture
@@ -42,15 +47,15 @@ def test_images_are_opened_at_their_original_size(write_image, tmp_path):
 def test_sources_of_equal_images_decode_alike(array, folder):
     source = folder_sources(folder).train
     order = [int(name.split("/")[-1][0]) for name in source.names]
-    assert torch.equal(decode(source, 12).images, decode(array, 12).images[order])
-    assert torch.equal(decode(source, 12).split(3).labels, torch.tensor(order) % 2)
+    assert (pixels_of(source) == pixels_of(array)[order]).all()
+    assert source.labels == tuple(index % 2 for index in order)
 
 
 def test_shards_partition_a_source(array, folder):
     for source in (array, folder_sources(folder).test):
         parts = [source.shard(index, 4) for index in range(4)]
         assert [len(part) for part in parts] == [2, 2, 1, 1]
-        assert sum(decode(part, 12).images.long().sum() for part in parts) == PIXELS.long().sum()
+        assert sum(int(pixels_of(part).sum(dtype=np.int64)) for part in parts) == PIXELS.long().sum()
         assert parts[1].labels == source.labels[1::4]
         with pytest.raises(DataError, match=r"shard 4 of 4: the index must be 0 to 3"):
             source.shard(4, 4)
@@ -77,7 +82,7 @@ def test_the_fingerprint_of_an_array_follows_its_pixels(array):
 
 def test_a_zero_shot_folder_is_a_source(folder):
     (folder / "classes.txt").write_text("first\nsecond\n")
-    source = prompted_source(folder).images
+    source = prompted_sources(folder).test
     assert source.classes == ("first", "second")
     assert source.names[0] == "test/a/0.png"
     assert len(source) == 6

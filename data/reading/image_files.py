@@ -16,6 +16,10 @@ called `x.png` is read, a PostScript program called `x.png` is not.
 from __future__ import annotations
 
 import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -41,8 +45,6 @@ FORMATS = {
 }
 """Pillow's format for each suffix that is read, in lower case."""
 ALLOWED = sorted(set(FORMATS.values()))
-LONGEST_ASPECT = 8
-"""An image longer than this many times its shorter side is cut to it before it is scaled."""
 
 # What Pillow raises for files that are not what they claim to be.
 UNREADABLE = (
@@ -51,12 +53,41 @@ UNREADABLE = (
 )
 
 
+@dataclass(frozen=True)
+class FilePart:
+    """An image file inside another file, such as a member of a tar file: `size` bytes from `offset`."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """Read the bytes. Raises OSError where there are fewer."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            content = file.read(self.size)
+        if len(content) < self.size:
+            raise OSError(f"{self.path} is cut off")
+        return content
+
+
+Encoded = Path | FilePart | bytes
+"""An image as it is stored: a file, a part of one, or its content."""
+
+
+def content_of(encoded: Encoded) -> bytes:
+    """Return the bytes of an image as they are stored. Raises OSError."""
+    if isinstance(encoded, bytes):
+        return encoded
+    return encoded.read() if isinstance(encoded, FilePart) else encoded.read_bytes()
+
+
 def is_image_file(file: Path) -> bool:
     """Whether the suffix of a file says that it is an image in one of the formats that are read."""
     return file.suffix.lower() in FORMATS
 
 
-def read_image(file: Path | bytes, *, name: str | None = None) -> Image.Image:
+def read_image(file: Encoded, *, name: str | None = None) -> Image.Image:
     """Read an image file, or the bytes of one, in RGB and at its original size; the module says how.
 
     `name` is how messages call it, the path if not given. The result's `info` has the key `frames_dropped`.
@@ -65,35 +96,28 @@ def read_image(file: Path | bytes, *, name: str | None = None) -> Image.Image:
     """
     where = name or (str(file) if isinstance(file, Path) else "image")
     try:
-        with Image.open(BytesIO(file) if isinstance(file, bytes) else file, formats=ALLOWED) as opened:
+        stored = file if isinstance(file, Path) else BytesIO(content_of(file))
+        with _large_allowed(), Image.open(stored, formats=ALLOWED) as opened:
             # A multi-picture JPEG, as phones write, holds a preview or a second view, not an animation.
             animated = bool(getattr(opened, "is_animated", False)) and opened.format != "MPO"
             image = _as_rgb(ImageOps.exif_transpose(opened), opened.format)
     except UNREADABLE as error:
-        reason = " ".join(str(error).split()).replace(f" {str(file)!r}", "")[:200]
-        raise DataError(f"{where}: cannot be read as an image ({reason}); replace or remove it") from error
+        reason = " ".join(str(error).split())
+        if isinstance(file, Path):
+            reason = reason.replace(f" {str(file)!r}", "")
+        raise DataError(
+            f"{where}: cannot be read as an image ({reason[:200]}); replace or remove it"
+        ) from error
     image.info = {"frames_dropped": animated}
     return image
 
 
-def square(
-    image: Image.Image, size: int, *, resample: Image.Resampling = Image.Resampling.BICUBIC
-) -> Image.Image:
-    """Scale an image so that its shorter side is `size` pixels, and cut out its middle: `size` x `size`.
-
-    These are the steps of open_clip's preprocessing, to the pixel.
-    """
-    longest = LONGEST_ASPECT * min(image.size)
-    if max(image.size) > longest:  # scaled whole, a line of 1 x 10,000 pixels would need gigabytes
-        image = _middle(image, min(image.width, longest), min(image.height, longest))
-    shorter = min(image.size)
-    width, height = (int(size * side / shorter) for side in image.size)
-    return _middle(image.resize((width, height), resample), size, size)
-
-
-def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    return image.crop((left, top, left + width, top + height))
+@contextmanager
+def _large_allowed() -> Iterator[None]:
+    """Let an image above Pillow's limit be read without a warning: only twice the limit is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 def _as_rgb(image: Image.Image, file_format: str | None) -> Image.Image:

@@ -1,0 +1,183 @@
+"""From the sources of the splits to `ImageData`: decoded, cached, counted, and noted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import numpy as np
+import torch
+
+from latentbench.data.errors import DataError, LatentbenchError, some
+from latentbench.data.images import ImageData, Split
+from latentbench.data.reading import pixel_file
+from latentbench.data.reading.decoding import Batch, Pixels, Progress, decode
+from latentbench.data.reading.image_source import Sources
+from latentbench.data.reading.pixel_file import Key, Report, mapped_split
+from latentbench.data.reading.prompted import PromptedImageData
+from latentbench.data.reading.transform import Transform
+
+BUDGET_VARIABLE = "LATENTBENCH_IMAGE_MEMORY_GB"
+DEFAULT_BUDGET_GB = 1.0
+
+
+def read(
+    sources: Sources,
+    transform: Transform,
+    name: str,
+    *,
+    mapped: bool = False,
+    progress: Progress | None = None,
+) -> ImageData:
+    """Decode the sources' images into data called `name`.
+
+    Above a budget of memory, or if `mapped`, the pixels are a file of the cache, which is used again by
+    every process that asks for the same images. An image that cannot be read is left out and named in the
+    notes; where images are to be recognised by their classes' names it stays, black, so that n is the number
+    of files.
+    Raises `DataError` where no image of a split can be read.
+    """
+    watch = progress or _silent
+    reader = _Reader(sources, transform, watch)
+    total = sum(map(len, sources.parts))
+    size_bytes = total * 3 * transform.size**2
+    if mapped or size_bytes > budget_bytes():
+        splits, report, notes = _mapped(reader, name, size_bytes)
+    else:
+        splits, report = _in_memory(reader)
+        notes = ()
+    notes = sources.notes + notes + _notes(sources, report)
+    train, test = splits[0], splits[-1]
+    if sources.templates is None:
+        return ImageData(name, train, test, sources.test.classes, notes=notes)
+    readable = torch.ones(len(test), dtype=torch.bool)
+    readable[list(report.unreadable[-1])] = False
+    unreadable = tuple(sources.test.names[index] for index in report.unreadable[-1])
+    return PromptedImageData(
+        name, train, test, sources.test.classes, sources.templates, readable, unreadable, notes=notes
+    )
+
+
+def budget_bytes() -> float:
+    """Bytes of pixels up to which they are kept in memory. Raises LatentbenchError for a bad setting."""
+    given = os.environ.get(BUDGET_VARIABLE, str(DEFAULT_BUDGET_GB))
+    try:
+        gigabytes = float(given)
+    except ValueError:
+        gigabytes = -1.0
+    if not gigabytes >= 0:
+        raise LatentbenchError(f"{BUDGET_VARIABLE}={given}: must be a number of gigabytes, 0 or more")
+    return gigabytes * 1e9
+
+
+class _Reader:
+    """Decodes the parts of sources one after the other, and keeps count."""
+
+    def __init__(self, sources: Sources, transform: Transform, progress: Progress) -> None:
+        self.sources, self.transform, self.progress = sources, transform, progress
+        self.keeps_unreadable = sources.templates is not None
+        self.grey = True
+        self.kept: list[int] = []
+        self.marks: dict[str, list[tuple[int, ...]]] = {"unreadable": [], "animated": [], "enlarged": []}
+
+    def blocks(self) -> Iterator[Pixels]:
+        """Yield the pixels of all parts, `[n, 3, size, size]` at a time, without images left out."""
+        done, total = 0, sum(map(len, self.sources.parts))
+        for part in self.sources.parts:
+            batches: list[Batch] = []
+            kept = 0
+            self.progress("decoding images", done, total)
+            for batch in decode(part, self.transform):
+                rows = batch.pixels if self.keeps_unreadable else batch.pixels[batch.readable]
+                self.grey = self.grey and batch.grey
+                kept += len(rows)
+                batches.append(Batch(batch.pixels[:0], batch.readable, batch.animated, batch.enlarged))
+                yield np.ascontiguousarray(rows)
+                done += len(batch.readable)
+                self.progress("decoding images", done, total)
+            self.kept.append(kept)
+            self._mark(batches)
+            if not any(batch.readable.any() for batch in batches):
+                raise DataError(self._nothing_readable(len(part)))
+
+    def report(self) -> Report:
+        """What was counted."""
+        marks = {name: tuple(indices) for name, indices in self.marks.items()}
+        return Report(kept=tuple(self.kept), grey=self.grey and not self.keeps_unreadable, **marks)
+
+    def _mark(self, batches: list[Batch]) -> None:
+        readable, animated, enlarged = (
+            np.concatenate([getattr(batch, name) for batch in batches])
+            for name in ("readable", "animated", "enlarged")
+        )
+        for name, flags in (("unreadable", ~readable), ("animated", animated), ("enlarged", enlarged)):
+            self.marks[name].append(tuple(np.flatnonzero(flags).tolist()))
+
+    def _nothing_readable(self, count: int) -> str:
+        part = self.sources.parts[len(self.kept) - 1]
+        where = getattr(part, "where", "images")
+        return f"{where}: no image can be read ({count} files tried, such as {some(part.names[:3])})"
+
+
+def _in_memory(reader: _Reader) -> tuple[list[Split], Report]:
+    side, filled = reader.transform.size, 0
+    pixels = np.empty((sum(map(len, reader.sources.parts)), 3, side, side), np.uint8)
+    for block in reader.blocks():
+        pixels[filled : filled + len(block)] = block
+        filled += len(block)
+    report = reader.report()
+    rows = torch.from_numpy(pixels[:filled, :1].copy() if report.grey else pixels[:filled])
+    starts = np.cumsum([0, *report.kept]).tolist()
+    return [
+        Split(rows[start : start + count], None if labels is None else torch.tensor(labels))
+        for start, count, labels in zip(starts, report.kept, _labels(reader.sources, report), strict=False)
+    ], report
+
+
+def _mapped(reader: _Reader, name: str, size_bytes: int) -> tuple[list[Split], Report, tuple[str, ...]]:
+    sources = reader.sources
+    reader.progress("hashing images", 0, sum(map(len, sources.parts)))
+    images = hashlib.sha256("\0".join(part.fingerprint for part in sources.parts).encode()).hexdigest()
+    key = Key(images=images, keeps_unreadable=reader.keeps_unreadable, **asdict(reader.transform))
+    card, problem = pixel_file.find(key)
+    if card is None:
+        card = pixel_file.write(key, name, reader.blocks(), reader.report, size_bytes)
+    starts = np.cumsum([0, *card.report.kept]).tolist()
+    splits: list[Split] = [
+        mapped_split(key.path, card.shape, start, count, None if labels is None else list(labels))
+        for start, count, labels in zip(starts, card.report.kept, _labels(sources, card.report), strict=False)
+    ]
+    return splits, card.report, (problem,) if problem else ()
+
+
+def _labels(sources: Sources, report: Report) -> Iterator[tuple[int, ...] | None]:
+    """Yield the labels of the rows of each part."""
+    for part, left_out in zip(sources.parts, map(set, report.unreadable), strict=True):
+        if part.labels is None or sources.templates is not None:
+            yield part.labels
+        else:
+            yield tuple(label for index, label in enumerate(part.labels) if index not in left_out)
+
+
+def _notes(sources: Sources, report: Report) -> tuple[str, ...]:
+    total = sum(map(len, sources.parts))
+    fate = "are left out" if sources.templates is None else "count as misses"
+    told = (
+        (report.animated, "{} files have several frames, of which the first is read: {}"),
+        (report.enlarged, "{} images have a side shorter than the size asked for and are enlarged: {}"),
+        (report.unreadable, f"{{}} of {total} files cannot be read as images and {fate}: {{}}"),
+    )
+    notes = []
+    for marks, sentence in told:
+        names = [
+            part.names[index] for part, indices in zip(sources.parts, marks, strict=True) for index in indices
+        ]
+        if names:
+            notes.append(sentence.format(len(names), some(names)))
+    return tuple(notes)
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Show nothing."""

@@ -1,0 +1,118 @@
+"""Decoding of a source's images by a pool of processes, batch by batch and in order."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+import joblib
+import numpy as np
+from joblib.externals.loky.process_executor import ProcessPoolExecutor
+from numpy.typing import NDArray
+from PIL import Image
+
+from latentbench.data.errors import DataError
+from latentbench.data.reading.image_files import Encoded, read_image
+from latentbench.data.reading.image_source import EncodedSource, ImageSource
+from latentbench.data.reading.transform import Transform
+
+BATCH = 16
+FEW = 64
+"""Images that are decoded in this process: starting a pool would take longer."""
+AHEAD = 3
+"""Batches per process that are being decoded or wait to be taken, so that memory stays bounded."""
+
+Pixels = NDArray[np.uint8]
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many images are done, and how many there are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some images in order, `[n, 3, size, size]`, and bool `[n]` of each; unreadable ones are black."""
+
+    pixels: Pixels
+    readable: NDArray[np.bool_]
+    animated: NDArray[np.bool_]
+    """Several frames, of which the first was read."""
+    enlarged: NDArray[np.bool_]
+    """A side of the original is shorter than that of the pixels."""
+
+    @property
+    def grey(self) -> bool:
+        """Whether the three channels are equal throughout."""
+        red, green, blue = self.pixels.swapaxes(0, 1)
+        return bool((red == green).all() and (green == blue).all())
+
+
+def decode(source: ImageSource, transform: Transform, *, jobs: int | None = None) -> Iterator[Batch]:
+    """Read every image of a source, scaled by `transform`, in batches and in order.
+
+    The work is done by `jobs` processes, by default one per core, and in this process for few images.
+    Raises `DataError` where such a process ends, as the kernel ends one when memory runs out.
+    """
+    jobs = jobs or int(joblib.cpu_count())
+    starts = range(0, len(source), BATCH)
+    if not isinstance(source, EncodedSource):
+        for start in starts:
+            indices = range(start, min(start + BATCH, len(source)))
+            yield _batch([source.open(index) for index in indices], transform)
+        return
+    tasks = (source.stored[start : start + BATCH] for start in starts)
+    if jobs == 1 or len(source) <= FEW:
+        yield from (decode_batch(list(task), transform) for task in tasks)
+        return
+    yield from _pooled(map(list, tasks), transform, jobs, source.where)
+
+
+def decode_batch(stored: Sequence[Encoded], transform: Transform) -> Batch:
+    """Read some images; this is what a process of the pool does."""
+    images: list[Image.Image | None] = []
+    for each in stored:
+        try:
+            images.append(read_image(each, name="image"))
+        except DataError:
+            images.append(None)
+    return _batch(images, transform)
+
+
+def _batch(images: Sequence[Image.Image | None], transform: Transform) -> Batch:
+    size = transform.size
+    pixels = np.zeros((len(images), 3, size, size), np.uint8)
+    for row, image in zip(pixels, images, strict=True):
+        if image is not None:
+            row[:] = np.asarray(transform(image)).transpose(2, 0, 1)
+    return Batch(
+        pixels,
+        readable=np.array([image is not None for image in images], bool),
+        animated=np.array([bool(image and image.info.get("frames_dropped")) for image in images], bool),
+        enlarged=np.array([image is not None and min(image.size) < size for image in images], bool),
+    )
+
+
+def _pooled(tasks: Iterator[list[Encoded]], transform: Transform, jobs: int, where: str) -> Iterator[Batch]:
+    # loky's processes do not import the main module again, so a script needs no `if __name__` guard.
+    pool = ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_the_parent)
+    waiting: deque[Future[Batch]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(decode_batch, task, transform))
+            if len(waiting) >= jobs * AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise DataError(
+            f"{where}: a process that decodes images was ended, as happens when memory runs out; free some "
+            f"memory, or remove very large images"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, kill_workers=True)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

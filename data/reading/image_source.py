@@ -1,0 +1,193 @@
+"""Image sources: labelled images at their original size, in a stable order, opened one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, Self, overload
+
+import numpy as np
+from PIL import Image
+
+from latentbench.data.errors import DataError
+from latentbench.data.reading.image_files import Encoded, content_of, read_image
+
+if TYPE_CHECKING:  # decoding processes import this module and must start without torch
+    from latentbench.data.images import Split
+
+
+class ImageSource(Protocol):
+    """Labelled images at their original size, in a stable order.
+
+    `classes` name the labels; `labels` has one for each image, or is None; `names` tell the images apart.
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, by label."""
+
+    @property
+    def labels(self) -> tuple[int, ...] | None:
+        """The label of each image."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each image."""
+
+    def __len__(self) -> int: ...
+
+    def open(self, index: int) -> Image.Image:
+        """Read one image in RGB, upright, at its original size. Raises `DataError` if it cannot be read."""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (hex) over names, contents and labels: the same images in the same order, the same value."""
+
+    def take(self, indices: Sequence[int]) -> Self:
+        """Return some of the images, in the order given."""
+
+    def shard(self, index: int, count: int) -> Self:
+        """Part `index` of `count`: every `count`-th image, so that sizes differ by one at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """The splits that were found; without `train` nothing can be trained on the images.
+
+    `templates` are those of images that are to be recognised by their classes' names, otherwise None;
+    `notes` are what a person should know of how the images were found.
+    """
+
+    train: ImageSource | None
+    test: ImageSource
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    templates: tuple[str, ...] | None = field(default=None, kw_only=True)
+
+    @property
+    def parts(self) -> tuple[ImageSource, ...]:
+        """The train images, if there are any, and the test images."""
+        return (self.test,) if self.train is None else (self.train, self.test)
+
+
+def shard_indices(length: int, index: int, count: int) -> range:
+    """Return the indices of part `index` of `count`. Raises `DataError` where there is no such part."""
+    if not 0 <= index < count:
+        raise DataError(f"shard {index} of {count}: the index must be 0 to {count - 1}")
+    return range(index, length, count)
+
+
+class _Chosen(Sequence[Encoded]):
+    """Some items of a sequence, in the order given, looked up when they are asked for."""
+
+    def __init__(self, items: Sequence[Encoded], indices: Sequence[int]) -> None:
+        self.items, self.indices = items, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Encoded]: ...
+    def __getitem__(self, index: int | slice) -> Encoded | Sequence[Encoded]:
+        if isinstance(index, slice):
+            return _Chosen(self.items, self.indices[index])
+        return self.items[self.indices[index]]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedSource:
+    """Images as they are stored, in files or parts of files; `where` is how messages call the whole.
+
+    `stored` may be looked up lazily: an item is asked for only when its image is read.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    stored: Sequence[Encoded]
+    labels: tuple[int, ...] | None
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def open(self, index: int) -> Image.Image:
+        """Read one image; see `image_files.read_image`."""
+        return read_image(self.stored[index], name=f"{self.where}/{self.names[index]}")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) over names, the images' stored bytes and labels; reads them all."""
+        return fingerprint(self, map(self._content, range(len(self))))
+
+    def take(self, indices: Sequence[int]) -> EncodedSource:
+        """Return some of the images, in the order given."""
+        return replace(
+            self,
+            names=tuple(self.names[index] for index in indices),
+            stored=_Chosen(self.stored, indices),
+            labels=None if self.labels is None else tuple(self.labels[index] for index in indices),
+        )
+
+    def shard(self, index: int, count: int) -> EncodedSource:
+        """Every `count`-th image, from the one at `index`."""
+        return self.take(shard_indices(len(self), index, count))
+
+    def _content(self, index: int) -> bytes:
+        try:
+            return content_of(self.stored[index])
+        except OSError:  # it will be named as unreadable when it is decoded
+            return b""
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """The images of a split that is in memory, named by their number."""
+
+    split: Split
+    classes: tuple[str, ...]
+
+    @cached_property
+    def labels(self) -> tuple[int, ...] | None:
+        """The label of each image."""
+        return None if self.split.labels is None else tuple(self.split.labels.tolist())
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The number of each image."""
+        return tuple(map(str, range(len(self))))
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def open(self, index: int) -> Image.Image:
+        """One image in RGB."""
+        pixels = self.split.images[index].expand(3, -1, -1)
+        return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) over names, pixels and labels."""
+        return fingerprint(self, (image.contiguous().numpy().tobytes() for image in self.split.images))
+
+    def take(self, indices: Sequence[int]) -> ArraySource:
+        """Return some of the images, in the order given; they are numbered anew."""
+        chosen, labels = list(indices), self.split.labels
+        images = self.split.images[chosen]
+        return ArraySource(type(self.split)(images, None if labels is None else labels[chosen]), self.classes)
+
+    def shard(self, index: int, count: int) -> ArraySource:
+        """Every `count`-th image, from the one at `index`."""
+        return self.take(shard_indices(len(self), index, count))
+
+
+def fingerprint(source: ImageSource, contents: Iterator[bytes]) -> str:
+    """Return the sha256 (hex) over the class names and each image's name, label and content."""
+    digest = hashlib.sha256("\0".join(source.classes).encode())
+    labels = source.labels or (-1,) * len(source)
+    for name, label, content in zip(source.names, labels, contents, strict=True):
+        digest.update(f"\0{name}\0{label}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()

@@ -1,0 +1,40 @@
+"""The way from an image of any size to a square of pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from PIL import Image
+
+Crop = Literal["center", "none"]
+"""`center`: scale the shorter side and cut out the middle. `none`: scale the whole image to the square."""
+Resize = Literal["bicubic", "lanczos", "bilinear", "box", "nearest"]
+LONGEST_ASPECT = 8
+"""An image longer than this many times its shorter side is cut to it before it is scaled."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Makes `size` x `size` pixels of an image; with the defaults by the steps of open_clip, to the pixel."""
+
+    size: int
+    crop: Crop = "center"
+    resize: Resize = "bicubic"
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Scale an image to `size` x `size` pixels."""
+        filter_ = Image.Resampling[self.resize.upper()]
+        if self.crop == "none":
+            return image.resize((self.size, self.size), filter_)
+        longest = LONGEST_ASPECT * min(image.size)
+        if max(image.size) > longest:  # scaled whole, a line of 1 x 10,000 pixels would need gigabytes
+            image = _middle(image, min(image.width, longest), min(image.height, longest))
+        shorter = min(image.size)
+        width, height = (int(self.size * side / shorter) for side in image.size)
+        return _middle(image.resize((width, height), filter_), self.size, self.size)
+
+
+def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))

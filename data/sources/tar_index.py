@@ -1,0 +1,81 @@
+"""Where the members of a tar file lie, so that any of them can be read without reading the others."""
+
+from __future__ import annotations
+
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from latentbench.data.errors import DataError, printable
+from latentbench.data.reading.image_files import FilePart
+
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file in a tar file: `key` is its path up to the first dot of its name, `suffix` what follows it.
+
+    Members with one key are one sample, as webdataset has it.
+    """
+
+    name: str
+    part: FilePart
+
+    @property
+    def key(self) -> str:
+        """The path up to the first dot of the file's name."""
+        return self.name[: len(self.name) - len(self.suffix) - 1] if self.suffix else self.name
+
+    @property
+    def suffix(self) -> str:
+        """What follows the first dot of the file's name, in lower case."""
+        return PurePosixPath(self.name).name.partition(".")[2].lower()
+
+
+@dataclass(frozen=True)
+class TarIndex:
+    """The files in a tar file, in order; `damage` says from where on it cannot be read, if it is damaged."""
+
+    members: tuple[Member, ...]
+    damage: str | None
+
+
+def index_of(path: Path) -> TarIndex:
+    """List the files in a tar file; those that are cut off are not listed.
+
+    Raises `DataError` for a compressed file, whose members cannot be read by themselves.
+    """
+    members: list[Member] = []
+    try:
+        size = path.stat().st_size
+        _refuse_compressed(path)
+        with tarfile.open(path, "r:", errorlevel=2) as tar:
+            end = 0
+            for info in tar:
+                end = max(end, info.offset_data + (info.size if info.isreg() else 0))
+                hidden = PurePosixPath(info.name).name.startswith(".")
+                if info.isreg() and not hidden and end <= size:
+                    name = printable(info.name.removeprefix("./"))
+                    members.append(Member(name, FilePart(path, info.offset_data, info.size)))
+            cut_off = end > size
+    except (tarfile.TarError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and not isinstance(error, tarfile.TarError) and error.errno:
+            raise DataError(f"{path}: {error.strerror}") from None
+        return TarIndex(tuple(members), _damage(members, str(error)))
+    return TarIndex(tuple(members), _damage(members, "cut off") if cut_off else None)
+
+
+def _damage(members: list[Member], reason: str) -> str:
+    after = f"after {members[-1].name}" if members else "from the start"
+    return f"{' '.join(reason.split())[:80]}, {after}"
+
+
+def _refuse_compressed(path: Path) -> None:
+    with open(path, "rb") as file:
+        start = file.read(6)
+    for mark, name in COMPRESSED.items():
+        if start.startswith(mark):
+            raise DataError(
+                f"{path}: is compressed with {name}; decompress it, so that images can be found in it"
+            )
