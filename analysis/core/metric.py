@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Better = Literal["higher", "lower", "neither"]
-Doubt = Literal["contended"]
-"""Why a value must not decide anything: `contended` means that other work disturbed a timing."""
+Doubt = Literal["contended", "collapsed"]
+"""Why a value must not decide anything.
+
+`contended` means that other work disturbed a timing, `collapsed` that a model's samples lack variety, which
+the metric does not see.
+"""
 
 
 @dataclass(frozen=True, slots=True)

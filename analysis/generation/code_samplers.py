@@ -20,6 +20,8 @@ from latentbench.data.registry import Registry
 from latentbench.models.protocols import DiscreteAutoencoder
 from latentbench.models.seeds import derive
 
+NO_PRIOR = "this code is not trained to follow a prior; see the sampler `moment`"
+"""Why the sampler `prior` has no samples of a model: dividing its code by a number would change them."""
 COMPONENTS = 10
 FITTED = 10_000
 """Codes that a mixture is fitted to."""
@@ -56,9 +58,14 @@ def sampler(name: str, *, title: str, of_data: bool = False) -> Callable[[Draw],
 
 @sampler("prior", title="samples of the prior (N(0, I), or uniform over discrete codes)")
 def prior(subject: Subject, count: int) -> Tensor:
-    """Draws of N(0, I), whether or not codes were ever asked to follow it; uniform ones of discrete codes."""
+    """Draws of N(0, I), which the codes are trained to follow; uniform ones of discrete codes.
+
+    Raises Unmeasurable for a code that is trained to follow no prior: its scale is arbitrary.
+    """
     if isinstance(subject.model, DiscreteAutoencoder):
         return uniform_codes(subject, subject.model, count)
+    if not subject.has_prior:
+        raise Unmeasurable(NO_PRIOR)
     return _noise(subject, "prior", count)
 
 
@@ -96,7 +103,7 @@ def gmm10(subject: Subject, count: int) -> Tensor:
 
 @sampler("posterior", title="posterior samples of train images", of_data=True)
 def posterior(subject: Subject, count: int) -> Tensor:
-    """Codes of train images, one draw of q(z | x) each: what a perfect density of codes would give.
+    """Codes of train images, one draw of q(z | x) each.
 
     Fewer than `count` where there are fewer images.
     """

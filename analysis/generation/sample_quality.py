@@ -1,8 +1,12 @@
 """The quality of a model's samples, for each sampler: the generative metrics in the judge's features.
 
 Whether a plain autoencoder can generate is a question of the density one draws from, and so every number
-here is one of a model and a sampler. The `posterior` sampler decodes codes of real train images: no density
-of codes does better, and what it lacks is the decoder's fault.
+here is one of a model and a sampler. The `posterior` sampler decodes codes of real train images: what it
+lacks of their Fréchet distance or precision is the decoder's fault. Its recall is no upper bound: a few
+outliers among samples have large balls, which hold many real images.
+
+Precision and density are high also where all samples are one image that lies among real ones. Where the
+samples of a sampler have collapsed by their Vendi score, both are in doubt.
 """
 
 from __future__ import annotations
@@ -37,6 +41,8 @@ from latentbench.analysis.statistics.moments import Moments
 BLOCKS = 10
 """Blocks of samples that a set distance's error is taken over."""
 FEWEST = 2 * BLOCKS
+COLLAPSED = 0.5
+"""Samples count as collapsed below this share of the entropy, the log of the Vendi score, of `posterior`."""
 PICTURED = 64
 """Samples kept for pictures."""
 
@@ -53,6 +59,9 @@ class Kind:
     decimals: int = 3
     headline_of: tuple[str, ...] = ()
     """Samplers for which it is in the terminal's table."""
+    version: int = 1
+    fooled_by_collapse: bool = False
+    """True if it is high also where all samples are one image that lies among the real ones."""
 
     def define(self, sampler: str) -> MetricDefinition:
         """The metric of one sampler."""
@@ -64,6 +73,8 @@ class Kind:
             heading=f"{self.heading} {sampler}",
             decimals=self.decimals,
             headline=sampler in self.headline_of,
+            # Version 2 of `prior`: null for a code that is not trained to follow one.
+            version=max(self.version, 2 if sampler == "prior" else 1),
         )
 
 
@@ -91,6 +102,8 @@ KINDS = (
         f"Precision: share of {{}} that lie near test images (k = {MANIFOLD_K}).",
         "precision",
         headline_of=("moment",),
+        version=2,
+        fooled_by_collapse=True,
     ),
     Kind(
         "recall",
@@ -105,6 +118,8 @@ KINDS = (
         "higher",
         f"Density of test images around {{}} (k = {DENSITY_K}); about 1 for real images.",
         "density",
+        version=2,
+        fooled_by_collapse=True,
     ),
     Kind(
         "coverage",
@@ -143,8 +158,9 @@ FUNCTIONAL_DEAD_ZONE = {
         f"functional_dead_zone_{name}",
         unit="fraction",
         better="lower",
+        version=2,
         title=f"Precision of {SAMPLERS['posterior'].title} minus that of {sampler.title}: "
-        "the cost of gaps in the codes.",
+        "the cost of gaps in the codes. Null where the samples have collapsed.",
         heading=f"functional dead zone {name}",
     )
     for name, sampler in SAMPLERS.items()
@@ -195,18 +211,19 @@ def sampling(subject: Subject) -> Measurement:
         raise Unmeasurable(f"fewer than {DENSITY_K + 1} test images")
     if len(real.train.features) < 2:
         raise Unmeasurable("fewer than 2 train images")
-    metrics: list[Metric] = []
+    by_name: dict[str, Metric] = {}
     arrays = {}
     for sampler, definitions in OF_SAMPLES.items():
         problem = why_unusable(bank, sampler)
         if problem is None:
-            metrics += _measure(definitions, bank.judged(sampler), real)
+            measured = _measure(definitions, bank.judged(sampler), real)
             arrays[f"samples_{sampler}"] = to_uint8(bank.images(sampler)[:PICTURED]).numpy()
         else:
-            metrics += [metric.missing(problem) for metric in definitions.values()]
-    by_name = {metric.name: metric for metric in metrics}
+            measured = [metric.missing(problem) for metric in definitions.values()]
+        by_name |= {metric.name: metric for metric in measured}
+    _doubt_collapsed(by_name)
     dead = [_functional_dead_zone(sampler, by_name) for sampler in FUNCTIONAL_DEAD_ZONE]
-    return Measurement((*metrics, *dead, *_of_real_images(real)), arrays)
+    return Measurement((*by_name.values(), *dead, *_of_real_images(real)), arrays)
 
 
 def why_unusable(bank: SampleBank, sampler: str) -> str | None:
@@ -259,12 +276,33 @@ def _neighbourhood_scores(found: Neighbourhoods) -> dict[str, tuple[float, float
     }
 
 
+def have_collapsed(vendi: float, reference: float) -> bool:
+    """Whether samples of this Vendi score lack the variety of others, by the entropy that it stands for.
+
+    >>> have_collapsed(1.4, 4.0), have_collapsed(2.5, 4.0)
+    (True, False)
+    """
+    return math.log(vendi) < COLLAPSED * math.log(reference)
+
+
+def _doubt_collapsed(measured: dict[str, Metric]) -> None:
+    """Put in doubt what collapsed samples score well in."""
+    reference = measured["vendi_posterior"].value
+    for sampler in SAMPLERS:
+        vendi = measured[f"vendi_{sampler}"].value
+        if vendi is None or reference is None or not have_collapsed(vendi, reference):
+            continue
+        reason = f"samples have collapsed: Vendi score {vendi:.2f}, of posterior samples {reference:.2f}"
+        for name in (f"{kind.name}_{sampler}" for kind in KINDS if kind.fooled_by_collapse):
+            measured[name] = measured[name].doubted("collapsed", reason)
+
+
 def _functional_dead_zone(sampler: str, measured: dict[str, Metric]) -> Metric:
-    """The precision that is lost with the sampler against codes of real images."""
+    """The precision that is lost with the sampler, compared with codes of real images."""
     metric = FUNCTIONAL_DEAD_ZONE[sampler]
     best, own = measured["precision_posterior"], measured[f"precision_{sampler}"]
     for precision in (best, own):
-        if precision.value is None:
+        if precision.decisive is None:
             return metric.missing(precision.reason or "no precision")
     assert best.value is not None
     assert own.value is not None

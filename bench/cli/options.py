@@ -107,6 +107,8 @@ ASCII = {"±": "+-", "–": "-", "−": "-", "×": "x", "→": "->", "≤": "<="
     "✓": "ok",
     "✗": "no",
     "†": "+",
+    "‡": "++",
+    "§": "!",
 }
 """What stands for a character that an encoding lacks; others are shown as escapes."""
 

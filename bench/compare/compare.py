@@ -229,8 +229,9 @@ def _measured(records: dict[int, Record], name: str) -> Measured:
 
 def _incomparable(a: Measured, b: Measured, name: str) -> tuple[Why, str] | None:
     """Return why two measurements cannot be compared; None where they can."""
-    if doubted := [metric for side in (a, b) for metric in side.values() if metric.doubt]:
-        return Why.CONTENDED, doubted[0].reason or ""
+    for metric in (*a.values(), *b.values()):
+        if metric.doubt:
+            return Why[metric.doubt.upper()], metric.reason or ""
     versions = [{metric.version for metric in side.values()} for side in (a, b)]
     if len(versions[0] | versions[1]) > 1:
         return Why.OTHER_VERSION, f"{max(versions[0])} → {max(versions[1])}"

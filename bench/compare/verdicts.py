@@ -41,6 +41,7 @@ class Why(StrEnum):
     OTHER_ENVIRONMENT = "different environments"
     OTHER_DATA = "different data"
     CONTENDED = "contended: other work disturbed the timing"
+    COLLAPSED = "collapsed: the samples lack variety, which the metric does not see"
 
 
 ONE_SEED = (Why.ONE_SEED_EACH, Why.ONE_SEED, Why.ONE_SEED_DIFFERS, Why.ONE_SEED_ALIKE)

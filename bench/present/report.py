@@ -49,7 +49,7 @@ def render(run: Run, store: Store, table: Sequence[Row]) -> str:
         facts=_facts(run, store),
         problems=[problem for row in table for problem in row.problems],
         warnings=[*run.warnings, *gaps(run)],
-        models=[row.label for row in table],
+        models=[tables.model_name(row) for row in table],
         headline=_lines(table, headline, notes),
         findings=findings(table),
         sections=_sections(table, notes),

@@ -63,6 +63,11 @@ class Row:
             if record.status != "ok"
         ]
 
+    @property
+    def still_falling(self) -> bool:
+        """Whether the loss of any seed was still falling when its training ended."""
+        return any(record.still_falling for record in self.records)
+
     def metric(self, name: str) -> Metric:
         """The metric of the first seed that has it."""
         return next(metric for record in self.records if (metric := record.metric(name)))

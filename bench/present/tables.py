@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from latentbench.analysis.core.metric import MetricDefinition
+from latentbench.analysis.core.metric import Doubt, MetricDefinition
 from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.statistics.estimates import Repeated
 from latentbench.bench.present.rows import Cell, Row, best, columns, repeated
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PADDING = 3
-DOUBTED = "†"
+DOUBT_MARKS: dict[Doubt, str] = {"contended": "†", "collapsed": "‡"}
+DOUBTS: dict[Doubt, str] = {
+    "contended": "other work disturbed the timing",
+    "collapsed": "the samples have collapsed, which this metric does not see",
+}
+STILL_FALLING = "§"
+"""Marks a model whose loss was still falling when its training ended."""
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 OVER_SEEDS = "± is half of the 95 % interval over seeds, and over test images where their error is known"
 OF_ONE_SEED = (
@@ -46,7 +52,7 @@ def cell_texts(cell: Cell | None, definition: MetricDefinition, kind: Repeated) 
 def format_cell(cell: Cell | None, definition: MetricDefinition, kind: Repeated) -> str:
     """`0.1230 ± 0.0040 (2/3 seeds)`, or a dash where there is no number."""
     value, error, share = cell_texts(cell, definition, kind)
-    doubt = f" {DOUBTED}" if cell is not None and cell.doubt else ""
+    doubt = f" {DOUBT_MARKS[cell.doubt]}" if cell is not None and cell.doubt else ""
     return value + (f" ± {error}" if error else "") + (f" ({share})" if share else "") + doubt
 
 
@@ -66,9 +72,17 @@ def how_to_read(table: Sequence[Row], shown: Sequence[MetricDefinition]) -> str:
     cells = [row.cells.get(definition.name) for row in table for definition in shown]
     if any(cell is not None and cell.share for cell in cells):
         text += "; (2/3 seeds): only two of three seeds have a value"
-    if any(cell is not None and cell.doubt for cell in cells):
-        text += f"; {DOUBTED}: other work disturbed the timing"
+    seen = {cell.doubt for cell in cells if cell is not None}
+    for doubt in (doubt for doubt in DOUBTS if doubt in seen):
+        text += f"; {DOUBT_MARKS[doubt]}: {DOUBTS[doubt]}"
+    if any(row.still_falling for row in table):
+        text += f"; {STILL_FALLING}: the loss was still falling when the training ended"
     return text
+
+
+def model_name(row: Row) -> str:
+    """A model's label, with a mark where its loss was still falling when its training ended."""
+    return escaping.printable(row.label) + (f" {STILL_FALLING}" if row.still_falling else "")
 
 
 def footnote(table: Sequence[Row]) -> str:
@@ -93,7 +107,7 @@ def as_rich(table: Sequence[Row], *, title: str, width: int) -> Group:
     Columns that do not fit go into a further table below.
     """
     shown = columns(table, headline=True)
-    labels = max(len(escaping.printable(row.label)) for row in table)
+    labels = max(len(model_name(row)) for row in table)
     parts: list[RenderableType] = [escaping.plain(title, "bold")]
     parts += [_part(table, some) for some in _fitting(shown, table, width - labels - PADDING)]
     return Group(*parts)
@@ -132,7 +146,7 @@ def _part(table: Sequence[Row], shown: Sequence[MetricDefinition]) -> RichTable:
             Text(format_cell(cell, definition, kind), style="bold green" if _leads(cell, leaders) else "")
             for cell, definition, leaders in zip(cells, shown, leaders.values(), strict=True)
         ]
-        rich.add_row(escaping.plain(row.label), *texts)
+        rich.add_row(escaping.plain(model_name(row)), *texts)
     return rich
 
 
@@ -165,6 +179,7 @@ def _flat(row: Row, shown: Sequence[MetricDefinition], settings: Sequence[str]) 
         "seeds": len(row.records),
         "interval_over": repeated([row]),
         "status": " ".join(sorted({record.status for record in row.records})),
+        "still_falling": row.still_falling,
     }
     for definition in shown:
         cell = row.cells.get(definition.name)
@@ -186,6 +201,7 @@ def as_json(table: Sequence[Row]) -> str:
             "model": row.label,
             "spec": row.records[0].model.model_dump(exclude_none=True),
             "problems": row.problems,
+            "still_falling": row.still_falling,
             "metrics": {
                 name: {
                     "value": cell.value,
@@ -212,7 +228,7 @@ def as_markdown(table: Sequence[Row], *, headline: bool = False) -> str:
     shown, kind = columns(table, headline=headline), repeated(table)
     cells = [
         [
-            markdown.text(escaping.printable(row.label)),
+            markdown.text(model_name(row)),
             *(format_cell(row.cells.get(definition.name), definition, kind) for definition in shown),
         ]
         for row in table

@@ -39,8 +39,12 @@ from latentbench.models import checkpoint as checkpoints
 from latentbench.models.checkpoint import Checkpoint
 from latentbench.models.protocols import Autoencoder, ImageTextModel
 from latentbench.models.seeds import derive
-from latentbench.models.training.history import Diverged
+from latentbench.models.training.convergence import still_falling
+from latentbench.models.training.history import Diverged, History
 from latentbench.models.zoo import can_stack, takes_seed, train_or_load, train_or_load_stack
+
+HISTORY = "history/"
+"""How the names of a training's arrays begin."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def _trained(
 
 def _training(outcome: Checkpoint | Diverged, began: str) -> Step:
     """Return the step that a training became."""
-    arrays = {f"history/{name}": array for name, array in outcome.history.arrays().items()}
+    arrays = {f"{HISTORY}{name}": array for name, array in outcome.history.arrays().items()}
     if isinstance(outcome, Diverged):
         return Step(name=TRAINING, started=began, status="diverged", reason=str(outcome), arrays=arrays)
     return Step(
@@ -238,6 +242,7 @@ def record(progress: Progress, *, suite: str, run: str, environment: str, thread
         analyses=case.analyses,
         weights=_weights_sha256(training.checkpoint) if training.checkpoint else None,
         trained=takes_seed(case.spec),
+        still_falling=still_falling(_history(training)),
         status=progress.failure.status if progress.failure else "ok",
         reason=progress.reason,
         metrics=tuple(sorted(metrics, key=lambda metric: order[metric.name])),
@@ -256,6 +261,12 @@ def _weights_sha256(folder: Path) -> str | None:
         return checkpoints.read_card(folder).files[checkpoints.WEIGHTS]
     except LatentbenchError:
         return None
+
+
+def _history(training: Step) -> History:
+    """Return what was recorded of a training."""
+    recorded = training.arrays.items()
+    return History.of_arrays({name.removeprefix(HISTORY): array for name, array in recorded})
 
 
 def _subject(case: Case, training: Step, context: DataContext) -> Subject:

@@ -135,6 +135,8 @@ class Record(BaseModel):
     """sha256 of the weights that were measured."""
     trained: bool = True
     """Whether the weights come from a training that depends on the seed."""
+    still_falling: bool | None = None
+    """Whether the loss was still falling when the training ended; None where that is not known."""
     status: Status
     reason: str | None = None
     metrics: tuple[Metric, ...]
@@ -166,7 +168,7 @@ class Record(BaseModel):
     @property
     def marks(self) -> tuple[str, ...]:
         """What disturbed the timings of the record; empty on a quiet machine."""
-        doubts = [metric.reason or metric.doubt for metric in self.metrics if metric.doubt]
+        doubts = [metric.reason or metric.doubt for metric in self.metrics if metric.doubt == "contended"]
         return (*(self.conditions.marks if self.conditions else ()), *doubts[:1])
 
     @property

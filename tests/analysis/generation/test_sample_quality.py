@@ -10,7 +10,7 @@ from prdc import compute_prdc
 from latentbench.analysis.core.metric import Unmeasurable
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject
-from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.generation.code_samplers import NO_PRIOR, SAMPLERS
 from latentbench.analysis.generation.generative_metrics import frechet_distance
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.generation.sample_quality import KINDS, sampling
@@ -27,7 +27,8 @@ def test_analysis_of_pca(pca, context):
     found = by_name(measurement)
     assert list(found) == [definition.name for definition in ANALYSES["sampling"].metrics]
     real = context.judged_test.features
-    for sampler in SAMPLERS:
+    assert found["frechet_prior"].reason == NO_PRIOR
+    for sampler in ("moment", "gmm10", "posterior"):
         samples = pca.once(SampleBank).judged(sampler)
         expected = compute_prdc(real.double().numpy(), samples.features.double().numpy(), 3)
         assert found[f"precision_{sampler}"].value == pytest.approx(expected["precision"], abs=1e-6)
@@ -40,11 +41,11 @@ def test_analysis_of_pca(pca, context):
         assert found[f"class_kl_{sampler}"].value > 0
         assert measurement.arrays[f"samples_{sampler}"].shape == (64, 1, 28, 28)
         assert measurement.arrays[f"samples_{sampler}"].dtype == np.uint8
-    order = ["floor", "posterior", "gmm10", "moment", "prior"]
+    order = ["floor", "posterior", "gmm10", "moment"]
     distances = [found[f"frechet_{name}"].value for name in order]
     assert distances == sorted(distances)
-    best, own = found["precision_posterior"], found["precision_prior"]
-    gap = found["functional_dead_zone_prior"]
+    best, own = found["precision_posterior"], found["precision_moment"]
+    gap = found["functional_dead_zone_moment"]
     assert gap.value == pytest.approx(best.value - own.value)
     assert gap.se == pytest.approx(math.hypot(best.se, own.se))
 
@@ -146,8 +147,8 @@ def test_a_diverged_decoder_is_null(context, pca):
             return pca.model.decode(z) * torch.nan
 
     found = by_name(sampling(Subject(Diverged(), context, seed=0)))
-    assert found["frechet_prior"].value is None
-    assert found["frechet_prior"].reason == "samples hold values that are not finite"
+    assert found["frechet_moment"].value is None
+    assert found["frechet_moment"].reason == "samples hold values that are not finite"
 
 
 def test_a_constant_decoder_is_measured(context, pca):
@@ -158,9 +159,9 @@ def test_a_constant_decoder_is_measured(context, pca):
             return pca.model.decode(torch.zeros_like(z))
 
     found = by_name(sampling(Subject(Constant(), context, seed=0)))
-    assert found["recall_prior"].value == 0
-    assert found["frechet_prior"].value > found["frechet_floor"].value
-    assert found["class_kl_prior"].value > math.log(5)
+    assert found["recall_moment"].value == 0
+    assert found["frechet_moment"].value > found["frechet_floor"].value
+    assert found["class_kl_moment"].value > math.log(5)
 
 
 def test_without_a_judge_nothing_is_known(pca, mnist_small):

@@ -55,6 +55,31 @@ def test_contended_values_are_marked_and_never_the_best(make_record, contended):
     assert json.loads(tables.as_json(table))[0]["metrics"][name]["doubt"] == "contended"
 
 
+def test_each_kind_of_doubt_has_its_own_mark(make_record):
+    record = make_record(precision_moment=0.98765, mse=0.1)
+    collapsed = [metric.doubted("collapsed", "all alike") for metric in record.metrics]
+    (row,) = table = rows([record.model_copy(update={"metrics": (collapsed[0], record.metrics[1])})])
+    assert row.cells["precision_moment"].decisive is None
+    markdown = tables.as_markdown(table)
+    assert "0.988 ‡ |" in markdown
+    assert "‡: the samples have collapsed, which this metric does not see" in markdown
+    assert "†" not in markdown
+
+
+def test_a_model_whose_loss_still_fell_is_marked(make_record):
+    falling, settled = (
+        make_record(mse=0.1, latent_dim=width).model_copy(update={"still_falling": width == 2})
+        for width in (2, 8)
+    )
+    table = rows([falling, settled])
+    markdown = tables.as_markdown(table)
+    assert "| ae-2 § |" in markdown
+    assert "| ae-8 |" in markdown
+    assert "§: the loss was still falling when the training ended" in markdown
+    assert [model["still_falling"] for model in json.loads(tables.as_json(table))] == [True, False]
+    assert "§" not in tables.as_markdown(rows([settled]))
+
+
 def test_rows_are_sorted_by_width(make_record):
     table = rows([make_record(mse=0.1, latent_dim=d, seed=s) for s in (0, 1) for d in (16, 2, 8)])
     assert [row.label for row in table] == ["ae-2", "ae-8", "ae-16"]

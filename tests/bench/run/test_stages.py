@@ -1,5 +1,6 @@
 """A case that fails gets a status, and the other cases continue."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,20 @@ def test_a_stack_and_single_cases_are_trained_by_the_same_call(context):
         assert together.steps[TRAINING].checkpoint != separate.steps[TRAINING].checkpoint
         assert together.arrays["history/loss"] == pytest.approx(separate.arrays["history/loss"], rel=1e-4)
         assert together.arrays["history/kl_per_dim"].shape == separate.arrays["history/kl_per_dim"].shape
+
+
+def test_a_record_says_if_the_loss_was_still_falling(context):
+    constant = Recipe(epochs=12, batch_size=128, schedule="constant")
+    few, many, closed = (
+        stages.record(progress, suite="my", run="run", environment="here", threads=1).still_falling
+        for one in (
+            replace(case(family="ae", latent_dim=16, hidden=64), recipe=constant),
+            case(family="vae", latent_dim=2, hidden=16, epochs=60),
+            case(family="pca", latent_dim=2),
+        )
+        for progress in train([one], context)
+    )
+    assert (few, many, closed) == (True, False, None)
 
 
 def test_a_case_that_cannot_be_built_is_skipped_with_its_reason(context):
