@@ -23,11 +23,11 @@ def still_falling(history: History) -> bool | None:
 
     The fall is that of a line fitted to the means of twelve blocks of steps, and all of its 95 % interval
     must be above 1 % of the mean loss there. False does not mean that a longer training would reach no lower
-    loss: a learning rate that falls to zero makes every loss settle. None where nothing is known: no loss, too few steps, or a loss
-    that is not finite.
+    loss: a learning rate that falls to zero makes every loss settle. None where nothing is known: no loss,
+    too few steps, or a loss that is not finite.
 
-    >>> steps = np.arange(1000)
-    >>> still_falling(History({"loss": 10 - 0.005 * steps})), still_falling(History({"loss": 0 * steps + 5.0}))
+    >>> falling = 10 - 0.005 * np.arange(1000)
+    >>> still_falling(History({"loss": falling})), still_falling(History({"loss": np.ones(1000)}))
     (True, False)
     """
     loss = history.terms.get("loss", np.empty(0))
