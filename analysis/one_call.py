@@ -88,9 +88,7 @@ def _contexts(data: ImageData) -> dict[torch.device, DataContext]:  # noqa: ARG0
 
 def _names(analyses: str | Sequence[str] | None) -> Sequence[str]:
     if analyses is None:
-        return [
-            name for name, analysis in ANALYSES.items() if not (analysis.by_request or analysis.exclusive)
-        ]
+        return [name for name, analysis in ANALYSES.items() if not (analysis.opt_in or analysis.exclusive)]
     return [analyses] if isinstance(analyses, str) else list(dict.fromkeys(analyses))
 
 

@@ -37,7 +37,7 @@ class Analysis:
     measure: Callable[[Subject], Measurement]
     exclusive: bool = False
     """True if it needs the machine to itself, as a timing does."""
-    by_request: bool = False
+    opt_in: bool = False
     """True if it takes minutes: a suite runs it only if the suite names it (opt-in)."""
     needs_judge: bool = False
     """True if it needs the judge of the data, which then has to be trained."""
@@ -55,7 +55,7 @@ def analysis(
     metrics: Sequence[MetricDefinition],
     *,
     exclusive: bool = False,
-    by_request: bool = False,
+    opt_in: bool = False,
     needs_judge: bool = False,
 ) -> Callable[[Callable[[Subject], Measurement]], Callable[[Subject], Measurement]]:
     """Register the decorated function as the analysis `name`, which measures `metrics`.
@@ -72,9 +72,7 @@ def analysis(
                 return ANALYSES[name].all_missing(str(reason))
 
         ANALYSES.register(name)(
-            Analysis(
-                name, tuple(metrics), measure_or_say_why_not, exclusive, by_request, needs_judge=needs_judge
-            )
+            Analysis(name, tuple(metrics), measure_or_say_why_not, exclusive, opt_in, needs_judge=needs_judge)
         )
         return measure_or_say_why_not
 

@@ -120,7 +120,7 @@ OF_SAMPLES = {
 FLOORS = {space.name: space.define("floor", "as many train images", "floor") for space in SPACES}
 
 
-@analysis("crosschecks", [*OF_SAMPLES.values(), *FLOORS.values()], by_request=True)
+@analysis("crosschecks", [*OF_SAMPLES.values(), *FLOORS.values()], opt_in=True)
 def crosschecks(subject: Subject) -> Measurement:
     """Decoded samples of every sampler against the test images, in spaces that no label has shaped.
 

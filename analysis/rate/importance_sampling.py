@@ -47,7 +47,7 @@ LOG_LIKELIHOOD = {
 }
 
 
-@analysis("importance", list(LOG_LIKELIHOOD.values()), by_request=True)
+@analysis("importance", list(LOG_LIKELIHOOD.values()), opt_in=True)
 def importance(subject: Subject) -> Measurement:
     """Measure the importance-weighted log-likelihood of the test images, binarised as for the ELBO."""
     model = subject.model

@@ -75,7 +75,7 @@ CONTROL_NEW_NAME = define_accuracy(
 @analysis(
     "controls",
     [FACTOR_CLASSIFIERS, CONTROL_UNTRAINED, CONTROL_SHUFFLED, CONTROL_NEW_NAME],
-    by_request=True,
+    opt_in=True,
 )
 def controls(subject: Subject) -> Measurement:
     """The four controls, on the codes that zero-shot is measured on. Null where the data have no captions."""

@@ -166,7 +166,7 @@ GAP = define_accuracy(
         *TEXT_RECALL.values(),
         *(UNREADABLE, ALIGNMENT, UNIFORMITY, GAP),
     ],
-    by_request=True,
+    opt_in=True,
 )
 def prompts(subject: Subject) -> Measurement:
     """Recognition by words, over templates and widths; null for models without a text encoder.

@@ -50,7 +50,7 @@ RIVAL = define_accuracy(
 )
 
 
-@analysis("transfer", [LOCKED, NATIVE, RIVAL], by_request=True, needs_judge=True)
+@analysis("transfer", [LOCKED, NATIVE, RIVAL], opt_in=True, needs_judge=True)
 def transfer(subject: Subject) -> Measurement:
     """Digits of another source by the same prompts; null where the data's captions name no digits."""
     drawn = captions_of(subject)

@@ -1,4 +1,4 @@
-"""The command line. Every command imports what it needs when it is called: `--help` never waits for torch.
+"""The command line. Every command imports its modules when it is called, so `--help` does not wait for torch.
 
 The file is long because every option of every command is declared with its help text.
 """
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from latentbench.bench.store.store import Store
 
 app = typer.Typer(
-    help="Benchmark and analysis toolkit for learned compression: what a bottleneck costs, and what it buys.",
+    help="Benchmark and analysis toolkit for learned compression: the costs and benefits of a bottleneck.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -52,7 +52,7 @@ app = typer.Typer(
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as a batch system or `docker stop` sends it: handled like Ctrl-C."""
+    """SIGTERM, as a batch system or `docker stop` sends it; handled like Ctrl-C."""
 
 
 def _terminate(*_: object) -> None:
@@ -77,7 +77,7 @@ def options_of_all(
 
 
 class Listed(StrEnum):
-    """What `list` can list."""
+    """The kinds of things that `list` can show."""
 
     suites = "suites"
     models = "models"
@@ -86,7 +86,7 @@ class Listed(StrEnum):
 
 
 class Precision(StrEnum):
-    """What the engine can train in."""
+    """The precisions in which the engine can train."""
 
     fp32 = "fp32"
     bf16 = "bf16"
@@ -103,33 +103,29 @@ def run(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Train for so many epochs; each model's own if not given.")
+        int | None, typer.Option(min=1, help="The number of epochs; default: each model's own.")
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="Train in this format; each model's own if not given.")
+        Precision | None, typer.Option(help="The number format of training; default: each model's own.")
     ] = None,
     analysis: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Measure this alone; may be repeated. The suite's own if not given."
-        ),
+        typer.Option(metavar="NAME", help="Run only this analysis; repeatable; default: the suite's."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Cases at once; as many as there are cores if not given.")
+        int | None, typer.Option(min=1, help="Cases that run in parallel; default: one per core.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is done already.")] = False,
-    cache: Annotated[bool, typer.Option(help="Take trained models from the cache.")] = True,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure finished cases again.")] = False,
+    cache: Annotated[bool, typer.Option(help="Use trained models from the cache.")] = True,
     stack: Annotated[
         bool | None,
-        typer.Option(
-            help="Train models that share a shape as one; on a GPU if not given.", show_default=False
-        ),
+        typer.Option(help="Train models of one shape together; default: on a GPU only.", show_default=False),
     ] = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures and the report.")] = True,
     allow_pickle: Annotated[
         bool,
-        typer.Option("--allow-pickle", help="Read tensors from pickled checkpoints of models of your own."),
+        typer.Option("--allow-pickle", help="Read tensors from pickled checkpoints of your own models."),
     ] = False,
     output: FormatOption = Format.rich,
 ) -> None:
@@ -176,7 +172,7 @@ def run(
 def show(
     run: Run, store: Store, output: Format, *, figures: bool, accepted: tuple[Status, ...] = ("ok",)
 ) -> None:
-    """Print a finished run and write its outputs. Exit 1 where a record's status is not accepted."""
+    """Print a finished run and write its outputs. Exit 1 if a record's status is not accepted."""
     _print_table(run, output)
     _write_outputs(run, store, figures=figures)
     if any(record.status not in accepted for record in run.last_records):
@@ -192,7 +188,7 @@ def _refuse(why: str, **options: object) -> None:
 
 
 def interruptible(run: Callable[[Lines], Run]) -> Run:
-    """A run with its progress shown. Ctrl-C is safe: the same command resumes the run."""
+    """Run with progress shown. Ctrl-C is safe: the same command resumes the run."""
     from latentbench.bench.cli.progress import watcher
 
     try:
@@ -208,7 +204,7 @@ def list_(
     what: Annotated[Listed, typer.Argument(help="What to list.")],
     output: FormatOption = Format.rich,
 ) -> None:
-    """List the suites, models, data sets or metrics there are."""
+    """List suites, models, data sets or metrics."""
     from latentbench.bench.present.listing import LISTINGS, render
 
     emit(render(LISTINGS[what.value](), output.value))
@@ -255,23 +251,23 @@ def recommend(
     max_latency: Annotated[
         str | None,
         typer.Option(
-            "--max-latency", metavar="TIME", help="Longest wait to encode one image, such as 250us or 2ms."
+            "--max-latency", metavar="TIME", help="Highest latency of one encoding, such as 250us or 2ms."
         ),
     ] = None,
     min_psnr: Annotated[
-        float | None, typer.Option("--min-psnr", metavar="DB", help="Least PSNR of reconstructions.")
+        float | None, typer.Option("--min-psnr", metavar="DB", help="Lowest PSNR of reconstructions.")
     ] = None,
     require: Annotated[
         list[str] | None,
         typer.Option(metavar="METRIC<=X", help="Any other requirement, also with >=; may be repeated."),
     ] = None,
     prefer: Annotated[
-        str, typer.Option(metavar="METRIC", help="What to choose by among what qualifies.")
+        str, typer.Option(metavar="METRIC", help="The metric that ranks the models that qualify.")
     ] = "psnr",
     results: Results = RESULTS,
     output: FormatOption = Format.rich,
 ) -> None:
-    """Pick the model of a run that meets your requirements, and say why."""
+    """Pick the model of a run that meets your requirements, with the reasons."""
     from latentbench.bench.present import recommend as choice
     from latentbench.bench.present.listing import render
     from latentbench.bench.present.rows import rows as rows_of
@@ -292,7 +288,7 @@ def recommend(
 
 @app.command()
 def doctor(results: Results = RESULTS) -> None:
-    """Check that everything latentbench needs is here and works."""
+    """Check that all dependencies and data of latentbench are installed and work."""
     from latentbench.bench.cli.doctor import examine, render
 
     findings = examine(results)
@@ -343,7 +339,7 @@ def _print_sweep(run: Run, output: Format) -> None:
 
 
 def _write_outputs(run: Run, store: Store, *, figures: bool) -> None:
-    """The files that are regenerated from a run, and where they are."""
+    """The files that are regenerated from a run, and their paths."""
     written = {"records": run.path, **_write_tables(run, store)}
     if figures:
         from latentbench.bench.present.figures import drawn
@@ -384,7 +380,7 @@ regression.add_to(app)
 
 
 def main() -> None:
-    """Entry point: a person's mistake is one line and exit 2."""
+    """Run the command line; a user's mistake is one line and exit code 2."""
     prepare_streams()
     signal.signal(signal.SIGTERM, _terminate)
     try:

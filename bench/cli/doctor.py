@@ -1,4 +1,4 @@
-"""`latentbench doctor`: is everything here that a run needs, and does it work?"""
+"""`latentbench doctor`: checks that everything that a run needs is installed and works."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENOUGH_MEMORY, ENOUGH_DISK = 3e9, 1e9
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what was looked at, whether it is fine, and what was seen or what to do."""
+    """One check: its subject, whether it passes, and its result or its remedy."""
 
     check: str
     ok: bool
@@ -37,7 +37,7 @@ class Check:
 
 
 def examine(results: Path) -> list[Check]:
-    """Every check, in order; a check that fails does not stop the others."""
+    """Run every check, in order; a check that fails does not stop the others."""
     checks: dict[str, Callable[[], str]] = {
         "latentbench": _latentbench,
         "packages": _packages,
@@ -70,7 +70,7 @@ def _latentbench() -> str:
 def _packages() -> str:
     from torchvision.ops import nms
 
-    nms(torch.zeros(0, 4), torch.zeros(0), 0.5)  # fails where torch and torchvision are not a pair
+    nms(torch.zeros(0, 4), torch.zeros(0), 0.5)  # fails if torch and torchvision do not match
     packages = environment(torch.device("cpu"))["packages"]
     return ", ".join(f"{name} {version}" for name, version in packages.items())
 
@@ -91,7 +91,7 @@ def _memory() -> str:
 
 def _mnist() -> str:
     mnist = data.load("mnist")
-    return f"{len(mnist.train):,} train and {len(mnist.test):,} test images, checksums right"
+    return f"{len(mnist.train):,} train and {len(mnist.test):,} test images, checksums correct"
 
 
 def _judge() -> str:
@@ -102,14 +102,14 @@ def _judge() -> str:
 
 def _writable(results: Path) -> str:
     if not results.exists():
-        return f"{results} does not exist yet; the first run makes it"
+        return f"{results} does not exist yet; the first run creates it"
     Store(results).prepare()
     free = shutil.disk_usage(results).free
     if free < ENOUGH_DISK:
         raise LatentbenchError(
             f"{results} has {free / 1e9:.1f} GB free; make room or choose another with --results"
         )
-    return f"{results} can be written, {free / 1e9:.0f} GB free"
+    return f"{results} is writable, {free / 1e9:.0f} GB free"
 
 
 def _cache() -> str:
@@ -125,7 +125,7 @@ def _installed_families() -> str:
 
 
 def render(findings: list[Check]) -> Table:
-    """A line a check."""
+    """Return one line per check."""
     table = Table(show_header=False, box=None)
     for finding in findings:
         table.add_row(

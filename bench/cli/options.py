@@ -1,4 +1,4 @@
-"""What every command shares: consoles, exit codes, options, and how things are found and printed."""
+"""The shared parts of all commands: consoles, exit codes, options, and the finding and printing of runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ err = Console(stderr=True)
 
 
 class Format(StrEnum):
-    """How data are printed."""
+    """The formats in which data are printed."""
 
     rich = "rich"
     csv = "csv"
@@ -46,7 +46,7 @@ RESULTS = Path("results")
 
 
 def find(name: str, results: Path) -> Run:
-    """Read a run by any of its names, and warn of what could not be read of it."""
+    """Read a run by any of its names, and warn of unreadable lines."""
     from latentbench.bench.store.reference import find_reference, is_reference
     from latentbench.bench.store.run import read
     from latentbench.bench.store.store import Store
@@ -88,7 +88,7 @@ def say(console: Console, text: object, style: str = "") -> None:
 
 
 def prepare_streams() -> None:
-    """Let every text be printed, whatever the encoding of the terminal or pipe can show."""
+    """Make every text printable in the encoding of the terminal or pipe."""
     codecs.register_error("latentbench", _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -110,7 +110,7 @@ ASCII = {"±": "+-", "–": "-", "−": "-", "×": "x", "→": "->", "≤": "<="
     "‡": "++",
     "§": "!",
 }
-"""What stands for a character that an encoding lacks; others are shown as escapes."""
+"""Replacements of characters that an encoding lacks; others are shown as escapes."""
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""How a run looks while it goes: bars on a terminal, plain lines elsewhere."""
+"""The progress of a run: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from latentbench.bench.text import escaping
 from latentbench.bench.text.numbers import duration, significant
 
 SPEED_OVER_SECONDS = 600.0
-"""The time left is estimated from the speed over the last ten minutes: models differ much in size."""
+"""The remaining time is estimated from the speed over the last ten minutes, since models differ in size."""
 COLOURS = {"ok": "green", "skipped": "yellow"}
 
 
 @contextmanager
 def watcher(console: Console) -> Iterator[Lines]:
-    """The watcher that suits the console."""
+    """Return the watcher for the kind of console."""
     if console.is_terminal:
         with Bars(console) as bars:
             yield bars
@@ -39,7 +39,7 @@ def watcher(console: Console) -> Iterator[Lines]:
 
 
 class Lines:
-    """A line when a run starts and one for each finished case."""
+    """Prints a line when a run starts and one for each finished case."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -47,9 +47,9 @@ class Lines:
         self.done = 0
 
     def run_started(self, path: Path, what: str, total: int, done: int) -> None:
-        """Print where the records go, and how many are there."""
+        """Print the path of the records, and their number."""
         self.total, self.done = total, done
-        already = f", {done} of them done already" if done else ""
+        already = f", {done} already done" if done else ""
         self._print(f"{total} {what}{already} → {escaping.markup(path)}")
 
     def stage_started(self, name: str, total: int, what: str) -> None:
@@ -60,7 +60,7 @@ class Lines:
         """Print nothing: a line follows when the result is written."""
 
     def result_written(self, record: Record, details: str | None) -> None:
-        """Print the model, its status, and where the time went or which speed was reached."""
+        """Print the model, its status, and its times or its speed."""
         self.done += 1
         colour = COLOURS.get(record.status, "red")
         name, told = _told(record)
@@ -104,7 +104,7 @@ class Bars(Lines):
         self.whole: TaskID | None = None
         self.stage: TaskID | None = None
         self.share = 0.0
-        """What a step of the current stage is of a result."""
+        """The share of a result that a step of the current stage completes."""
 
     def __enter__(self) -> Bars:
         self.bars.start()
@@ -134,7 +134,7 @@ class Bars(Lines):
 
 
 def _told(record: Record) -> tuple[str, str]:
-    """Return the name of a result, padded, and what its line says of it."""
+    """Return the name of a result, padded, and the text of its line."""
     if record.point is not None:
         return f"{record.label:<44}", _reached(record)
     times = record.seconds

@@ -50,7 +50,7 @@ class ComparisonFormat(StrEnum):
 
 ComparisonFormatOption = Annotated[ComparisonFormat, typer.Option("--format", help="The output format.")]
 LONGEST_HISTORY = 500
-"""Rows of a history that a terminal shows."""
+"""The number of rows of a history that a terminal shows."""
 PolicyOption = Annotated[
     Path | None,
     typer.Option("--policy", metavar="FILE", help="YAML policy file; its keys override the built-in policy."),
@@ -93,7 +93,7 @@ def compare(
     save: SaveOption = [],  # noqa: B006
     across_environments: AcrossOption = False,
 ) -> None:
-    """Compare run B with run A on every metric. Exit 3 if anything regressed, 4 if nothing was comparable.
+    """Compare run B with run A in every metric. Exit 3 on a regression, 4 if nothing was comparable.
 
     `latentbench compare reference latest` shows how this machine's run differs from the committed one.
     """
@@ -169,7 +169,7 @@ def check(
 
 
 def _timed(against: str | None, policy: Path | None, command: str | None, blocks: int) -> Comparison:
-    """The throughput gate, with a line about how far it is."""
+    """Run the throughput gate, and show its progress in a line."""
     from latentbench.bench.compare.policy import load
     from latentbench.bench.throughput_gate.gate import gate
 
@@ -240,7 +240,7 @@ def remove_(
 
 @baseline.command("list")
 def list_(results: Results = RESULTS, output: FormatOption = Format.rich) -> None:
-    """List the baselines, and say which cannot be used."""
+    """List the baselines, and mark those that cannot be used."""
     from latentbench.bench.present.listing import render
     from latentbench.bench.store.baseline import read_all, why_unfit
     from latentbench.bench.store.store import Store
@@ -338,11 +338,11 @@ def copy_(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The results folder to copy into.")],
     arrays: Annotated[
         KeptArrays,
-        typer.Option(help="What figures and comparisons per image need: all, results per image, or none."),
+        typer.Option(help="Arrays for figures and comparisons per image: all, results per image, or none."),
     ] = KeptArrays.none,
     results: Results = RESULTS,
 ) -> None:
-    """Copy a run into another results folder, without its arrays unless asked: a fraction of its size."""
+    """Copy a run into another results folder, by default without its arrays, which are most of its size."""
     from latentbench.bench.store.reference import copy_run
     from latentbench.bench.store.store import Store
 

@@ -12,7 +12,7 @@ DeviceOption = Annotated[str, typer.Option(help="The device: auto, cpu, cuda or 
 
 
 def add_to(app: typer.Typer) -> None:
-    """Make the command part of the command line."""
+    """Add the command to the command line."""
     app.command("time")(time_)
 
 
@@ -21,14 +21,14 @@ def time_(
     results: Results = RESULTS,
     preset: Annotated[
         str | None,
-        typer.Option(help="The rows to time; by default `full` on a GPU and `small` elsewhere."),
+        typer.Option(help="The rows to time; default: `full` on a GPU and `small` elsewhere."),
     ] = None,
     device: DeviceOption = "auto",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Time rows again that are finished.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Time finished rows again.")] = False,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
     output: FormatOption = Format.rich,
 ) -> None:
-    """Time models by operation, batch size and number format, next to the peak of the device.
+    """Time models by operation, batch size and number format, and compare them with the peak of the device.
 
     A row that cannot be measured (no decoder, too large a batch) is a result with its reason. Exit 1 if a
     row failed.

@@ -1,9 +1,9 @@
 """Compares two runs: a verdict for every metric of every model.
 
-What can be concluded depends on what was repeated.
+The possible conclusions depend on what was repeated.
 
 1. The same seeds in the same environment give the same numbers, so a value within the metric's tolerance
-   is `ok`, and one beyond it is a change in the code or its inputs. With one seed it is only called
+   is `ok`, and a larger difference is a change in the code or its inputs. With one seed it is only called
    `changed`: a training from another seed might not show it.
 2. The same weights, an imported model, or one that takes no seed: the test images are the sample, and the
    two are compared image by image.
@@ -11,9 +11,9 @@ What can be concluded depends on what was repeated.
    means one order of the data), else Welch's t.
 
 Then, for a metric with a preferred direction: `regressed` if its p-value, corrected for the other tests, is
-at most alpha and the harm is at least the smallest effect of interest; `ok` if the harm's upper bound is
-below that; else `inconclusive`. What is only in A is `missing`, what is only in B `new`; what cannot be
-compared is `incomparable`.
+at most alpha and the regression is at least the smallest effect of interest; `ok` if its upper bound is
+below that; else `inconclusive`. A model or metric only in A is `missing`, only in B `new`; one that cannot
+be compared is `incomparable`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from latentbench.bench.store.run import Run
 ABSOLUTE_FLOOR = 1e-9
 
 Measured = dict[int, Metric]
-"""A metric by seed, where it has a value."""
+"""A metric by seed, for the seeds with a value."""
 
 
 def compare(
@@ -66,7 +66,7 @@ def compare(
     correction: Correction = "Benjamini–Hochberg",
     across_environments: bool = False,
 ) -> Comparison:
-    """Compare every metric of every model of B with the same one of A; or only those named in `metrics`.
+    """Compare every metric of every model of B with the same one of A, or only the given `metrics`.
 
     Models measured in different environments are incomparable unless `across_environments`.
     """
@@ -109,11 +109,11 @@ def _failed(a: Run, b: Run) -> Iterator[FailedCase]:
 
 
 NO_RESULT = ("skipped", "out_of_memory")
-"""Statuses that say that a model cannot do something here, not that it went wrong."""
+"""Statuses of a model that cannot do something here, which is not a failure."""
 
 
 def _finding(pair: Pair, name: str, policy: Policy) -> Outcome | None:
-    """Return a metric's outcome, its verdict still open where there is evidence; None if null in both."""
+    """Return a metric's outcome, its verdict still open if there is evidence; None if null in both."""
     a, b = _measured(pair.a, name), _measured(pair.b, name)
     found = partial(Undecided, model=pair.label, metric=name, a=_mean(a), b=_mean(b))
     if not a:
@@ -124,7 +124,7 @@ def _finding(pair: Pair, name: str, policy: Policy) -> Outcome | None:
     if reason := _incomparable(a, b, name):
         return found(verdict="incomparable", why=reason[0], detail=reason[1])
     shared = [seed for seed in a if seed in b]
-    # Where one run has seeds that the other has not, it is still enough for the rest to be the same.
+    # If one run has seeds that the other lacks, it is enough that the shared ones are equal.
     if paired := len(shared) == min(len(a), len(b)):
         same_a, same_b = ({seed: side[seed] for seed in shared} for side in (a, b))
         if why := _same(_values(same_a), _values(same_b), _tolerance(name)):
@@ -155,7 +155,7 @@ def _compared(pair: Pair, name: str, a: Measured, b: Measured, policy: Policy, w
 
 
 def _same(a: Values, b: Values, tolerance: float) -> Why | None:
-    """Return how alike paired values are; None where they differ by more than the relative tolerance."""
+    """Return how similar paired values are; None if they differ by more than the relative tolerance."""
     if (a == b).all():
         return Why.SAME
     within = (np.abs(b - a) <= tolerance * np.abs(a) + ABSOLUTE_FLOOR).all()
@@ -163,7 +163,7 @@ def _same(a: Values, b: Values, tolerance: float) -> Why | None:
 
 
 def _beyond_tolerance(found: Decided, pair: Pair, a: Measured, b: Measured, *, paired: bool) -> Decided:
-    """Return the outcome of a metric whose values differ: tested where something was repeated."""
+    """Return the outcome of a metric whose values differ: tested if something was repeated."""
     if found.better == "neither":
         return replace(found, verdict="changed", why=Why.NO_DIRECTION)
     if found.metric in TIMINGS:
@@ -207,14 +207,14 @@ def _over_examples(found: Decided, pair: Pair, seeds: list[int]) -> Evidence | N
         if clusters is None
         else paired_clusters(harms, clusters, alpha=found.alpha)
     )
-    # What was kept of each image is rounded; the records' own values are not.
+    # The stored values of each image are rounded; the records' own values are not.
     assert found.harm is not None
     off = found.harm - evidence.harm
     return replace(evidence, harm=found.harm, low=evidence.low + off, high=evidence.high + off)
 
 
 def _of_one_seed(found: Decided, pair: Pair, seed: int) -> Why:
-    """Return what two trainings from one seed show."""
+    """Return the outcome of two trainings from one seed."""
     evidence = _over_examples(found, pair, [seed])
     if evidence is None:
         return Why.ONE_SEED
@@ -228,7 +228,7 @@ def _measured(records: dict[int, Record], name: str) -> Measured:
 
 
 def _incomparable(a: Measured, b: Measured, name: str) -> tuple[Why, str] | None:
-    """Return why two measurements cannot be compared; None where they can."""
+    """Return the reason why two measurements cannot be compared; None if they can."""
     for metric in (*a.values(), *b.values()):
         if metric.doubt:
             return Why[metric.doubt.upper()], metric.reason or ""
@@ -261,10 +261,10 @@ def _mean(metrics: Measured) -> float | None:
 
 
 def _decided(findings: Sequence[Outcome], correction: Correction) -> Iterator[Outcome]:
-    """Yield the findings, with a verdict where there is evidence.
+    """Yield the findings, with a verdict if there is evidence.
 
-    What differs within the tolerance is one of the tests too, with p = 1: leaving it out for being small
-    would make the others look rarer than they are. What is identical was not affected by the change.
+    A difference within the tolerance is one of the tests too, with p = 1: leaving it out for being small
+    would make the others look rarer than they are. Identical values were not affected by the change.
     """
     family = [found for found in findings if isinstance(found, Decided) and found.in_family]
     p = [found.evidence.p if found.evidence else 1.0 for found in family]

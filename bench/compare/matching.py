@@ -1,4 +1,4 @@
-"""Pairs the models of two runs, and names what they differ in."""
+"""Pairs the models of two runs, and names their differences."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Pair:
 
     @property
     def environments(self) -> tuple[set[str], set[str]] | None:
-        """The environments of both; None where all records share one."""
+        """The environments of both; None if all records share one."""
         a, b = ({record.environment for record in side.values()} for side in (self.a, self.b))
         return (a, b) if len(a | b) > 1 else None
 
     @property
     def trained(self) -> bool:
-        """Whether the weights depend on a seed in either run."""
+        """True if the weights depend on a seed in either run."""
         return any(record.trained for side in (self.a, self.b) for record in side.values())
 
     def same_subject(self, seeds: Iterable[int]) -> bool:
-        """Whether both have the same weights, or no training that depends on a seed."""
+        """True if both have the same weights, or no training that depends on a seed."""
         if not self.trained:
             return True
         return all(
@@ -72,9 +72,9 @@ def _same_clusters(a: Examples, b: Examples) -> bool:
 
 
 def matched(a: Run, b: Run) -> tuple[list[Pair], list[Outcome], list[str]]:
-    """Pair the models of two runs by identity; then those left over by label, if it is unambiguous.
+    """Pair the models of two runs by identity, and the remaining ones by label if that is unambiguous.
 
-    Returns the pairs, a finding for each model without a partner, and notes on what was paired by label.
+    Returns the pairs, a finding for each model without a partner, and notes on pairs by label.
     """
     in_a, in_b = _models(a), _models(b)
     pairs = [
@@ -104,7 +104,7 @@ def matched(a: Run, b: Run) -> tuple[list[Pair], list[Outcome], list[str]]:
 
 
 def not_compared(model: str, verdict: Verdict, why: Why, detail: str = "") -> Undecided:
-    """Return the outcome of a model that is not compared at all."""
+    """Return the outcome of a model that is not compared."""
     return Undecided(model=model, metric=EVERY_METRIC, verdict=verdict, why=why, detail=detail)
 
 
@@ -125,7 +125,7 @@ def _data(records: dict[int, Record]) -> str:
 
 
 def _settings_difference(a: dict[int, Record], b: dict[int, Record]) -> str:
-    """Return what differs between two models of one name: `hidden 512 → 256`."""
+    """Return the differences between two models of one name, such as `hidden 512 → 256`."""
     first, second = next(iter(a.values())), next(iter(b.values()))
     settings = [
         {**r.model.model_dump(), **r.recipe.model_dump(), "data": f"{r.data.name} {r.data.fingerprint[:8]}"}
@@ -135,7 +135,7 @@ def _settings_difference(a: dict[int, Record], b: dict[int, Record]) -> str:
 
 
 def environment_difference(a: Run, b: Run, pairs: Sequence[Pair]) -> str:
-    """Return what differs between the first environments that are not the same: `torch 2.14 → 2.15`."""
+    """Return the differences between the first two environments that differ, such as `torch 2.14 → 2.15`."""
     pair = next(pair for pair in pairs if pair.environments)
     assert pair.environments is not None
     first, second = (min(names) for names in pair.environments)

@@ -1,7 +1,7 @@
 """Corrects p-values for the number of tests.
 
-A gate must seldom raise a false alarm, so it controls the chance of any (Holm). A table shows what to look
-at next, so it controls the share of false ones among those it marks (Benjamini and Hochberg).
+A gate must rarely raise a false alarm, so it controls the chance of any (Holm). A table shows what to look
+at next, so it controls the share of false ones among those that it marks (Benjamini and Hochberg).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Correction = Literal["Holm", "Benjamini–Hochberg"]
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Adjusted p-values `[..., m]`: rejecting those ≤ α makes the chance of any false rejection at most α.
+    """Adjust p-values `[..., m]`: rejecting those ≤ α makes the chance of any false rejection at most α.
 
     Each row of the last axis is a family; a NaN in it is no test, and stays NaN. Holds for any dependence
     of the tests. Holm 1979, https://www.jstor.org/stable/4615733.
@@ -35,7 +35,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
-    """Adjusted p-values `[m]`: of those ≤ α a share of at most α is expected to be false.
+    """Adjust p-values `[m]`: of those ≤ α a share of at most α is expected to be false.
 
     For independent or positively dependent tests. Benjamini and Hochberg 1995,
     doi:10.1111/j.2517-6161.1995.tb02031.x.

@@ -1,4 +1,4 @@
-"""The policy of a gate, a small YAML file: which metrics it tests, its thresholds, and what fails."""
+"""The policy of a gate, a small YAML file: its metrics, its thresholds, and the failing verdicts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latentbench.data.validation import validated
 from latentbench.data.yaml_text import parse_yaml
 
 Verdict = Literal["regressed", "changed", "missing", "inconclusive", "new", "incomparable", "ok"]
-"""The verdicts on a metric; the gravest first."""
+"""The verdicts on a metric, most serious first."""
 
 Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -36,7 +36,7 @@ class Effect(BaseModel):
         return self
 
     def of(self, baseline: float) -> float:
-        """The amount, in the metric's unit."""
+        """Return the amount, in the metric's unit."""
         return self.absolute if self.absolute is not None else (self.relative or 0.0) * abs(baseline)
 
 
@@ -50,12 +50,12 @@ class SmallestEffects(BaseModel):
     metrics: dict[str, Effect] = {}
 
     def of(self, metric: str, unit: str, baseline: float) -> float:
-        """The smallest effect of interest on a metric whose baseline has this value, in its unit."""
+        """Return the smallest effect of interest on a metric whose baseline has this value, in its unit."""
         return (self.metrics.get(metric) or self.units.get(unit) or self.default).of(baseline)
 
 
 class Policy(BaseModel):
-    """The rules that a comparison decides by."""
+    """The rules of a comparison."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -85,7 +85,7 @@ TIMINGS = frozenset(
     for metric in entry.metrics
     if metric.better != "neither"
 )
-"""Metrics that depend on what else the machine does, so that one process says little about the next."""
+"""Metrics that depend on other work on the machine, so that one process says little about the next."""
 
 
 def shipped() -> Policy:
@@ -94,9 +94,9 @@ def shipped() -> Policy:
 
 
 def load(path: Path | None) -> Policy:
-    """Return the shipped policy with the values of a file in place of its own.
+    """Load the shipped policy, with its values replaced by those of a file.
 
-    Raises LatentbenchError naming the file, the key and what is allowed there.
+    Raises LatentbenchError naming the file, the key and the allowed values.
     """
     if path is None:
         return shipped()
@@ -126,7 +126,7 @@ def _shipped_content() -> dict[str, Any]:
 
 
 def _check_effects(effects: Any, where: str) -> None:
-    """Check each effect by itself, so that an error names its place."""
+    """Check each effect separately, so that an error names its place."""
     where = f"{where}, smallest_effect"
     if not isinstance(effects, dict):
         raise LatentbenchError(f"{where} must be a mapping, got {effects!r}")

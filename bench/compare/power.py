@@ -1,7 +1,7 @@
-"""Power of a one-sided t test: the effect that a number of seeds can detect, and the seeds an effect needs.
+"""Power of a one-sided t test: the effect that a number of seeds can detect, and the seeds for an effect.
 
-Effects are in standard deviations of a pair's difference: of how much two runs of one seed differ, not of
-one run's results.
+Effects are in standard deviations of a pair's difference, which is the difference of two runs of one seed,
+not in standard deviations of one run's results.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ SPREADS = 4000
 
 
 def power_of_t(effect: float, n: int, *, alpha: float = ALPHA) -> float:
-    """Chance that a one-sided t test of n pairs finds an effect of so many standard deviations.
+    """Compute the chance that a one-sided t test of n pairs finds an effect of so many standard deviations.
 
     >>> round(power_of_t(1.0, 8), 2)
     0.82
     """
     critical = special.stdtrit(n - 1, 1 - alpha)
-    # The non-central t as a normal mixed over the sample's own spread: scipy's is not a number far out.
+    # The non-central t is computed as a normal mixed over the sample's own spread: scipy's is nan far out.
     return float(special.ndtr(effect * math.sqrt(n) - critical * _relative_spreads(n - 1)).mean())
 
 
 @lru_cache(maxsize=256)
 def _relative_spreads(freedom: int) -> NDArray[np.float64]:
-    """Equally likely values of a sample's standard deviation over the true one."""
+    """Return equally likely values of a sample's standard deviation over the true one."""
     shares = (np.arange(SPREADS) + 0.5) / SPREADS
     return np.asarray(np.sqrt(2 * special.gammaincinv(freedom / 2, shares) / freedom))
 
 
 def detectable_effect(n: int, *, alpha: float = ALPHA, power: float = POWER) -> float:
-    """The smallest effect, in standard deviations, that n ≥ 2 pairs show with the given power.
+    """Compute the smallest effect, in standard deviations, that n ≥ 2 pairs detect with the given power.
 
     >>> [round(detectable_effect(n), 1) for n in (3, 5, 8)]
     [2.3, 1.4, 1.0]
@@ -55,7 +55,7 @@ def detectable_effect(n: int, *, alpha: float = ALPHA, power: float = POWER) -> 
 def pairs_needed(
     effect: float, *, alpha: float = ALPHA, power: float = POWER, most: int = MOST_SEEDS
 ) -> int | None:
-    """The fewest pairs that show an effect of so many standard deviations; None if more than `most`.
+    """Compute the fewest pairs that detect an effect of so many standard deviations; None above `most`.
 
     >>> pairs_needed(1.0)
     8

@@ -1,15 +1,15 @@
-"""Whether a regression is more than chance: an estimate, its interval and a p-value, per way of repeating.
+"""Tests whether a regression exceeds chance: an estimate, its interval and a p-value, by what was repeated.
 
-Everything here works on *harm*, a difference turned so that positive is worse. Tests are one-sided, since a
-gate asks only whether something got worse, and each bound of an interval is one-sided as well: at
+Everything here uses *harm*, a difference whose sign is set so that positive is worse. Tests are one-sided,
+since a gate asks only whether something got worse, and each bound of an interval is one-sided as well: at
 `alpha` 0.05 the harm lies above `low` with 95 % confidence, and below `high` with 95 %.
 
-A small p says that chance alone would rarely do this much harm. A large p does not say that nothing
-happened: that is what `high` is for.
+A small p means that chance alone would rarely cause so much harm. A large p does not mean that nothing
+changed: `high` states how much harm is still possible.
 
-Seeds that all differ by the same amount do not prove that others would: a share of 60 test images takes 61
-values, and few trainings often meet on one of them. So a spread over seeds is never taken to be less than
-the metric's `step`, and p is 0 only where no seed is involved.
+Seeds that all differ by the same amount do not prove that others would: a share of 60 test images has 61
+possible values, and few trainings often agree on one of them. So a spread over seeds is never less than
+the metric's `step`, and p is 0 only if no seed is involved.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from latentbench.analysis.statistics.intervals import clustered_se
 
 ALPHA = 0.05
 FEW_EXAMPLES = 200
-"""Below so many examples a mean is bootstrapped; from here on Student's t gives the same interval."""
+"""The mean of fewer examples is bootstrapped; from here on Student's t gives the same interval."""
 RESAMPLES = 20_000
 
 Values = NDArray[np.float64]
 
 
 Sample = Literal["seeds", "examples", "blocks"]
-"""What a test repeats: trainings from seeds, test images, or blocks of timed processes."""
+"""The unit that a test repeats: trainings from seeds, test images, or blocks of timed processes."""
 
 TIED = 1e-9
-"""Differences that vary by less, relative to their size, are equal but for rounding."""
+"""Differences that vary by less, relative to their size, are equal except for rounding."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Evidence:
     high: float
     p: float
     n: int
-    """How many replicates there are of the sample."""
+    """The number of replicates in the sample."""
     spread: float
 
     def scaled(self, factor: float) -> Evidence:
@@ -68,7 +68,7 @@ class Evidence:
 def step_of(values: ArrayLike, n: int | None) -> float:
     """Return the step between a metric's values: 1/n for shares of n images, 1 for counts, else 0.
 
-    It is read off the values, of which a continuous metric's are never all multiples of 1/n.
+    It is inferred from the values: those of a continuous metric are never all multiples of 1/n.
 
     >>> step_of([0.95, 0.9], 60), step_of([3.0, 4.0], None), step_of([0.123, 0.456], 60)
     (0.016666666666666666, 1.0, 0.0)
@@ -90,9 +90,9 @@ def paired_t(
     step: float = 0.0,
     certain: bool = False,
 ) -> Evidence:
-    """Student's t test of paired differences `[n]`, n ≥ 2, such as one for each shared seed.
+    """Test paired differences `[n]`, n ≥ 2, such as one for each shared seed, by Student's t.
 
-    `step` is the metric's, see `step_of`. `certain` says that no chance is involved, as in a closed form
+    `step` is the metric's, see `step_of`. `certain` means that no chance is involved, as in a closed form
     that takes no seed: then a difference that all pairs share has p = 0. Raises ValueError for one value.
     """
     values = _checked(harms)
@@ -106,7 +106,7 @@ def paired_t(
 def paired_spread(harms: Values, step: float | Values = 0.0) -> Values:
     """Return the standard deviation of differences `[..., n]`, as large as their step allows, `[...]`.
 
-    Equal differences on an unknown grid are taken to be one step of it.
+    Equal differences on an unknown grid count as one step of it.
     """
     spread = harms.std(axis=-1, ddof=1)
     tied = spread <= TIED * np.abs(harms).max(axis=-1)
@@ -118,9 +118,9 @@ def paired_spread(harms: Values, step: float | Values = 0.0) -> Values:
 def welch_t(
     a: ArrayLike, b: ArrayLike, *, alpha: float = ALPHA, step: float = 0.0, certain: bool = False
 ) -> Evidence:
-    """Welch's t test of the harm mean(b) − mean(a) between unpaired runs; both are harms, `[n]` and `[m]`.
+    """Test the harm mean(b) − mean(a) between unpaired runs by Welch's t; both are harms, `[n]` and `[m]`.
 
-    Where one side is a single value, its spread is taken to be the other side's (Student's t with
+    If one side is a single value, its spread is assumed to be the other side's (Student's t with
     the pooled variance, which is then that of the other side). Raises ValueError for one value each.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
@@ -131,7 +131,7 @@ def welch_t(
     error, freedom = (float(each) for each in welch_error(first, second, step=step, certain=certain))
     one = min(n, m) == 1
     method = f"t, {n} seeds and {m}, one spread for both" if one else f"Welch's t, {n} seeds and {m}"
-    # The spread of a pair's difference that would give this error at as many pairs as the fewer side has.
+    # The spread of a pair's difference that would give this error with as many pairs as the smaller side has.
     fewer = max(2, min(n, m))
     return _student(method, "seeds", harm, error, freedom, alpha, fewer, error * math.sqrt(fewer))
 
@@ -167,7 +167,7 @@ def p_of(harm: ArrayLike, error: ArrayLike, freedom: ArrayLike) -> Values:
     """Return one-sided p-values of harms with these standard errors, all of one shape."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.asarray(harm, dtype=np.float64) / np.asarray(error, dtype=np.float64)
-    # Without an error a harm is certain, and 0 is none.
+    # Without an error a harm is certain, and 0 is no harm.
     return np.asarray(special.stdtr(freedom, -np.nan_to_num(t, nan=-np.inf)))
 
 
@@ -189,13 +189,13 @@ def _student(
 
 
 def mcnemar(a: ArrayLike, b: ArrayLike, *, alpha: float = ALPHA) -> Evidence:
-    """Exact McNemar test of hits `[n]` of two models on the same examples; harm is the accuracy lost.
+    """Test hits `[n]` of two models on the same examples by exact McNemar; harm is the accuracy lost.
 
-    Given how many examples only one of the two gets right, the number that B lost is binomial. The
-    interval is Clopper and Pearson's of that share, carried over to the difference in accuracy, so it
+    Given the number of examples that only one of the two gets right, the number that B lost is binomial. The
+    interval is Clopper and Pearson's of that share, converted to the difference in accuracy, so it
     excludes 0 exactly when p < `alpha`. McNemar 1947, doi:10.1007/BF02295996.
 
-    Raises ValueError where the two differ in length or are empty.
+    Raises ValueError if the two differ in length or are empty.
     """
     first, second = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
     if first.shape != second.shape or first.ndim != 1 or not first.size:
@@ -215,11 +215,11 @@ def mcnemar(a: ArrayLike, b: ArrayLike, *, alpha: float = ALPHA) -> Evidence:
 
 
 def paired_examples(harms: ArrayLike, *, alpha: float = ALPHA, seed: int = 0) -> Evidence:
-    """The mean of one difference an example `[n]`, such as a per-image error, n ≥ 2.
+    """Test the mean of one difference per example `[n]`, n ≥ 2, such as a per-image error.
 
-    Of few examples a bootstrap of the mean, bias-corrected and accelerated (Efron 1987,
-    doi:10.1080/01621459.1987.10478410), whose p is that share of resampled means that show no harm. Of
-    many, Student's t: their mean is normal whatever the examples are.
+    Few examples use a bootstrap of the mean, bias-corrected and accelerated (Efron 1987,
+    doi:10.1080/01621459.1987.10478410), whose p is the share of resampled means without harm. Many
+    examples use Student's t, since their mean is normal for any distribution.
     """
     values = _checked(harms)
     n = len(values)

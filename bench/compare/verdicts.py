@@ -16,12 +16,12 @@ from latentbench.bench.compare.power import detectable_effect, pairs_needed
 from latentbench.bench.compare.significance import Evidence
 
 EVERY_METRIC = "every metric"
-"""In place of a metric's name, where a whole model is concerned."""
+"""Replaces a metric's name if a whole model is concerned."""
 COMPARED: tuple[Verdict, ...] = ("regressed", "changed", "inconclusive", "ok")
 
 
 class Why(StrEnum):
-    """The reason of a verdict. Code compares members; people read their values."""
+    """The reason of a verdict. Code compares members; their values are for readers."""
 
     SAME = "the same"
     WITHIN_TOLERANCE = "within the tolerance"
@@ -45,7 +45,7 @@ class Why(StrEnum):
 
 
 ONE_SEED = (Why.ONE_SEED_EACH, Why.ONE_SEED, Why.ONE_SEED_DIFFERS, Why.ONE_SEED_ALIKE)
-"""Reasons that more seeds would remedy."""
+"""Reasons that more seeds would resolve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,16 +67,16 @@ class Outcome:
 
     @property
     def is_better(self) -> bool:
-        """Whether B is significantly better."""
+        """True if B is significantly better."""
         return False
 
     @property
     def further_seeds(self) -> int | None:
-        """How many more seeds would probably settle the question; None where seeds are no remedy."""
+        """The number of further seeds that would probably decide; None if more seeds do not help."""
         return None
 
     def fails(self, fail_on: Sequence[Verdict]) -> bool:
-        """Return whether this makes a gate fail."""
+        """Return True if this makes a gate fail."""
         return self.verdict in fail_on
 
 
@@ -95,53 +95,53 @@ class Decided(Outcome):
     smallest_effect: float
     """The smallest effect of interest, in the metric's unit."""
     seeds: tuple[int, ...] = ()
-    """The seeds of B."""
+    """The number of seeds of B."""
     alpha: float = 0.05
     in_family: bool = False
-    """Whether it is one of the tests that p-values are corrected for."""
+    """True if it is one of the tests that p-values are corrected for."""
     evidence: Evidence | None = None
-    """The harm, in the metric's unit; None where nothing was tested."""
+    """The harm, in the metric's unit; None if nothing was tested."""
     p_adjusted: float | None = None
     tests: int = 1
-    """How many tests the p-value was corrected for."""
+    """The number of tests for which the p-value was corrected."""
 
     @property
     def reason(self) -> str:
-        """The reason in words; of a test, its name."""
+        """The reason in words; for a test, its name."""
         return self.evidence.method if self.why is Why.TESTED and self.evidence else super().reason
 
     @property
     def change(self) -> float | None:
-        """(B − A) / |A|; None where A is 0."""
+        """The relative change (B − A) / |A|; None if A is 0."""
         return (self.b - self.a) / abs(self.a) if self.a else None
 
     @property
     def harm(self) -> float | None:
-        """By how much B is worse, in the metric's unit; None without a preferred direction."""
+        """The amount by which B is worse, in the metric's unit; None without a preferred direction."""
         return None if self.better == "neither" else (self.b - self.a) * direction_of_harm(self.better)
 
     @property
     def is_worse(self) -> bool:
-        """Whether B is worse by the smallest effect of interest or more, significantly or not."""
+        """True if B is worse by the smallest effect of interest or more, significantly or not."""
         return self.harm is not None and self.harm >= self.smallest_effect
 
     @property
     def is_better(self) -> bool:
-        """Whether B is significantly better, by the smallest effect of interest or more."""
+        """True if B is significantly better, by the smallest effect of interest or more."""
         if self.evidence is None:
             return False
         return self.evidence.high < 0 and -self.evidence.harm >= self.smallest_effect
 
     @property
     def over_seeds(self) -> bool:
-        """Whether seeds were the sample, so that more of them would tell more."""
+        """True if seeds were the sample, so that more seeds would tell more."""
         return self.evidence is not None and self.evidence.sample == "seeds"
 
     @property
     def further_seeds(self) -> int | None:
-        """How many more seeds would settle it with 80 % power, if effect and spread stay as they are.
+        """The number of further seeds that give 80 % power, if effect and spread stay as they are.
 
-        None where it is settled, or where more seeds are no remedy.
+        None if it is decided, or if more seeds do not help.
         """
         if self.verdict != "inconclusive" or self.evidence is None or not self.over_seeds:
             return None
@@ -160,7 +160,7 @@ class Decided(Outcome):
         return self.evidence.spread * detectable_effect(self.evidence.n, alpha=self.alpha)
 
     def fails(self, fail_on: Sequence[Verdict]) -> bool:
-        """Return whether this makes a gate fail: a change does so only if it is for the worse."""
+        """Return True if this makes a gate fail; a change does so only if B is worse."""
         if self.verdict == "changed" and (self.metric in TIMINGS or not self.is_worse):
             return False
         return self.verdict in fail_on
@@ -190,13 +190,13 @@ class Comparison:
     notes: tuple[str, ...] = ()
     failed: tuple[FailedCase, ...] = ()
     same_run: bool = False
-    """Whether A and B are one run, so that nothing was measured in between."""
+    """True if A and B are one run, so that nothing was measured in between."""
     unfinished: bool = False
-    """Whether B was interrupted, so that nothing is known of its other cases."""
+    """True if B was interrupted, so that nothing is known of its other cases."""
 
     @property
     def compared(self) -> int:
-        """How many metrics were compared."""
+        """The number of metrics that were compared."""
         return sum(finding.verdict in COMPARED for finding in self.findings)
 
     @cached_property
@@ -211,17 +211,17 @@ class Comparison:
 
     @property
     def counts(self) -> dict[Verdict, int]:
-        """The number of findings by verdict; the gravest first."""
+        """The number of findings by verdict, most serious first."""
         return dict(Counter(finding.verdict for finding in sorted(self.findings, key=gravity)))
 
     @cached_property
     def tests(self) -> int:
-        """How many tests the p-values were corrected for."""
+        """The number of tests for which the p-values were corrected."""
         return sum(finding.in_family for finding in self.decided)
 
     @cached_property
     def power(self) -> str | None:
-        """What this number of seeds can detect, in a sentence; None where seeds were not the sample."""
+        """The effect that these seeds can detect, in a sentence; None if seeds were not the sample."""
         counts = Counter(each.evidence.n for each in self.decided if each.evidence and each.over_seeds)
         if not counts:
             return None
@@ -233,15 +233,15 @@ class Comparison:
         )
         if self.correction == "Holm" and self.tests > 1:
             corrected = detectable_effect(n, alpha=alpha / self.tests)
-            text += f"; as one of {self.tests} tests with Holm's correction, {corrected:.1f} SD at worst"
+            text += f"; as one of {self.tests} tests with Holm's correction, up to {corrected:.1f} SD"
         return text
 
 
 def gravity(finding: Outcome) -> int:
-    """Sort key that puts the gravest verdict first."""
+    """Return a sort key that puts the most serious verdict first."""
     return get_args(Verdict).index(finding.verdict)
 
 
 def direction_of_harm(better: Better) -> int:
-    """Return the factor that turns a difference into a harm: 1, or −1 where more is better."""
+    """Return the factor from a difference to a harm: 1, or −1 if more is better."""
     return -1 if better == "higher" else 1

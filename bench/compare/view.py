@@ -1,4 +1,4 @@
-"""Shows a comparison: what stands out first, then the number of verdicts and what could be detected."""
+"""Shows a comparison: the notable findings first, then the number of verdicts and the detectable effect."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLOURS = {
 }
 HEADER = ("model", "metric", "A", "B", "worse by", "threshold", "verdict")
 LONGEST = 40
-"""Findings shown in a table; the JSON has all."""
+"""The number of findings that a table shows; the JSON has all."""
 
 
 def render(comparison: Comparison, output: str) -> RenderableType:
@@ -63,20 +63,20 @@ def summary(comparison: Comparison) -> str:
 
 
 def standing_out(comparison: Comparison) -> list[Outcome]:
-    """Return the findings that are not just ok, and those that are better; the gravest first."""
+    """Return the findings that are not just ok, and those that are better; most serious first."""
     shown = [finding for finding in comparison.findings if finding.verdict != "ok" or finding.is_better]
     return sorted(shown, key=gravity)
 
 
 def advice(comparison: Comparison) -> list[str]:
-    """Return the notes, the failed cases, and what to do about what could not be decided."""
+    """Return the notes, the failed cases, and the remedies for what could not be decided."""
     lines = list(comparison.notes)
     lines += [f"failed: {case}" for case in comparison.failed]
     if any(finding.why in ONE_SEED for finding in comparison.findings):
         lines.append("one seed cannot tell a regression from noise; use `latentbench run SUITE --seeds 5`")
     needed = [f.further_seeds for f in comparison.findings if f.further_seeds is not None]
     if needed:
-        lines.append(f"further seeds that would settle what is inconclusive: {min(needed)} to {max(needed)}")
+        lines.append(f"further seeds to decide the inconclusive metrics: {min(needed)} to {max(needed)}")
     if comparison.power:
         lines.append(comparison.power)
     return lines
@@ -127,7 +127,7 @@ def _cells(finding: Outcome) -> list[str]:
     verdict: str = "better" if finding.verdict == "ok" and finding.is_better else finding.verdict
     verdict += f" ({finding.reason})"
     if finding.further_seeds:
-        verdict += f"; {finding.further_seeds} more seeds would settle it"
+        verdict += f"; {finding.further_seeds} more seeds would decide it"
     return [
         finding.model,
         finding.metric,
@@ -139,9 +139,9 @@ def _cells(finding: Outcome) -> list[str]:
 
 
 def _effect(finding: Decided) -> tuple[str, str]:
-    """Return by how much B is worse, with its interval, and the threshold.
+    """Return the amount by which B is worse, with its interval, and the threshold.
 
-    For a metric without a preferred direction, by how much it differs, and no threshold.
+    For a metric without a preferred direction, it is the difference, without a threshold.
     """
     if finding.harm is None:
         return "–" if finding.change is None else f"{finding.change:+.1%} (differs)", "–"
@@ -155,7 +155,7 @@ def _effect(finding: Decided) -> tuple[str, str]:
 
 
 def _amount(value: float, finding: Decided, *, signed: bool = False) -> str:
-    """Return a value as a share of the baseline; in the metric's unit where that is 0."""
+    """Return a value as a share of the baseline; in the metric's unit if that is 0."""
     sign = "+" if signed else ""
     return f"{value / abs(finding.a):{sign}.1%}" if finding.a else f"{value:{sign}.3g}"
 
@@ -166,7 +166,7 @@ def _number(value: float | None) -> str:
 
 def as_frame(comparison: Comparison) -> pd.DataFrame:
     """Return one row per finding."""
-    import pandas as pd  # takes long to import
+    import pandas as pd  # slow to import
 
     return pd.DataFrame([_flat(finding) for finding in comparison.findings])
 
@@ -221,7 +221,7 @@ def _as_json(comparison: Comparison) -> str:
 
 
 def _as_junit(comparison: Comparison) -> str:
-    """Return JUnit XML: a finding is a test that fails with the policy, and is skipped if not compared."""
+    """Return JUnit XML: a finding is a test that fails by the policy, and is skipped if not compared."""
     counts = {"failures": 0, "errors": len(comparison.failed) + comparison.unfinished, "skipped": 0}
     suite = ElementTree.Element("testsuite", name=f"latentbench {comparison.a}")
     for finding in comparison.findings:

@@ -19,7 +19,7 @@ from latentbench.data.errors import LatentbenchError
 
 @EXPORTS.register("pytest-benchmark")
 def pytest_benchmark(run: Run, folder: Path) -> list[Path]:
-    """The timings, one round per seed: rates become seconds per image; for `pytest-benchmark compare`."""
+    """Write timings for `pytest-benchmark compare`, one round per seed: rates become seconds per image."""
     record = run.last_records[0]
     where = run.environment(record.environment)
     content = {
@@ -101,7 +101,7 @@ def _benchmark(row: Row, name: str) -> dict[str, Any]:
 
 @EXPORTS.register("github-action-benchmark")
 def github_action_benchmark(run: Run, folder: Path) -> list[Path]:
-    """Two files, for the action's tools customBiggerIsBetter and customSmallerIsBetter."""
+    """Write two files, for the action's tools customBiggerIsBetter and customSmallerIsBetter."""
     sides: dict[str, Better] = {"customBiggerIsBetter": "higher", "customSmallerIsBetter": "lower"}
     return [
         write(folder / f"{name}.json", json.dumps(list(_entries(run, better)), indent=2, ensure_ascii=False))

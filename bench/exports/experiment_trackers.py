@@ -21,7 +21,7 @@ from latentbench.data.errors import LatentbenchError
 
 @EXPORTS.register("tensorboard")
 def tensorboard(run: Run, folder: Path) -> list[Path]:
-    """A TensorBoard run for each case: its metrics, and the curves of its training."""
+    """Write a TensorBoard run for each case: its metrics, and the curves of its training."""
     writers = _needed("torch.utils.tensorboard", "tensorboard")
     made = []
     for label, record in _cases(run):
@@ -42,7 +42,7 @@ def tensorboard(run: Run, folder: Path) -> list[Path]:
 
 @EXPORTS.register("mlflow")
 def mlflow(run: Run, folder: Path) -> list[Path]:
-    """An MLflow run for each case, in the experiment of the suite's name, in `mlflow.db`."""
+    """Write an MLflow run for each case, in the experiment of the suite's name, in `mlflow.db`."""
     package = _needed("mlflow", "mlflow")
     entities = importlib.import_module("mlflow.entities")
     path = folder / "mlflow.db"
@@ -75,7 +75,7 @@ def mlflow(run: Run, folder: Path) -> list[Path]:
 
 @EXPORTS.register("wandb")
 def wandb(run: Run, folder: Path) -> list[Path]:
-    """A W&B run for each case, offline; `wandb sync` sends what is in the folder."""
+    """Write an offline W&B run for each case; `wandb sync` uploads the folder."""
     package = _needed("wandb", "wandb")
     made = []
     for label, record in _cases(run):
@@ -98,12 +98,12 @@ def wandb(run: Run, folder: Path) -> list[Path]:
 
 
 def _cases(run: Run) -> list[tuple[str, Record]]:
-    """The records with the label of their model, by which no two models share a name."""
+    """Return the records with the label of their model, which is unique to the model."""
     return [(row.label, record) for row in rows(run.last_records) for record in row.records]
 
 
 def _identifier(run: Run, record: Record) -> str:
-    """The same for a case of a run in every export."""
+    """Return an identifier that is the same for a case of a run in every export."""
     return hashlib.sha256(f"{run.stem}/{record.case}".encode()).hexdigest()[:16]
 
 
@@ -117,7 +117,7 @@ def _settings(record: Record) -> dict[str, object]:
 
 
 def _needed(module: str, extra: str) -> Any:
-    """An optional package. Raises LatentbenchError saying how it is installed."""
+    """Import an optional package. Raises LatentbenchError with the command that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError:

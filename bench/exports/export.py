@@ -1,4 +1,4 @@
-"""Export a run to the format of another tool; the records stay the source."""
+"""Exports a run to the format of another tool; the records stay the source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latentbench.data.errors import LatentbenchError
 
 
 def export(run: Run, name: str, folder: Path) -> list[Path]:
-    """Write a run in a format by name into a folder, which is created; returns what was written.
+    """Write a run in a format by name into a folder, which is created; return the written files.
 
     A second export of the same run replaces the first. Raises LatentbenchError for an unknown format, a
     format whose package is not installed, and a folder that cannot be written.

@@ -16,7 +16,7 @@ from latentbench.bench.text import escaping
 
 
 def as_frame(run: Run) -> pd.DataFrame:
-    """The long table: one row for each metric of each case."""
+    """Return the long table: one row for each metric of each case."""
     table = rows(run.last_records)
     settings = list(dict.fromkeys(name for row in table for name in row.records[0].model.labelled_settings()))
     return pd.DataFrame(
@@ -57,13 +57,13 @@ def _flat(record: Record, metric: Metric, settings: Sequence[str], label: str) -
 
 @EXPORTS.register("csv")
 def csv(run: Run, folder: Path) -> list[Path]:
-    """The long table, comma-separated."""
+    """Write the long table, comma-separated."""
     return [write(folder / f"{run.stem}.csv", escaping.csv(as_frame(run)))]
 
 
 @EXPORTS.register("parquet")
 def parquet(run: Run, folder: Path) -> list[Path]:
-    """The long table, for pandas, DuckDB and others."""
+    """Write the long table, for pandas, DuckDB and others."""
     path = folder / f"{run.stem}.parquet"
     as_frame(run).to_parquet(path, index=False)
     return [path]

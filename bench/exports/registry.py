@@ -1,4 +1,4 @@
-"""Where export formats are registered: each is a function from a run and a folder to the files it made."""
+"""The registry of export formats: each is a function from a run and a folder to the files that it wrote."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ EXPORTS: Registry[Exporter] = Registry("export format")
 
 
 def write(path: Path, content: str) -> Path:
-    """Write a text file; returns its path."""
+    """Write a text file; return its path."""
     write_atomically(path, content.encode(errors="backslashreplace"))
     return path

@@ -1,7 +1,7 @@
 """The figures of a run, drawn from its records and the arrays stored with them.
 
-results/figures/<suite>/<name>.png      one for each registered figure that has something to show
-results/figures/<suite>/figures.json    the run that these are figures of; written last
+results/figures/<suite>/<name>.png      one for each registered figure that the run has data for
+results/figures/<suite>/figures.json    the run that the figures show; written last
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ DOTS_PER_INCH = 130
 MOST_MODELS = 48
 """Models that can be told apart in one figure."""
 MOST_PANELS = 24
-"""Series that a figure of a history has room for."""
+"""The number of series for which a figure of a history has room."""
 LARGEST_BYTES = 500_000
 PALETTES = (256, 64, 32)
 """Numbers of colours, tried in turn until the file is no larger than `LARGEST_BYTES`."""
 MANIFEST = "figures.json"
 LONGEST_LABEL = 60
-"""Characters of a model's name in a figure; a longer one would leave no room for the figure."""
+"""The longest name of a model in a figure; a longer one would leave no room for the figure."""
 
 
 def model_results(run: Run) -> list[ModelResult]:
@@ -75,7 +75,7 @@ def _shown(models: Models) -> Models:
 
 
 def _short_labels(labels: Sequence[str]) -> list[str]:
-    """The labels as one line each, long ones shortened in the middle and still different."""
+    """Return the labels as one line each, long ones shortened in the middle and still different."""
     return numbered(
         label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 16]} … {label[-12:]}"
         for label in map(escaping.printable, labels)
@@ -103,7 +103,7 @@ def gaps(run: Run) -> list[str]:
 
 
 def draw_all(run: Run, store: Store) -> dict[str, Path]:
-    """Draw every figure; returns their files by name. LatentbenchError where there is nothing to draw."""
+    """Draw every figure; return their files by name. Raises LatentbenchError if there is nothing to draw."""
     files = _draw(run, store)
     if not files:
         raise LatentbenchError(f"{run.stem}: nothing to draw: no figure can be made of its results")
@@ -111,7 +111,7 @@ def draw_all(run: Run, store: Store) -> dict[str, Path]:
 
 
 def drawn(run: Run, store: Store) -> dict[str, Path]:
-    """The figures of a run, drawn only where those on disk are another run's; empty if there are none."""
+    """Return the figures of a run, drawn only if those on disk are another run's; empty if there are none."""
     folder = _folder(run, store)
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -137,7 +137,7 @@ def _draw(run: Run, store: Store) -> dict[str, Path]:
                 if fig is not None:
                     files[name] = store.write_bytes(f"figures/{run.suite}/{name}.png", as_png(fig))
                 else:
-                    # A figure of an earlier run must not pass for one of this run.
+                    # A figure of an earlier run must not be mistaken for one of this run.
                     (folder / f"{name}.png").unlink(missing_ok=True)
     except OSError as error:
         raise LatentbenchError(f"{folder}: cannot be written: {error.strerror or error}") from None
@@ -151,7 +151,7 @@ def _folder(run: Run, store: Store) -> Path:
 
 
 def _stamp(run: Run) -> dict[str, object]:
-    """What the figures of a run follow from: its records, their arrays, and the code that draws them."""
+    """Return a hash of a run's records, their arrays, and the code that draws them."""
     return {
         "run": run.stem,
         "records": len(run.records),
@@ -161,7 +161,7 @@ def _stamp(run: Run) -> dict[str, object]:
 
 
 def as_png(fig: matplotlib.figure.Figure) -> bytes:
-    """Return the figure, trimmed to what is drawn, as a PNG with a palette, which is small."""
+    """Return the figure, trimmed to its content, as a PNG with a palette, which is small."""
     drawn = BytesIO()
     fig.savefig(drawn, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.1)
     with Image.open(drawn) as image:
@@ -175,7 +175,7 @@ def as_png(fig: matplotlib.figure.Figure) -> bytes:
 
 
 def draw_history(series: Sequence[Series], metric: str) -> bytes:
-    """One panel for each series, as PNG: its values with their intervals, change points dashed.
+    """Draw one panel for each series, as PNG: its values with their intervals, change points dashed.
 
     Raises LatentbenchError for more series than a figure has room for.
     """
@@ -209,7 +209,7 @@ def _history_panel(axes: Axes, one: Series) -> None:
 
 
 def _name_runs(axes: Axes, points: Sequence[Point]) -> None:
-    """The first and the last run, and some between, by commit."""
+    """Label the first and the last run, and some between, by commit."""
     count = len(points)
     shown = sorted({round(index * (count - 1) / 2) for index in range(3)})
     axes.set_xticks(shown, [points[index].commit or points[index].begun[5:10] for index in shown])

@@ -28,9 +28,9 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.models.spec import ForeignSpec, ModelSpec
 
 FEWEST = 6
-"""With fewer runs no change point is looked for."""
+"""The least number of runs for which a change point is searched."""
 PENALTY = 6.0
-"""The cost of a change point, times ln n. BIC's 2 is for a known noise; few runs tell little about the noise,
+"""The cost of a change point, times ln n. BIC's 2 is for a known noise; few runs do not show the noise well,
 and with 6 about one in 25 series of a dozen runs without a change has a change point."""
 
 
@@ -50,7 +50,7 @@ class Point:
     value: float
     half_width: float | None
     changed: bool = False
-    """Whether the level of the series seems to change with this run."""
+    """True if the level of the series seems to change with this run."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Series:
 def timeline(
     store: Store, metric: str, *, suite: str | None = None, model: str | None = None
 ) -> list[Series]:
-    """The series of a metric over all finished runs, or over those of one suite or model.
+    """Return the series of a metric over all finished runs, or over those of one suite or model.
 
-    Raises LatentbenchError for an unknown metric, and where no run has it.
+    Raises LatentbenchError for an unknown metric, and if no run has it.
     """
     definition = definition_of(metric)
     with open_index(store, suite) as index:
@@ -100,7 +100,7 @@ def _series(index: Index, metric: str, model: str | None) -> list[Series]:
 
 
 def _point(metric: str, path: Path, label: str, entries: Sequence[Entry]) -> Point:
-    """The estimate of a model over the seeds of a run."""
+    """Return the estimate of a model over the seeds of a run."""
     found = estimate(entries)
     assert found is not None
     return Point(
@@ -132,7 +132,7 @@ def _marked(points: Sequence[Point], tolerance: float) -> tuple[Point, ...]:
 
 
 def change_points(values: NDArray[np.float64], tolerance: float) -> list[int]:
-    """The indices of a series `[n]` at which a new level seems to begin.
+    """Return the indices of a series `[n]` at which a new level seems to begin.
 
     The noise is estimated from the differences of neighbours, so that a step does not hide itself. It is at
     least half the relative `tolerance`, so that among runs that agree to the last digit not every difference
@@ -140,7 +140,7 @@ def change_points(values: NDArray[np.float64], tolerance: float) -> list[int]:
     """
     if len(values) < FEWEST:
         return []
-    import ruptures  # takes a second to import
+    import ruptures  # slow to import
 
     steps = np.abs(np.diff(values))
     noise = max(
@@ -156,7 +156,7 @@ def change_points(values: NDArray[np.float64], tolerance: float) -> list[int]:
 
 
 def rows(series: Sequence[Series], *, brief: bool = False) -> list[dict[str, object]]:
-    """One row for each run of each model, oldest first within a model; `brief` for a narrow terminal."""
+    """Return one row per run of each model, oldest first within a model; `brief` for a narrow terminal."""
     return [
         {
             "model": point.model,
@@ -174,7 +174,7 @@ def rows(series: Sequence[Series], *, brief: bool = False) -> list[dict[str, obj
 
 
 def _numbers(point: Point, *, rounded: bool) -> dict[str, object]:
-    """The value and half of its interval, in full for a program or rounded together for a person."""
+    """Return the value and half of its interval, in full for a program or rounded together for a reader."""
     if not rounded:
         return {"value": point.value, "±": point.half_width}
     value, error = numbers.value_and_error(

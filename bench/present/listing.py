@@ -1,4 +1,4 @@
-"""What `latentbench list` shows: suites, models, data sets and metrics, from their registries."""
+"""The contents of `latentbench list`: suites, models, data sets and metrics, from their registries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Rows = list[dict[str, str]]
 
 
 def suites() -> Rows:
-    """The shipped suites."""
+    """List the shipped suites."""
     from latentbench.bench.run import suite
     from latentbench.bench.sweep import spec
 
@@ -41,7 +41,7 @@ def suites() -> Rows:
 
 
 def models() -> Rows:
-    """The families, with the settings each one takes."""
+    """List the families, with the settings that each one takes."""
     from latentbench.models.family import load_installed_families
     from latentbench.models.zoo import FAMILIES
 
@@ -60,19 +60,19 @@ def models() -> Rows:
 
 
 def data() -> Rows:
-    """The data sets that are known by name."""
+    """List the data sets that are known by name."""
     from latentbench.analysis.definitions import definitions
 
     return [{"data": name, "description": text} for name, text in definitions().datasets.items()]
 
 
 def metrics() -> Rows:
-    """Every metric, in the order of the tables; `by request` where a suite has to name its analysis."""
+    """List every metric, in the order of the tables; `opt-in` if a suite has to name its analysis."""
     from latentbench.analysis.catalogue import ANALYSES
     from latentbench.analysis.workloads.sweep_metrics import SWEEP_METRICS
 
     groups = [
-        (f"{analysis.name} (by request)" if analysis.by_request else analysis.name, analysis.metrics)
+        (f"{analysis.name} (opt-in)" if analysis.opt_in else analysis.name, analysis.metrics)
         for _, analysis in ANALYSES.items()
     ]
     return [
@@ -98,11 +98,11 @@ LISTINGS: dict[str, Callable[[], Rows]] = {
 
 
 def render(rows: Sequence[Mapping[str, object]], output: str) -> Table | str:
-    """The rows in one of the formats of the command line."""
+    """Return the rows in one of the formats of the command line."""
     if output == "json":
         return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     if output == "csv":
-        import pandas as pd  # takes long to import
+        import pandas as pd  # slow to import
 
         return escaping.csv(pd.DataFrame(rows))
     header = list(rows[0])
@@ -119,7 +119,7 @@ def render(rows: Sequence[Mapping[str, object]], output: str) -> Table | str:
 
 
 def _text(value: object) -> str:
-    """A value for a person to read."""
+    """Return a value as text for a reader."""
     if value is None:
         return numbers.MISSING
     return numbers.significant(value, 6) if isinstance(value, float) else str(value)

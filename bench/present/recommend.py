@@ -1,4 +1,4 @@
-"""Which model of a run to pick: what is required of it, what qualifies, what is best of that, and why."""
+"""Recommends a model of a run: requirements, the models that meet them, the best one, and the reasons."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Requirement:
         return f"{self.metric} {sign} {with_unit(METRICS[self.metric], self.bound)}"
 
     def is_met(self, cell: Cell | None) -> bool:
-        """Whether a model has the metric, and it is on the right side."""
+        """Return True if a model has the metric, and it is on the right side."""
         value = cell.decisive if cell else None
         return value is not None and SENSES[self.sense](value, self.bound)
 
     def missed_by(self, cell: Cell | None) -> float:
-        """How far a model is from the bound, as a share of it: 0 where it is met, infinite if not known."""
+        """Return the relative distance of a model from the bound: 0 if it is met, infinite if unknown."""
         if cell is None or cell.decisive is None:
             return float("inf")
         if self.is_met(cell):
@@ -45,25 +45,25 @@ class Requirement:
         return abs(cell.decisive - self.bound) / max(abs(self.bound), 1e-12)
 
     def is_near(self, cell: Cell) -> bool:
-        """Whether the bound lies within the 95 % interval, so that another run may decide otherwise."""
+        """Return True if the bound lies within the 95 % interval: another run may decide otherwise."""
         return cell.value is not None and abs(cell.value - self.bound) <= (cell.half_width or 0.0)
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The model to pick, what else qualified, and what each requirement ruled out."""
+    """The recommended model, the others that qualified, and the number that each requirement excluded."""
 
     chosen: Row
     qualified: tuple[Row, ...]
     tied: tuple[Row, ...]
-    """Those whose preferred metric is within the intervals of the best; the quickest of them is chosen."""
+    """Models whose preferred metric is within the intervals of the best; the fastest of them is chosen."""
     ruled_out: dict[Requirement, tuple[str, ...]]
     requirements: tuple[Requirement, ...]
     prefer: MetricDefinition
 
 
 def seconds(text: str) -> float:
-    """A duration with its unit, in seconds.
+    """Parse a duration with its unit, in seconds.
 
     >>> seconds("250us"), seconds("2 ms")
     (0.00025, 0.002)
@@ -74,15 +74,15 @@ def seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if value <= 0:
-        raise LatentbenchError(f"{text!r} is no duration; write it with its unit, such as 250us, 2ms or 0.5s")
+        raise LatentbenchError(f"{text!r} is not a duration; add a unit, such as 250us, 2ms or 0.5s")
     return value
 
 
 def requirement(text: str) -> Requirement:
-    """`frechet_prior<=50` as a requirement. Raises LatentbenchError for an unknown metric."""
+    """Parse `frechet_prior<=50` as a requirement. Raises LatentbenchError for an unknown metric."""
     found = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*(\S+)\s*", text)
     if not found:
-        raise LatentbenchError(f"{text!r} is no requirement; write METRIC<=NUMBER or METRIC>=NUMBER")
+        raise LatentbenchError(f"{text!r} is not a requirement; write METRIC<=NUMBER or METRIC>=NUMBER")
     try:
         bound = float(found[3])
     except ValueError:
@@ -93,10 +93,10 @@ def requirement(text: str) -> Requirement:
 def recommend(
     rows: Sequence[Row], requirements: Sequence[Requirement], prefer: str = QUALITY
 ) -> Recommendation:
-    """The model that meets every requirement and is best in the metric `prefer`.
+    """Recommend the model that meets every requirement and is best in the metric `prefer`.
 
-    Where the best one's 95 % interval overlaps others', they are tied, and the quickest is chosen. Raises
-    LatentbenchError, naming the closest, where none qualifies.
+    If the best one's 95 % interval overlaps others', they are tied, and the fastest is chosen. Raises
+    LatentbenchError, naming the closest, if none qualifies.
     """
     if any(row.records[0].point for row in rows):
         raise LatentbenchError("a sweep times models with random weights, which have no quality to choose by")
@@ -136,7 +136,7 @@ def _overlap(a: Cell, b: Cell) -> bool:
 def _nothing(
     rows: Sequence[Row], requirements: Sequence[Requirement], qualified: Sequence[Row], prefer: str
 ) -> str:
-    """Why nothing can be recommended, and what comes closest."""
+    """Return the reason why nothing can be recommended, and the closest model."""
     if qualified:
         labels = ", ".join(row.label for row in qualified)
         return f"nothing to choose by: {prefer} was not measured of what qualifies ({labels})"
@@ -154,7 +154,7 @@ def _nothing(
 
 
 def explain(found: Recommendation) -> list[str]:
-    """The choice in sentences, a line each."""
+    """Explain the choice in sentences, one per line."""
     chosen, name = found.chosen, found.prefer.name
     lines = [f"Pick {chosen.label}: {_shown(chosen, found.prefer)}."]
     for each in found.requirements:
@@ -177,7 +177,7 @@ def explain(found: Recommendation) -> list[str]:
 
 
 def with_unit(definition: MetricDefinition, value: float, half_width: float | None = None) -> str:
-    """A value with its unit and, where there is one, its error.
+    """Format a value with its unit and its error, if it has one.
 
     >>> with_unit(METRICS["encode_latency_seconds"], 0.00025)
     '250 µs'
@@ -191,9 +191,9 @@ def _shown(row: Row, definition: MetricDefinition) -> str:
 
 
 def as_rows(rows: Sequence[Row], found: Recommendation) -> list[dict[str, object]]:
-    """Every model with the metrics in question, whether it qualifies, is on the Pareto front, and is chosen.
+    """Return every model with these metrics, whether it qualifies, is on the Pareto front, and is chosen.
 
-    The front is of the preferred metric against latency, over all models that have both.
+    The front is that of the preferred metric against latency, over all models that have both.
     """
     names = list(dict.fromkeys([found.prefer.name, LATENCY, *(each.metric for each in found.requirements)]))
     sign = 1 if found.prefer.better == "higher" else -1

@@ -31,7 +31,7 @@ DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "neither
 
 
 def write_report(run: Run, store: Store) -> Path:
-    """Write `reports/<suite>.html`; returns its path. LatentbenchError for a run without records."""
+    """Write `reports/<suite>.html`; return its path. Raises LatentbenchError for a run without records."""
     table = rows(run.last_records)
     if not table:
         raise LatentbenchError(f"{run.path}: no records in this run")
@@ -39,7 +39,7 @@ def write_report(run: Run, store: Store) -> Path:
 
 
 def render(run: Run, store: Store, table: Sequence[Row]) -> str:
-    """The page. Everything that comes from a run is escaped."""
+    """Return the page. All text that comes from a run is escaped."""
     notes = Notes()
     headline = columns(table, headline=True)
     return _template().render(
@@ -78,7 +78,7 @@ def _template() -> Template:
 
 @dataclass
 class Notes:
-    """Why numbers are missing: each reason once, numbered from 1."""
+    """Reasons of missing numbers: each reason once, numbered from 1."""
 
     numbers: dict[str, int] = field(default_factory=dict)
 
@@ -88,18 +88,18 @@ class Notes:
         return list(self.numbers)
 
     def number(self, reason: str) -> int:
-        """The number of a reason, a new one if it is new."""
+        """Return the number of a reason, a new one if it is new."""
         return self.numbers.setdefault(reason, len(self.numbers) + 1)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A cell as the page shows it: a value with its error, or a dash with the number of its reason."""
+    """A cell of the page: a value with its error, or a dash with the number of its reason."""
 
     value: str
     error: str
     share: str
-    """How many seeds have a value, where some have none."""
+    """The number of seeds with a value, if some have none."""
     sort: float | None
     best: bool
     reason: str | None
@@ -125,7 +125,7 @@ class Section:
 
 
 def _sections(table: Sequence[Row], notes: Notes) -> list[Section]:
-    """Every metric under the analysis that measures it."""
+    """Group every metric under the analysis that measures it."""
     shown = columns(table)
     sections = []
     for name, analysis in ANALYSES.items():
@@ -160,7 +160,7 @@ def _shown(
 
 
 def _description(name: str) -> str:
-    """The description of a shipped suite; of a user's own suite only the name is known here."""
+    """Return the description of a shipped suite; of a user's own suite only the name is known here."""
     return suite.load(name).description if name in suite.names() else ""
 
 
@@ -195,12 +195,12 @@ def _time(records: Sequence[Record]) -> str:
 def _code(record: Record) -> str:
     code = record.code
     commit = f", commit {code.commit[:8]}" if code.commit else ""
-    changed = ", with changes not committed" if code.dirty else ""
+    changed = ", with uncommitted changes" if code.dirty else ""
     return f"latentbench {code.version}{commit}{changed}, source {code.source}"
 
 
 def _hardware(store: Store, name: str) -> dict[str, str]:
-    """What the environment's file says about the machine; only its name where the file is gone."""
+    """Return the machine from the environment's file; only its name if the file is missing."""
     try:
         content = json.loads((store.root / "environments" / f"{name}.json").read_text(encoding="utf-8"))
         packages = ", ".join(f"{package} {version}" for package, version in content["packages"].items())

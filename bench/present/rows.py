@@ -1,4 +1,4 @@
-"""The models of a run as rows: what tables, figures, the report and exports are made from."""
+"""The models of a run as rows, from which tables, figures, the report and exports are made."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Cell:
 
     estimate: Estimate | None
     measured: int
-    """Seeds that have a value."""
+    """The number of seeds with a value."""
     seeds: int
-    """Seeds of the model."""
+    """The number of seeds of the model."""
     reason: str | None = None
-    """Why the first seed without a value has none; of a doubt, what was seen."""
+    """The reason of the first seed without a value; for a doubtful value, the disturbance."""
     doubt: Doubt | None = None
-    """Why the estimate must not decide anything."""
+    """The reason why the estimate must not decide anything."""
 
     @property
     def value(self) -> float | None:
@@ -32,7 +32,7 @@ class Cell:
 
     @property
     def decisive(self) -> float | None:
-        """The value; None where there is none, and where it is doubted."""
+        """The value; None if there is none, or if it is doubtful."""
         return self.value if self.doubt is None else None
 
     @property
@@ -42,7 +42,7 @@ class Cell:
 
     @property
     def share(self) -> str:
-        """`2/3 seeds` where only two of three seeds have a value, else empty."""
+        """The text `2/3 seeds` if only two of three seeds have a value, else empty."""
         return f"{self.measured}/{self.seeds} seeds" if 0 < self.measured < self.seeds else ""
 
 
@@ -56,7 +56,7 @@ class Row:
 
     @property
     def problems(self) -> list[str]:
-        """What went wrong, a line for each case that is not ok."""
+        """The errors, one line for each case that is not ok."""
         return [
             f"{self.label}, seed {record.seed}: {record.status} ({record.reason})"
             for record in self.records
@@ -69,7 +69,7 @@ class Row:
         return any(record.still_falling for record in self.records)
 
     def metric(self, name: str) -> Metric:
-        """The metric of the first seed that has it."""
+        """Return the metric of the first seed that has it."""
         return next(metric for record in self.records if (metric := record.metric(name)))
 
 
@@ -101,9 +101,9 @@ def models_of(records: Sequence[Record]) -> list[tuple[str, tuple[Record, ...]]]
 
 
 def as_defined_now(metric: Metric) -> Metric:
-    """The metric; null with a reason if it was measured by an earlier definition than today's.
+    """Return the metric; null with a reason if it was measured by an earlier definition than the current one.
 
-    A title and a legend say what is measured today, so an old value must not stand under them.
+    A title and a legend describe the current definition, so an old value must not stand under them.
     """
     definition = definitions().metrics.get(metric.name)
     if definition is None or metric.version >= definition.version or metric.value is None:
@@ -122,7 +122,7 @@ def _cells(records: Sequence[Record], only: str | None) -> dict[str, Cell]:
 
 
 def _cell(metrics: Sequence[Metric], seeds: int) -> Cell:
-    """The cell of a metric, from the seeds whose value is not doubted; from all where every value is."""
+    """Return the cell of a metric, from the seeds whose value is not doubtful; from all if every value is."""
     current = newest(metrics)
     reason = next((metric.reason for metric in current if metric.decisive is None), None)
     trusted = [metric for metric in current if metric.decisive is not None]
@@ -134,14 +134,14 @@ def _cell(metrics: Sequence[Metric], seeds: int) -> Cell:
 
 
 def columns(table: Sequence[Row], *, headline: bool = False) -> list[MetricDefinition]:
-    """The metrics of a table in their fixed order; only the headline ones if asked."""
+    """Return the metrics of a table in their fixed order; only the headline ones if asked."""
     names = {name for row in table for name in row.cells}
     known = [definition for name, definition in definitions().metrics.items() if name in names]
     return [definition for definition in known if definition.headline or not headline]
 
 
 def best(table: Sequence[Row], definition: MetricDefinition) -> float | None:
-    """The best undoubted value of a column; None where no direction is better, and for a single value."""
+    """Return the best undoubted value of a column; None if no direction is better, and for a single value."""
     cells = (row.cells.get(definition.name) for row in table)
     values = [cell.decisive for cell in cells if cell is not None and cell.decisive is not None]
     if definition.better == "neither" or len(values) < 2:
@@ -150,5 +150,5 @@ def best(table: Sequence[Row], definition: MetricDefinition) -> float | None:
 
 
 def repeated(table: Sequence[Row]) -> Repeated:
-    """What the ± of a table is over: seeds if any model has several, else the examples of its one seed."""
+    """Return the unit behind the ± of a table: seeds if any model has several, else the examples of one seed."""
     return "seeds" if any(len(row.records) > 1 for row in table) else "examples"

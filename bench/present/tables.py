@@ -37,9 +37,9 @@ OF_ONE_SEED = (
 
 
 def cell_texts(cell: Cell | None, definition: MetricDefinition, kind: Repeated) -> tuple[str, str, str]:
-    """Value, error, and how many seeds have it where some lack it.
+    """Return value, error, and the number of seeds with a value if some have none.
 
-    An error of another kind than the table's is left out: it would be read as one over seeds.
+    An error of another kind than the table's is left out: readers would take it for one over seeds.
     """
     if cell is None or cell.estimate is None:
         return numbers.MISSING, "", ""
@@ -50,14 +50,14 @@ def cell_texts(cell: Cell | None, definition: MetricDefinition, kind: Repeated) 
 
 
 def format_cell(cell: Cell | None, definition: MetricDefinition, kind: Repeated) -> str:
-    """`0.1230 ± 0.0040 (2/3 seeds)`, or a dash where there is no number."""
+    """Format `0.1230 ± 0.0040 (2/3 seeds)`, or a dash if there is no number."""
     value, error, share = cell_texts(cell, definition, kind)
     doubt = f" {DOUBT_MARKS[cell.doubt]}" if cell is not None and cell.doubt else ""
     return value + (f" ± {error}" if error else "") + (f" ({share})" if share else "") + doubt
 
 
 def title(suite: str, table: Sequence[Row]) -> str:
-    """What the table shows: suite, data, number of images and seeds."""
+    """Return the title of a table: suite, data, number of images and seeds."""
     record = table[0].records[0]
     seeds = max(len(row.records) for row in table)
     return (
@@ -67,7 +67,7 @@ def title(suite: str, table: Sequence[Row]) -> str:
 
 
 def how_to_read(table: Sequence[Row], shown: Sequence[MetricDefinition]) -> str:
-    """What ± means in a table, and what a number of seeds behind a value means where there is one."""
+    """Explain ± in a table, and a number of seeds after a value if there is one."""
     text = OVER_SEEDS if repeated(table) == "seeds" else OF_ONE_SEED
     cells = [row.cells.get(definition.name) for row in table for definition in shown]
     if any(cell is not None and cell.share for cell in cells):
@@ -86,7 +86,7 @@ def model_name(row: Row) -> str:
 
 
 def footnote(table: Sequence[Row]) -> str:
-    """How to read the numbers, and what they were measured by."""
+    """Return the legend of the numbers, and the code and machine that measured them."""
     record = table[0].records[0]
     commit = f"commit {record.code.commit[:8]}" if record.code.commit else f"source {record.code.source}"
     return (
@@ -97,12 +97,12 @@ def footnote(table: Sequence[Row]) -> str:
 
 
 def heading(definition: MetricDefinition) -> str:
-    """The short heading with an arrow towards the better end."""
+    """Return the short heading with an arrow towards the better end."""
     return f"{definition.heading or definition.name} {ARROWS[definition.better]}".strip()
 
 
 def as_rich(table: Sequence[Row], *, title: str, width: int) -> Group:
-    """The headline table for a terminal of `width` characters; the best value of each column stands out.
+    """Build the headline table for a terminal of `width` characters, with the best values highlighted.
 
     Columns that do not fit go into a further table below.
     """
@@ -116,7 +116,7 @@ def as_rich(table: Sequence[Row], *, title: str, width: int) -> Group:
 def _fitting(
     shown: Sequence[MetricDefinition], table: Sequence[Row], width: int
 ) -> list[list[MetricDefinition]]:
-    """The columns in groups that fit the width each; a group has at least one column."""
+    """Group the columns so that each group fits the width; a group has at least one column."""
     kind = repeated(table)
     parts: list[list[MetricDefinition]] = []
     left = 0
@@ -155,12 +155,12 @@ def _leads(cell: Cell | None, best: float | None) -> bool:
 
 
 def as_frame(table: Sequence[Row]) -> pd.DataFrame:
-    """Every metric, one row for each model: value, half of the 95 % interval, and seeds with a value.
+    """Return every metric, one row for each model: value, half of the 95 % interval, and seeds with a value.
 
     `interval_over` says whether intervals are over seeds, or over the examples of one seed; so does a
     number of seeds of 1 for a single metric.
     """
-    import pandas as pd  # takes long to import
+    import pandas as pd  # slow to import
 
     shown = columns(table)
     settings = list(dict.fromkeys(name for row in table for name in row.records[0].model.labelled_settings()))
@@ -190,12 +190,12 @@ def _flat(row: Row, shown: Sequence[MetricDefinition], settings: Sequence[str]) 
 
 
 def as_csv(table: Sequence[Row]) -> str:
-    """Comma-separated, every metric with its interval; empty where there is no number."""
+    """Return comma-separated values, every metric with its interval; empty if there is no number."""
     return escaping.csv(as_frame(table))
 
 
 def as_json(table: Sequence[Row]) -> str:
-    """A list of models with every cell, reasons included."""
+    """Return a list of models with every cell, reasons included."""
     content = [
         {
             "model": row.label,
@@ -224,7 +224,7 @@ def as_json(table: Sequence[Row]) -> str:
 
 
 def as_markdown(table: Sequence[Row], *, headline: bool = False) -> str:
-    """A table for a README or a pull request, with how to read it and a legend below."""
+    """Return a table for a README or a pull request, with an explanation and a legend below."""
     shown, kind = columns(table, headline=headline), repeated(table)
     cells = [
         [
@@ -238,7 +238,7 @@ def as_markdown(table: Sequence[Row], *, headline: bool = False) -> str:
 
 
 def legend(definitions: Sequence[MetricDefinition]) -> list[str]:
-    """One line for each metric: heading, name and unit, and its meaning."""
+    """Return one line for each metric: heading, name and unit, and its meaning."""
     return [
         f"- **{definition.heading or definition.name}** "
         f"(`{definition.name}`{', ' * bool(definition.unit)}{definition.unit}): {definition.title}"

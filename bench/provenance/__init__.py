@@ -1,1 +1,1 @@
-"""Where a number came from: the code, the machine, and what else the machine did."""
+"""The origin of a number: the code, the machine, and other work on the machine."""

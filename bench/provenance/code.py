@@ -14,34 +14,34 @@ from pydantic import BaseModel, ConfigDict
 LAYERS = ("data", "models", "analysis", "bench")
 """The packages of latentbench."""
 NOT_MEASURING = ("figures", "speed")
-"""Folders inside a package whose code moves no number: drawing, and benchmarks of latentbench itself."""
+"""Folders inside a package whose code changes no number: drawing, and benchmarks of latentbench itself."""
 
 
 class Code(BaseModel):
-    """Which code measured: latentbench, and the git repository that the command was run in."""
+    """The code that measured: latentbench, and the git repository that the command was run in."""
 
     model_config = ConfigDict(frozen=True)
 
     version: str
     commit: str | None
-    """The commit of latentbench, where it runs from a checkout."""
+    """The commit of latentbench, if it runs from a checkout."""
     dirty: bool | None
-    """Whether that checkout has uncommitted changes."""
+    """True if that checkout has uncommitted changes."""
     source: str
     """A hash of latentbench's source."""
     project_commit: str | None = None
     """The commit of the user's repository: the one around the current folder, if it is not latentbench's."""
     project_dirty: bool | None = None
-    """Whether the user's repository has uncommitted changes."""
+    """True if the user's repository has uncommitted changes."""
 
     @property
     def run_commit(self) -> str | None:
-        """The commit that a run is named by: of the user's repository, else of latentbench."""
+        """The commit that names a run: of the user's repository, else of latentbench."""
         return self.project_commit or self.commit
 
     @property
     def commit_label(self) -> str:
-        """The first 8 digits of that commit, with `+` where there were uncommitted changes."""
+        """The first 8 digits of that commit, with `+` if there were uncommitted changes."""
         dirty = self.project_dirty if self.project_commit else self.dirty
         return f"{self.run_commit[:8]}{'+' if dirty else ''}" if self.run_commit else ""
 
@@ -63,7 +63,7 @@ def code() -> Code:
 
 
 def source_hash(folders: Mapping[str, Path]) -> str:
-    """12 hex digits over every file of the packages that can move a number: Python and YAML, not figures."""
+    """Return 12 hex digits over every file that can change a number: Python and YAML, not figures."""
     digest = hashlib.sha256()
     for layer, folder in folders.items():
         for path in sorted(folder.rglob("*")):
@@ -81,9 +81,9 @@ def drawing_code() -> str:
 
 
 def git(*arguments: str, folder: Path | None = None, timeout: float | None = 10) -> str:
-    """Run git, in a folder if given, and return what it prints.
+    """Run git, in a folder if given, and return its output.
 
-    Raises OSError where there is no git, subprocess.SubprocessError where it fails or takes too long.
+    Raises OSError if git is not installed, subprocess.SubprocessError if it fails or takes too long.
     """
     where = ["-C", str(folder)] if folder else []
     done = subprocess.run(
@@ -103,10 +103,10 @@ def _folder(layer: str) -> Path:
 
 
 def _checkout(folder: Path, *, tracked: bool) -> tuple[str | None, bool | None]:
-    """Return the commit of the repository around a folder and whether it is dirty; None where there is none.
+    """Return the commit of the repository around a folder and whether it is dirty; None if there is none.
 
-    With `tracked`, only a repository that holds files of the folder counts: the repository around a
-    virtual environment says nothing about the packages installed in it.
+    With `tracked`, only a repository that contains files of the folder counts: the repository around a
+    virtual environment does not describe the packages installed in it.
     """
     try:
         if tracked and not git("ls-files", "--", ".", folder=folder):

@@ -22,9 +22,9 @@ PACKAGES = ("numpy", "open_clip_torch", "scikit-learn", "scipy", "torch", "torch
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Everything about this machine that can move a number, as JSON-ready values.
+    """Return everything about this machine that can change a number, as JSON-ready values.
 
-    The number of threads is not part of it, so that results of any number of workers can be compared; each
+    The number of threads is not included, so that results of any number of workers can be compared; each
     record states its own.
     """
     import torch
@@ -48,7 +48,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def environment_hash(content: dict[str, Any]) -> str:
-    """The name an environment goes by: 12 hex digits of its content."""
+    """Return the name of an environment: 12 hex digits of its content."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

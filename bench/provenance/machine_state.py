@@ -1,7 +1,7 @@
-"""What else went on while something was timed: clocks, throttling, and who shared the device.
+"""The state of the machine during a timing: clocks, throttling, and other users of the device.
 
-What a machine does not tell (most virtual ones tell nothing of their clocks) is null. NVIDIA's management
-library speaks for GPUs where the extra `gpu` is installed.
+Values that a machine does not report (most virtual ones report nothing of their clocks) are null. NVIDIA's
+management library reports on GPUs if the extra `gpu` is installed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 BUSY = 0.05
-"""Share of the processor that others may take before a row is marked."""
+"""The share of the processor that others may use before a row is marked."""
 
 THROTTLED = {
     0x04: "power cap",
@@ -31,13 +31,13 @@ THROTTLED = {
     0x40: "hardware thermal slowdown",
     0x80: "power brake",
 }
-"""Of NVML's reasons for a lower clock, those that take speed away; idleness and chosen clocks do not."""
+"""Of NVML's reasons for a lower clock, those that reduce speed; idleness and chosen clocks do not."""
 
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 class GpuState(BaseModel):
-    """A GPU as its driver describes it; null where it does not say."""
+    """A GPU as its driver describes it; null if it does not report a value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,18 +57,18 @@ class Conditions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     load_average: float | None
-    """Over the last minute."""
+    """Load average over the last minute."""
     others_share: float
-    """Processor time that other processes and other virtual machines took, as a share of all cores."""
+    """Processor time that other processes and other virtual machines used, as a share of all cores."""
     frequency_mhz: float | None
     governor: str | None
     gpu: GpuState | None = None
     gpu_unknown: str | None = None
-    """Why nothing is known of the GPU in use."""
+    """The reason why nothing is known of the GPU in use."""
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """What makes the row's timing doubtful; empty on a quiet, cool machine."""
+        """The reasons why the row's timing is doubtful; empty on a quiet, cool machine."""
         marks = []
         if self.others_share > BUSY:
             marks.append(f"busy: others took {self.others_share:.0%} of the processor")
@@ -81,14 +81,14 @@ class Conditions(BaseModel):
 
 
 class Observer:
-    """Looks at the machine from its making until `conditions` is asked for."""
+    """Observes the machine from its construction until `conditions` is called."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._watch = ProcessorWatch()
 
     def conditions(self) -> Conditions:
-        """What there was to see; of a GPU as it is now, still warm."""
+        """Return what was observed; a GPU is described as it is now, still warm."""
         gpu = gpu_state(self.device) if self.device.type == "cuda" else None
         return Conditions(
             load_average=_load_average(),
@@ -101,7 +101,7 @@ class Observer:
 
 
 def throttle_reasons(bits: int) -> tuple[str, ...]:
-    """NVML's bit mask in words.
+    """Translate NVML's bit mask into words.
 
     >>> throttle_reasons(0x04 | 0x01)
     ('power cap',)
@@ -110,7 +110,7 @@ def throttle_reasons(bits: int) -> tuple[str, ...]:
 
 
 def gpu_state(device: torch.device) -> GpuState | str:
-    """The GPU behind a CUDA device, or why nothing is known of it."""
+    """Return the GPU behind a CUDA device, or the reason why nothing is known of it."""
     try:
         import pynvml
     except ImportError:
@@ -131,7 +131,7 @@ def gpu_state(device: torch.device) -> GpuState | str:
 
 
 def _read(nvml: ModuleType, handle: Any) -> GpuState:
-    """Every fact by itself: a card may know one and not another."""
+    """Read every fact separately: a card may report one and not another."""
 
     def ask(function: str, *arguments: Any) -> Any:
         with suppress(nvml.NVMLError, AttributeError):
@@ -150,7 +150,7 @@ def _read(nvml: ModuleType, handle: Any) -> GpuState:
         power_watts=watts(ask("nvmlDeviceGetPowerUsage", handle)),
         power_limit_watts=watts(ask("nvmlDeviceGetEnforcedPowerLimit", handle)),
         throttle_reasons=throttle_reasons(ask("nvmlDeviceGetCurrentClocksEventReasons", handle) or 0),
-        # One of them is this one, whatever number it has outside of a container.
+        # One of them is this one, with another number outside of a container.
         other_processes=None if processes is None else max(0, len(processes) - 1),
     )
 

@@ -1,4 +1,4 @@
-"""A case: one model, on one data set, by one recipe, from one seed. Its id is a hash of just that."""
+"""A case: one model, on one data set, by one recipe, from one seed. Its id is a hash of only these."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from latentbench.models.zoo import Training
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained and measured as one line of the results."""
+    """One line of the results: a model to train and measure."""
 
     spec: ModelSpec
     data: DataReference
     recipe: Recipe
     seed: int
     analyses: tuple[str, ...]
-    """What is measured; not part of the id, for it does not change what is trained."""
+    """The analyses; not part of the id, since they do not change what is trained."""
 
     @property
     def id(self) -> str:
-        """The first 16 hex digits of the sha256 of the canonical JSON: the same on every machine.
+        """The first 16 hex digits of the sha256 of the canonical JSON, equal on every machine.
 
-        What a model is, not how its code reads: a case is compared with itself across versions of the code.
+        It describes the model and not its code: a case is compared with itself across versions of the code.
         """
         content = {
             "spec": self.spec.model_dump(exclude_none=True, exclude={"code_sha256"}),
@@ -43,12 +43,12 @@ class Case:
 
     @property
     def family_code(self) -> str | None:
-        """A hash of the installed package that brings the model's family; None for our own families."""
+        """A hash of the installed package that defines the model's family; None for our own families."""
         return family_code(self.spec.family)
 
     @property
     def training(self) -> Training:
-        """How the model comes about, but for the data."""
+        """The training of the model, except for the data."""
         return Training(self.spec, self.recipe, self.seed)
 
     @property
@@ -58,7 +58,7 @@ class Case:
 
 
 def cases(suite: Suite, data: ImageData, seeds: Sequence[int]) -> list[Case]:
-    """Return every model of a suite at every seed, seed by seed: an interrupted run has whole seeds."""
+    """Return every model of a suite for every seed, seed by seed: an interrupted run has complete seeds."""
     reference = DataReference(
         name=data.name,
         fingerprint=data.fingerprint,

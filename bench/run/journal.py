@@ -1,8 +1,8 @@
 """The journal: finished steps of unfinished cases, on disk until the case has its record.
 
 A step is a case's training or one of its analyses. The process that finishes a step writes it, so a run
-that is killed loses the steps in hand and nothing else. Each step is one sealed file of arrays, one of which
-holds the rest as JSON.
+that is killed loses only the steps in progress. Each step is one sealed file of arrays, one of which
+contains the rest as JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from latentbench.models import checkpoint
 TRAINING = "training"
 SUFFIX = ".sealed"
 JSON = "step"
-"""The name of the array that holds a step as JSON; those of arrays of analyses have a slash."""
+"""The name of the array that contains a step as JSON; names of arrays of analyses have a slash."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -47,7 +47,7 @@ class Step(BaseModel):
     """The traceback of an unexpected failure."""
     metrics: tuple[Metric, ...] = ()
     checkpoint: Path | None = None
-    """Where the trained model lies."""
+    """The folder of the trained model."""
     arrays: Arrays = Field(default_factory=dict, exclude=True)
 
 
@@ -65,7 +65,7 @@ class Journal:
         return step
 
     def steps(self, case: Case) -> dict[str, Step]:
-        """Return the finished steps of a case by name; one that was changed or lost its model is left out."""
+        """Return the finished steps of a case by name, except those that were changed or lost their model."""
         found = {}
         for path in self._folder(case).glob(f"[!.]*{SUFFIX}"):
             try:

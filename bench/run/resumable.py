@@ -1,7 +1,7 @@
-"""One resumable run, the skeleton that suites and speed sweeps share.
+"""One resumable run: the skeleton that suites and speed sweeps share.
 
-A caller says which results it wants. Those that earlier runs hold are taken over, the others are produced
-one by one, and each is on disk as soon as it is there. The same call resumes what was interrupted.
+A caller states the results that it wants. Results of earlier runs are copied, the others are produced
+one by one, and each is on disk as soon as it exists. The same call resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Watcher(Protocol):
     """Receives the events of a run, and shows its progress."""
 
     def run_started(self, path: Path, what: str, total: int, done: int) -> None:
-        """A run starts; it holds `done` of `total` results (`what`: cases or rows) already."""
+        """A run starts; it already has `done` of `total` results (`what`: cases or rows)."""
 
     def stage_started(self, name: str, total: int, what: str) -> None:
         """A stage such as `training` starts; it has `total` steps (`what`: models, rows or steps)."""
@@ -45,7 +45,7 @@ class Watcher(Protocol):
 
 
 class Wanted(Protocol):
-    """What a record is the result of: a case of a suite, or a row of a sweep."""
+    """A requested result: a case of a suite, or a row of a sweep."""
 
     @property
     def id(self) -> str:
@@ -57,11 +57,11 @@ class Wanted(Protocol):
 
     @property
     def analyses(self) -> tuple[str, ...]:
-        """What is measured of it."""
+        """The analyses to run."""
 
     @property
     def family_code(self) -> str | None:
-        """A hash of the installed package that brings the model's family; None for our own families."""
+        """A hash of the installed package that defines the model's family; None for our own families."""
 
 
 W = TypeVar("W", bound=Wanted)
@@ -69,15 +69,15 @@ W = TypeVar("W", bound=Wanted)
 
 @dataclass(frozen=True)
 class Origin:
-    """What must agree for an earlier result to be taken over."""
+    """The properties that an earlier result must share to be copied."""
 
     environment: str
     source: str
     accepted: tuple[Status, ...] = ("ok",)
-    """The statuses that are results; a case with another status is tried again."""
+    """The statuses that count as results; a case with another status is repeated."""
 
     def vouches_for(self, record: Record, wanted: Wanted) -> bool:
-        """Return whether the record is a result of `wanted`, measured by this code in this environment.
+        """Return True if the record is a result of `wanted`, measured by this code in this environment.
 
         The code of an imported model is part of its spec.
         """
@@ -94,7 +94,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Request(Generic[W]):
-    """The results that a call asks for. `what` names them in messages: cases or rows."""
+    """The results that a call requests. `what` names them in messages: cases or rows."""
 
     suite: str
     what: str
@@ -106,7 +106,7 @@ class Request(Generic[W]):
 
 @dataclass(frozen=True)
 class OpenRun(Generic[W]):
-    """A run that is being written, and what it still lacks."""
+    """A run that is being written, and its missing results."""
 
     suite: str
     origin: Origin
@@ -117,14 +117,14 @@ class OpenRun(Generic[W]):
     def write(
         self, record: Record, arrays: dict[str, np.ndarray] | None = None, details: str | None = None
     ) -> Record:
-        """Put a record on disk and report it; returns it with the digest of its arrays."""
+        """Put a record on disk and report it; return it with the digest of its arrays."""
         written = self.writer.append(record, arrays)
         self.watcher.result_written(written, details)
         return written
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of that name; `auto` is CUDA where there is one. Raises LatentbenchError."""
+    """Return the device of that name; `auto` is CUDA if available. Raises LatentbenchError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     allowed = "auto, cpu, cuda, cuda:N"
@@ -144,14 +144,14 @@ def run_resumable(
 ) -> Run:
     """Return a finished run with exactly the wanted results, the latest of the store.
 
-    `produce` writes a record for everything in `todo`. A result that an earlier run holds is taken over,
+    `produce` writes a record for everything in `todo`. A result of an earlier run is copied,
     unless the request is `fresh`. An interrupted run is resumed if nothing was started after it.
     """
     wanted = request.wanted
     here = environment(request.device)
     origin = Origin(environment_hash(here), code().source, request.accepted)
     store.remember_environment(origin.environment, here)
-    all_done = f"all {len(wanted)} {request.what} are done already; --fresh measures them again"
+    all_done = f"all {len(wanted)} {request.what} are already done; --fresh measures them again"
     latest = None if request.fresh else _latest(store, request.suite)
     if latest and _holds_exactly(latest, wanted, origin):
         watcher.note(all_done)
@@ -178,7 +178,7 @@ def _latest(store: Store, suite: str) -> Run | None:
 
 
 def _holds_exactly(run: Run, wanted: Sequence[Wanted], origin: Origin) -> bool:
-    """Return whether a finished run holds a result of everything wanted and nothing else."""
+    """Return True if a finished run contains a result of everything wanted and nothing else."""
     cases = {record.case for record in run.records}
     return (
         run.finished and cases == {each.id for each in wanted} and not _lacking(run.records, wanted, origin)
@@ -186,7 +186,7 @@ def _holds_exactly(run: Run, wanted: Sequence[Wanted], origin: Origin) -> bool:
 
 
 def _can_be_resumed(run: Run, wanted: Sequence[Wanted], origin: Origin, store: Store) -> bool:
-    """Return whether an interrupted run is of this code and environment, and holds only what is wanted."""
+    """Return True if an interrupted run is of this code and environment, and contains only wanted results."""
     cases = {record.case for record in run.records}
     origins = {(record.environment, record.code.source) for record in run.records}
     return (
@@ -198,7 +198,7 @@ def _can_be_resumed(run: Run, wanted: Sequence[Wanted], origin: Origin, store: S
 
 
 def _lacking(records: Sequence[Record], wanted: Sequence[W], origin: Origin) -> list[W]:
-    """Return what is wanted and has no result among the records."""
+    """Return the wanted results that are not among the records."""
     found: dict[str, list[Record]] = {}
     for record in records:
         found.setdefault(record.case, []).append(record)
@@ -210,7 +210,7 @@ def _lacking(records: Sequence[Record], wanted: Sequence[W], origin: Origin) -> 
 
 
 def _take_over(todo: list[W], request: Request[W], origin: Origin, store: Store, writer: Writer) -> list[W]:
-    """Copy results of earlier runs into the run that is being written; returns what is still to do."""
+    """Copy results of earlier runs into the run that is being written; return the missing ones."""
     left: list[W] = []
     with open_index(store, request.suite) as index:
         for analyses, group in groupby(todo, key=lambda each: each.analyses):
@@ -220,7 +220,7 @@ def _take_over(todo: list[W], request: Request[W], origin: Origin, store: Store,
             for each in group:
                 if found := _first_result(places.get(each.id, []), each, origin):
                     run, record = found
-                    # A copy that is lost with the machine is made again.
+                    # A copy that is lost in a crash is made again.
                     writer.append(record.reused_in(writer.run_id), run.arrays(record), durably=False)
                 else:
                     left.append(each)

@@ -1,4 +1,4 @@
-"""The runner: a suite in, a finished run out. It trains nothing and measures nothing itself."""
+"""The runner: turns a suite into a finished run. It does not train or measure anything itself."""
 
 from __future__ import annotations
 
@@ -36,36 +36,36 @@ from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.zoo import check_fits, prepare_cache, stacks
 
 STACK_SHARE = 0.5
-"""Of the free memory, for training stacks; the rest is for the data and for what was not foreseen."""
+"""The share of the free memory for training stacks; the rest is for the data and as a reserve."""
 
 JUDGE_BATCH = 256
 FEW_PIXELS = 100_000
-"""In a batch: with fewer, several threads wait for each other longer than they compute."""
+"""The size of a batch below which several threads wait for each other longer than they compute."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a suite is run. None of it changes what a case is."""
+    """The way in which a suite is run. No option changes the identity of a case."""
 
     seeds: tuple[int, ...] | None = None
     """The seeds to run; the suite's own if None."""
     device: str = "auto"
     jobs: int | None = None
     fresh: bool = False
-    """Whether everything is trained and measured again: no earlier result and no cached model is used."""
+    """True if everything is trained and measured again: no earlier result and no cached model is used."""
     use_cache: bool = True
     stack: bool | None = None
-    """Whether models that share a shape are trained as one; None: on a GPU, where it is faster."""
+    """True if models that share a shape are trained as one; None: on a GPU, where it is faster."""
     allow_pickle: bool = False
-    """Whether weights of imported models may come from a pickle."""
+    """True if weights of imported models may come from a pickle."""
     this_process: bool = False
-    """Whether everything happens in this process, as a debugger needs it."""
+    """True if everything runs in this process, as a debugger needs it."""
 
 
 def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) -> Run:
-    """Run what earlier runs do not hold of a suite, one record per case; returns the finished run.
+    """Run the cases of a suite that earlier runs lack, one record per case; return the finished run.
 
-    An interrupted run is resumed by the same call, with the models that were trained.
+    The same call resumes an interrupted run, with the models that were already trained.
     """
     store.prepare()
     prepare_cache()
@@ -99,7 +99,7 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
                 journal.drop(case)
             training = TrainingOptions(options.use_cache and not options.fresh, stacked)
             job = _Job(run, crew, training, journal, data.image_shape, device)
-            # Whole seeds, so that an interrupted run has some; but one stack trains all seeds well.
+            # Complete seeds, so that an interrupted run has some; but one stack trains all seeds well.
             for _, group in groupby(run.todo, key=lambda case: None if stacked else case.seed):
                 job.run_cases(list(group))
 
@@ -123,7 +123,7 @@ def _load(suite: Suite, watcher: Watcher) -> ImageData:
 
 
 def _prepare_judge(data: ImageData, device: torch.device, watcher: Watcher) -> None:
-    """Train the judge of data that have none yet, once, before there are workers that would each do it."""
+    """Train the judge of data without one, once, before there are workers that would each train it."""
 
     def progress(done: int, total: int) -> None:
         if done == 1:
@@ -166,7 +166,7 @@ class _Job:
                     self.run.watcher.note(note)
                 yield from outcome
                 continue
-            # Members of a stack that died are trained one by one, so that the others have results.
+            # Members of a stack whose process died are trained one by one, so that the others have results.
             for progress in group:
                 alone = self.crew.alone(train, [progress]) if len(group) > 1 else outcome
                 if isinstance(alone, Died):
@@ -181,7 +181,7 @@ class _Job:
         for progress, first in self.crew.map(measure, todo, at_once=1 if exclusive else None):
             outcome = first
             while isinstance(outcome, Died):
-                # The journal holds the analyses that were finished; the next one is the one that died.
+                # The journal has the finished analyses; the process died in the next one.
                 progress.steps.update(self.journal.steps(progress.case))
                 in_hand = progress.missing(exclusive=exclusive)[0]
                 stages.killed(progress, outcome, in_hand, self.journal)
@@ -200,7 +200,7 @@ class _Job:
         self.journal.drop(progress.case)
 
     def _training_groups(self, todo: list[Progress]) -> list[list[Progress]]:
-        """Return what a worker trains at once: one case, or as large a stack as there is memory for."""
+        """Return the cases that a worker trains together: one case, or the largest stack that fits the memory."""
         if not self.training.stacked or not todo:
             return [[progress] for progress in todo]
         positions = stacks(
@@ -220,6 +220,6 @@ class _Job:
 
 
 def _in_order(progresses: Iterable[Progress], todo: list[Case]) -> list[Progress]:
-    """Sort cases as the suite has them: workers finish in any order."""
+    """Sort cases in the order of the suite: workers finish in any order."""
     position = {case.id: index for index, case in enumerate(todo)}
     return sorted(progresses, key=lambda progress: position[progress.case.id])

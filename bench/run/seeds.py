@@ -1,4 +1,4 @@
-"""Which seeds a suite is run with: a count, a range, or a list."""
+"""The seeds of a suite's run: a count, a range, or a list."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALLOWED = "a count such as 5, a range such as 5-9, or seeds such as 0,3,7"
 
 
 def parse_seeds(given: object) -> tuple[int, ...]:
-    """Return the seeds that are meant. Raises ValueError saying what is allowed.
+    """Parse seeds. Raises ValueError stating what is allowed.
 
     >>> parse_seeds("3"), parse_seeds("5-9"), parse_seeds("7,0,3"), parse_seeds([1, 4]), parse_seeds(2)
     ((0, 1, 2), (5, 6, 7, 8, 9), (7, 0, 3), (1, 4), (0, 1))

@@ -1,7 +1,7 @@
-"""Takes one case through its steps: train it, time it, measure it; what goes wrong becomes a status.
+"""Takes one case through its steps: training, timing and measuring; an error becomes a status.
 
 Each step may run in a worker process, and is in the journal when it is finished. Timing needs the machine
-to itself, so the analyses that say so (`exclusive`) run one case at a time, between the other two.
+to itself, so `exclusive` analyses run one case at a time, between the other two.
 """
 
 from __future__ import annotations
@@ -49,30 +49,30 @@ HISTORY = "history/"
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How models are trained; none of it changes what a case is."""
+    """The options of training; none of them changes the identity of a case."""
 
     use_cache: bool = True
     stacked: bool = False
-    """Whether models that share a shape are trained as one."""
+    """True if models that share a shape are trained as one."""
 
 
 @dataclass
 class Progress:
-    """A case and its finished steps, in the order in which they were done."""
+    """A case and its finished steps, in order of completion."""
 
     case: Case
     steps: dict[str, Step] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    """What the user should be told of its training."""
+    """Notes for the user on its training."""
 
     @property
     def failure(self) -> Step | None:
-        """The first step that went wrong."""
+        """The first step that failed."""
         return next((step for step in self.steps.values() if step.status != "ok"), None)
 
     @property
     def reason(self) -> str | None:
-        """Why the case is not `ok`."""
+        """The reason why the case is not `ok`."""
         return self.failure.reason if self.failure else None
 
     @property
@@ -81,7 +81,7 @@ class Progress:
         return {name: array for step in self.steps.values() for name, array in step.arrays.items()}
 
     def missing(self, *, exclusive: bool) -> list[str]:
-        """Return the analyses that are still to be done, exclusive ones or the others."""
+        """Return the analyses that are not done yet, exclusive ones or the others."""
         return [
             name
             for name in self.case.analyses
@@ -104,9 +104,9 @@ def open_context(open_data: Callable[[], ImageData], device: str, *, judged: boo
 def train(
     progresses: Sequence[Progress], context: DataContext, *, options: TrainingOptions, journal: Journal
 ) -> list[Progress]:
-    """Train the models of cases, or find them in the cache; models that share a shape as one stack.
+    """Train the models of cases, or load them from the cache; models that share a shape as one stack.
 
-    Raises CacheError if the models cannot be kept, and nothing else.
+    Raises CacheError if the models cannot be stored, and nothing else.
     """
     began = _now()
     try:
@@ -142,7 +142,7 @@ def _trained(
 
 
 def _training(outcome: Checkpoint | Diverged, began: str) -> Step:
-    """Return the step that a training became."""
+    """Return the step for a training."""
     arrays = {f"{HISTORY}{name}": array for name, array in outcome.history.arrays().items()}
     if isinstance(outcome, Diverged):
         return Step(name=TRAINING, started=began, status="diverged", reason=str(outcome), arrays=arrays)
@@ -156,7 +156,7 @@ def _training(outcome: Checkpoint | Diverged, began: str) -> Step:
 
 
 def measure(progress: Progress, context: DataContext, *, exclusive: bool, journal: Journal) -> Progress:
-    """Add what the exclusive analyses, or all the others, measure of a trained case.
+    """Add the results of the exclusive analyses, or of all others, for a trained case.
 
     An analysis that fails leaves its metrics null and the others unchanged.
     """
@@ -206,12 +206,12 @@ def _arrays(measurement: Measurement, analysis: str) -> Arrays:
 
 
 def _without_numbers(name: str, why: str, **failure: Any) -> Step:
-    """Return the step of an analysis that could not be done: every metric null for one reason."""
+    """Return the step of an analysis that failed: every metric null for one reason."""
     return Step(name=name, started=_now(), metrics=ANALYSES[name].all_missing(why).metrics, **failure)
 
 
 def killed(progress: Progress, died: Died, step: str, journal: Journal) -> Progress:
-    """Note that the process of a step died, as the outcome of that step."""
+    """Record that the process of a step died, as the outcome of that step."""
     failure: dict[str, Any] = {
         "status": "out_of_memory" if died.out_of_memory else "failed",
         "reason": f"{step}: {died}",
@@ -226,7 +226,7 @@ def killed(progress: Progress, died: Died, step: str, journal: Journal) -> Progr
 
 
 def record(progress: Progress, *, suite: str, run: str, environment: str, threads: int) -> Record:
-    """Return the record that a case becomes, its metrics in the order of the tables."""
+    """Return the record of a case, its metrics in the order of the tables."""
     case, training = progress.case, progress.steps[TRAINING]
     order = {name: position for position, name in enumerate(METRICS)}
     measured = [step for step in progress.steps.values() if step.name != TRAINING]
@@ -256,7 +256,7 @@ def record(progress: Progress, *, suite: str, run: str, environment: str, thread
 
 
 def _weights_sha256(folder: Path) -> str | None:
-    """Return the sha256 of a checkpoint's weights, None where its card was lost or changed meanwhile."""
+    """Return the sha256 of a checkpoint's weights, None if its card was lost or changed meanwhile."""
     try:
         return checkpoints.read_card(folder).files[checkpoints.WEIGHTS]
     except LatentbenchError:
@@ -280,7 +280,7 @@ def _subject(case: Case, training: Step, context: DataContext) -> Subject:
         model,
         context,
         seed=derive(case.seed, "measure"),
-        # Steps change the weights, so they are taken on a copy.
+        # Steps change the weights, so they run on a copy.
         train_step=copy.deepcopy(model).train_step(case.recipe),
         history=trained.history,
     )

@@ -1,4 +1,4 @@
-"""Suites: YAML files that say what to train, on what, how, and what to measure.
+"""Suites: YAML files that define models, data, recipes and analyses.
 
 In `models`, a list stands for one model each: `latent_dim: [2, 16]` with `beta: [1, 4]` is four models.
 """
@@ -35,7 +35,7 @@ from latentbench.models.zoo import model_spec, resolve
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of a suite with the recipe it is trained by, and where the file says so."""
+    """One model of a suite with its recipe, and its place in the file."""
 
     spec: ModelSpec
     recipe: Recipe
@@ -66,30 +66,30 @@ class Suite:
     analyses: tuple[str, ...]
     entries: tuple[Entry, ...]
     folder: Path = Path()
-    """Where the file lies: modules and weights that it names are looked for there."""
+    """The folder of the file, in which modules and weights that it names are found."""
 
 
 MOST_CASES = 100_000
-"""Models times seeds of a suite; more cannot have been meant."""
+"""The highest number of models times seeds of a suite; more would be a mistake."""
 SHIPPED = {"suites": "run/suites", "sweeps": "sweep/sweeps"}
-"""Where in the package the YAML files lie."""
+"""The folder of the YAML files in the package."""
 
 
 def names() -> list[str]:
-    """The suites that latentbench ships."""
+    """Return the names of the suites that latentbench ships."""
     return shipped("suites")
 
 
 def shipped(folder: str) -> list[str]:
-    """The names of the YAML files that latentbench ships as `suites` or `sweeps`."""
+    """Return the names of the YAML files that latentbench ships as `suites` or `sweeps`."""
     files = (resources.files("latentbench.bench") / SHIPPED[folder]).iterdir()
     return sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))
 
 
 def load(name: str) -> Suite:
-    """A shipped suite by name, or any suite by the path of its YAML file.
+    """Load a shipped suite by name, or any suite by the path of its YAML file.
 
-    Raises LatentbenchError naming the file, the key and what is allowed there.
+    Raises LatentbenchError naming the file, the key and the allowed values.
     """
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
@@ -108,14 +108,14 @@ def load(name: str) -> Suite:
 
 
 def parse(text: str, *, name: str, where: str) -> Suite:
-    """A suite from its YAML text; `where` is the file's name in messages."""
+    """Parse a suite from its YAML text; `where` is the file's name in messages."""
     content = parse_yaml(text, where)
     if not isinstance(content, dict):
         raise LatentbenchError(
             f"{where}: a suite is a mapping with the key 'models', got {type(content).__name__}"
         )
     file = validated(SuiteFile, content, where)
-    usual = [name for name, entry in ANALYSES.items() if not entry.by_request]
+    usual = [name for name, entry in ANALYSES.items() if not entry.opt_in]
     analyses = _known_analyses(usual if file.analyses is None else file.analyses, f"{where}, analyses")
     grids = {f"{where}, models[{index}]": grid for index, grid in enumerate(file.models)}
     count = sum(grid_size(grid, place) for place, grid in grids.items())
@@ -130,9 +130,9 @@ def parse(text: str, *, name: str, where: str) -> Suite:
 
 
 def with_recipe(suite: Suite, **settings: object) -> Suite:
-    """The suite with every model trained by other settings: other cases, such as are quicker to have.
+    """Return the suite with every model trained by other settings, such as faster ones: other cases.
 
-    Those that are None stay as they are.
+    Settings that are None stay unchanged.
     """
     given = {name: value for name, value in settings.items() if value is not None}
     entries = [replace(entry, recipe=entry.recipe.model_copy(update=given)) for entry in suite.entries]
@@ -140,7 +140,7 @@ def with_recipe(suite: Suite, **settings: object) -> Suite:
 
 
 def with_analyses(suite: Suite, analyses: Sequence[str]) -> Suite:
-    """The suite with these analyses alone. Raises LatentbenchError for one that there is not."""
+    """Return the suite with only these analyses. Raises LatentbenchError for an unknown one."""
     return replace(suite, analyses=_known_analyses(analyses, "--analysis"))
 
 
@@ -152,9 +152,9 @@ def _known_analyses(analyses: Sequence[str], where: str) -> tuple[str, ...]:
 
 
 def resolved(suite: Suite, data: ImageData, *, allow_pickle: bool = False) -> Suite:
-    """The suite with every model as it can be trained on `data`; those of the user's own have been tried.
+    """Return the suite with every model as it can be trained on `data`; the user's own models are tried.
 
-    Raises LatentbenchError naming the place in the file and what is wrong there.
+    Raises LatentbenchError naming the place in the file and the error.
     """
     entries = [replace(entry, spec=_resolved(entry, suite, data, allow_pickle)) for entry in suite.entries]
     _refuse_duplicates(entries)
@@ -169,7 +169,7 @@ def _resolved(entry: Entry, suite: Suite, data: ImageData, allow_pickle: bool) -
 
 
 def _entries(grid: dict[str, Any], recipe: dict[str, Any], where: str) -> Iterator[Entry]:
-    """One entry for each combination of the grid's lists; a grid may override parts of the recipe."""
+    """Return one entry for each combination of the grid's lists; a grid may override parts of the recipe."""
     own = grid.get("recipe", {})
     if not isinstance(own, dict):
         raise LatentbenchError(f"{where}: recipe must be a mapping, got {own!r}")

@@ -1,8 +1,8 @@
 """Runs a function over many tasks in worker processes, several at once.
 
 A small model keeps one core busy, so a machine with many cores trains many models at once, each with one
-thread or a few. A task that ends its process, as the kernel does when memory runs out, is known by name:
-the tasks that were running are repeated one at a time, each in a process of its own.
+thread or a few. A task whose process dies, for example because memory runs out, is identified:
+the tasks that were running are repeated one at a time, each in a separate process.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Died:
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether the process was killed as the kernel does when memory runs out."""
+        """True if the process was killed as the kernel does when memory runs out."""
         return self.exit_code == -signal.SIGKILL
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class Workers(Generic[Context]):
         *,
         at_once: int | None = None,
     ) -> Iterator[tuple[Task, Result | Died]]:
-        """Yield each task with `function(task, context)` when that is there, in any order."""
+        """Yield each task with `function(task, context)` as soon as it is done, in any order."""
         waiting, running = deque(tasks), dict[Future[Result], Task]()
         while waiting or running:
             suspects: list[Task] = []
@@ -109,7 +109,7 @@ class Workers(Generic[Context]):
                     yield task, self.alone(function, task)
 
     def alone(self, function: Callable[[Task, Context], Result], task: Task) -> Result | Died:
-        """Return `function(task, context)` from a process of its own, or how that process died."""
+        """Return `function(task, context)` from a separate process, or how that process died."""
         receiver, sender = SPAWN.Pipe(duplex=False)
         arguments = (sender, self.threads, self.open_context, function, task)
         process = SPAWN.Process(target=_answer, args=arguments)
@@ -131,7 +131,7 @@ class Workers(Generic[Context]):
             self._pool = None
 
     def kill(self) -> None:
-        """End the worker processes at once, whatever they are doing."""
+        """End the worker processes at once, during any task."""
         for child in multiprocessing.active_children():
             child.terminate()
         if self._pool is not None:
@@ -147,7 +147,7 @@ class Workers(Generic[Context]):
 
 
 class ThisProcess(Workers[Context]):
-    """Runs tasks one by one in this process, for a debugger and for functions that cannot be sent away."""
+    """Runs tasks one by one in this process, for a debugger and for functions that cannot be pickled."""
 
     @cached_property
     def context(self) -> Context:
@@ -172,7 +172,7 @@ class ThisProcess(Workers[Context]):
 def workers(
     jobs: int, threads: int, open_context: Callable[[], Context], *, this_process: bool = False
 ) -> Iterator[Workers[Context]]:
-    """Give `jobs` workers of `threads` threads each; if the block raises, they end at once."""
+    """Provide `jobs` workers of `threads` threads each; if the block raises, they end at once."""
     crew = (ThisProcess if this_process else Workers)(jobs, threads, open_context)
     try:
         yield crew
@@ -183,11 +183,11 @@ def workers(
 
 
 _context: Any = None
-"""In a worker process: what `open_context` returned when the process started."""
+"""In a worker process: the result of `open_context` when the process started."""
 
 
 def _start(threads: int, open_context: Callable[[], object]) -> None:
-    """Prepare a worker process, which leaves interrupts to its parent and does not outlive it."""
+    """Prepare a worker process, which leaves interrupts to its parent and ends with it."""
     global _context
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -213,7 +213,7 @@ def _answer(
 
 @contextmanager
 def _interrupt_blocked() -> Iterator[None]:
-    """Start processes that the interrupt key cannot end while they still import modules."""
+    """Start processes in which the interrupt key has no effect while they import modules."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -222,7 +222,7 @@ def _interrupt_blocked() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Exit at once when the parent is gone: nothing would read the results."""
+    """Exit at once when the parent has ended: nothing would read the results."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -26,7 +26,7 @@ LONGEST_NAME = 100
 
 
 class Baseline(BaseModel):
-    """A run that others are compared with."""
+    """A run with which others are compared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,7 +77,7 @@ def set_baseline(store: Store, name: str, run: Run, why: str) -> Baseline:
     if not run.records:
         raise LatentbenchError(f"{run.path}: a baseline must hold records, and this run has none")
     if not why.strip():
-        raise LatentbenchError("--why must say why this run is the baseline, got nothing")
+        raise LatentbenchError("--why must state why this run is the baseline, got nothing")
     baseline = Baseline(
         suite=run.suite,
         run=run.stem,
@@ -102,7 +102,7 @@ def remove_baseline(store: Store, name: str) -> Baseline:
 def find_baseline(store: Store, name: str) -> Run:
     """Return the run that a baseline of the store names, or else one of the reference store.
 
-    Raises LatentbenchError for an unknown name, and where the run is gone or was changed since.
+    Raises LatentbenchError for an unknown name, and if the run is missing or was changed since.
     """
     shipped = reference_store(store.root)
     if shipped and name not in read_all(store) and name in read_all(shipped):
@@ -114,13 +114,13 @@ def find_baseline(store: Store, name: str) -> Run:
 
 
 def path_of(store: Store, baseline: Baseline) -> Path:
-    """Return where the baseline's run lies."""
+    """Return the path of the baseline's run."""
     return store.root / "runs" / baseline.suite / f"{baseline.run}{FINISHED}"
 
 
 @dataclass(frozen=True)
 class Unfit:
-    """The reason why a baseline cannot be used, and what to do."""
+    """The reason why a baseline cannot be used, and its remedy."""
 
     what: str
     remedy: str
@@ -130,7 +130,7 @@ class Unfit:
 
 
 def why_unfit(store: Store, baseline: Baseline) -> Unfit | None:
-    """Return why a baseline cannot be used; None where it can."""
+    """Return why a baseline cannot be used; None if it can."""
     path = path_of(store, baseline)
     remedy = f"{RESTORE}, or set another with: latentbench baseline set"
     if not path.is_file():
@@ -170,5 +170,5 @@ def _sha256(path: Path) -> str:
 
 
 def _lock(store: Store) -> FileLock:
-    """Return the lock that keeps two commands from writing the file at once."""
+    """Return the lock that keeps two commands from writing the file at the same time."""
     return FileLock(store.root / f".{FILE}.lock")

@@ -1,4 +1,4 @@
-"""An index of a store's runs, so that a question about a few numbers does not read every record.
+"""An index of a store's runs, so that a query for a few numbers does not read every record.
 
 The index is a cache, never the truth: it lies in latentbench's cache folder, a run whose file has another
 size or time than when it was indexed is indexed again, and a record found through the index is read from its
@@ -38,9 +38,9 @@ CREATE INDEX IF NOT EXISTS records_by_origin ON records (origin);
 CREATE TABLE IF NOT EXISTS numbers (metric TEXT, run INTEGER, content BLOB, PRIMARY KEY (metric, run));
 """
 NUMBERS = ("value", "se", "n", "version", "common_se")
-"""What is stored of a metric as numbers, NaN where there is none."""
+"""The stored values of a metric, NaN if there is none."""
 VERSION = hashlib.sha256(f"{TABLES}{NUMBERS}".encode()).hexdigest()[:8]
-"""Part of the file's name, so that an index of other tables is never read."""
+"""Part of the file's name, so that an index with other tables is never read."""
 
 
 class Entry(NamedTuple):
@@ -59,7 +59,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """What records of one identity have in common. `settings` are those of a model spec."""
+    """The shared properties of records of one identity. `settings` are those of a model spec."""
 
     label: str
     settings: dict[str, Any]
@@ -67,7 +67,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a record is: in which run, and at which bytes."""
+    """The location of a record: its run, and its bytes."""
 
     run: Path
     offset: int
@@ -87,7 +87,7 @@ class Place:
 def open_index(store: Store, suite: str | None = None) -> Iterator[Index]:
     """Open the index of a store's runs, of one suite or of all, and bring it up to date.
 
-    A file that is damaged is made anew; where none can be written, the index is made in memory.
+    A damaged file is replaced; if none can be written, the index is made in memory.
     """
     paths = store.paths(suite)
     file = _file(store)
@@ -96,7 +96,7 @@ def open_index(store: Store, suite: str | None = None) -> Iterator[Index]:
             with suppress(OSError):
                 file.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(attempt, timeout=60, isolation_level=None)
-            # A lost index is made again, so nothing waits for the disk.
+            # A lost index is made again, so writes do not wait for the disk.
             database.execute("PRAGMA synchronous = OFF")
             database.executescript(TABLES)
             index = Index(store, database, paths)
@@ -162,7 +162,7 @@ class Index:
     def records(
         self, suite: str, environment: str, source: str, analyses: Sequence[str], statuses: Sequence[str]
     ) -> dict[str, list[Place]]:
-        """Return where the records of this origin are, by case, the latest first."""
+        """Return the locations of the records of this origin, by case, the latest first."""
         rows = self._database.execute(
             "SELECT run, offset, length, name, status FROM records WHERE origin = ? ORDER BY position",
             (_origin(suite, environment, source, analyses),),
@@ -176,14 +176,14 @@ class Index:
         return found
 
     def _indexed(self, path: Path) -> int:
-        """Return the number of a run, after indexing it if the index does not know the file as it is."""
+        """Return the number of a run, after indexing it if the index does not have the current file."""
         name, about = str(path.relative_to(self._store.root)), path.stat()
         file = (about.st_size, about.st_mtime_ns)
         known = self._known(name)
         if known and known[1:] == file:
             return known[0]
         with _transaction(self._database) as database:
-            # Another process may have indexed it meanwhile.
+            # Another process may have indexed it in the meantime.
             known = self._known(name)
             if known and known[1:] == file:
                 return known[0]
@@ -251,7 +251,7 @@ def _insert(database: sqlite3.Connection, run: int, path: Path) -> None:
 def _content(line: bytes) -> dict[str, Any]:
     """Return a record's line as JSON, with the label of its model, and the point of a sweep.
 
-    A line whose digest fits was a valid record, and need not be validated again.
+    A line with a matching digest was a valid record, and need not be validated again.
     """
     body, _ = body_of(line)
     content: dict[str, Any] = from_json(body)

@@ -1,11 +1,11 @@
-"""Per-example results as they are kept beside a run: a bit for hit or miss, two bytes for a number.
+"""Per-example results stored with a run: one bit for hit or miss, two bytes for a number.
 
 10,000 zero-shot hits take 1.25 kB. Half precision rounds a value by up to 0.05 %, differently for every
-image: it widens the interval of a difference by next to nothing, and never narrows it. The difference
-itself is taken between the records' own values, in full.
+image: it hardly widens the interval of a difference, and never narrows it. The difference
+itself is computed from the records' own values, in full.
 
-Examples that come in clusters, such as images of one caption, are kept cluster by cluster, so that the size
-of each cluster is enough to know which is in which.
+Examples that come in clusters, such as images of one caption, are stored cluster by cluster, so that the size
+of each cluster is enough to assign examples to clusters.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Examples:
 def packed(
     examples: Mapping[str, np.ndarray], clusters: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, np.ndarray]:
-    """The arrays to keep, by name, of one value per example for each metric, some of them in clusters."""
+    """Return the arrays to store, by name, of one value per example for each metric, some of them in clusters."""
     arrays = {}
     for metric, values in examples.items():
         name = f"{FOLDER}/{metric}"
@@ -48,7 +48,7 @@ def packed(
 
 
 def unpacked(arrays: Mapping[str, np.ndarray], metric: Metric) -> Examples | None:
-    """The values of a metric's n examples; None where they were not kept, or are not n."""
+    """Return the values of a metric's n examples; None if they were not stored, or are not n."""
     name = f"{FOLDER}/{metric.name}"
     values = _unpacked(arrays.get(name), metric.n)
     sizes = arrays.get(f"{name}/{SIZES}")

@@ -5,8 +5,8 @@ detects slips, such as an edited value or half of a merge; it does not protect a
 
 Schema 1 had neither digest nor `weights`, schema 2 had neither `trained` nor the names of the model.
 
-A record describes itself: reading one needs no family of the zoo, and so no torch. Only where an older
-record does not say what its model was called is the zoo asked.
+A record describes itself: reading one needs no family of the zoo, and so no torch. Only if an older
+record does not name its model is the zoo asked.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class DataReference(BaseModel):
 
 
 class Seconds(BaseModel):
-    """The time that a case took; `train` is the original training's where the cache was used."""
+    """The time that a case took; `train` is the original training's if the cache was used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -93,7 +93,7 @@ class RecordedModel(ModelSpec):
 
     @property
     def _typed(self) -> ModelSpec:
-        """The spec as its family's class; a record of schema 1 or 2 has no names."""
+        """Return the spec as its family's class; a record of schema 1 or 2 has no names."""
         from pydantic import TypeAdapter
 
         from latentbench.models.zoo import AnySpec
@@ -103,12 +103,12 @@ class RecordedModel(ModelSpec):
         return spec
 
     def is_of(self, spec: ModelSpec) -> bool:
-        """Return whether these are the settings of a spec, the hash of a user's code included."""
+        """Return True if these are the settings of a spec, the hash of a user's code included."""
         return _settings(self) == _settings(spec)
 
 
 def _settings(spec: ModelSpec) -> dict[str, Any]:
-    """Return the settings that are set, as they are in JSON."""
+    """Return the settings that are set, as in JSON."""
     content: dict[str, Any] = json.loads(spec.model_dump_json())
     return {name: value for name, value in content.items() if value is not None}
 
@@ -124,9 +124,9 @@ class Record(BaseModel):
     case: str
     model: RecordedModel
     model_label: str = ""
-    """What the model is called."""
+    """The model's name."""
     model_series: str = ""
-    """What models are called that differ from this one in width alone."""
+    """The shared name of models that differ from this one only in width."""
     data: DataReference
     recipe: Recipe
     seed: int
@@ -134,28 +134,28 @@ class Record(BaseModel):
     weights: str | None = None
     """sha256 of the weights that were measured."""
     trained: bool = True
-    """Whether the weights come from a training that depends on the seed."""
+    """True if the weights come from a training that depends on the seed."""
     still_falling: bool | None = None
     """Whether the loss was still falling when the training ended; None where that is not known."""
     status: Status
     reason: str | None = None
     metrics: tuple[Metric, ...]
     arrays: str | None = None
-    """sha256 of the file of arrays kept beside the run."""
+    """The sha256 of the file of arrays stored with the run."""
     environment: str
     family_code: str | None = None
-    """A hash of the installed package that brings the model's family; None for our own families."""
+    """A hash of the installed package that defines the model's family; None for our own families."""
     threads: int | None = None
-    """Threads that the model was trained and measured with."""
+    """The number of threads that the model was trained and measured with."""
     code: Code
     started: str
     seconds: Seconds
     reused_from: str | None = None
-    """The run that measured this, where a later run copied the line."""
+    """The run that measured this, if a later run copied the line."""
     point: Point | None = None
     """The point of a sweep that was measured; None outside of a sweep."""
     conditions: Conditions | None = None
-    """What else the machine did meanwhile, where that was observed."""
+    """Other work on the machine meanwhile, if that was observed."""
 
     @model_validator(mode="after")
     def _with_names(self) -> Self:
@@ -167,7 +167,7 @@ class Record(BaseModel):
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """What disturbed the timings of the record; empty on a quiet machine."""
+        """The disturbances of the record's timings; empty on a quiet machine."""
         doubts = [metric.reason or metric.doubt for metric in self.metrics if metric.doubt == "contended"]
         return (*(self.conditions.marks if self.conditions else ()), *doubts[:1])
 
@@ -191,7 +191,7 @@ class Record(BaseModel):
         return identity_of(self.model_dump(mode="json", include={"model", "recipe", "data", "point"}))
 
     def metric(self, name: str) -> Metric | None:
-        """Return a metric by name, None where it was not measured."""
+        """Return a metric by name, None if it was not measured."""
         return self._by_name.get(name)
 
     @cached_property
@@ -201,13 +201,13 @@ class Record(BaseModel):
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Record:
         copied = super().model_copy(update=update, deep=deep)
-        # Pydantic copies what was computed from the old fields.
+        # Pydantic also copies the values computed from the old fields.
         for cached in ("identity", "_by_name"):
             copied.__dict__.pop(cached, None)
         return copied
 
     def with_arrays(self, content: bytes | None) -> Record:
-        """The same result, naming this file content as its arrays; None for no arrays."""
+        """Return the same result with the hash of this file content as its arrays; None for no arrays."""
         digest = hashlib.sha256(content).hexdigest() if content else None
         return self.model_copy(update={"schema_version": SCHEMA, "arrays": digest})
 
@@ -234,7 +234,7 @@ def identity_of(record: Mapping[str, Any]) -> str:
 
 
 def numbered(labels: Iterable[str]) -> list[str]:
-    """Tell equal labels apart by a number.
+    """Distinguish equal labels by a number.
 
     >>> numbered(["ae-2", "vae-2", "ae-2"])
     ['ae-2', 'vae-2', 'ae-2 (2)']
@@ -248,7 +248,7 @@ def numbered(labels: Iterable[str]) -> list[str]:
 
 
 class NotARecord(ValueError):
-    """A line is no record; `what` says why, `remedy` what to do."""
+    """The error of a line that is not a record, with its reason and its remedy."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what}; {remedy}")
@@ -281,7 +281,7 @@ def record_of(line: bytes) -> Record:
 def body_of(line: bytes) -> tuple[bytes, bool]:
     """Return the JSON of a line without its digest, and whether it had one.
 
-    Raises NotARecord for a line that is torn, or that its digest does not fit.
+    Raises NotARecord for a line that is torn, or whose digest does not match.
     """
     if not line.endswith(b"\n"):
         raise NotARecord("torn: the writer was stopped in mid-line", "the same command measures it again")
@@ -294,7 +294,7 @@ def body_of(line: bytes) -> tuple[bytes, bool]:
     return body, True
 
 
-CHANGED = "changed after it was written: its digest does not fit"
+CHANGED = "changed after it was written: its digest does not match"
 
 
 def _digest(body: bytes) -> bytes:

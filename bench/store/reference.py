@@ -21,14 +21,14 @@ REFERENCE = "reference"
 
 
 def is_reference(run: str) -> bool:
-    """Whether a run is asked for as `reference` or `reference:SUITE`."""
+    """Return True if a run is requested as `reference` or `reference:SUITE`."""
     return run.partition(":")[0] == REFERENCE
 
 
 def reference_store(results: Path) -> Store | None:
     """Return the reference store in `results`, in the current folder, or in the checkout of this code.
 
-    None where none of them has one.
+    None if none of them has one.
     """
     checkout = Path(__file__).resolve().parents[2]
     folders = (results / REFERENCE, *(root / "results" / REFERENCE for root in (Path(), checkout)))
@@ -38,7 +38,7 @@ def reference_store(results: Path) -> Store | None:
 def find_reference(run: str, results: Path) -> Path:
     """Return the latest reference run of the suite in `reference:SUITE`.
 
-    Raises LatentbenchError where there is no reference store, or no run of that suite in it.
+    Raises LatentbenchError if there is no reference store, or no run of that suite in it.
     """
     store = reference_store(results)
     if store is None:
@@ -49,7 +49,7 @@ def find_reference(run: str, results: Path) -> Path:
     suite = run.partition(":")[2]
     suites = sorted({path.parent.name for path in store.paths()})
     if suite not in suites:
-        problem = f"the reference store {store.root} has no such suite" if suite else "say of which suite"
+        problem = f"the reference store {store.root} has no such suite" if suite else "name the suite"
         raise LatentbenchError(
             f"{run!r}: {problem}; choose {', '.join(f'{REFERENCE}:{name}' for name in suites)}"
         )
@@ -62,9 +62,9 @@ Arrays = Literal["all", "examples", "none"]
 def copy_run(run: Run, target: Store, *, arrays: Arrays = "none") -> Path:
     """Copy a finished run and its environments into another store, and return the path of the copy.
 
-    Figures are drawn from a record's arrays, and take most of a run's space. A copy keeps `all` arrays, only
-    the `examples` (results per test image, which comparisons use), or `none`. Its records are sealed anew,
-    since each names its arrays by their hash; nothing else in them changes.
+    Figures are drawn from a record's arrays, which take most of a run's space. A copy keeps `all` arrays,
+    only the `examples` (results per test image, which comparisons use), or `none`. Its records are sealed
+    again, since each contains the hash of its arrays; nothing else in them changes.
 
     Raises LatentbenchError for a run that is unfinished or damaged, or that the target already has.
     """
@@ -72,7 +72,7 @@ def copy_run(run: Run, target: Store, *, arrays: Arrays = "none") -> Path:
     if not run.finished or run.warnings:
         raise LatentbenchError(f"{run.path}: only a finished and undamaged run can be copied")
     if copy.exists():
-        raise LatentbenchError(f"{copy} exists already; delete it and its arrays to copy the run again")
+        raise LatentbenchError(f"{copy} already exists; delete it and its arrays to copy the run again")
     lines = []
     for record in run.records:
         kept = {} if arrays == "none" else dict(run.arrays(record))

@@ -1,4 +1,4 @@
-"""A run as it lies on disk: a file of records, and the folder of arrays that the figures are drawn from."""
+"""A run on disk: a file of records, and the folder of arrays from which the figures are drawn."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def stem(self) -> str:
-        """`<utc>-<commit8>-<run id>`."""
+        """The name `<utc>-<commit8>-<run id>`."""
         return stem_of(self.path)
 
     @property
@@ -55,17 +55,17 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether every case that was asked for is in."""
+        """True if every requested case has a result."""
         return not self.path.name.endswith(PARTIAL)
 
     @property
     def is_sweep(self) -> bool:
-        """Whether its records are rows of a sweep."""
+        """True if its records are rows of a sweep."""
         return any(record.point is not None for record in self.records)
 
     @property
     def last_records(self) -> tuple[Record, ...]:
-        """One record per case: its last, where a failed case was tried again."""
+        """One record per case: the last one, if a failed case was repeated."""
         return tuple({record.case: record for record in self.records}.values())
 
     def arrays(self, record: Record) -> Arrays:
@@ -73,7 +73,7 @@ class Run:
         return Arrays(arrays_path(self.path, record.case), record.arrays)
 
     def environment(self, name: str) -> dict[str, Any]:
-        """Return an environment as the run's store describes it; empty where the store does not know it."""
+        """Return an environment as the run's store describes it; empty if the store does not have it."""
         folder = self.path.resolve().parent.parent.parent / "environments"
         try:
             content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -93,7 +93,7 @@ def id_of(path: Path) -> str:
 
 
 def arrays_path(run: Path, case: str) -> Path:
-    """Return where the arrays of a case lie."""
+    """Return the path of the arrays of a case."""
     return run.parent / stem_of(run) / f"{case}.safetensors"
 
 
@@ -107,7 +107,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
 
 
 def read(path: Path) -> Run:
-    """Read a run. A line that is torn or no record is left out and named in `warnings`."""
+    """Read a run. A line that is torn or not a record is left out and named in `warnings`."""
     records: list[Record] = []
     warnings: list[Damage] = []
     with _no_garbage_collection():
@@ -121,7 +121,7 @@ def read(path: Path) -> Run:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Pause the garbage collector: records hold no cycles, and searching them takes longer than reading."""
+    """Pause the garbage collector: records contain no cycles, and searching them takes longer than reading."""
     enabled = gc.isenabled()
     gc.disable()
     try:

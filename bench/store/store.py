@@ -10,8 +10,8 @@
       figures/<suite>/*.png                               regenerated
 
 A run in progress ends in `.partial.jsonl`. The process that writes it holds a lock on a file next to it, and
-renames it when its last case is in. Each line is on disk before the next case starts, so an interruption
-costs at most the cases in progress. Names sort in the order in which runs were begun, also where the clock
+renames it after its last case. Each line is on disk before the next case starts, so an interruption
+loses at most the cases in progress. Names sort in the order in which runs were started, even if the clock
 was set back in between.
 """
 
@@ -44,14 +44,14 @@ CHECKSUM = ".sha256"
 """The ending of the file that holds a finished run's checksum."""
 STAMP = "%Y%m%dT%H%M%SZ"
 SURELY_SET_BACK = timedelta(minutes=1)
-"""Runs begun within one second are named a second apart, so names may be a little ahead of the clock."""
+"""Runs started within one second are named a second apart, so names may be a little ahead of the clock."""
 SUITE_NAME = re.compile(r"\w[\w .-]{0,99}")
 RESERVED = ("latest", "reference")
-"""Names that mean a run of any suite."""
+"""Names that stand for a run of any suite."""
 
 
 def check_suite_name(name: str) -> None:
-    """Raise LatentbenchError for a name that cannot be a folder of the store, or means something else."""
+    """Raise LatentbenchError for a name that cannot be a folder of the store, or has another meaning."""
     if not SUITE_NAME.fullmatch(name) or name in RESERVED or name.endswith((" ", ".")):
         raise LatentbenchError(
             f"suite name {name!r}: must be letters, digits, spaces, dots, hyphens or underscores, at most "
@@ -68,7 +68,7 @@ class Writer:
     file: FileIO
     records: list[Record] = field(default_factory=list)
     note: str | None = None
-    """Something unusual about the run's name."""
+    """A note on an unusual name of the run."""
 
     @property
     def run_id(self) -> str:
@@ -78,7 +78,7 @@ class Writer:
     def append(
         self, record: Record, arrays: Mapping[str, np.ndarray] | None = None, *, durably: bool = True
     ) -> Record:
-        """Write a record and its arrays; returns the record with the hash of the arrays.
+        """Write a record and its arrays; return the record with the hash of the arrays.
 
         The record is on disk when this returns, or, if not `durably`, when the next one or the run is.
         """
@@ -101,7 +101,7 @@ class Writer:
         return record
 
     def _write_line(self, line: bytes, *, durably: bool) -> None:
-        """Append a line; the rest of a failed write is cut off."""
+        """Append a line; a partly failed write is cut off."""
         end = self.file.seek(0, os.SEEK_END)
         try:
             rest = memoryview(line)
@@ -122,7 +122,7 @@ class Writer:
         """
         final = self.path.with_name(stem_of(self.path) + FINISHED)
         if final.exists():
-            raise LatentbenchError(f"{final}: exists already; the records are in {self.path}")
+            raise LatentbenchError(f"{final}: already exists; the records are in {self.path}")
         try:
             if not self.path.exists():
                 write_atomically(self.path, b"".join(map(line_of, self.records)))
@@ -137,7 +137,7 @@ class Writer:
 
 
 def checksum_path(run: Path) -> Path:
-    """Return where the checksum of a finished run lies."""
+    """Return the path of the checksum of a finished run."""
     return run.with_name(run.name + CHECKSUM)
 
 
@@ -169,11 +169,11 @@ class Store:
                 probe.unlink()
 
     def write(self, relative: str, content: str) -> Path:
-        """Write a text file under the store, atomically; returns its path."""
+        """Write a text file in the store, atomically; return its path."""
         return self.write_bytes(relative, content.encode())
 
     def write_bytes(self, relative: str, content: bytes) -> Path:
-        """Write a file under the store, atomically; returns its path."""
+        """Write a file in the store, atomically; return its path."""
         path = self.root / relative
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -235,7 +235,7 @@ class Store:
     def writer(self, suite: str, commit: str | None, resume: Path | None = None) -> Iterator[Writer]:
         """Append to the run `resume`, or to a new one.
 
-        A new one is begun as well if `resume` is gone, or if another process is writing it.
+        A new one is also started if `resume` is missing, or if another process is writing it.
         """
         check_suite_name(suite)
         folder = self.root / "runs" / suite
@@ -252,7 +252,7 @@ class Store:
             yield writer
 
     def is_written_now(self, path: Path) -> bool:
-        """Whether another process is writing the run."""
+        """Return True if another process is writing the run."""
         if not _lock_path(path).exists():
             return False
         try:
@@ -266,9 +266,9 @@ class Store:
 
 @contextmanager
 def _appending(path: Path, lock: FileLock, note: str | None = None) -> Iterator[Writer]:
-    """Write a run under its lock; the lock's file is removed when the run is finished."""
+    """Write a run under its lock; the lock's file is removed after the run is finished."""
     with lock:
-        # Without a buffer: one that could not be written would be tried again when the file is closed.
+        # Without a buffer: its content would be written again when the file is closed after a failed write.
         with open(path, "ab", buffering=0) as file:
             _cut_torn_line(path)
             writer = Writer(path, file, list(read(path).records), note)
@@ -282,7 +282,7 @@ def _lock_path(path: Path) -> Path:
 
 
 def _lock(path: Path) -> FileLock:
-    # Not for one thread alone: a generator may be left in another thread than it was entered in.
+    # Not for one thread alone: a generator may end in another thread than it began in.
     return FileLock(path, thread_local=False)
 
 
@@ -316,8 +316,8 @@ def _begun(last: str) -> tuple[str, str | None]:
     note = None
     if then - now > SURELY_SET_BACK:
         note = (
-            f"the clock says {now:%Y-%m-%d %H:%M} UTC, and the last run here was begun at "
-            f"{then:%Y-%m-%d %H:%M}: one of the two is wrong; the new run is named one second after it, "
+            f"the clock says {now:%Y-%m-%d %H:%M} UTC, and the last run here was started at "
+            f"{then:%Y-%m-%d %H:%M}: one of them is wrong; the new run is named one second after it, "
             "so that it is the latest"
         )
     return max(now, then + timedelta(seconds=1)).strftime(STAMP), note

@@ -1,4 +1,4 @@
-"""Checks every file of a store, and says for each problem what to do about it."""
+"""Checks every file of a store, and gives a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from latentbench.data.errors import LatentbenchError
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is not as it was written; `broken` unless it is only worth knowing."""
+    """One file or line that differs from what was written; `broken`, or else only a note."""
 
     file: str
     what: str
@@ -30,7 +30,7 @@ class Problem:
 
     @property
     def state(self) -> str:
-        """`broken` or `note`."""
+        """The state: `broken` or `note`."""
         return "broken" if self.broken else "note"
 
     def row(self) -> dict[str, str]:
@@ -43,7 +43,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verification:
-    """How much was checked, and the problems."""
+    """The number of checked items, and the problems."""
 
     runs: int
     records: int
@@ -51,13 +51,13 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is broken."""
+        """True if nothing is broken."""
         return not any(problem.broken for problem in self.problems)
 
 
 @dataclass(frozen=True)
 class _Line:
-    """What is checked of one record, without making a record of it: that takes too long for a large store."""
+    """The checked parts of one record, without validating all of it, which is too slow for a large store."""
 
     number: int
     raw: bytes
@@ -72,7 +72,7 @@ class _Line:
 def verify(store: Store) -> Verification:
     """Check every run with its arrays and environments, and the baselines.
 
-    Raises LatentbenchError for a folder that is no store.
+    Raises LatentbenchError for a folder that is not a store.
     """
     if not (store.root / "runs").is_dir():
         raise LatentbenchError(f"{store.root}: is not a results folder: it has no folder 'runs'")
@@ -100,7 +100,7 @@ def _lines(path: Path, name: str) -> tuple[list[_Line], list[Problem]]:
 
 
 def _content(raw: bytes) -> dict[str, Any]:
-    """Return the content of a record's line. A line whose digest fits was a valid record of its schema."""
+    """Return the content of a record's line. A line with a matching digest was a valid record of its schema."""
     body, sealed = body_of(raw)
     content: Any = from_json(body) if sealed else None
     if isinstance(content, dict) and content.get("schema_version") in range(2, SCHEMA + 1):
@@ -141,14 +141,14 @@ def _of_checksum(path: Path, name: str) -> Iterator[Problem]:
         yield Problem(name, what, RESTORE, broken=False)
         return
     if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-        what = "records were removed, added or changed after the run was finished: its checksum does not fit"
+        what = "records were removed, added or changed after the run was finished: its checksum does not match"
         yield Problem(name, what, RESTORE)
 
 
 def _of_record(line: _Line, path: Path, name: str) -> Iterator[Problem]:
     suite, run, arrays = (line.content[key] for key in ("suite", "run", "arrays"))
     if suite != path.parent.name or run != id_of(path):
-        what = f"{line.name}: says that it belongs to run {run} of suite {suite}"
+        what = f"{line.name}: states that it belongs to run {run} of suite {suite}"
         yield Problem(name, what, "move the file back to where it was written")
     if arrays is None:
         return
@@ -183,7 +183,7 @@ def _of_baselines(store: Store) -> Iterator[Problem]:
 
 
 def _left_behind(store: Store) -> Iterator[Problem]:
-    """Find half-written files of a writer that was stopped, and checksums and arrays without their run."""
+    """Find partly written files of a writer that was stopped, and checksums and arrays without their run."""
     for path in sorted(store.root.rglob(".*.tmp")):
         yield Problem(_in(store, path), "left by a writer that was stopped", "delete it", broken=False)
     for path in sorted((store.root / "runs").glob("*/*")):

@@ -1,1 +1,1 @@
-"""Text in any medium: numbers, Markdown, and names made safe for where they are shown."""
+"""Text for any medium: numbers, Markdown, and names made safe for their place."""

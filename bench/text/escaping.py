@@ -1,4 +1,4 @@
-"""Names, paths and error texts come from other people: one helper for each medium makes them plain text.
+"""Turns names, paths and error texts, which come from users, into plain text: one function per medium.
 
 Markdown has its own in `markdown.text`, HTML is escaped by the report's template, and figures are drawn
 without mathematical markup (`analysis.figures.drawing.style`). What goes into Markdown, HTML, JUnit or a
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMULA = tuple("=+-@\t\r")
-"""Characters with which a cell begins that a spreadsheet takes for a formula."""
+"""First characters of a cell that a spreadsheet takes for a formula."""
 LONGEST_FILE_NAME = 200
-"""Bytes; file systems take 255, and writers add endings."""
+"""The longest name in bytes; file systems allow 255, and writers add endings."""
 
 
 def printable(value: object) -> str:
-    r"""A value as one line of visible text: control characters and the like are shown as escapes.
+    r"""Return a value as one line of visible text: control characters and the like are shown as escapes.
 
     >>> printable("a\x1b[31m\nb")
     'a\\x1b[31m\\nb'
@@ -35,7 +35,7 @@ def printable(value: object) -> str:
 
 
 def markup(value: object) -> str:
-    r"""A value within a string of rich's markup.
+    r"""Return a value for use within a string of rich's markup.
 
     >>> markup("a [b] [/c]")
     'a \\[b] \\[/c]'
@@ -46,17 +46,17 @@ def markup(value: object) -> str:
 
 
 def plain(value: object, style: str = "") -> Text:
-    """A value as a cell or a line of its own for rich."""
+    """Return a value as a separate cell or line for rich."""
     return Text(printable(value), style=style)
 
 
 def plain_lines(text: str, style: str = "") -> Text:
-    """Our own text of several lines that has data in it."""
+    """Return our own text of several lines that contains data."""
     return Text("\n").join(plain(line, style) for line in text.split("\n"))
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """A table as comma-separated values in which no text is a formula to a spreadsheet."""
+    """Return a table as comma-separated values in which no text is a formula to a spreadsheet."""
     texts = frame.select_dtypes(exclude=["number", "bool"])
     safe = frame.assign(**{str(name): frame[name].map(_csv_cell) for name in texts})
     return safe.rename(columns=_csv_cell).to_csv(index=False)
@@ -78,9 +78,9 @@ def _is_number(text: str) -> bool:
 
 
 def file_name(text: str) -> str:
-    """A name for one file or folder: without separators, not hidden, and short enough.
+    """Return a name for one file or folder: without separators, not hidden, and short enough.
 
-    Two texts never share a name: what had to be changed ends in a hash of the text.
+    Two texts never share a name: a changed name ends in a hash of the text.
 
     >>> file_name("ae-2 seed 0"), file_name("../../x")
     ('ae-2 seed 0', '_.._x 9cdf6a50')

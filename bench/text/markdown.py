@@ -1,4 +1,4 @@
-"""Markdown: tables, and blocks of a file that a program writes."""
+"""Markdown: tables, and generated blocks of a file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from latentbench.data.errors import LatentbenchError
 
 LINE_ENDS = re.compile(r"[\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 MARKUP = re.compile(r"[\\`*~|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=\])\(")
-"""What would be markup: an underscore within a word is none, and a bracket only before a parenthesis."""
+"""Characters of markup: an underscore within a word is none, and a bracket only before a parenthesis."""
 
 
 def text(value: object) -> str:
-    r"""A value as plain text of a table's cell: markup, HTML and line ends have no effect.
+    r"""Return a value as plain text for a table's cell: markup, HTML and line ends have no effect.
 
     >>> text("a|b <i>*c*")
     'a\\|b &lt;i&gt;\\*c\\*'
@@ -24,7 +24,7 @@ def text(value: object) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -> str:
-    """A table without a final newline. Cells are Markdown already; `text` makes data such.
+    """Return a table without a final newline. Cells are already Markdown; `text` converts data to it.
 
     `align` has a letter for each column, `l` or `r`; the last letter stands for all further columns.
 
@@ -44,9 +44,9 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def with_blocks(content: str, blocks: dict[str, str], where: str) -> str:
-    """`content` with what lies between `<!-- begin NAME -->` and `<!-- end NAME -->` replaced.
+    """Return `content` with the text between `<!-- begin NAME -->` and `<!-- end NAME -->` replaced.
 
-    Raises LatentbenchError, naming the file `where`, for a block that it has no place for.
+    Raises LatentbenchError, naming the file `where`, for a block without such a place.
     """
     for name, block in blocks.items():
         begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"

@@ -1,4 +1,4 @@
-"""How numbers are written: a value and its error are rounded together, to two digits of the error."""
+"""Number formats: a value and its error are rounded together, to two digits of the error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 MISSING = "–"
 MORE_DECIMALS = 4
-"""An error that needs so many more decimals than its metric usually has is written with an exponent."""
+"""An error that needs this many more decimals than its metric usually has is written with an exponent."""
 
 
 ROUNDING = 1e-12
@@ -14,7 +14,7 @@ ROUNDING = 1e-12
 
 
 def with_error(value: float | None, half_width: float | None, decimals: int = 3) -> str:
-    """A value and half of its interval, both rounded to two significant digits of the latter.
+    """Format a value and half of its interval, both rounded to two significant digits of the latter.
 
     Without an error, the value alone with `decimals`.
 
@@ -28,7 +28,7 @@ def with_error(value: float | None, half_width: float | None, decimals: int = 3)
 def value_and_error(
     value: float | None, half_width: float | None = None, decimals: int = 3
 ) -> tuple[str, str]:
-    """The two texts of `with_error`; the second is empty where there is no error."""
+    """Return the two texts of `with_error`; the second is empty if there is no error."""
     if value is None:
         return MISSING, ""
     if half_width is None:
@@ -42,7 +42,7 @@ def value_and_error(
 
 
 def _decimals_of_two_digits(error: float) -> int:
-    """Decimals at which `error` has two significant digits; negative left of the point."""
+    """Return the decimals at which `error` has two significant digits; negative left of the point."""
     return 1 - int(f"{error:.1e}".partition("e")[2])
 
 
@@ -52,7 +52,7 @@ def _rounded(value: float, places: int) -> str:
 
 
 def number(value: float, decimals: int = 3) -> str:
-    """A value without an error: with `decimals`, but at least two digits that are not leading zeros.
+    """Format a value without an error: with `decimals`, but at least two digits that are not leading zeros.
 
     From 100,000 on three significant digits are shown.
 
@@ -69,7 +69,7 @@ def number(value: float, decimals: int = 3) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """A value with so many significant digits, and no exponent unless it is tiny.
+    """Format a value with so many significant digits, and no exponent unless it is tiny.
 
     >>> significant(123456), significant(0.012345), significant(16.0), significant(1.23e-9)
     ('123,000', '0.0123', '16', '1.23e-09')
@@ -88,7 +88,7 @@ UNITS_OF_TIME = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the unit that suits them.
+    """Format seconds in a suitable unit.
 
     >>> duration(1.5), duration(0.0123), duration(4.5e-05), duration(250), duration(9000)
     ('1.5 s', '12.3 ms', '45 µs', '4 min 10 s', '2.5 h')
@@ -109,7 +109,7 @@ def _unit_of_time(seconds: float) -> tuple[str, float]:
 
 
 def quantity(value: float, unit: str, half_width: float | None = None, decimals: int = 3) -> str:
-    """A value with its unit, and its error where there is one; seconds in the unit that suits them.
+    """Format a value with its unit, and its error if it has one; seconds in a suitable unit.
 
     >>> quantity(0.00025, "s"), quantity(1.234e-4, "s", 1.2e-5), quantity(16.0, "dB", 0.031)
     ('250 µs', '123 ± 12 µs', '16.000 ± 0.031 dB')
@@ -123,5 +123,5 @@ def quantity(value: float, unit: str, half_width: float | None = None, decimals:
 
 
 def gibibytes(count: int) -> str:
-    """Bytes as whole GiB."""
+    """Format bytes as whole GiB."""
     return f"{count / 2**30:.0f} GiB"

@@ -99,7 +99,7 @@ def test_images_may_be_a_tensor(unlabelled, dtype):
 
 def test_default_analyses_are_those_of_a_suite(unlabelled):
     result = measure(Pooled(lambda mean: mean), unlabelled)
-    expected = {name for name, each in ANALYSES.items() if not (each.by_request or each.exclusive)}
+    expected = {name for name, each in ANALYSES.items() if not (each.opt_in or each.exclusive)}
     assert set(result.measurements) == expected
     assert result["frechet_prior"].reason == "no judge: the data has no labels to train one on"
 

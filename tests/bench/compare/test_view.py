@@ -58,7 +58,7 @@ def test_terminal_shows_every_verdict_except_ok_with_reason(comparison):
         "changed (no preferred direction)",
         "missing (no value in B: not to be had)",
         "inconclusive (paired t over 4 seeds)",
-        "more seeds would settle it",
+        "more seeds would decide it",
         "better (paired t over 4 seeds)",
         "new (the model is not in A)",
         "+5.2% [+4.5%, +6.0%]",

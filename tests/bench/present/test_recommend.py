@@ -90,7 +90,7 @@ def test_requirements_and_durations_are_read_or_refused():
     assert requirement("frechet_prior<=50") == Requirement("frechet_prior", "<=", 50.0)
     assert seconds("2 ms") == 2e-3
     for text in ("3", "fast", "-1ms", "1..2ms", "0s"):
-        with pytest.raises(LatentbenchError, match="write it with its unit"):
+        with pytest.raises(LatentbenchError, match="add a unit"):
             seconds(text)
     with pytest.raises(LatentbenchError, match="did you mean 'psnr'"):
         requirement("psn>=20")

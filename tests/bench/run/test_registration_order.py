@@ -46,14 +46,14 @@ def test_the_order_does_not_depend_on_what_was_imported_before(first):
 def test_opt_in_analyses_run_only_where_a_suite_names_them():
     models = "description: d\nmodels: [{family: pca, latent_dim: 2}]\n"
     usual = suite.parse(models, name="s", where="s.yaml").analyses
-    by_request = ["importance", "crosschecks", "prompts", "controls", "transfer"]
-    assert {name for name in ANALYSES if name not in usual} == set(by_request)
+    opt_in = ["importance", "crosschecks", "prompts", "controls", "transfer"]
+    assert {name for name in ANALYSES if name not in usual} == set(opt_in)
     named = suite.parse(models + "analyses: [importance]\n", name="s", where="s.yaml")
     assert named.analyses == ("importance",)
 
 
-def test_the_list_of_metrics_says_which_are_by_request():
-    marked = {row["metric"] for row in listing.metrics() if row["analysis"].endswith("(by request)")}
-    by_request = [analysis for _, analysis in ANALYSES.items() if analysis.by_request]
-    assert marked == {metric.name for analysis in by_request for metric in analysis.metrics}
+def test_the_list_of_metrics_marks_opt_in_analyses():
+    marked = {row["metric"] for row in listing.metrics() if row["analysis"].endswith("(opt-in)")}
+    opt_in = [analysis for _, analysis in ANALYSES.items() if analysis.opt_in]
+    assert marked == {metric.name for analysis in opt_in for metric in analysis.metrics}
     assert {"log_likelihood_gaussian", "prompt_top1", "transfer_top1"} < marked

@@ -79,7 +79,7 @@ def test_run_answers_with_the_latest_run(ask, store):
         assert store.find("latest") == store.find("my") == run.path
         assert cases(run) == [id_]
     assert heard.written == []
-    assert "done already" in heard.notes[-1]
+    assert "already done" in heard.notes[-1]
 
 
 def test_the_same_call_twice_writes_nothing(ask, store):
