@@ -1,4 +1,4 @@
-"""Every analysis and metric there is: importing this registers them all, in the order of the tables."""
+"""Every analysis and metric: importing this module registers them all, in the order of the tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from latentbench.analysis.zero_shot import compositional, controls, native_zero_
 
 __all__ = ["ANALYSES", "METRICS"]
 
-# Another module may have imported one of them before: the order of a table must not depend on that.
+# Another module may have imported one of them before, and the order of a table must not depend on that.
 ANALYSES.arrange(
     [
         "reconstruction",

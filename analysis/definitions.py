@@ -22,7 +22,7 @@ from latentbench.data.registry import unknown
 
 @dataclass(frozen=True)
 class Definitions:
-    """What can be told without torch: metrics and families in the order of the tables, and data sets."""
+    """Definitions available without torch: metrics and families in the order of the tables, and data sets."""
 
     metrics: Mapping[str, MetricDefinition]
     families: tuple[str, ...]
@@ -32,7 +32,7 @@ class Definitions:
 
 @cache
 def definitions() -> Definitions:
-    """Every metric, family and data set, from the cache if it has those of this code."""
+    """Return every metric, family and data set, from the cache if it has those of this code."""
     file = cache_root() / "definitions" / f"{_version()}.sealed"
     try:
         content = json.loads(read_sealed(file))
@@ -57,7 +57,7 @@ def definitions() -> Definitions:
 
 
 def definition_of(metric: str) -> MetricDefinition:
-    """The definition of a metric. Raises LatentbenchError for an unknown name."""
+    """Return the definition of a metric. Raises LatentbenchError for an unknown name."""
     metrics = definitions().metrics
     if metric not in metrics:
         error: LatentbenchError = unknown("metric", metric, list(metrics))

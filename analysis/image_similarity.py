@@ -18,12 +18,12 @@ SSIM_SIGMA = 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 SSIM_BATCH, MS_SSIM_BATCH = 500, 20
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""From the finest scale to the coarsest, as published."""
+"""Weights from the finest scale to the coarsest, as published."""
 MS_SSIM_SIDE = SSIM_TAPS * 2 ** (len(MS_SSIM_WEIGHTS) - 1)
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
-    """Mean squared error of each image: the mean over pixels of (x − y)², `[N]`, in [0, 1].
+    """Compute the mean squared error of each image: the mean over pixels of (x − y)², `[N]`, in [0, 1].
 
     Images are float in [0, 1], `[N, C, H, W]`. Raises ValueError for other shapes and values.
     """
@@ -32,7 +32,7 @@ def mse(x: Tensor, y: Tensor) -> Tensor:
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image: −10 log₁₀ of its mean squared error, in dB, `[N]`.
+    """Compute the peak signal-to-noise ratio of each image: −10 log₁₀ of its MSE, in dB, `[N]`.
 
     Images are float in [0, 1], `[N, C, H, W]`. The PSNR of two equal images is infinite, and so is any mean
     with it. Raises ValueError for other shapes and values.
@@ -41,7 +41,7 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Structural similarity of each image, `[N]`, in [−1, 1].
+    """Compute the structural similarity of each image, `[N]`, in [−1, 1].
 
     Wang et al. 2004 (doi:10.1109/TIP.2003.819861). Images are float in [0, 1], `[N, C, H, W]`.
     11-tap Gaussian window with σ = 1.5, population covariances,
@@ -58,7 +58,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Structural similarity of each image over five scales, `[N]`, in [0, 1].
+    """Compute the structural similarity of each image over five scales, `[N]`, in [0, 1].
 
     Wang et al. 2003 (doi:10.1109/ACSSC.2003.1292216). Images are float in [0, 1], `[N, C, H, W]`.
     It compares contrast and structure at every scale, luminance at
@@ -84,7 +84,7 @@ def _ms_ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM, and its part without luminance, of every channel: `[N, C]` each."""
+    """Compute SSIM, and its part without luminance, of every channel: `[N, C]` each."""
     rows, columns = (_gaussian_band(size).to(x) for size in x.shape[2:])
 
     def local_mean(image: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gaussian_band(size: int) -> Tensor:
-    """The window's weighted means along one axis, valid region only, as a matrix `[size − 10, size]`."""
+    """Return the window's means along one axis, valid region only, as a matrix `[size − 10, size]`."""
     offsets = torch.arange(SSIM_TAPS, dtype=torch.float64) - SSIM_TAPS // 2
     window = (-(offsets**2) / (2 * SSIM_SIGMA**2)).exp()
     band = torch.zeros(size - SSIM_TAPS + 1, size, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""`measure`: any model, any images, any of the analyses, in one call."""
+"""The function `measure`: any model, any images, any of the analyses, in one call."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def measure(
 
 
 def context_of(data: ImageData, device: torch.device) -> DataContext:
-    """The data with their judge, kept with the data: models on the same data share it."""
+    """Return the data with their judge, stored with the data: models on the same data share it."""
     contexts = data.once(_contexts)
     if device not in contexts:
         contexts[device] = DataContext.of(data, device)
@@ -120,7 +120,7 @@ def _device(device: str | torch.device) -> torch.device:
 
 @contextmanager
 def _evaluated(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Put a model into evaluation mode on a device, and then back into the modes and device it had."""
+    """Put a model into evaluation mode on a device, and then restore its modes and device."""
     modes = [(module, module.training) for module in model.modules()]
     before = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), device)
     try:

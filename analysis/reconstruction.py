@@ -1,4 +1,4 @@
-"""The quality of reconstructions: pixel errors, structural similarity, and recognition by the judge.
+"""The quality of reconstructions: pixel errors, structural similarity, and recognition by the classifier.
 
 Images are floats in [0, 1], `[N, C, H, W]`; every formula gives one value per image, `[N]`, so that a
 mean carries its standard error and two models can be compared image by image.
@@ -25,9 +25,9 @@ from latentbench.analysis.image_similarity import (
     ssim,
 )
 
-NO_BACKBONE = "the weights of a pretrained network are needed, and none are given"
+NO_BACKBONE = "it needs the weights of a pretrained network, and none are given"
 PICTURED = 10
-"""Images kept for pictures."""
+"""The number of images stored for figures."""
 
 MSE = define(
     "mse",
@@ -94,7 +94,7 @@ OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, MS_SSIM, LPIPS, JUDGE_DISTANCE, RECOGNISA
 
 @analysis("reconstruction", [*OF_RECONSTRUCTIONS, RECOGNISABLE_ORIGINALS], needs_judge=True)
 def reconstruction(subject: Subject) -> Measurement:
-    """Errors of the reconstructed test images, and the judge's accuracy on them and on the originals."""
+    """Measure errors of reconstructed test images, and the judge's accuracy on them and on the originals."""
     labels = subject.data.test.labels
     ceiling = _accuracy(RECOGNISABLE_ORIGINALS, subject, lambda: subject.context.judged_test)
     originals = to_float(subject.data.test.images)
@@ -183,7 +183,7 @@ def _accuracy(metric: MetricDefinition, subject: Subject, view: Callable[[], Jud
 
 
 def pictured(labels: Tensor | None, count: int) -> list[int]:
-    """Which of `count` images are shown in figures: the first of each class, or the first ten."""
+    """Return which of `count` images figures show: the first of each class, or the first ten."""
     if labels is None:
         return list(range(min(PICTURED, count)))
     classes = labels.unique().tolist()[:PICTURED]

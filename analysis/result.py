@@ -44,14 +44,14 @@ class Result:
         return tuple(metric for measurement in self.measurements.values() for metric in measurement.metrics)
 
     def __getitem__(self, name: str) -> Metric:
-        """The metric called `name`. Raises LatentbenchError, with a suggestion, if it was not measured."""
+        """Return a metric by name. Raises LatentbenchError, with a suggestion, if it was not measured."""
         found = {metric.name: metric for metric in self.metrics}
         if name not in found:
             raise unknown("metric", name, list(found))
         return found[name]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per metric: analysis, value, se, n, unit, better, version and reason, by metric name."""
+        """Return one row per metric name: analysis, value, se, n, unit, better, version and reason."""
         import pandas as pd
 
         rows = [
@@ -73,7 +73,7 @@ class Result:
         return frame.astype({"value": "float64", "se": "float64", "n": "Int64"})
 
     def __rich__(self) -> Group:
-        """A table of the measured metrics, and below it the others with their reasons."""
+        """Build a table of the measured metrics, and below it the others with their reasons."""
         table = Table("metric", "value", "standard error", "n", "unit", title=Text(self._title))
         for metric in self.metrics:
             if metric.value is not None:
@@ -100,7 +100,7 @@ class Result:
         return f"{self.model} on {self.data}, seed {self.seed}"
 
     def _nulls(self) -> list[str]:
-        """One line per reason, with the metrics that it is the reason of."""
+        """Return one line per reason, with the metrics that have it."""
         nulls = sorted((metric.reason or "", metric.name) for metric in self.metrics if metric.reason)
         return [
             f"not measured ({reason}): {', '.join(name for _, name in names)}"

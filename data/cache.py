@@ -12,7 +12,7 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import write_atomically
 
 DIGEST_BYTES = hashlib.sha256().digest_size
-CHANGED = "was changed after it was written: its digest does not fit"
+CHANGED = "was changed after it was written: its digest does not match"
 
 
 class CacheError(LatentbenchError):

@@ -1,4 +1,4 @@
-"""Errors that a person can fix: the command line prints them as one line, never as a traceback."""
+"""Errors that a user can fix: the command line prints them as one line, never as a traceback."""
 
 from collections.abc import Iterable
 
@@ -28,9 +28,9 @@ def some(names: Iterable[str]) -> str:
 
 
 class LatentbenchError(Exception):
-    """A mistake in what was asked for.
+    """The error of a mistaken request.
 
-    The message says what was given, where, and what is allowed, on one line.
+    The message states what was given, where, and what is allowed, on one line.
     """
 
     def __init__(self, message: str) -> None:

@@ -28,7 +28,7 @@ BYTE_ORDER_MARKS = (
 def read_text(path: Path) -> str:
     """Read a text file: UTF-8, or UTF-16 or UTF-32 that begins with a byte order mark.
 
-    Raises `DataError`, naming the file, where it cannot be read or is in another encoding.
+    Raises `DataError`, naming the file, if it cannot be read or is in another encoding.
     """
     try:
         content = path.read_bytes()
@@ -49,9 +49,9 @@ def read_text(path: Path) -> str:
 
 
 def folder_at(path: str | Path, *, relative_to: Path = Path()) -> Path:
-    """The folder that a user names by `path`, with `~` expanded, from `relative_to` if it is relative.
+    """Return the folder that a user names by `path`, with `~` expanded, from `relative_to` if it is relative.
 
-    Raises `DataError` where there is no such folder, saying where it was looked for.
+    Raises `DataError`, with the place that was searched, if there is no such folder.
     """
     try:
         folder = relative_to / Path(path).expanduser()

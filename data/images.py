@@ -1,4 +1,4 @@
-"""Images and labels as every other package sees them."""
+"""Images and labels in the form that every other package uses."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class ImageData(Memo):
     """A data set in memory, or in a file that is mapped into memory; both are indexed alike.
 
     `images` are uint8 in 0–255, square, 8 to 1024 pixels a side, with 1 or 3 channels; `classes`
-    name the labels in order, and are empty where neither split has labels. `notes` are what a person
-    should know of how the data were read, one line each. Raises `DataError` for anything else.
+    name the labels in order, and are empty if neither split has labels. `notes` tell the user
+    how the data were read, one line each. Raises `DataError` for anything else.
     """
 
     names_may_repeat: ClassVar[bool] = False
-    """Whether several classes may have the same name."""
+    """True if several classes may have the same name."""
 
     name: str
     train: Split
@@ -62,22 +62,22 @@ class ImageData(Memo):
 
     @property
     def test_only(self) -> bool:
-        """Whether there are no train images: both splits are then the same one."""
+        """True if there are no train images: both splits are then the same one."""
         return self.train is self.test
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """`(channels, height, width)`."""
+        """The shape `(channels, height, width)`."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
 
     def with_channels(self, channels: int) -> Self:
-        """The same data with 1 or 3 channels: grey images are repeated, colour is not dropped.
+        """Return the same data with 1 or 3 channels: grey images are repeated, colour is not dropped.
 
         Raises `DataError` for another number, and for 1 channel of images that are not grey.
         """
         if channels not in (1, 3):
-            raise DataError(f"{self.name}: images may have 1 or 3 channels, {channels} were asked for")
+            raise DataError(f"{self.name}: images may have 1 or 3 channels, got {channels}")
         if channels == self.image_shape[0]:
             return self
         test = _with_channels(self.test, channels, f"{self.name} (test)")
@@ -86,7 +86,7 @@ class ImageData(Memo):
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) of shapes, pixels, labels and class names: the same content, the same value."""
+        """The sha256 (hex) of shapes, pixels, labels and class names: equal for equal content."""
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             for tensor in (split.images, split.labels):
@@ -105,7 +105,7 @@ def _with_channels(split: Split, channels: int, where: str) -> Split:
         return Split(split.images.expand(-1, 3, -1, -1), split.labels)
     red, green, blue = split.images.unbind(1)
     if not (torch.equal(red, green) and torch.equal(green, blue)):
-        raise DataError(f"{where}: 1 channel was asked for, but the images are coloured; ask for 3")
+        raise DataError(f"{where}: 1 channel requested, but the images are coloured; use 3")
     return Split(split.images[:, :1].clone(), split.labels)
 
 

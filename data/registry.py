@@ -10,7 +10,7 @@ from latentbench.data.errors import LatentbenchError
 
 T = TypeVar("T")
 LISTED = 40
-"""An error lists at most this many names; of more it shows only the nearest."""
+"""An error lists at most this many names; of a longer list it shows only the nearest."""
 
 
 def unknown(kind: str, name: object, allowed: list[str]) -> LatentbenchError:
@@ -52,7 +52,7 @@ class Registry(Generic[T]):
         return decorator
 
     def arrange(self, names: Iterable[str]) -> None:
-        """Put these names first, in this order, whatever order they were registered in; others follow.
+        """Put these names first, in this order; names not listed follow in order of registration.
 
         >>> colours = Registry[str]("colour")
         >>> _ = colours.register("red")("#f00"), colours.register("blue")("#00f")
@@ -75,5 +75,5 @@ class Registry(Generic[T]):
         return iter(self._entries)
 
     def items(self) -> list[tuple[str, T]]:
-        """Name and entry, in order of registration."""
+        """Return names and entries, in order of registration."""
         return list(self._entries.items())

@@ -1,4 +1,4 @@
-"""A data set at another size."""
+"""Changes the size of a data set's images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_size(size: int, *, where: str) -> None:
 
 
 def resized(data: ImageData, size: int) -> ImageData:
-    """`data` with images of `size` x `size` pixels, bilinear and antialiased; named `NAME?size=SIZE`."""
+    """Resize images to `size` x `size` pixels, bilinear and antialiased; the name is `NAME?size=SIZE`."""
     check_size(size, where=data.name)
     if data.image_shape[-1] == size:
         return data

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in one clause a person can act on."""
+"""Turns the findings of pydantic into one clause that tells the user what to change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def validated(model: type[Model], content: Any, where: str) -> Model:
-    """`content` as `model`; raises LatentbenchError: the place, the key, what is allowed, what was given."""
+    """Validate `content` as `model`. The LatentbenchError states place, key, allowed and given values."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -21,8 +21,8 @@ def validated(model: type[Model], content: Any, where: str) -> Model:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem in one clause: the key, what is allowed, what was given."""
-    # A key that is not known explains the one that is missing: it is misspelt.
+    """Return the first problem in one clause: the key, what is allowed, what was given."""
+    # An unknown key explains a missing one: it is misspelt.
     first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

@@ -1,4 +1,4 @@
-"""Which characters a reader cannot see, so that a name may not contain them and no output passes them on."""
+"""Invisible characters: a name may not contain them and no output passes them on."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import unicodedata
 CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories: controls, half characters, line and paragraph ends."""
 DIRECTION = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that turn the direction of the text around them."""
+"""Characters that change the direction of the text around them."""
 NOT_IN_XML = set("\ufffe\uffff")
 
 
 def is_hidden(character: str) -> bool:
-    """Whether a character is a control character or acts like one."""
+    """Return True if a character is a control character or acts like one."""
     return character in DIRECTION or character in NOT_IN_XML or unicodedata.category(character) in CATEGORIES
 
 
 def visible(name: str) -> str:
-    """The same name. Raises ValueError for one that is empty, padded, or has a hidden character.
+    """Return the same name. Raises ValueError for one that is empty, padded, or has a hidden character.
 
     >>> visible("ae 2")
     'ae 2'

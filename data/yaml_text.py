@@ -1,7 +1,7 @@
-"""The one reader of YAML: suites, sweeps and policies are read alike, and any mistake is one line.
+"""The one reader of YAML for suites, sweeps and policies; any mistake is one line.
 
-Numbers are those of YAML 1.2, so `1e-3` is a number. A key stands once. A text that would take very long
-to read, by its depth or by aliases that multiply it, is refused.
+Numbers are those of YAML 1.2, so `1e-3` is a number. A key must not be repeated. A text that would take very
+long to read, by its depth or by aliases that multiply it, is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 from latentbench.data.errors import LatentbenchError
 
 MOST_VALUES = 200_000
-"""Values in a file, an alias counted as often as it is used."""
+"""The highest number of values in a file; an alias counts each time it is used."""
 DEEPEST = 50
 LONGEST_NUMBER = 100
 FLOAT = re.compile(
@@ -28,7 +28,7 @@ class _TooDeepError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the floats of YAML 1.2, without doubled keys and without endless depth."""
+    """PyYAML's safe loader with the floats of YAML 1.2, without repeated keys and without unlimited depth."""
 
     depth = 0
 
@@ -43,12 +43,12 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Return the mapping. Raises ConstructorError for a key that stands twice."""
+        """Return the mapping. Raises ConstructorError for a repeated key."""
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
-                    problem = f"the key {key.value!r} stands twice"
+                    problem = f"the key {key.value!r} is given twice"
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)

@@ -143,7 +143,7 @@ def train_or_load(
     """Return the trained model, on `device`, from the cache if it is there.
 
     Raises Diverged if the loss stops being finite, LatentbenchError for a spec that cannot be built.
-    A cached model that was changed, or is not what was asked for, is noted and trained again.
+    A cached model that was changed, or is another than requested, is reported and trained again.
     """
     device = torch.device(device)
     card = _card(training, data, device, stacked=False)
@@ -259,7 +259,7 @@ def _card(training: Training, data: ImageData, device: torch.device, *, stacked:
 
 
 ASKED_FOR = ("spec", "recipe", "seed", "data_fingerprint", "image_shape", "address")
-"""What a card must agree in with what was asked for."""
+"""The fields of a card that must equal the request."""
 
 
 def _folder(card: Card) -> Path:

@@ -24,15 +24,15 @@ the metric does not see.
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One measured number. Where `value` is None, `reason` says why.
+    """One measured number. If `value` is None, `reason` states why.
 
-    A value with a `doubt` is shown, and decides nothing: no gate, ranking or recommendation uses it. Its
-    `reason` says what was seen.
+    A value with a `doubt` is shown but decides nothing: no gate, ranking or recommendation uses it. Its
+    `reason` states what disturbed it.
 
-    `se` is the standard error of `value`, None where there is no honest one; `n` the number of
+    `se` is the standard error of `value`, None if no valid one exists; `n` the number of
     images, samples or repetitions behind it. `common_se` is the part of `se` that all seeds of a model share,
-    such as that of the test images: a mean over seeds has it undiminished. It is read as 1.96 of it being
-    half of a 95 % interval.
+    such as that of the test images: averaging over seeds does not reduce it. Half of a 95 % interval is 1.96
+    standard errors.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Metric:
 
     @property
     def decisive(self) -> float | None:
-        """The value; None if it is missing or doubted."""
+        """The value; None if it is missing or doubtful."""
         return self.value if self.doubt is None else None
 
     def doubted(self, doubt: Doubt, reason: str) -> Metric:
-        """The same metric with a doubt about its value; a null stays as it is."""
+        """Return the same metric with a doubt about its value; a null stays unchanged."""
         return self if self.value is None else replace(self, doubt=doubt, reason=reason)
 
 
@@ -77,7 +77,7 @@ class MetricDefinition:
     def measured(
         self, value: float, *, se: float | None = None, n: int | None = None, common_se: float | None = None
     ) -> Metric:
-        """The metric with a value; a value or error that is not finite becomes null with a reason."""
+        """Return the metric with a value; a value or error that is not finite becomes null with a reason."""
         if not math.isfinite(value):
             return self.missing(f"not finite ({value})", n=n)
         se, common_se = (
@@ -88,7 +88,7 @@ class MetricDefinition:
         )
 
     def share(self, hits: Tensor, clusters: Tensor | None = None) -> Metric:
-        """The share of hits among the test images, a fraction in [0, 1], from bool `[N]`, N ≥ 1.
+        """Return the share of hits among the test images, in [0, 1], from bool `[N]`, N ≥ 1.
 
         Its standard error is binomial; it is missing if all or none are hits (`binomial_se`). With
         `clusters`, int64 `[N]`, images of one cluster may be alike (`clustered_se`).
@@ -100,7 +100,7 @@ class MetricDefinition:
         return self.measured(count / n, se=se, n=n, common_se=se)
 
     def mean(self, values: Tensor, clusters: Tensor | None = None) -> Metric:
-        """The mean of a value for each image, `[N]`, N ≥ 1; every seed sees the same images.
+        """Return the mean of a value for each image, `[N]`, N ≥ 1; every seed uses the same images.
 
         With `clusters`, int64 `[N]`, images of one cluster may be alike (`clustered_se`).
         """
@@ -110,20 +110,20 @@ class MetricDefinition:
         return self.measured(values.double().mean().item(), se=se, n=len(values), common_se=common)
 
     def missing(self, reason: str, *, n: int | None = None) -> Metric:
-        """The metric as null, with the reason."""
+        """Return the metric as null, with the reason."""
         return Metric(self.name, self.version, None, None, n, self.unit, self.better, reason)
 
 
 class Unmeasurable(ValueError):
-    """There is nothing to measure; the message is the reason, as a metric gives it."""
+    """The error of an analysis with nothing to measure; its message becomes the reason of its metrics."""
 
 
 NOT_FINITE = "codes hold values that are not finite"
-"""The reason of a metric where an encoder gives no numbers."""
+"""The reason of a metric if an encoder gives non-finite numbers."""
 
 
 def finite(codes: Tensor, reason: str = NOT_FINITE) -> Tensor:
-    """The same codes. Raises Unmeasurable for values that are not finite: of those anything can be made."""
+    """Return the same codes. Raises Unmeasurable for non-finite values, which would spoil any result."""
     if not codes.isfinite().all():
         raise Unmeasurable(reason)
     return codes

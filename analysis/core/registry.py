@@ -15,7 +15,7 @@ from latentbench.data.registry import Registry
 
 @dataclass(frozen=True)
 class Measurement:
-    """The metrics of one analysis, and small arrays that the pictures are drawn from."""
+    """The metrics of one analysis, and small arrays from which the figures are drawn."""
 
     metrics: tuple[Metric, ...]
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class Measurement:
     Two models are compared image by image from these; a metric that is not a mean over images has none.
     """
     clusters: dict[str, np.ndarray] = field(default_factory=dict)
-    """By metric, the cluster of each example, int64 `[n]`, where those of one cluster are not independent."""
+    """By metric, the cluster of each example, int64 `[n]`, if examples of one cluster are not independent."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Analysis:
     """True if it needs the judge of the data, which then has to be trained."""
 
     def all_missing(self, reason: str) -> Measurement:
-        """Every metric as null for one reason."""
+        """Return every metric as null for one reason."""
         return Measurement(tuple(metric.missing(reason) for metric in self.metrics))
 
 
@@ -60,7 +60,7 @@ def analysis(
 ) -> Callable[[Callable[[Subject], Measurement]], Callable[[Subject], Measurement]]:
     """Register the decorated function as the analysis `name`, which measures `metrics`.
 
-    Where it raises Unmeasurable, all of them are null for that reason.
+    If it raises Unmeasurable, all of them are null for that reason.
     """
 
     def decorator(measure: Callable[[Subject], Measurement]) -> Callable[[Subject], Measurement]:

@@ -26,21 +26,21 @@ from latentbench.models.training.history import History
 
 BATCH = 1000
 BATCH_VALUES = 10_000_000
-"""Pixels in a batch, where a thousand large images would be too much."""
+"""The number of pixels in a batch, for images so large that a thousand would be too much."""
 TRAIN_CODES = 30_000
-"""Train images whose codes describe the latent space: as many as any analysis looks at, and no more."""
+"""The number of train images whose codes describe the latent space: as many as any analysis uses."""
 
 NO_DECODER = "no decoder"
-"""The reason a metric of decoded images gives for a model that cannot decode."""
+"""The reason of a metric of decoded images for a model that cannot decode."""
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 images 0–255 to float32 in [0, 1]."""
+    """Convert uint8 images 0–255 to float32 in [0, 1]."""
     return images.float() / 255
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float images in [0, 1] to the nearest uint8 0–255."""
+    """Convert float images in [0, 1] to the nearest uint8 0–255."""
     return (images * 255).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -55,7 +55,7 @@ class DataContext(Memo):
 
     @classmethod
     def of(cls, data: ImageData, device: torch.device, *, judged: bool = True) -> Self:
-        """The context of data, with their judge unless `judged` is false or there are no train images.
+        """Build the context of data, with their judge unless `judged` is false or there are no train images.
 
         The judge is trained first if none is shipped or cached.
         """
@@ -63,7 +63,7 @@ class DataContext(Memo):
         return cls(data, judge, device)
 
     def view(self, images: Tensor) -> JudgedImages:
-        """The judge's view of float images in [0, 1]. Raises LatentbenchError where there is no judge."""
+        """Return the judge's view of float images in [0, 1]. Raises LatentbenchError if there is no judge."""
         if self.judge is None:
             raise LatentbenchError(NO_JUDGE)
         return self.judge.view(images, device=self.device)
@@ -76,7 +76,7 @@ class DataContext(Memo):
 
 @dataclass(eq=False)
 class Subject(Memo):
-    """A model to be measured. `seed` drives every draw made while measuring."""
+    """A model to be measured. `seed` determines every draw made while measuring."""
 
     model: Autoencoder | ImageTextModel
     context: DataContext
@@ -84,7 +84,7 @@ class Subject(Memo):
     train_step: Callable[[Tensor], None] | None = None
     """One step of training on a batch of uint8 images, for throughput; None for a model without training."""
     history: History = field(default_factory=History)
-    """The course of the model's training; empty for a closed form and for a third-party model."""
+    """The history of the model's training; empty for a closed form and for a third-party model."""
 
     @property
     def data(self) -> ImageData:
@@ -112,12 +112,12 @@ class Subject(Memo):
         return self.is_stochastic or bool(getattr(self.model, "normal_prior", False))
 
     def generator(self, purpose: str) -> Generator:
-        """CPU generator of this subject's seed for one purpose; the same for every model."""
+        """Return a CPU generator of this subject's seed for one purpose; the same for every model."""
         return generator(self.seed, "measure", purpose)
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Posterior:
-        """uint8 images `[N, C, H, W]` to q(z | x), on the CPU, in batches."""
+        """Encode uint8 images `[N, C, H, W]` to q(z | x), on the CPU, in batches."""
         size = max(1, min(BATCH, BATCH_VALUES // images[0].numel()))
         posteriors = [self._encode(to_float(batch).to(self.context.device)) for batch in images.split(size)]
         mean = torch.cat([posterior.mean.float().cpu() for posterior in posteriors])
@@ -131,7 +131,7 @@ class Subject(Memo):
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes `[N, D]` to float images in [0, 1] `[N, C, H, W]`, on the CPU, in batches.
+        """Decode codes `[N, D]` to float images in [0, 1] `[N, C, H, W]`, on the CPU, in batches.
 
         Raises Unmeasurable for a model without a decoder.
         """
@@ -142,7 +142,7 @@ class Subject(Memo):
 
     @torch.inference_mode()
     def indices(self, codes: Tensor) -> Tensor:
-        """Discrete codes `[N, D]` to the value of each position, int64 `[N, P]`, on the CPU, in batches.
+        """Convert discrete codes `[N, D]` to values by position, int64 `[N, P]`, on the CPU, in batches.
 
         Raises TypeError for a model whose code is not discrete.
         """
@@ -153,17 +153,17 @@ class Subject(Memo):
 
     @cached_property
     def train_codes(self) -> Posterior:
-        """q(z | x) of the first 30,000 train images, or of all where there are fewer."""
+        """The posterior q(z | x) of the first 30,000 train images, or of all if there are fewer."""
         return self.encode(self.data.train.images[:TRAIN_CODES])
 
     @cached_property
     def test_codes(self) -> Posterior:
-        """q(z | x) of all test images."""
+        """The posterior q(z | x) of all test images."""
         return self.encode(self.data.test.images)
 
     @cached_property
     def reconstructions(self) -> Tensor:
-        """decode(E[z | x]) of all test images: float32 in [0, 1], `[N, C, H, W]`."""
+        """Reconstructions decode(E[z | x]) of all test images: float32 in [0, 1], `[N, C, H, W]`."""
         return self.decode(self.test_codes.mean)
 
     @cached_property

@@ -1,7 +1,7 @@
-"""The judge: a small frozen classifier of the data's own classes, whose features the image metrics use.
+"""The judge: a small classifier trained on the same data and frozen, whose features the image metrics use.
 
 Precedent: the authors of the kernel distance use an MNIST classifier for MNIST samples (Bińkowski et al.
-2018, arXiv:1801.01401), since features of natural photographs say little about digits. The hash of its
+2018, arXiv:1801.01401), since features of natural photographs are not informative for digits. The hash of its
 weights identifies a judge, and two numbers are comparable only if their judges have the same hash: so the
 weights for MNIST and Fashion-MNIST are part of the package, and those for other data are trained once
 and kept (`stored_judges`). The encoder of a zoo model is never used as a judge.
@@ -28,7 +28,7 @@ from latentbench.models.seeds import derive, generator
 FEATURES = 64
 BATCH = 1000
 NO_JUDGE = "no judge: the data has no labels to train one on"
-"""The reason that a metric gives for data without a judge."""
+"""The reason of a metric for data without a judge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class JudgeNetwork(nn.Module):
         self.classifier = nn.Linear(FEATURES, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images in [0, 1] `[B, C, H, W]` to features `[B, 64]` and class logits `[B, K]`."""
+        """Map images in [0, 1] `[B, C, H, W]` to features `[B, 64]` and class logits `[B, K]`."""
         features = self.features(images.contiguous(memory_format=torch.channels_last))
         return features, self.classifier(F.relu(features))
 
@@ -100,7 +100,7 @@ class JudgeRecipe(BaseModel):
 class Judge:
     """A trained, frozen classifier.
 
-    `hash` is the sha256 of its weights, `accuracy` its share of right answers on the test images, `data`
+    `hash` is the sha256 of its weights, `accuracy` its share of correct answers on the test images, `data`
     the fingerprint of the data that it was trained on, and `recipe` the settings of that training.
     """
 
@@ -112,7 +112,7 @@ class Judge:
 
     @torch.inference_mode()
     def view(self, images: Tensor, *, device: torch.device | str = "cpu") -> JudgedImages:
-        """Features and probabilities of float images in [0, 1] `[N, C, H, W]`.
+        """Compute features and probabilities of float images in [0, 1] `[N, C, H, W]`.
 
         They are computed on `device`, in batches and in full float32.
         """
@@ -159,7 +159,7 @@ def can_be_judged(data: ImageData) -> bool:
 
 
 def accuracy(judge: Judge, split: Split, device: torch.device | str = "cpu") -> float:
-    """The share of a labelled split's images that the judge classifies correctly, in [0, 1]."""
+    """Compute the share of a labelled split's images that the judge classifies correctly, in [0, 1]."""
     assert split.labels is not None
     predictions = judge.view(split.images.float() / 255, device=device).predictions
     return (predictions == split.labels).double().mean().item()
@@ -194,7 +194,7 @@ def _fit(
 
 
 def _batches(count: int, per_epoch: int, shift: int, draws: Generator) -> Iterator[tuple[Tensor, list[int]]]:
-    """The rows of each batch, every one of `count` once per epoch, and how far the batch is shifted."""
+    """Yield the rows of each batch, every one of `count` once per epoch, and the shift of the batch."""
     while True:
         order = torch.randperm(count, generator=draws)
         for first in range(per_epoch):

@@ -1,4 +1,4 @@
-"""Judges on the disk: a JSON card says which data a judge is for, and which file holds its weights."""
+"""Judges on disk: a JSON card names the data that a judge is for, and the file of its weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from latentbench.data.images import ImageData
 from latentbench.models.external import state_dicts
 
 ARCHITECTURE = "judge-1"
-"""Raised with any change to the network or to the meaning of its features."""
+"""This number is raised with any change to the network or to the meaning of its features."""
 SHIPPED = Path(__file__).parent / "judges"
 
 
@@ -47,7 +47,7 @@ def load_judge(
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Judge | None:
-    """The judge of a data set: the one in the package, the cached one, or one trained now and cached.
+    """Return the judge of a data set: the one in the package, the cached one, or one trained now and cached.
 
     Returns None for data without labels or with one class only: a metric that needs a judge is then null,
     for the reason `NO_JUDGE`. The cache is `LATENTBENCH_CACHE`/judges, by default in the user's cache
@@ -80,12 +80,12 @@ def _read_as(path: Path, data_fingerprint: str) -> Judge:
 
 
 def cache_folder() -> Path:
-    """The folder of the judges that were trained on this machine."""
+    """Return the folder of the judges that were trained on this machine."""
     return cache_root() / "judges"
 
 
 def find_card(folder: Path, data_fingerprint: str) -> Path | None:
-    """The JSON file in `folder` of a judge for the data with this fingerprint; None if there is none."""
+    """Find the JSON file in `folder` of a judge for the data with this fingerprint; None if there is none."""
     for path in sorted(folder.glob("*.json")):
         card = _read_card(path)
         if card.data == data_fingerprint and card.architecture == ARCHITECTURE:

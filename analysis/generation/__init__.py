@@ -1,1 +1,1 @@
-"""Sampling: where codes come from, and how good their decoded images are."""
+"""Sampling: sources of codes, and the quality of their decoded images."""

@@ -1,7 +1,7 @@
 """Sources of codes that are decoded into new images: the prior, densities fitted to the codes, the data.
 
-A model that cannot generate from one density may from another (Ghosh et al. 2020, arXiv:1903.12436): every
-measure of samples is one of a model and a sampler.
+A model that cannot generate from one density may be able to from another (Ghosh et al. 2020,
+arXiv:1903.12436): every measure of samples belongs to a model and a sampler.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ NO_PRIOR = "this code is not trained to follow a prior; see the sampler `moment`
 """Why the sampler `prior` has no samples of a model: dividing its code by a number would change them."""
 COMPONENTS = 10
 FITTED = 10_000
-"""Codes that a mixture is fitted to."""
+"""The number of codes to which a mixture is fitted."""
 FEWEST = 10 * COMPONENTS
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A named source of codes. `draw(subject, count)` gives `[count, D]`, independent of each other, or
+    """A named source of codes. `draw(subject, count)` returns `[count, D]`, independent of each other, or
     raises Unmeasurable."""
 
     name: str
@@ -71,7 +71,7 @@ def prior(subject: Subject, count: int) -> Tensor:
 
 @torch.inference_mode()
 def uniform_codes(subject: Subject, model: DiscreteAutoencoder, count: int) -> Tensor:
-    """Codes whose every position is uniform over its values, `[count, D]`, on the CPU."""
+    """Draw codes whose every position is uniform over its values, `[count, D]`, on the CPU."""
     draws = subject.generator("sample prior")
     positions = [torch.randint(size, (count,), generator=draws) for size in model.code_sizes]
     indices = torch.stack(positions, dim=1).to(subject.context.device)
@@ -80,13 +80,13 @@ def uniform_codes(subject: Subject, model: DiscreteAutoencoder, count: int) -> T
 
 @sampler("moment", title="samples of the Gaussian with the codes' mean and covariance")
 def moment(subject: Subject, count: int) -> Tensor:
-    """Draws of the Gaussian that the codes' first two moments give."""
+    """Draw from the Gaussian with the codes' first two moments."""
     return moment_matched(finite(subject.code_samples), _noise(subject, "moment", count))
 
 
 @sampler("gmm10", title="samples of a mixture of ten Gaussians fitted to the codes")
 def gmm10(subject: Subject, count: int) -> Tensor:
-    """Draws of a mixture with full covariances: the ex-post density of Ghosh et al. 2020."""
+    """Draw from a mixture with full covariances: the ex-post density of Ghosh et al. 2020."""
     codes = finite(subject.code_samples[:FITTED])
     if len(codes) < FEWEST:
         raise Unmeasurable(f"fewer than {FEWEST} codes to fit a mixture to")
@@ -105,7 +105,7 @@ def gmm10(subject: Subject, count: int) -> Tensor:
 def posterior(subject: Subject, count: int) -> Tensor:
     """Codes of train images, one draw of q(z | x) each.
 
-    Fewer than `count` where there are fewer images.
+    There are fewer than `count` if there are fewer images.
     """
     return subject.code_samples[:count]
 
@@ -115,15 +115,15 @@ def fit_mixture(points: Tensor, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
     Returns weights `[K]`, means `[K, D]` and factors L of the covariances L Lᵀ `[K, D, D]`, all float64.
     """
-    # Imported here: it takes a while, and most of what draws samples does without it.
+    # Imported here because it is slow, and most users of samples do not need it.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
     mixture = GaussianMixture(COMPONENTS, init_params="k-means++", reg_covar=1e-6, random_state=seed % 2**32)
-    # As many threads as torch was given: on matrices this small more only get in each other's way.
+    # Uses as many threads as torch: on matrices this small more would only slow each other down.
     with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
-        # Stopped early, it is a density all the same.
+        # A mixture whose fit is stopped early is still a density.
         warnings.simplefilter("ignore", ConvergenceWarning)
         mixture.fit(points.double().numpy())
     covariances = torch.from_numpy(mixture.covariances_)

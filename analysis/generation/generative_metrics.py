@@ -1,8 +1,8 @@
 """Generative metrics: set distances and neighbourhood scores, functions of two sets of features.
 
-A set distance depends on the number of points and on the features, so it means something only next to
-one taken at the same number in the same features. Features are `[N, D]` of real images and `[M, D]` of
-samples, of any float precision; sums and distances are taken in float64. Every function raises ValueError
+A set distance depends on the number of points and on the features, so it is only comparable with
+one for the same number in the same features. Features are `[N, D]` of real images and `[M, D]` of
+samples, of any float precision; sums and distances are computed in float64. Every function raises ValueError
 for mismatched widths, for too few points, and for values that are not finite.
 """
 
@@ -28,20 +28,20 @@ WIDEST_CUBE = 128
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Fréchet distance of two sets: ‖μ_a − μ_b‖² + tr(S_a + S_b − 2 (S_a S_b)^½) of the fitted Gaussians.
+    """Compute the Fréchet distance ‖μ_a − μ_b‖² + tr(S_a + S_b − 2 (S_a S_b)^½) of two sets of features.
 
-    Features are `[N, D]` and `[M, D]`. The squared Wasserstein-2 distance (Dowson & Landau 1982), used on
-    image features by Heusel et al. 2017 (arXiv:1706.08500); computed in float64; non-negative, zero for
-    equal moments. It is biased upwards, by about D (D + 5) / 2n for two sets of n from one Gaussian:
-    compare values of the same n only. Raises ValueError below two points, for mismatched widths and for
-    values that are not finite.
+    Features are `[N, D]` and `[M, D]`. The squared Wasserstein-2 distance of the fitted Gaussians (Dowson &
+    Landau 1982), used on image features by Heusel et al. 2017 (arXiv:1706.08500); computed in float64;
+    non-negative, zero for equal moments. It is biased upwards, by about D (D + 5) / 2n for two sets of n from
+    one Gaussian: compare values of the same n only. Raises ValueError below two points, for mismatched widths
+    and for values that are not finite.
     """
     _check(a, b, smallest=2)
     return frechet_between(Moments.of(a), Moments.of(b))
 
 
 def frechet_between(a: Moments, b: Moments) -> float:
-    """`frechet_distance` of two sets known by their moments."""
+    """Compute the Fréchet distance of two sets from their moments."""
     # tr (S_a S_b)^½ = tr (S_a^½ S_b S_a^½)^½, of a symmetric matrix: no general matrix root is needed.
     cross = torch.linalg.eigvalsh(a.root @ b.covariance @ a.root).clamp_min(0).sqrt().sum()
     spread = a.covariance.trace() + b.covariance.trace() - 2 * cross
@@ -49,7 +49,7 @@ def frechet_between(a: Moments, b: Moments) -> float:
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
-    """Squared maximum mean discrepancy under the kernel (x·y / D + 1)³, unbiased over all pairs.
+    """Compute the squared maximum mean discrepancy under the kernel (x·y / D + 1)³, unbiased over all pairs.
 
     Features are `[N, D]` and `[M, D]`. The kernel distance of Bińkowski et al. 2018 (arXiv:1801.01401),
     without its random subsets: exact and deterministic, in float64. Its expectation is zero for two sets
@@ -64,7 +64,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Cubes:
-    """A set as the kernel sees it: count, the sum of its points' embeddings, and of their squared norms.
+    """A summary of a set for the kernel: its count, the sum of embeddings, and that of squared norms.
 
     With x' = [x / √D, 1] the kernel is (x'·y')³, an inner product of all products of three coordinates of
     x'. So a sum over all pairs of two sets is the inner product of two sums.
@@ -78,7 +78,7 @@ class Cubes:
 
     @classmethod
     def of(cls, points: Tensor) -> Cubes:
-        """The summary of points `[N, D]`."""
+        """Summarise points `[N, D]`."""
         x = F.pad(points.double() / math.sqrt(points.shape[1]), (0, 1), value=1.0)
         i, j = torch.triu_indices(x.shape[1], x.shape[1])
         # A pair i < j stands for (j, i) too; √2 in either set makes 2 of their product.
@@ -90,18 +90,18 @@ class Cubes:
         return cls(len(x), total, x.square().sum(1).pow(3).sum().item())
 
     def __add__(self, other: Cubes) -> Cubes:
-        """The union of two disjoint sets."""
+        """Return the summary of the union of two disjoint sets."""
         return Cubes(self.count + other.count, self.total + other.total, self.diagonal + other.diagonal)
 
     @property
     def within(self) -> float:
-        """The mean kernel of two different points of the set."""
+        """Return the mean kernel of two different points of the set."""
         pairs = self.count * (self.count - 1)
         return float(self.total.square().sum() - self.diagonal) / pairs
 
 
 def kernel_between(a: Cubes, b: Cubes) -> float:
-    """`kernel_distance` of two sets known by their cubes."""
+    """Compute the kernel distance of two sets from their cubes."""
     across = (a.total * b.total).sum().item() / (a.count * b.count)
     return a.within + b.within - 2 * across
 
@@ -125,12 +125,12 @@ def _kernel_diagonal(a: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """Who lies within whose k-nearest-neighbour ball; balls are open, distances Euclidean.
+    """The points that lie within k-nearest-neighbour balls of the other set, which are open and Euclidean.
 
     `precise` bool `[M]`: the sample lies within some real ball. `recalled` bool `[N]`: the real image
-    lies within some sample's ball. Both at k = `MANIFOLD_K` unless told. `density` `[M]`: real balls
-    that hold the sample, over k. `covered` bool `[N]`: the real image's ball holds some sample. Both at
-    k = `DENSITY_K` unless told.
+    lies within some sample's ball. Both at k = `MANIFOLD_K` by default. `density` `[M]`: real balls
+    that contain the sample, over k. `covered` bool `[N]`: the real image's ball contains some sample. Both at
+    k = `DENSITY_K` by default.
     """
 
     precise: Tensor
@@ -149,8 +149,8 @@ def neighbourhoods(
 ) -> Neighbourhoods:
     """Compare real features `[N, D]` with samples' `[M, D]` in one pass over their distances, float64.
 
-    `real_distances` are `nearest(real.double(), real.double(), k, exclude_self=True)[0]` where they are
-    known already, for the larger k. Memory O(chunk · N). Raises ValueError for fewer than k + 1 points
+    `real_distances` are `nearest(real.double(), real.double(), k, exclude_self=True)[0]` if they are
+    already known, for the larger k. Memory O(chunk · N). Raises ValueError for fewer than k + 1 points
     in a set that gets balls, for mismatched widths and for values that are not finite.
     """
     _check(real, fake, smallest=1 + manifold_k)
@@ -174,7 +174,7 @@ def neighbourhoods(
 
 
 def precision_recall(real: Tensor, fake: Tensor, *, k: int = MANIFOLD_K) -> tuple[float, float]:
-    """Precision and recall: the share of samples in real k-NN balls, and of real images in samples' balls.
+    """Compute the shares of samples in real k-NN balls (precision) and of real images in samples' (recall).
 
     Features are `[N, D]` of real images and `[M, D]` of samples. A ball reaches to the k-th nearest neighbour
     in its own set. Kynkäänniemi et al. 2019 (arXiv:1904.06991); equal to the package prdc 0.2. Each is in
@@ -186,7 +186,7 @@ def precision_recall(real: Tensor, fake: Tensor, *, k: int = MANIFOLD_K) -> tupl
 
 
 def density_coverage(real: Tensor, fake: Tensor, *, k: int = DENSITY_K) -> tuple[float, float]:
-    """Density and coverage: real balls per sample over k, and the share of real balls that hold a sample.
+    """Compute density and coverage: real balls per sample over k, and the share of real balls with a sample.
 
     Features are `[N, D]` of real images and `[M, D]` of samples; a ball reaches to the k-th nearest
     neighbour among the real images. Naeem et al. 2020 (arXiv:2002.09797); equal to the package prdc 0.2.
@@ -199,12 +199,12 @@ def density_coverage(real: Tensor, fake: Tensor, *, k: int = DENSITY_K) -> tuple
 
 
 def class_histogram_kl(samples: Tensor, real: Tensor, classes: int) -> float:
-    """KL divergence of the samples' classes from the real images' classes, in nats, in [0, ∞].
+    """Compute the KL divergence of the samples' classes from the real images' classes, in nats, in [0, ∞].
 
     `samples` and `real` are int64 classes `[M]` and `[N]`.
 
-    Zero for equal shares; ln K where all samples fall into one of K equally frequent classes; infinite
-    where samples fall into a class no real image has. Raises ValueError for a class outside 0 …
+    It is zero for equal shares, ln K if all samples fall into one of K equally frequent classes, and infinite
+    if samples fall into a class without real images. Raises ValueError for a class outside 0 …
     `classes` − 1 or an empty set.
     """
     p, q = (_shares(labels, classes) for labels in (samples, real))
@@ -220,9 +220,9 @@ def _shares(labels: Tensor, classes: int) -> Tensor:
 
 
 def class_kl_standard_error(samples: Tensor, real: Tensor, classes: int) -> float | None:
-    """Standard error of `class_histogram_kl` over sets of samples, the real set being given.
+    """Compute the standard error of `class_histogram_kl` over sets of samples, the real set being given.
 
-    First order in the shares (delta method): too small where the shares are nearly equal. None where
+    It is of first order in the shares (delta method): too small if the shares are nearly equal. None if
     the divergence is infinite.
     """
     p, q = (_shares(labels, classes) for labels in (samples, real))
@@ -235,7 +235,7 @@ def class_kl_standard_error(samples: Tensor, real: Tensor, classes: int) -> floa
 
 
 def vendi_score(features: Tensor) -> float:
-    """Effective number of different points: exp of the entropy of the eigenvalues of K / N.
+    """Compute the effective number of different points: exp of the entropy of the eigenvalues of K / N.
 
     K holds the cosine similarities of features `[N, D]`. Friedman & Dieng 2023 (arXiv:2210.02410); equal to
     the package vendi-score. It is 1 if all features point the same way, and at most min(N, D). K / N and the
@@ -253,11 +253,11 @@ def vendi_score(features: Tensor) -> float:
 
 
 def authenticity(real: Tensor, fake: Tensor, *, real_distances: Tensor | None = None) -> Tensor:
-    """Which samples are farther from their nearest real image than it is from its nearest other, bool `[M]`.
+    """Find the samples farther from their nearest real image than it is from its nearest other, bool `[M]`.
 
     Features are `[N, D]` of real images and `[M, D]` of samples. Alaa et al. 2022 (arXiv:2102.08921). The
     share of such samples is a diagnostic of memorisation if `real` are the train images: copies score 0,
-    fresh images of the same distribution a little over a half, and useless samples up to 1.
+    new images of the same distribution a little over a half, and useless samples up to 1.
     `real_distances` are `nearest(real, real, 1, exclude_self=True)[0]`, if they are known already. Raises
     ValueError below two real images, for mismatched widths and for values that are not finite.
     """

@@ -34,11 +34,11 @@ SEED = 0
 """Seed of the untrained network, which is the same for all models and data sets of one shape."""
 
 Features = Callable[[Tensor], Tensor]
-"""Images in [0, 1] `[N, C, H, W]` to float64 `[N, D]`."""
+"""A function from images in [0, 1] `[N, C, H, W]` to float64 `[N, D]`."""
 
 
 def principal_components(images: Tensor, count: int = FEATURES) -> Features:
-    """Projection on the first `count` principal components of `images`, or on all if there are fewer.
+    """Fit the projection on the first `count` principal components of `images`, or on all if there are fewer.
 
     N images of P pixels have at most P components, and at most N − 1. The smaller of the two matrices that
     have the same eigenvalues is decomposed, `[P, P]` or `[N, N]`: photographs have many more pixels than
@@ -55,7 +55,7 @@ def principal_components(images: Tensor, count: int = FEATURES) -> Features:
 
 
 def _axes_of_few(centred: Tensor, count: int) -> Tensor:
-    """Principal axes `[P, K]` of centred images `[N, P]`, N ≤ P, from the inner products of the images."""
+    """Return the principal axes `[P, K]` of centred images `[N, P]`, N ≤ P, from their inner products."""
     variances, weights = torch.linalg.eigh(centred @ centred.T)
     varies = variances > NO_VARIANCE * variances[-1]
     axes: Tensor = centred.T @ (weights[:, varies] / variances[varies].sqrt())
@@ -63,7 +63,7 @@ def _axes_of_few(centred: Tensor, count: int) -> Tensor:
 
 
 def untrained_network(images: Tensor) -> Features:
-    """The features of a network of the judge's shape with random weights.
+    """Build the features of a network of the judge's shape with random weights.
 
     Its normalisations are fitted to the first of `images`, so that every layer's activations have a spread of
     one: without that the first layer's random scale would decide which features count.
@@ -73,7 +73,7 @@ def untrained_network(images: Tensor) -> Features:
         network = JudgeNetwork(images.shape[1], 2)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the mean of all that is seen, not a moving one
+            module.momentum = None  # the mean over all images, not a moving one
     with torch.inference_mode():
         network.train()(images[:SETTLING])
     network.eval().requires_grad_(False)
@@ -122,9 +122,9 @@ FLOORS = {space.name: space.define("floor", "as many train images", "floor") for
 
 @analysis("crosschecks", [*OF_SAMPLES.values(), *FLOORS.values()], opt_in=True)
 def crosschecks(subject: Subject) -> Measurement:
-    """Decoded samples of every sampler against the test images, in spaces that no label has shaped.
+    """Compare decoded samples of every sampler with the test images, in spaces that no label has shaped.
 
-    Needs no judge, so data without labels have it too.
+    This needs no judge, so data without labels can be measured too.
     """
     if len(subject.data.test) < 2 or len(subject.data.train) < 2:
         raise Unmeasurable("fewer than 2 train or test images")
@@ -154,7 +154,7 @@ class _Reference:
 
 
 def _references(context: DataContext) -> dict[str, _Reference]:
-    """The real images in every space."""
+    """Return the real images in every space."""
     test = to_float(context.data.test.images)
     train = to_float(context.data.train.images[: len(test)])
     return {

@@ -1,7 +1,7 @@
 """The decoded samples of one model, and statistics of the real images that they are compared with.
 
 Every sample and every statistic is computed at first use and kept: `subject.once(SampleBank)` is the one
-bank of a subject, `context.once(RealImages)` what all models on one data set share.
+bank of a subject, `context.once(RealImages)` is shared by all models on one data set.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class SampleBank:
     _judged: dict[str, JudgedImages] = field(default_factory=dict, init=False)
 
     def codes(self, sampler: str, count: int) -> Tensor:
-        """`count` codes from a named sampler, `[count, D]`, drawn anew.
+        """Draw `count` new codes from a named sampler, `[count, D]`.
 
         Raises Unmeasurable if the sampler cannot draw from this model's codes.
         """
         return SAMPLERS[sampler].draw(self.subject, count)
 
     def images(self, sampler: str) -> Tensor:
-        """As many decoded samples as there are test images, float32 in [0, 1] `[N, C, H, W]`.
+        """Decode as many samples as there are test images, float32 in [0, 1] `[N, C, H, W]`.
 
         Raises Unmeasurable for a model without a decoder or with values that are not finite, and if the
         sampler cannot draw from this model's codes.
@@ -49,7 +49,7 @@ class SampleBank:
         return self._images[sampler]
 
     def judged(self, sampler: str) -> JudgedImages:
-        """The judge's view of `images(sampler)`."""
+        """Return the judge's view of `images(sampler)`."""
         if sampler not in self._judged:
             self._judged[sampler] = self.subject.context.view(self.images(sampler))
         return self._judged[sampler]
@@ -70,7 +70,7 @@ class RealImages:
     def train(self) -> JudgedImages:
         """The judge's view of as many train images as there are test images.
 
-        Their distance to the test images is what a perfect set of samples would have.
+        Their distance to the test images is that of a perfect set of samples.
         """
         return self.context.view(to_float(self.context.data.train.images[: len(self.context.data.test)]))
 

@@ -1,6 +1,6 @@
-"""The quality of a model's samples, for each sampler: the generative metrics in the judge's features.
+"""The quality of a model's samples, for each sampler: the generative metrics in classifier features.
 
-Whether a plain autoencoder can generate is a question of the density one draws from, and so every number
+Whether a plain autoencoder can generate depends on the sampling density, so every number
 here is one of a model and a sampler. The `posterior` sampler decodes codes of real train images: what it
 lacks of their Fréchet distance or precision is the decoder's fault. Its recall is no upper bound: a few
 outliers among samples have large balls, which hold many real images.
@@ -39,17 +39,17 @@ from latentbench.analysis.statistics.intervals import binomial_se, jackknife_err
 from latentbench.analysis.statistics.moments import Moments
 
 BLOCKS = 10
-"""Blocks of samples that a set distance's error is taken over."""
+"""The number of blocks of samples for the error of a set distance."""
 FEWEST = 2 * BLOCKS
 COLLAPSED = 0.5
 """Samples count as collapsed below this share of the entropy, the log of the Vendi score, of `posterior`."""
 PICTURED = 64
-"""Samples kept for pictures."""
+"""The number of samples stored for figures."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A measure of samples; `title` has a place for what the samples are."""
+    """A measure of samples; `title` has a placeholder for the kind of samples."""
 
     name: str
     unit: str
@@ -58,13 +58,13 @@ class Kind:
     heading: str
     decimals: int = 3
     headline_of: tuple[str, ...] = ()
-    """Samplers for which it is in the terminal's table."""
+    """Samplers for which the terminal's table shows it."""
     version: int = 1
     fooled_by_collapse: bool = False
     """True if it is high also where all samples are one image that lies among the real ones."""
 
     def define(self, sampler: str) -> MetricDefinition:
-        """The metric of one sampler."""
+        """Define the metric of one sampler."""
         return define(
             f"{self.name}_{sampler}",
             unit=self.unit,
@@ -203,7 +203,7 @@ VENDI_TEST = define(
     needs_judge=True,
 )
 def sampling(subject: Subject) -> Measurement:
-    """Decoded samples of every sampler against the test images, as many samples as test images."""
+    """Compare decoded samples of every sampler with the test images, as many samples as test images."""
     if subject.context.judge is None:
         raise Unmeasurable(NO_JUDGE)
     bank, real = subject.once(SampleBank), subject.context.once(RealImages)
@@ -227,7 +227,7 @@ def sampling(subject: Subject) -> Measurement:
 
 
 def why_unusable(bank: SampleBank, sampler: str) -> str | None:
-    """Why a sampler's samples of a model cannot be measured; None where they can."""
+    """Return the reason why a sampler's samples of a model cannot be measured; None if they can."""
     try:
         samples = bank.images(sampler)
     except Unmeasurable as reason:
@@ -238,9 +238,9 @@ def why_unusable(bank: SampleBank, sampler: str) -> str | None:
 def _measure(
     definitions: dict[str, MetricDefinition], samples: JudgedImages, real: RealImages
 ) -> list[Metric]:
-    """The metrics of `definitions`, in order. Their errors are over sets of samples, given the real images.
+    """Return the metrics of `definitions`, in order. Their errors are over sets of samples, given the real images.
 
-    Recall, coverage and the Vendi score have none: each sample's part in them depends on the others.
+    Recall, coverage and the Vendi score have no error: the contribution of each sample depends on the others.
     """
     features, n = samples.features, len(samples.features)
     found = neighbourhoods(real.test.features, features, real_distances=real.test_distances)
@@ -311,7 +311,7 @@ def _functional_dead_zone(sampler: str, measured: dict[str, Metric]) -> Metric:
 
 
 def _of_real_images(real: RealImages) -> list[Metric]:
-    """Values of real images: train images for the distances, the test images for their diversity."""
+    """Return the values of real images: train images for the distances, test images for their diversity."""
     n, test = len(real.train.features), real.test.features
     return [
         FRECHET_FLOOR.measured(frechet_between(real.test_moments, real.train_moments), n=n),

@@ -1,11 +1,11 @@
 """Compositional zero-shot recognition from the codes of a frozen encoder.
 
 Towers trained by `lit` on the seen captions are tested on images of 18 unseen captions: their words are
-known, their combinations are not. So there is one number for every encoder, even if it was trained
+known, their combinations are not. So every encoder gets a number, even if it was trained
 without text.
 
-Images of one caption tend to be named alike, so errors are those of the captions (`clustered_se`): 18 unseen
-ones say how the accuracy would differ with others, 5,000 images of them do not.
+Images of one caption tend to be classified alike, so errors are those of the captions (`clustered_se`): 18
+unseen ones show how the accuracy would differ with others, 5,000 images of them do not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from latentbench.models.protocols import ImageTextModel
 
 @dataclass(frozen=True, eq=False)
 class CaptionScores:
-    """A score for each of the M captions and each image, higher is better, and the right captions.
+    """A score for each of the M captions and each image, higher is better, and the correct captions.
 
     `seen` and `unseen` are float `[N, M]` over the images of seen and of unseen captions, `*_truth` int64
     `[N]`; `held_out` bool `[M]` marks the captions that were not trained on.
@@ -44,7 +44,7 @@ class CaptionScores:
 
 
 def locked_image_scores(subject: Subject, drawn: CaptionedData) -> CaptionScores:
-    """The scores of the subject's locked-image towers on the test images, none of whose are trained on."""
+    """Return the scores of the subject's locked-image towers on the test images."""
     locked = subject.once(locked_image)
     seen, unseen = (subject.encode(part.images).mean for part in (drawn.test_seen, drawn.test_unseen))
     held_out = torch.zeros(len(drawn.captions), dtype=torch.bool)
@@ -59,15 +59,15 @@ def locked_image_scores(subject: Subject, drawn: CaptionedData) -> CaptionScores
 
 
 def harmonic_mean(first: float, second: float) -> float:
-    """2ab / (a + b) of two accuracies, 0 where both are 0: high only where both are."""
+    """Compute 2ab / (a + b) of two accuracies, 0 if both are 0: high only if both are."""
     return 2 * first * second / (first + second) if first + second > 0 else 0.0
 
 
 def seen_unseen_auc(scores: CaptionScores) -> tuple[float, float | None]:
-    """Area under the curve of seen against unseen accuracy as a bias for held-out captions is swept.
+    """Compute the area under the curve of seen against unseen accuracy, by bias for held-out captions.
 
     Chao et al. 2016 (arXiv:1605.04253): a bias b is added to every held-out caption's score. An unseen
-    image is right for every b above its own threshold, a seen image for every b below its own, so the
+    image is correct for every b above its own threshold, a seen image for every b below its own, so the
     area is the share of (unseen, seen) pairs that some b gets both right. Range [0, 1]. Returns the area
     and its standard error over captions (DeLong et al. 1988, in clusters).
     """
@@ -81,9 +81,9 @@ def seen_unseen_auc(scores: CaptionScores) -> tuple[float, float | None]:
 
 
 def _bias_needed(scores: Tensor, truth: Tensor, group: Tensor) -> Tensor:
-    """The bias for its `group` of captions above which each image is right, `[N]`; ∞ where none helps.
+    """Return the bias for its `group` of captions above which each image is correct, `[N]`; ∞ if none helps.
 
-    None helps where another caption of the same group outscores the right one.
+    None helps if another caption of the same group has a higher score than the correct one.
     """
     own = scores.gather(1, truth.unsqueeze(1)).squeeze(1)
     best_in_group = scores[:, group].amax(1)
@@ -92,7 +92,7 @@ def _bias_needed(scores: Tensor, truth: Tensor, group: Tensor) -> Tensor:
 
 
 VERSION = 2
-"""Errors count captions; in version 1 they counted images, and were 4 to 11 times too small."""
+"""The errors are over captions; in version 1 they counted images, and were 4 to 11 times too small."""
 TOP1 = define_accuracy(
     "zero_shot_top1",
     version=VERSION,
@@ -154,10 +154,10 @@ LOCKED = (TOP1, UNSEEN_ONLY, SEEN, HARMONIC, AUC, *FACTORS.values())
 
 @analysis("zero_shot", [*LOCKED, NATIVE])
 def zero_shot(subject: Subject) -> Measurement:
-    """Accuracy on captioned images, of towers on frozen codes and of the model's own text encoder.
+    """Measure accuracy on captioned images, of towers on frozen codes and of the model's own text encoder.
 
-    Null where the data cannot be redrawn as captioned digits or clothes. The arrays `confusion_FACTOR` are
-    counts of unseen images, true value by named one.
+    Null if the data cannot be redrawn as captioned digits or clothes. The arrays `confusion_FACTOR` are
+    counts of unseen images, true value by predicted one.
     """
     drawn = captions_of(subject)
     finite(subject.test_codes.mean)
@@ -175,12 +175,12 @@ def zero_shot(subject: Subject) -> Measurement:
 
 
 def _unseen_hits(scores: CaptionScores) -> Tensor:
-    """Which images of unseen captions are matched with their own caption, of all captions; bool `[N]`."""
+    """Find the images of unseen captions whose own caption is the best of all; bool `[N]`."""
     return scores.unseen.argmax(1) == scores.unseen_truth
 
 
 def confusions(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> dict[str, NDArray[np.int64]]:
-    """Counts of each true value of a factor being named as each other, of captions int64 `[N]` each."""
+    """Count each true value of a factor by its predicted value, of captions int64 `[N]` each."""
     tables = {}
     for place, factor in enumerate(drawn.scheme.factors):
         values, size = drawn.factors[:, place], len(factor.words)
@@ -209,7 +209,7 @@ def _locked_metrics(scores: CaptionScores, drawn: CaptionedData) -> list[Metric]
 
 
 def _factor_metrics(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> list[Metric]:
-    """The share of images whose factor is named correctly; null for factors that the captions do not name."""
+    """Return the share of images with a correct factor; null for factors that the captions do not name."""
     right = (drawn.factors[predicted] == drawn.factors[truth]).T
     named = {factor.name: column for factor, column in zip(drawn.scheme.factors, right, strict=True)}
     return [
@@ -234,7 +234,7 @@ def _native_metric(hits: Tensor | None, drawn: CaptionedData) -> Metric:
 
 
 def _harmonic_metric(unseen: Metric, seen: Metric) -> Metric:
-    """The harmonic mean, its errors carried over from both accuracies to first order."""
+    """Return the harmonic mean, its errors propagated from both accuracies to first order."""
     u, s = unseen.value or 0.0, seen.value or 0.0
 
     def carried(of_unseen: float | None, of_seen: float | None) -> float | None:

@@ -1,9 +1,9 @@
-"""Controls of the zero-shot accuracy: its value if nothing can have been learned, and that of a rival.
+"""Controls of the zero-shot accuracy: its value if nothing can be learned, and that of a rival.
 
-Three negative ones, for which chance is the right answer: towers that were never trained; towers trained on
-captions shuffled among the images; a class whose name was never learned. And one rival made for the
-purpose: three supervised classifiers, one per factor, on the same codes, right if all three are. It needs
-no words, and knows beforehand what the factors are.
+Three controls are negative, with chance as the correct result: towers that were never trained; towers trained
+on captions shuffled among the images; a class whose name was never learned. One rival is built for this
+task: three supervised classifiers, one per factor, on the same codes, correct if all three are. It needs
+no words, and knows the factors in advance.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ CONTROL_NEW_NAME = define_accuracy(
     opt_in=True,
 )
 def controls(subject: Subject) -> Measurement:
-    """The four controls, on the codes that zero-shot is measured on. Null where the data have no captions."""
+    """Measure four controls on the codes of the zero-shot analysis. Null if the data have no captions."""
     drawn = captions_of(subject)
     raw = subject.encode(drawn.train.images).mean
     train, test = standardise(raw, subject.encode(drawn.test_unseen.images).mean)
@@ -94,7 +94,7 @@ def controls(subject: Subject) -> Measurement:
 
 
 def fit_classifier(codes: Tensor, labels: Tensor, *, seed: int) -> nn.Module:
-    """A supervised classifier of codes `[N, D]` into `labels` int64 `[N]`.
+    """Train a supervised classifier of codes `[N, D]` into `labels` int64 `[N]`.
 
     The size, steps and rate of the towers' image projection; the same input and seed give the same weights.
     """
@@ -127,7 +127,7 @@ def _factor_classifiers(train: Tensor, test: Tensor, drawn: CaptionedData, seed:
 
 
 def _untrained(test: Tensor, drawn: CaptionedData, seed: int) -> Metric:
-    """The mean over towers, and its error: their words are drawn alike, so on average all 90 are."""
+    """Average over towers; the words of each are drawn alike, so on average all 90 captions are equal."""
     tokenizer = Tokenizer(drawn.vocabulary)
     ids = tokenizer.encode(drawn.captions)
     accuracies = []
@@ -141,7 +141,7 @@ def _untrained(test: Tensor, drawn: CaptionedData, seed: int) -> Metric:
 
 
 def _shuffled(train: Tensor, test: Tensor, drawn: CaptionedData, seed: int) -> Metric:
-    """The mean over shuffles; a caption is another cluster in each of them."""
+    """Average over shuffles; a caption is another cluster in each of them."""
     truth, tokenizer = drawn.test_unseen.captions, Tokenizer(drawn.vocabulary)
     ids = tokenizer.encode(drawn.captions)
     hits = []
@@ -155,9 +155,9 @@ def _shuffled(train: Tensor, test: Tensor, drawn: CaptionedData, seed: int) -> M
 
 
 def _new_name(train: Tensor, test: Tensor, drawn: CaptionedData, seed: int) -> Metric:
-    """Without the captions that name one class, tested on all test images of that class.
+    """Train without the captions that name one class, and test on all test images of that class.
 
-    Words that were learned outbid one that was not, so the accuracy may well be below chance.
+    Trained words get higher scores than an untrained one, so the accuracy may well be below chance.
     """
     held_out = derive(seed, "held-out name") % len(drawn.scheme.factors[0].words)
     named = drawn.factors[:, 0]
@@ -175,5 +175,5 @@ def _new_name(train: Tensor, test: Tensor, drawn: CaptionedData, seed: int) -> M
 
 
 def _of_own_draw(metric: MetricDefinition, hits: Tensor, clusters: Tensor) -> Metric:
-    """A share with the error of its clusters, which other seeds do not have in common."""
+    """Return a share with the error of its clusters, which other seeds do not share."""
     return metric.measured(hits.double().mean().item(), se=clustered_se(hits, clusters), n=len(hits))

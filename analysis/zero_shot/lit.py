@@ -1,11 +1,11 @@
-"""Locked-image tuning: an image projection and a text tower on the frozen codes of any encoder.
+"""Locked-image tuning: an image projection and a text encoder on the frozen codes of any encoder.
 
 After Zhai et al. 2022 (arXiv:2111.07991), small: the image encoder stays frozen and its codes are computed
 once; only an image projection and a text tower are trained, on the 63 seen captions of captioned images.
 
-Sixty-three distinct captions describe all train images, so a step embeds each caption once and asks
-of every image which of the 63 is its own. In-batch negatives, as CLIP has them, would count an image's
-own caption against it whenever two images share it.
+Sixty-three distinct captions describe all train images, so a step embeds each caption once and classifies
+every image among the 63. In-batch negatives, as in CLIP, would treat an image's own caption as a negative
+whenever two images share it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ STEPS = 600
 BATCH = 256
 LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 0.01
-# Chosen on train images with the nine validation captions; the unseen captions took no part.
+# Chosen on train images with the nine validation captions; the unseen captions were not used.
 
 
 def captions_of(subject: Subject) -> CaptionedData:
-    """The subject's data with captions. Raises Unmeasurable for data that cannot be redrawn with captions."""
+    """Return the subject's data with captions. Raises Unmeasurable if the data cannot be redrawn."""
     try:
         return with_captions(subject.data)
     except DataError as error:
@@ -46,8 +46,8 @@ def captions_of(subject: Subject) -> CaptionedData:
 class Towers(nn.Module):
     """An image projection and a text tower into one space, compared by cosine at a learned temperature.
 
-    A caption's vector is the sum of its words' vectors: what was learned of a word in one combination
-    holds in every other.
+    A caption's vector is the sum of its words' vectors: what is learned of a word in one combination
+    applies to every other.
     """
 
     def __init__(self, code_dimensions: int, tokenizer: Tokenizer) -> None:
@@ -65,12 +65,12 @@ class Towers(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(10)))
 
     def text(self, ids: Tensor) -> Tensor:
-        """Token ids `[M, context]` to unit vectors `[M, 64]`."""
+        """Map token ids `[M, context]` to unit vectors `[M, 64]`."""
         is_word = (ids > 1) & (ids < self.tokenizer.end)
         return F.normalize((self.words(ids) * is_word.unsqueeze(2)).sum(1), dim=1)
 
     def forward(self, codes: Tensor, ids: Tensor) -> Tensor:
-        """Standardised codes `[N, D]` against captions `[M, context]`: logits `[N, M]`."""
+        """Compare standardised codes `[N, D]` with captions `[M, context]`: logits `[N, M]`."""
         image = F.normalize(self.image(codes), dim=1)
         return image @ self.text(ids).T * self.log_scale.exp()
 
@@ -100,7 +100,7 @@ def fit_towers(
 
 @dataclass(frozen=True, eq=False)
 class LockedImage:
-    """Towers trained on the seen captions, above the frozen encoder that `train_codes` are of."""
+    """Towers trained on the seen captions, on the frozen encoder that computed `train_codes`."""
 
     train_codes: Tensor
     """Codes of the captioned train images, `[N, D]`, by which other codes are standardised."""
@@ -108,7 +108,7 @@ class LockedImage:
     captions: tuple[str, ...]
 
     def scores(self, codes: Tensor) -> Tensor:
-        """A score for each of the M captions and each image, from codes `[N, D]`: float `[N, M]`."""
+        """Return a score for each of the M captions and each image, from codes `[N, D]`: float `[N, M]`."""
         _, standard = standardise(self.train_codes, codes)
         scores: Tensor = self.towers(standard, self.towers.tokenizer.encode(self.captions))
         return scores

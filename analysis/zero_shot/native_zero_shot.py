@@ -1,7 +1,7 @@
 """Zero-shot recognition by a model's own text encoder, and its dependence on the wording of the prompts.
 
-With a description that leaves a factor out, no image encoder can do better than guess that factor: the
-bottleneck is then the description. The `shortened` templates measure by how much.
+If a description leaves a factor out, no image encoder can do better than guess that factor: the
+bottleneck is then the description. The `shortened` templates measure this loss.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ NO_TEXT = "no text encoder"
 TOP = 5
 RECALLS = (1, 5, 10)
 PAIRS = 2_000
-"""Images among all pairs of which uniformity is measured."""
+"""The number of images whose pairs are used for uniformity."""
 
 
 TOP1 = define_accuracy(
@@ -169,12 +169,12 @@ GAP = define_accuracy(
     opt_in=True,
 )
 def prompts(subject: Subject) -> Measurement:
-    """Recognition by words, over templates and widths; null for models without a text encoder.
+    """Measure recognition by words, over templates and widths; null for models without a text encoder.
 
     Arrays: `template_accuracy` and `template_lines`, likewise `shortened_*`; `class_recall` and
-    `class_lines`; `confusion` `[K, K]`, true by named; `curve_widths`, `curve_truncated` and `curve_pca`, the
-    accuracy at narrower widths; `bins`, `[3, 15]`, count, confidence and accuracy; `unreadable_lines`, files.
-    Lines are UTF-8 bytes.
+    `class_lines`; `confusion` `[K, K]`, true by predicted; `curve_widths`, `curve_truncated` and `curve_pca`,
+    the accuracy at narrower widths; `bins`, `[3, 15]`, count, confidence and accuracy; `unreadable_lines`,
+    files. Lines are UTF-8 bytes.
     """
     if not isinstance(subject.model, ImageTextModel):
         raise Unmeasurable(NO_TEXT)
@@ -223,7 +223,7 @@ def _recognition(embedded: Embedded) -> list[Metric]:
 
 
 def _mean_recall(recall: Tensor, asked: Question) -> Metric:
-    """The mean of the classes' shares, `[K]`. Captions are a sample themselves, classes are not."""
+    """Return the mean of the classes' shares, `[K]`. Captions are a sample themselves, classes are not."""
     present, n = recall[recall.isfinite()], len(asked.truth)
     if asked.by_captions:
         error = standard_error(present)
@@ -237,13 +237,13 @@ def _mean_recall(recall: Tensor, asked: Question) -> Metric:
 def _calibration(embedded: Embedded, model: ImageTextModel) -> Metric:
     probabilities = class_probabilities(embedded, model)
     if probabilities is None:
-        return CALIBRATION.missing("the model has no temperature: nothing says how sure it is")
+        return CALIBRATION.missing("the model has no temperature, so its confidence is unknown")
     truth = embedded.truth[embedded.asked.readable]
     return CALIBRATION.measured(expected_calibration_error(probabilities, truth), n=len(truth))
 
 
 def _templates(embedded: Embedded) -> list[Metric]:
-    """The best and the worst template, how far they all lie apart, and what leaving something out costs."""
+    """Return the best and worst template, their spread, and the accuracy of shortened descriptions."""
     clusters = embedded.asked.clusters
     hits = sorted(template_hits(embedded), key=lambda hits: int(hits.sum()))
     accuracies = [each.double().mean().item() for each in hits]
@@ -262,7 +262,7 @@ def _templates(embedded: Embedded) -> list[Metric]:
 
 
 def _retrieval(embedded: Embedded) -> list[Metric]:
-    """Recall at k from texts to images, and from images to texts."""
+    """Return recall at k from texts to images, and from images to texts."""
     readable = embedded.asked.readable
     scores, truth = embedded.scores[readable], embedded.truth[readable]
     positives = truth.unsqueeze(1) == torch.arange(scores.shape[1])
@@ -273,7 +273,7 @@ def _retrieval(embedded: Embedded) -> list[Metric]:
         clustered = embedded.asked.by_captions and recalls is TEXT_RECALL
         for k, metric in recalls.items():
             if k > queries.shape[1]:
-                metrics.append(metric.missing(f"fewer than {k} to be found: {queries.shape[1]}"))
+                metrics.append(metric.missing(f"fewer than {k} candidates: {queries.shape[1]}"))
                 continue
             hits = retrieved(queries, own, k=k)[asked]
             metrics.append(metric.share(hits, truth if clustered else None))

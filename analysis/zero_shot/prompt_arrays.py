@@ -34,7 +34,7 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 def arrays_of(embedded: Embedded, subject: Subject) -> Arrays:
-    """Accuracies by template, class and width, the confusion of classes, and the calibration's bins."""
+    """Return accuracies by template, class and width, the confusion of classes, and calibration bins."""
     asked, scores = embedded.asked, embedded.scores
     hits = hits_at(scores, embedded.truth, 1)
     predicted = embedded.first_of_name[scores.argmax(1)][asked.readable]
@@ -62,7 +62,7 @@ def arrays_of(embedded: Embedded, subject: Subject) -> Arrays:
 
 
 def _width_curve(embedded: Embedded, subject: Subject) -> Arrays:
-    """Accuracy with the first dimensions of the embedding only, unchanged and along its principal axes."""
+    """Return accuracy with the first dimensions of the embedding, unchanged and along its principal axes."""
     asked = embedded.asked
     fitted = embedded.image if asked.train is asked.images else subject.encode(asked.train[:AXES_FITTED]).mean
     axes = principal_axes(fitted)
@@ -83,7 +83,7 @@ def _means(hits: Sequence[Tensor]) -> NDArray[np.float64]:
 
 
 def as_lines(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """Texts as the bytes of lines, so that they can be stored as an array.
+    """Encode texts as the bytes of lines, so that they can be stored as an array.
 
     >>> from_lines(as_lines(["a {digit}", "größer"]))
     ['a {digit}', 'größer']
@@ -92,5 +92,5 @@ def as_lines(texts: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def from_lines(lines: NDArray[np.generic]) -> list[str]:
-    """The inverse of `as_lines`."""
+    """Decode the texts that `as_lines` encoded."""
     return bytes(lines.astype(np.uint8)).decode().split("\n")

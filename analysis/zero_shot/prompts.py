@@ -1,4 +1,4 @@
-"""The texts that a model with its own text encoder is asked with, and images and texts in its space.
+"""The texts for a model with its own text encoder, and images and texts in its space.
 
 For captioned data the texts are the captions: images of unseen captions, among all 90, with each of the
 scheme's templates. For other data with classes they are the class names, in the templates that came with
@@ -26,8 +26,8 @@ from latentbench.models.protocols import ImageTextModel
 class Question:
     """Images `[N, C, H, W]`, the class of each (int64 `[N]`, of K), and the texts that name the classes.
 
-    `texts` and `shortened` hold K texts per template; `readable`, bool `[N]`, is False for a file that is no
-    image. `by_captions` says that the classes are captions, of which others might have been asked.
+    `texts` and `shortened` hold K texts per template; `readable`, bool `[N]`, is False for a file that is not
+    an image. `by_captions` means that the classes are captions, a sample of all possible ones.
     """
 
     images: Tensor
@@ -45,14 +45,14 @@ class Question:
     def clusters(self) -> Tensor | None:
         """The cluster of each image, int64 `[N]`; None where images count as independent.
 
-        Captions are a sample of the combinations that could be asked, so images of one caption are a cluster.
-        The classes of a folder are all that there are: given them, images are independent.
+        Captions are a sample of all combinations, so images of one caption are a cluster.
+        The classes of a folder are complete, so given them, images are independent.
         """
         return self.truth if self.by_captions else None
 
 
 def question(data: ImageData) -> Question:
-    """The texts and images for `data`. Raises DataError for data without classes."""
+    """Return the texts and images for `data`. Raises DataError for data without classes."""
     try:
         return _by_captions(with_captions(data))
     except DataError:
@@ -78,7 +78,7 @@ def _by_captions(drawn: CaptionedData) -> Question:
 
 def _by_names(data: ImageData) -> Question:
     if data.test.labels is None:
-        raise DataError(f"{data.name}: no classes to tell by their names")
+        raise DataError(f"{data.name}: no classes to recognise by name")
     templates = templates_of(data)
     everything = torch.ones(len(data.test), dtype=torch.bool)
     return Question(
@@ -125,7 +125,7 @@ class Embedded:
         return torch.tensor([first.setdefault(name, index) for index, name in enumerate(self.asked.names)])
 
     def cosines(self, image: Tensor, text: Tensor) -> Tensor:
-        """Cosines `[N, K]` of unit vectors, equal to the last bit for classes of one name."""
+        """Compute cosines `[N, K]` of unit vectors, equal to the last bit for classes of one name."""
         return (image @ text.T)[:, self.first_of_name]
 
 
@@ -144,12 +144,12 @@ def embed(subject: Subject, model: ImageTextModel, asked: Question) -> Embedded:
 
 
 def template_hits(embedded: Embedded) -> list[Tensor]:
-    """Which images each single template recognises, bool `[N]` per template."""
+    """Find the images that each single template recognises, bool `[N]` per template."""
     return [hits_at(embedded.cosines(embedded.image, text), embedded.truth, 1) for text in embedded.texts]
 
 
 def shortened_hits(embedded: Embedded) -> list[Tensor]:
-    """For each shortened template, the probability that each image is named correctly, `[N]`."""
+    """Return for each shortened template the probability that each image is classified correctly, `[N]`."""
     found = []
     for texts, vectors in zip(embedded.asked.shortened, embedded.shortened, strict=True):
         different = list(dict.fromkeys(texts))
@@ -160,7 +160,7 @@ def shortened_hits(embedded: Embedded) -> list[Tensor]:
 
 
 def class_probabilities(embedded: Embedded, model: ImageTextModel) -> Tensor | None:
-    """Probability of each class for the readable images, at the model's temperature; None without one."""
+    """Return the probability of each class for the readable images; None without a temperature."""
     scale = getattr(model, "scale", None)
     if scale is None:
         return None

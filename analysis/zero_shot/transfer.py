@@ -1,8 +1,8 @@
-"""Transfer: the captions learned on one source's digits, asked of another's.
+"""Transfer: captions learned on the digits of one source, tested on the digits of another.
 
-scikit-learn's 1,797 digits (8x8, other hands, another scanner) are enlarged to 20 pixels and put in the
-middle of 28, as MNIST's were. A digit's text is the mean of its captions in all strokes and slants. Beside
-it: the judge, a CNN that was trained on the source's digits by supervision and never saw these either.
+scikit-learn's 1,797 digits (8x8, other writers, another scanner) are enlarged to 20 pixels and put in the
+middle of 28, as MNIST's were. A digit's text is the mean of its captions in all strokes and slants. For
+comparison: the judge, a CNN trained on the source's digits by supervision, which never saw these either.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from latentbench.data.sources.named_sets.digits import digits
 from latentbench.models.protocols import ImageTextModel
 
 BOX = 20
-"""The side of the box that MNIST's digits were made to fit, in an image of 28 pixels."""
+"""The side of the box for MNIST's digits, in an image of 28 pixels."""
 
 _OF = "of scikit-learn's digits"
 
@@ -52,7 +52,7 @@ RIVAL = define_accuracy(
 
 @analysis("transfer", [LOCKED, NATIVE, RIVAL], opt_in=True, needs_judge=True)
 def transfer(subject: Subject) -> Measurement:
-    """Digits of another source by the same prompts; null where the data's captions name no digits."""
+    """Measure digits of another source by the same prompts; null if the data's captions name no digits."""
     drawn = captions_of(subject)
     if drawn.scheme is not DIGIT_CAPTIONS:
         raise Unmeasurable(f"{drawn.scheme.name} name no digits")
@@ -69,7 +69,7 @@ def transfer(subject: Subject) -> Measurement:
 
 
 def target_digits() -> tuple[Tensor, Tensor]:
-    """All of scikit-learn's digits at MNIST's size, uint8 `[1797, 1, 28, 28]`, and their labels."""
+    """Return all of scikit-learn's digits at MNIST's size, uint8 `[1797, 1, 28, 28]`, and their labels."""
     data = digits()
     parts: tuple[Split, ...] = data.train, data.test
     small = torch.cat([part.images for part in parts]).float()
@@ -80,7 +80,7 @@ def target_digits() -> tuple[Tensor, Tensor]:
 
 
 def _locked(subject: Subject, drawn: CaptionedData, codes: Tensor, labels: Tensor) -> Metric:
-    """By the sum of the probabilities of each digit's nine captions."""
+    """Classify by the sum of the probabilities of each digit's nine captions."""
     probabilities = subject.once(locked_image).scores(codes).softmax(1)
     of_digit = F.one_hot(drawn.factors[:, 0]).float()
     return LOCKED.share((probabilities @ of_digit).argmax(1) == labels)

@@ -1,7 +1,7 @@
 """Zero-shot classification and retrieval as formulas: functions of scores, definitions as in CLIP_benchmark.
 
 `scores` are `[N, K]`, of N images for K classes, higher is better; `truth` is int64 `[N]`. An image whose
-truth is right for no class (−1) counts and is never recognised.
+truth is no class (−1) counts and is never recognised.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BINS = 15
 
 
 def hits_at(scores: Tensor, truth: Tensor, k: int) -> Tensor:
-    """True if the right class is among the k best, bool `[N]`; of equal scores the lower class comes first.
+    """Return True if the correct class is among the k best, bool `[N]`; ties go to the lower class.
 
     Raises ValueError unless 1 ≤ k ≤ K.
     """
@@ -29,10 +29,10 @@ def hits_at(scores: Tensor, truth: Tensor, k: int) -> Tensor:
 
 
 def tied_accuracy(scores: Tensor, truth: Tensor, group: Tensor) -> Tensor:
-    """The probability of a right guess if the classes of one group look the same, float64 `[N]`.
+    """Compute the probability of a correct guess if classes of a group are indistinguishable, float64 `[N]`.
 
-    `scores` `[N, G]` are of groups, `group` int64 `[K]` says which group each class is in. The best group's
-    classes are drawn from at random, so an image counts as one over their number.
+    `scores` `[N, G]` are of groups, `group` int64 `[K]` gives the group of each class. One of the best
+    group's classes is drawn at random, so an image counts as one over their number.
     """
     size = group.bincount(minlength=scores.shape[1]).double()
     best = scores.argmax(1)
@@ -40,13 +40,13 @@ def tied_accuracy(scores: Tensor, truth: Tensor, group: Tensor) -> Tensor:
 
 
 def recall_per_class(hits: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Share of each class's images that are recognised, float64 `[K]`; nan for a class without images."""
+    """Compute the share of each class's images that are recognised, float64 `[K]`; nan for an empty class."""
     count = labels.bincount(minlength=classes).double()
     return labels.bincount(hits.double(), minlength=classes) / count
 
 
 def expected_calibration_error(probabilities: Tensor, truth: Tensor, *, bins: int = BINS) -> float:
-    """Mean distance between confidence and accuracy over bins of confidence, in [0, 1]; 0 is best.
+    """Compute the mean distance of confidence and accuracy over bins of confidence, in [0, 1]; 0 is best.
 
     `probabilities` are `[N, K]`, `truth` is int64 `[N]`. The confidence of an image is its highest
     probability. Bins have equal width and count by their images: Σ_b n_b / N · |accuracy_b − confidence_b|
@@ -70,7 +70,7 @@ class Reliability:
 
 
 def reliability(probabilities: Tensor, truth: Tensor, bins: int = BINS) -> Reliability:
-    """Confidence against accuracy over `bins` equal parts of [0, 1], the upper end of each included."""
+    """Compare confidence and accuracy over `bins` equal parts of [0, 1], the upper end of each included."""
     confidence, predicted = probabilities.double().max(1)
     bin_of = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
     count = bin_of.bincount(minlength=bins).double()
@@ -83,7 +83,7 @@ def reliability(probabilities: Tensor, truth: Tensor, bins: int = BINS) -> Relia
 
 
 def retrieval_recall(scores: Tensor, positives: Tensor, *, k: int) -> float:
-    """Share of queries with a positive among their k best candidates, in [0, 1]; as in CLIP_benchmark.
+    """Compute the share of queries with a positive among their k best candidates, as in CLIP_benchmark.
 
     `scores` of N queries for C candidates are `[N, C]`, higher is better; `positives` are bool `[N, C]`. A
     query without any positive is left out. Raises ValueError for a k that is not 1 to C.
@@ -92,29 +92,29 @@ def retrieval_recall(scores: Tensor, positives: Tensor, *, k: int) -> float:
 
 
 def retrieved(scores: Tensor, positives: Tensor, *, k: int) -> Tensor:
-    """True for a query with a positive among its k best candidates, bool `[N]`; see `retrieval_recall`."""
+    """Return True for queries with a positive among the k best candidates, bool `[N]`."""
     if not 1 <= k <= scores.shape[1]:
         raise ValueError(f"k must be 1 to {scores.shape[1]}, the number of candidates, got {k}")
     return positives.gather(1, scores.topk(k, dim=1).indices).any(1)
 
 
 def ensemble(texts: Tensor) -> Tensor:
-    """One unit vector a class from those of several templates: `[P, K, D]` to `[K, D]`.
+    """Combine several templates in one unit vector per class: `[P, K, D]` to `[K, D]`.
 
-    Normalise, average over templates, normalise.
+    Vectors are normalised, averaged over templates, and normalised again.
     """
     return F.normalize(F.normalize(texts, dim=2).mean(0), dim=1)
 
 
 def cut(points: Tensor, width: int) -> Tensor:
-    """The first dimensions of vectors `[N, D]`, made unit again: `[N, width]`."""
+    """Return the first dimensions of vectors `[N, D]`, normalised again: `[N, width]`."""
     return F.normalize(points[:, :width], dim=1)
 
 
 def principal_axes(points: Tensor) -> Tensor:
-    """An orthonormal basis `[D, D]`, in columns, of the axes along which vectors `[N, D]` vary the most.
+    """Return an orthonormal basis `[D, D]`, in columns, of the axes of largest variation of vectors `[N, D]`.
 
-    Vectors are turned into it, not centred, so that at the full width every cosine is what it was.
+    Vectors are rotated into it, not centred, so that at the full width every cosine is unchanged.
     """
     double = points.double()
     centred = double - double.mean(0)
@@ -123,7 +123,7 @@ def principal_axes(points: Tensor) -> Tensor:
 
 
 def widths_up_to(width: int) -> list[int]:
-    """Powers of two below the width, from 2, and the width itself.
+    """Return the powers of two below the width, from 2, and the width itself.
 
     >>> widths_up_to(12), widths_up_to(1)
     ([2, 4, 8, 12], [1])

@@ -150,5 +150,5 @@ def best(table: Sequence[Row], definition: MetricDefinition) -> float | None:
 
 
 def repeated(table: Sequence[Row]) -> Repeated:
-    """Return the unit behind the ± of a table: seeds if any model has several, else the examples of one seed."""
+    """Return the sample behind the ± of a table: seeds if any model has several, else examples."""
     return "seeds" if any(len(row.records) > 1 for row in table) else "examples"

@@ -200,7 +200,7 @@ class _Job:
         self.journal.drop(progress.case)
 
     def _training_groups(self, todo: list[Progress]) -> list[list[Progress]]:
-        """Return the cases that a worker trains together: one case, or the largest stack that fits the memory."""
+        """Return the cases that a worker trains together: one, or the largest stack that fits the memory."""
         if not self.training.stacked or not todo:
             return [[progress] for progress in todo]
         positions = stacks(

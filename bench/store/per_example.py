@@ -35,7 +35,7 @@ class Examples:
 def packed(
     examples: Mapping[str, np.ndarray], clusters: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, np.ndarray]:
-    """Return the arrays to store, by name, of one value per example for each metric, some of them in clusters."""
+    """Return the arrays to store, by name, of one value per example for each metric, some in clusters."""
     arrays = {}
     for metric, values in examples.items():
         name = f"{FOLDER}/{metric}"

@@ -121,7 +121,7 @@ def read(path: Path) -> Run:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Pause the garbage collector: records contain no cycles, and searching them takes longer than reading."""
+    """Pause the garbage collector: records contain no cycles, and searching them is slower than reading."""
     enabled = gc.isenabled()
     gc.disable()
     try:

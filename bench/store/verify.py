@@ -100,7 +100,7 @@ def _lines(path: Path, name: str) -> tuple[list[_Line], list[Problem]]:
 
 
 def _content(raw: bytes) -> dict[str, Any]:
-    """Return the content of a record's line. A line with a matching digest was a valid record of its schema."""
+    """Return the content of a record's line. A line whose digest matches was valid in its schema."""
     body, sealed = body_of(raw)
     content: Any = from_json(body) if sealed else None
     if isinstance(content, dict) and content.get("schema_version") in range(2, SCHEMA + 1):
@@ -141,7 +141,7 @@ def _of_checksum(path: Path, name: str) -> Iterator[Problem]:
         yield Problem(name, what, RESTORE, broken=False)
         return
     if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-        what = "records were removed, added or changed after the run was finished: its checksum does not match"
+        what = "records were removed, added or changed after the run was finished: the checksum differs"
         yield Problem(name, what, RESTORE)
 
 

@@ -18,7 +18,7 @@ PAIRS_SHOWN = 12
 
 @dataclass(frozen=True)
 class ClassNames:
-    """The name of each class folder, in their order; `notes` are what a person should check."""
+    """The name of each class folder, in their order; `notes` are for the user to check."""
 
     names: tuple[str, ...]
     notes: tuple[str, ...]
@@ -35,7 +35,7 @@ def read_class_names(path: Path, folders: Sequence[str]) -> ClassNames:
     if not lines:
         raise DataError(f"{path}: no classes; write one name per line, for the class folders in order")
     if not folders:
-        raise DataError(f"{path.parent}: no class folders beside {CLASSES}; put each class's images in one")
+        raise DataError(f"{path.parent}: no class folders next to {CLASSES}; put each class's images in one")
     if _by_folder(lines, folders):
         names = _names_by_folder(path, lines, folders)
         return ClassNames(names, _twins_note(names))
@@ -48,12 +48,12 @@ def read_class_names(path: Path, folders: Sequence[str]) -> ClassNames:
 
 
 def read_templates(path: Path) -> tuple[str, ...]:
-    """The templates of a file, “a photo of a {}.” where there is none. Raises `DataError`."""
+    """Return the templates of a file, “a photo of a {}.” if there is none. Raises `DataError`."""
     return checked_templates(_lines(path), str(path)) if path.is_file() else DEFAULT_TEMPLATES
 
 
 def checked_templates(templates: Sequence[str], where: str) -> tuple[str, ...]:
-    """Templates with `{}` for the name. Raises `DataError` for one without it, and for no template at all."""
+    """Return templates with `{}` for the name. Raises `DataError` for one without it, and for none at all."""
     if not templates:
         raise DataError(f"{where}: no templates; write one per line, with {{}} where the class's name goes")
     for number, template in enumerate(templates, 1):
@@ -84,7 +84,7 @@ def prompts_of(names: Sequence[str], templates: Sequence[str]) -> tuple[tuple[st
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty."""
+    """Return the lines of a text file that are not empty."""
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
@@ -94,7 +94,7 @@ def _split(line: str) -> tuple[str, str, str]:
 
 
 def _by_folder(lines: Sequence[str], folders: Sequence[str]) -> bool:
-    """Whether the lines are meant as `FOLDER: NAME`; a name may hold a colon of its own."""
+    """Return True if the lines are meant as `FOLDER: NAME`; a name may contain a colon itself."""
     given = [folder for folder, colon, _ in map(_split, lines) if colon]
     if set(given) & set(folders):
         return True
@@ -127,7 +127,7 @@ def _names_by_folder(path: Path, lines: Sequence[str], folders: Sequence[str]) -
 
 
 def _pairing_note(names: Sequence[str], folders: Sequence[str]) -> str:
-    """Which folder got which name, where only the order of the lines says it."""
+    """Name each folder's class if only the order of the lines decides it."""
     pairs = [f"{printable(folder)} = {name}" for folder, name in zip(folders, names, strict=True)]
     shown = pairs if len(pairs) <= PAIRS_SHOWN else [*pairs[: PAIRS_SHOWN - 1], "…", pairs[-1]]
     return f"{CLASSES} names the class folders in natural order: {', '.join(shown)}"

@@ -1,4 +1,4 @@
-"""Families whose models are not trained here: their weights come from elsewhere and are stored by content."""
+"""Families of models that are not trained here: their weights are loaded and stored by content."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class LoadedFamily(Family[LoadedSpecT]):
     ) -> History:
         """Load the weights that `resolve` found."""
         if self.spec.checkpoint_sha256 is None:
-            raise LatentbenchError(f"{self.where}: its weights are not known yet; zoo.resolve the spec")
+            raise LatentbenchError(f"{self.where}: weights unknown; call zoo.resolve on the spec first")
         state_dicts.apply(self.holder, state_dicts.load_kept(self.spec.checkpoint_sha256), self.where)
         progress(1, 1)
         return History()
 
 
 def stated(spec: LoadedSpecT, where: str, *, width: int, sha256: str) -> LoadedSpecT:
-    """Return the spec with what was found. Raises LatentbenchError if the suite states something else."""
+    """Return the spec with the values found. Raises LatentbenchError if the suite states something else."""
     found: dict[str, object] = {"latent_dim": width, "checkpoint_sha256": sha256}
     for name, truth in found.items():
         given = getattr(spec, name)

@@ -70,7 +70,7 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
     def __init__(self, spec: PretrainedSpec, image_shape: ImageShape) -> None:
         super().__init__(spec, image_shape)
         if spec.architecture is None or spec.preprocessing is None:
-            raise LatentbenchError(f"{spec.label}: its weights are not known yet; zoo.resolve the spec")
+            raise LatentbenchError(f"{spec.label}: weights unknown; call zoo.resolve on the spec first")
         self.architecture: Mapping[str, Any] = spec.architecture
         self.preprocessing: Mapping[str, Any] = spec.preprocessing
         self.towers: Any = open_clip_source.build(
@@ -196,7 +196,7 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
         if self.tokenizer is None:
             name = self.spec.tokenizer or self.spec.pretrained.model
             self.tokenizer = open_clip_source.tokenizer(name, self.architecture, self.context)
-        # With twice the room, a caption that is too long has tokens where there should only be padding.
+        # With twice the length, a caption that is too long has tokens where there should only be padding.
         roomy: Tensor = self.tokenizer(captions, context_length=2 * self.context)
         rest = roomy[:, self.context :]
         too_long = (rest != rest[:, -1:]).any(1)

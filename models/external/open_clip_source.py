@@ -1,7 +1,7 @@
-"""Where a trained image–text model comes from: its architecture, preprocessing and weights, by open_clip.
+"""The source of a trained image–text model: its architecture, preprocessing and weights, by open_clip.
 
-open_clip uses random weights where it finds none, with only a warning. Here a model gets the weights that
-were asked for, or there is an error that says how to obtain them.
+open_clip uses random weights if it finds none, with only a warning. Here a model gets the requested
+weights, or there is an error that tells how to obtain them.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Json = dict[str, Any]
 
 
 class Source(BaseModel):
-    """Which weights, in which architecture."""
+    """An architecture and the weights for it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Name
     """A name of open_clip's, a JSON file in the form of open_clip_config.json, `local-dir:FOLDER` or
-    `hf-hub:ORGANISATION/REPOSITORY`; the last two bring their weights along."""
+    `hf-hub:ORGANISATION/REPOSITORY`; the last two include their weights."""
     tag: Name | None = None
     """A tag of open_clip's; its weights are downloaded unless a checkpoint is given."""
     checkpoint: Name | None = None
@@ -46,12 +46,12 @@ class Source(BaseModel):
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if self.brings_weights and (self.tag or self.checkpoint):
-            raise ValueError(f"tag and checkpoint have no effect: {self.model} brings its own weights")
+            raise ValueError(f"tag and checkpoint have no effect: {self.model} includes its own weights")
         return self
 
     @property
     def brings_weights(self) -> bool:
-        """Whether the model's location contains the weights too."""
+        """True if the model's location contains the weights too."""
         return self.model.startswith((LOCAL, HUB))
 
     @property
@@ -64,7 +64,7 @@ class Source(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """What a source was found to be."""
+    """The contents of a source."""
 
     config: Json
     """The content of an open_clip_config.json: `model_cfg` and `preprocess_cfg`."""

@@ -1,6 +1,6 @@
 """Import the user's objects by name: `package.module:attribute`, or an installed entry point.
 
-Any exception in the user's code becomes one LatentbenchError: what was raised, and at which line.
+Any exception in the user's code becomes one LatentbenchError with the exception and its line.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def call(function: Any, kwargs: Mapping[str, Any], target: str) -> Any:
 
 @contextmanager
 def user_code(where: str) -> Iterator[None]:
-    """Turn an exception of the user's code into one line: `where`, what was raised, at which line.
+    """Turn an exception of the user's code into one line: `where`, the exception, its line.
 
     Running out of memory passes through, because it becomes an outcome of its own.
     """
@@ -123,7 +123,7 @@ def _module(name: str, target: str) -> ModuleType:
 
 
 def _public(found: Any) -> list[str]:
-    """Return names that could be meant: functions and classes that the object defines, or else has."""
+    """Return possible intended names: functions and classes that the object defines, or else has."""
     names = [name for name, value in vars(found).items() if callable(value) and not name.startswith("_")]
     own = [
         n for n in names if getattr(vars(found)[n], "__module__", None) == getattr(found, "__name__", None)

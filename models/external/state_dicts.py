@@ -166,7 +166,7 @@ def _state_dict(loaded: Any, path: Path) -> State:
         )
     others = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
     if others or not state:
-        what = f"what is no tensor under {_some(others)}" if others else "nothing"
+        what = f"values other than tensors under {_some(others)}" if others else "nothing"
         where = " or ".join(repr(key) for key in NESTED)
         raise LatentbenchError(
             f"checkpoint {path.name}: holds {what}; expected a state dict, bare or under {where}"
@@ -260,7 +260,7 @@ def load_kept(sha256: str) -> State:
 
 
 def _place(tensor: Tensor) -> object:
-    """Return what identical tensors share; an empty tensor is identical to itself alone."""
+    """Return a key that identical tensors share; an empty tensor is identical only to itself."""
     return (tensor.data_ptr() or id(tensor), tensor.shape, tensor.stride(), tensor.dtype)
 
 

@@ -1,7 +1,7 @@
-"""The trial of a loaded model: a few calls that show whether its numbers will mean what they should.
+"""The trial of a loaded model: a few calls that check the meaning of its outputs.
 
 All models that are not trained here go through it before they are measured. A result must depend on its own
-input alone: not on chance, not on the other images of the batch, not on earlier calls.
+input alone: not on chance, the other images of the batch, or earlier calls.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Your own model, named in a suite by where it is imported from; measured unchanged, never trained here."""
+"""Your own model, named in a suite by its import path; measured unchanged, never trained here."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ImportSpec(LoadedSpec):
     """Settings of an imported model."""
 
     target: Annotated[str, AfterValidator(_target), Field(alias="import")]
-    """What is imported; the key in a suite is `import`."""
+    """The object to import; the key in a suite is `import`."""
     name: Annotated[str, AfterValidator(visible)] | None = None
     """The model's name in tables; by default the name of the attribute."""
     kwargs: dict[str, JsonValue] = Field(default_factory=dict)
@@ -176,7 +176,7 @@ class Imported(LoadedFamily[ImportSpec]):
         return next(weights, torch.float32)
 
     def _input(self, given: Tensor) -> Tensor:
-        """A copy for the module to use as it likes."""
+        """Copy an input, so that the module may modify it."""
         copy: Tensor = given.to(self.dtype, copy=True, memory_format=torch.contiguous_format)
         return copy
 
@@ -184,7 +184,7 @@ class Imported(LoadedFamily[ImportSpec]):
         return self._input(x.expand(-1, self.channels, -1, -1) if x.shape[1] == 1 else x)
 
     def _output(self, given: object, method: str, expected: str, device: torch.device) -> Tensor:
-        """A copy of a tensor that the module returned, which may be a view, a buffer, or elsewhere."""
+        """Copy a tensor that the module returned, which may be a view, a buffer, or on another device."""
         if not isinstance(given, Tensor):
             raise LatentbenchError(
                 f"{self.where}: {method} returned {type(given).__name__}, expected {expected}"

@@ -26,8 +26,8 @@ BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3\n", r"^x\.yaml: not YAML: the key 'a' stands twice \(line 3\)$"),
-        ("a: {b: 1, b: 2}", r"the key 'b' stands twice \(line 1\)"),
+        ("a: 1\nb: 2\na: 3\n", r"^x\.yaml: not YAML: the key 'a' is given twice \(line 3\)$"),
+        ("a: {b: 1, b: 2}", r"the key 'b' is given twice \(line 1\)"),
         (BOMB, r"^x\.yaml: holds more than 200,000 values"),
         ("&a [*a]", "an alias stands inside the value that it names"),
         ("[" * 5000 + "]" * 5000, "is nested more than 50 levels deep"),

@@ -24,7 +24,7 @@ DATASETS: Registry[Dataset] = Registry("data set")
 
 
 def dataset(name: str, description: str) -> Callable[[Reader], Reader]:
-    """Register the decorated reader under `name`; `description` is one line for people."""
+    """Register the decorated reader under `name`; `description` is one line for users."""
 
     def decorator(read: Reader) -> Reader:
         DATASETS.register(name)(Dataset(name, description, read))

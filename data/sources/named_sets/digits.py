@@ -1,4 +1,4 @@
-"""The 8x8 digits that come with scikit-learn: MNIST's small relative, drawn by other hands.
+"""The 8x8 digits that come with scikit-learn, similar to MNIST but by other writers.
 
 Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI repository (CC BY 4.0).
 """
@@ -18,7 +18,7 @@ INK_LEVELS = 16
 
 @dataset("digits", "handwritten digits, 8x8 grey, 1,797 in all; comes with scikit-learn")
 def digits() -> ImageData:
-    """scikit-learn's digits: 8x8 grey, classes `"0"` to `"9"`, 1,504 train and 293 test.
+    """Load scikit-learn's digits: 8x8 grey, classes `"0"` to `"9"`, 1,504 train and 293 test.
 
     Values 0–16 are scaled to 0–255. The i-th image is a test image where
     `splitting.in_test(f"digits/{i}")`: a fixed split, about 1 in 6.

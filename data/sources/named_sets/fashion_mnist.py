@@ -1,4 +1,4 @@
-"""Fashion-MNIST: from Debian's package where it is installed, else through torchvision.
+"""Fashion-MNIST, from Debian's package if it is installed, else through torchvision.
 
 Source: Xiao, Rasul and Vollgraf 2017, https://github.com/zalandoresearch/fashion-mnist (MIT).
 """
@@ -33,7 +33,7 @@ CLASSES = (
     "clothes, 28x28 grey, 60,000 train and 10,000 test; Debian's dataset-fashion-mnist or downloaded",
 )
 def fashion_mnist() -> ImageData:
-    """Fashion-MNIST: 28x28 grey, ten kinds of clothing, 60,000 train and 10,000 test."""
+    """Load Fashion-MNIST: 28x28 grey, ten kinds of clothing, 60,000 train and 10,000 test."""
     if not DEBIAN_FOLDER.is_dir():
         return mnist_like("fashion-mnist", "FashionMNIST", CLASSES)
     train, test = (Split(*read_images_and_labels(DEBIAN_FOLDER, prefix)) for prefix in ("train", "t10k"))

@@ -1,8 +1,8 @@
-"""The IDX format: the files that MNIST and its relatives are published in.
+"""The IDX format: the format in which MNIST and similar data sets are published.
 
 A file is two zero bytes, a type code, the number of dimensions, each dimension as a big-endian
 32-bit integer, and then the values in row-major order (http://yann.lecun.com/exdb/mnist/). Only
-unsigned bytes (type code 0x08) are read: it is what every image set published as IDX uses.
+unsigned bytes (type code 0x08) are read: every image set published as IDX uses them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def read_idx(file: Path | Traversable, *, md5: str | None = None) -> Tensor:
     """Read one IDX file, plain or gzip'd, as uint8 in the shape that its header states.
 
     `md5` is the expected MD5 sum (hex) of the uncompressed bytes; None skips that check. Raises
-    `DataError`, naming the file, where it is missing, damaged, not IDX, or longer or shorter than
-    its header says.
+    `DataError`, naming the file, if it is missing, damaged, not IDX, or longer or shorter than
+    its header states.
     """
     content = _uncompressed(file)
     if md5 is not None:
@@ -49,7 +49,7 @@ def read_images_and_labels(
 
     Returns images, uint8 `[N, 1, H, W]`, and labels, int64 `[N]`. `sums` maps a file's name without
     `.gz` to the MD5 sum of its uncompressed bytes; a file that is not listed is not checked. Raises
-    `DataError` where either file is unsound, has the wrong number of dimensions, or the two disagree
+    `DataError` if either file is damaged, has the wrong number of dimensions, or the two disagree
     on N.
     """
     images_name, labels_name = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
@@ -72,7 +72,7 @@ def _uncompressed(file: Path | Traversable) -> bytes:
         content = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}; put the file there or check the path") from error
-    # The name may lie about compression (browsers unpack .gz on the way), so the content decides.
+    # The name may be wrong about compression (browsers unpack .gz on the way), so the content decides.
     if not content.startswith(GZIP_MAGIC):
         return content
     try:
@@ -97,5 +97,5 @@ def _parse(content: bytes, *, where: str) -> Tensor:
         raise DataError(f"{where}: header states {size} = {stated} bytes, found {found}; {FETCH_AGAIN}")
     if stated == 0:
         return torch.empty(shape, dtype=torch.uint8)
-    # A bytearray, because torch wants memory that may be written to.
+    # A bytearray, because torch needs writable memory.
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header).view(shape)

@@ -1,4 +1,4 @@
-"""MNIST, whole, from the files that are part of this package: nothing is downloaded.
+"""MNIST, complete, from the files in this package: nothing is downloaded.
 
 Source: LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/ (CC BY-SA 3.0; see
 `mnist_files/NOTICE.md`).
@@ -14,7 +14,7 @@ from latentbench.data.sources.named_sets.idx import read_images_and_labels
 
 DIGITS = tuple("0123456789")
 
-# Of the uncompressed files, as published everywhere.
+# MD5 sums of the uncompressed files, as published everywhere.
 MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -25,7 +25,7 @@ MD5 = {
 
 @dataset("mnist", "handwritten digits, 28x28 grey, 60,000 train and 10,000 test; bundled")
 def mnist() -> ImageData:
-    """MNIST: 28x28 grey, white ink on black, classes `"0"` to `"9"`, 60,000 train and 10,000 test."""
+    """Load MNIST: 28x28 grey, white ink on black, classes `"0"` to `"9"`, 60,000 train and 10,000 test."""
     folder = files("latentbench.data") / "mnist_files"
     train, test = (Split(*read_images_and_labels(folder, prefix, sums=MD5)) for prefix in ("train", "t10k"))
     return ImageData("mnist", train, test, DIGITS)

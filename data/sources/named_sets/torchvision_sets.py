@@ -1,6 +1,6 @@
-"""Data sets read by torchvision's own classes: from disk where they are there, else downloaded.
+"""Data sets read by torchvision's own classes: from disk if they are there, else downloaded.
 
-They live under the folder that the environment variable `LATENTBENCH_DATA` names, else in the
+They are in the folder that the environment variable `LATENTBENCH_DATA` names, else in the
 user's cache folder. Files may also be placed there by hand.
 """
 
@@ -26,7 +26,7 @@ ROOT_VARIABLE = "LATENTBENCH_DATA"
 
 
 def data_root() -> Path:
-    """The folder that downloads go to: `$LATENTBENCH_DATA`, else the user's cache folder."""
+    """Return the folder for downloads: `$LATENTBENCH_DATA`, else the user's cache folder."""
     chosen = os.environ.get(ROOT_VARIABLE)
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("latentbench") / "data"
 
@@ -35,11 +35,11 @@ def fetch(name: str, folder: Path, files: str, build: Callable[[bool], Any]) -> 
     """Build torchvision's train and test sets, downloading what is not there.
 
     `build(train)` makes one of the two. `folder` is where torchvision looks for `files`; both only
-    serve the `DataError` raised where reading or downloading fails.
+    serve the `DataError` raised if reading or downloading fails.
     """
     try:
         return build(True), build(False)
-    except Exception as error:  # torchvision raises whatever its parser or its download hit
+    except Exception as error:  # torchvision raises any error of its parser or download
         reason = " ".join(str(error).split())[:200]
         raise DataError(
             f"{name}: could not be read from or downloaded to {folder} ({type(error).__name__}: {reason}); "
@@ -49,7 +49,7 @@ def fetch(name: str, folder: Path, files: str, build: Callable[[bool], Any]) -> 
 
 
 def mnist_like(name: str, torchvision_class: str, classes: tuple[str, ...]) -> ImageData:
-    """One of torchvision's relatives of MNIST: 28x28 grey, with MNIST's file names."""
+    """Load one of torchvision's data sets in the form of MNIST: 28x28 grey, with MNIST's file names."""
     from torchvision import datasets  # torchvision takes seconds to import
 
     kind = getattr(datasets, torchvision_class)
@@ -65,13 +65,13 @@ def mnist_like(name: str, torchvision_class: str, classes: tuple[str, ...]) -> I
 
 @dataset("kmnist", "cursive Japanese characters, 28x28 grey, 60,000 train and 10,000 test; downloaded")
 def kmnist() -> ImageData:
-    """Kuzushiji-MNIST (Clanuwat et al. 2018, CC BY-SA 4.0): 28x28 grey, ten hiragana."""
+    """Load Kuzushiji-MNIST (Clanuwat et al. 2018, CC BY-SA 4.0): 28x28 grey, ten hiragana."""
     return mnist_like("kmnist", "KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"))
 
 
 @dataset("emnist-letters", "handwritten letters, 28x28 grey, 124,800 train and 20,800 test; downloaded")
 def emnist_letters() -> ImageData:
-    """EMNIST's letters (Cohen et al. 2017): 28x28 grey, 26 classes, both cases of a letter in one.
+    """Load EMNIST's letters (Cohen et al. 2017): 28x28 grey, 26 classes, both cases of a letter in one.
 
     The published files number the letters from 1 and store each image transposed; here they count
     from 0 and stand upright.
@@ -93,7 +93,7 @@ def emnist_letters() -> ImageData:
 
 @dataset("cifar10", "small photographs, 32x32 colour, 50,000 train and 10,000 test; downloaded")
 def cifar10() -> ImageData:
-    """CIFAR-10 (Krizhevsky 2009): 32x32 colour, ten classes from airplane to truck."""
+    """Load CIFAR-10 (Krizhevsky 2009): 32x32 colour, ten classes from airplane to truck."""
     from torchvision import datasets
 
     root = data_root()
@@ -111,7 +111,7 @@ def cifar10() -> ImageData:
 
 @dataset("svhn", "house numbers in photographs, 32x32 colour, 73,257 train and 26,032 test; downloaded")
 def svhn() -> ImageData:
-    """SVHN, cropped digits (Netzer et al. 2011): 32x32 colour, classes `"0"` to `"9"`."""
+    """Load SVHN, cropped digits (Netzer et al. 2011): 32x32 colour, classes `"0"` to `"9"`."""
     from torchvision import datasets
 
     folder = data_root() / "SVHN"

@@ -189,7 +189,7 @@ def test_data_without_classes_or_captions_have_no_question(mnist_small):
     bare = ImageData("bare", type(train)(train.images, None), type(test)(test.images, None), ())
     subject = Subject(ColourModel(), DataContext(bare, None), seed=0)
     metrics, _ = measured("prompts", subject)
-    assert {metric.reason for metric in metrics.values()} == {"bare: no classes to tell by their names"}
+    assert {metric.reason for metric in metrics.values()} == {"bare: no classes to recognise by name"}
 
 
 def test_captions_of_clothes_are_asked_too(mnist_small):

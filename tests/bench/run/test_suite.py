@@ -149,7 +149,7 @@ def test_the_main_job_has_the_grid_it_promises():
         (GOOD + "seeds: 1000000000", r"my\.yaml: seeds must name at most 100,000 seeds"),
         (GOOD + "seeds: 50000", r"my\.yaml: 5 models × 50,000 seeds; .* at most 100,000 cases"),
         (GOOD + "seeds: [1, 1]", r"my\.yaml: seeds must be different whole numbers"),
-        (GOOD + "description: again", r"my\.yaml: not YAML: the key 'description' stands twice"),
+        (GOOD + "description: again", r"my\.yaml: not YAML: the key 'description' is given twice"),
         (GOOD + "  - {latent_dim: 4}", r"models\[2\]: the key 'family' is missing"),
         (
             GOOD + "  - {family: ae, latent_dim: 2, recipe: fast}",

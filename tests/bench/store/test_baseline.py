@@ -57,7 +57,7 @@ def test_baseline_needs_a_finished_own_run_and_a_reason(store, run, make_record,
             set_baseline(store, "main", read(writer.path), "soon")
     with pytest.raises(LatentbenchError, match="must be a finished run of"):
         set_baseline(Store(tmp_path), "main", run, "elsewhere")
-    with pytest.raises(LatentbenchError, match="--why must say why this run is the baseline"):
+    with pytest.raises(LatentbenchError, match="--why must state why this run is the baseline"):
         set_baseline(store, "main", run, "  ")
 
 

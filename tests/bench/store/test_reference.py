@@ -44,7 +44,7 @@ def test_copy_keeps_the_arrays_asked_for(run, tmp_path, arrays, names):
 
 def test_copy_refuses_a_run_the_target_has(run, tmp_path):
     copy_run(run, Store(tmp_path / "copy"))
-    with pytest.raises(LatentbenchError, match="exists already"):
+    with pytest.raises(LatentbenchError, match="already exists"):
         copy_run(run, Store(tmp_path / "copy"))
 
 

@@ -112,7 +112,7 @@ def test_a_clock_set_back_does_not_hide_the_latest_run(store, make_record):
         note, latest = writer.note, writer.finish()
     assert store.find("latest") == latest
     assert latest.name.startswith("21000101T000000Z-")
-    assert "the last run here was begun at 2099-12-31 23:59: one of the two is wrong" in note
+    assert "the last run here was started at 2099-12-31 23:59: one of them is wrong" in note
 
 
 def test_runs_begun_within_a_second_keep_their_order(store, make_record):
@@ -174,7 +174,7 @@ def test_finishing_never_replaces_a_file(store, make_record):
         writer.append(make_record(mse=0.1))
         taken = writer.path.with_name(writer.path.name.replace(".partial", ""))
         taken.write_text("other records")
-        with pytest.raises(LatentbenchError, match="exists already; the records are in"):
+        with pytest.raises(LatentbenchError, match="already exists; the records are in"):
             writer.finish()
     assert taken.read_text() == "other records"
     assert len(read(writer.path).records) == 1

@@ -76,7 +76,7 @@ DAMAGE = {
     ),
     "a run renamed": (
         lambda store, run: run.path.rename(run.path.with_name("20260101T000000Z-nocommit-ffffff.jsonl")),
-        "says that it belongs to run",
+        "states that it belongs to run",
     ),
     "a record removed": (
         lambda store, run: run.path.write_bytes(b"".join(list(lines_of(run.path))[:1])),

@@ -196,7 +196,7 @@ def test_damaged_images_are_left_out_and_named(write_image, tmp_path, damage, su
         (["train/", "test/a/1.png"], r"train: no images"),
         (["train/a/1.png", "test/a/1.png", "test/b/7.png"], r"test/b/7\.png: class 'b' is in the test split"),
         (["train/a/1.png", "test/1.png"], r"test/1\.png: class 'images without a class'"),
-        (["train/a/1.png", "train/2.png", "test/a/1.png"], r"train: holds images \(2\.png\) beside folders"),
+        (["train/a/1.png", "train/2.png", "test/a/1.png"], r"train: holds images \(2\.png\) next to folders"),
         (["train/a/1.png", "Train/a/1.png", "test/a/1.png"], "rain: holds the train split, as .rain/ does"),
         (["Training/a/1.png"], "has Training/ but no test/"),
         (["train/a/1.png", "test/a/x.txt"], "test/a: class folder without images"),
@@ -277,7 +277,7 @@ def test_what_is_not_read_is_counted_and_said(write_image, tmp_path):
     data = read_folder(tmp_path, size=12)
     assert (len(data.train), len(data.test)) == (2, 1)
     beside, left_out = data.notes
-    assert beside == "folders that are not read beside train/ and test/: extra/, val/"
+    assert beside == "folders that are not read next to train/ and test/: extra/, val/"
     assert left_out.startswith("5 entries that are not read: 2 .heic, ")
     assert all(kind in left_out for kind in ("1 .md", "1 .png", "1 without a suffix"))
 

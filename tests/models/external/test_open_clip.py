@@ -193,7 +193,7 @@ def test_no_network_is_an_error_that_names_the_remedy(data, folder, monkeypatch)
 def test_weights_that_were_never_looked_for_are_not_trained_into_being(data, folder):
     spec = zoo.model_spec(pretrained={"model": "tiny.json", "checkpoint": "tiny.safetensors"})
     bare = spec.model_copy(update={"architecture": TINY})
-    with pytest.raises(LatentbenchError, match="its weights are not known yet"):
+    with pytest.raises(LatentbenchError, match="weights unknown"):
         loaded(bare, data)
 
 

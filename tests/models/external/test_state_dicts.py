@@ -140,7 +140,10 @@ def test_a_pickle_posing_as_safetensors_is_not_read_as_a_pickle(write, bomb):
         ([1, 2], "holds a list, expected a state dict"),
         (torch.ones(2), "holds a Tensor, expected a state dict"),
         ({}, "holds nothing; expected a state dict"),
-        ({"weights": STATE, "epoch": 1}, "holds what is no tensor under 'weights', 'epoch'; expected"),
+        (
+            {"weights": STATE, "epoch": 1},
+            "holds values other than tensors under 'weights', 'epoch'; expected",
+        ),
     ],
 )
 def test_a_pickle_without_a_state_dict_says_what_it_holds(write, saved, message):
