@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# Imported because they register themselves.
+# Imported for what they register.
 from latentbench.data.captioned import draw  # noqa: F401
 from latentbench.data.errors import DataError
 from latentbench.data.files import folder_at

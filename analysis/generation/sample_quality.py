@@ -238,7 +238,7 @@ def why_unusable(bank: SampleBank, sampler: str) -> str | None:
 def _measure(
     definitions: dict[str, MetricDefinition], samples: JudgedImages, real: RealImages
 ) -> list[Metric]:
-    """Return the metrics of `definitions`, in order. Their errors are over sets of samples, given the real images.
+    """Return the metrics of `definitions`, in order, with errors over sets of samples for fixed real images.
 
     Recall, coverage and the Vendi score have no error: the contribution of each sample depends on the others.
     """

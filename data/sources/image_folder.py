@@ -125,12 +125,12 @@ def _source(root: Path, items: list[_Item], classes: tuple[str, ...] | None = No
 
 
 def _items(folder: Path, root: Path, left_out: Counter[str]) -> list[_Item]:
-    """Return the images of one split, in order: those of the class folders, or those directly in `folder`."""
+    """The images of one split, in order: those of the class folders, or those right in `folder`."""
     found = entries(folder)
     left_out += found.left_out
     if found.images and found.folders:
         raise DataError(
-            f"{folder}: holds images ({found.images[0].name}) next to folders ({found.folders[0].name}/); "
+            f"{folder}: holds images ({found.images[0].name}) beside folders ({found.folders[0].name}/); "
             f"put every image in a class folder, or none"
         )
     if not found.images and not found.folders:
