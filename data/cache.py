@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
+import time
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -56,3 +61,72 @@ def write_to_cache(path: Path, content: bytes) -> None:
             f"cache {cache_root()}: cannot be written: {error.strerror}; make room, or name another folder "
             "in the environment variable LATENTBENCH_CACHE"
         ) from None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something in the cache: files that belong together, or a folder; `what` says what it is, if it does."""
+
+    kind: str
+    name: str
+    paths: tuple[Path, ...]
+    size_bytes: int
+    unused_days: float
+    what: str
+
+
+def entries() -> list[Entry]:
+    """Return what is in the cache, by kind: a kind is a folder such as `images` or `checkpoints`.
+
+    Files of one folder that differ in their suffix alone belong together. What a process left behind when
+    it was killed while it wrote is of kind `temporary`, once it is an hour old.
+    """
+    root = cache_root()
+    found: list[Entry] = []
+    for folder in sorted(path for path in root.glob("*") if path.is_dir()):
+        groups: dict[str, list[Path]] = defaultdict(list)
+        for path in sorted(folder.iterdir()):
+            if not path.name.startswith("."):
+                groups[path.name if path.is_dir() else path.stem].append(path)
+        found += [_entry(folder.name, name, paths) for name, paths in groups.items()]
+    leftovers = [_entry("temporary", path.name, [path]) for path in sorted(root.rglob(".*.tmp"))]
+    return found + [entry for entry in leftovers if entry.unused_days > 1 / 24]
+
+
+def remove(entry: Entry) -> None:
+    """Remove an entry from the disk. Raises CacheError where that is not allowed."""
+    try:
+        for path in entry.paths:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CacheError(f"{error.filename}: cannot be removed: {error.strerror}") from None
+
+
+def _entry(kind: str, name: str, paths: list[Path]) -> Entry:
+    every = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
+    stats = [file.stat() for file in every if file.is_file()]
+    newest = max((max(stat.st_mtime, stat.st_atime) for stat in stats), default=time.time())
+    return Entry(
+        kind,
+        name,
+        tuple(paths),
+        sum(stat.st_size for stat in stats),
+        max(0.0, (time.time() - newest) / 86_400),
+        _described(paths),
+    )
+
+
+def _described(paths: list[Path]) -> str:
+    """The data that a card among the files names, such as that of decoded images."""
+    for path in paths:
+        if path.suffix == ".json":
+            try:
+                content = json.loads(path.read_bytes())
+            except (OSError, ValueError):
+                return "unreadable"
+            data = content.get("data") if isinstance(content, dict) else None
+            return data if isinstance(data, str) else ""
+    return ""

@@ -58,12 +58,19 @@ def index_of(path: Path) -> TarIndex:
                 if info.isreg() and not hidden and end <= size:
                     name = printable(info.name.removeprefix("./"))
                     members.append(Member(name, FilePart(path, info.offset_data, info.size)))
-            cut_off = end > size
+            cut_off = end > size or not _has_end(path, end)
     except (tarfile.TarError, OSError, ValueError) as error:
         if isinstance(error, OSError) and not isinstance(error, tarfile.TarError) and error.errno:
             raise DataError(f"{path}: {error.strerror}") from None
         return TarIndex(tuple(members), _damage(members, str(error)))
     return TarIndex(tuple(members), _damage(members, "cut off") if cut_off else None)
+
+
+def _has_end(path: Path, end: int) -> bool:
+    """Whether the block of zeros that ends a tar file follows the last member, which ends at `end`."""
+    with open(path, "rb") as file:
+        file.seek(-(-end // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+        return file.read(tarfile.BLOCKSIZE) == tarfile.NUL * tarfile.BLOCKSIZE
 
 
 def _damage(members: list[Member], reason: str) -> str:
