@@ -55,8 +55,8 @@ class Family(nn.Module, Generic[SpecT]):
     """The class of the family's settings: the type argument, available at run time."""
     paper: ClassVar[str] = ""
     display: ClassVar[Display] = Display()
-    trained: ClassVar[bool] = False
-    """True if latentbench trains the model by gradient descent, so that its weights depend on a seed."""
+    takes_seed: ClassVar[bool] = False
+    """True if the seed changes the weights, unlike with a closed form or loaded ones."""
 
     def __init__(self, spec: SpecT, image_shape: ImageShape) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class GradientFamily(FittedFamily[SpecT], Trainable):
     a buffer, because the buffers of a stack are constant.
     """
 
-    trained: ClassVar[bool] = True
+    takes_seed: ClassVar[bool] = True
 
     @abstractmethod
     def training_tensors(self, data: ImageData) -> tuple[Tensor, ...]:

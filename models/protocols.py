@@ -1,4 +1,4 @@
-"""The two small protocols that a model must meet to be measured, whether it is from the zoo or a user's."""
+"""The small protocols that a model must meet to be measured, whether it is from the zoo or a user's."""
 
 from __future__ import annotations
 
@@ -46,11 +46,16 @@ class Posterior:
 
 
 @runtime_checkable
-class Autoencoder(Protocol):
-    """A model from images in [0, 1] `[B, C, H, W]` to codes and back."""
+class Encoder(Protocol):
+    """A model from images in [0, 1] `[B, C, H, W]` to codes."""
 
     def encode(self, x: Tensor) -> Posterior:
         """Return q(z | x), each tensor `[B, D]`."""
+
+
+@runtime_checkable
+class Autoencoder(Encoder, Protocol):
+    """A model from images in [0, 1] `[B, C, H, W]` to codes and back."""
 
     def decode(self, z: Tensor) -> Tensor:
         """Map codes `[B, D]` to images in [0, 1] `[B, C, H, W]`."""

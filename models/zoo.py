@@ -200,8 +200,8 @@ def train_or_load_stack(
 
 
 def takes_seed(spec: ModelSpec) -> bool:
-    """Return True if the seed changes the trained model, unlike with a closed form or loaded weights."""
-    return issubclass(find_family(spec.family), GradientFamily)
+    """Return True if the seed changes the model, unlike with a closed form or loaded weights."""
+    return find_family(spec.family).takes_seed
 
 
 def can_stack(spec: ModelSpec) -> bool:

@@ -20,7 +20,7 @@ from latentbench.analysis.features.stored_judges import load_judge
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.memo import Memo
-from latentbench.models.protocols import Autoencoder, DiscreteAutoencoder, ImageTextModel, Posterior
+from latentbench.models.protocols import Autoencoder, DiscreteAutoencoder, Encoder, ImageTextModel, Posterior
 from latentbench.models.seeds import generator
 from latentbench.models.training.history import History
 
@@ -78,7 +78,7 @@ class DataContext(Memo):
 class Subject(Memo):
     """A model to be measured. `seed` determines every draw made while measuring."""
 
-    model: Autoencoder | ImageTextModel
+    model: Encoder | ImageTextModel
     context: DataContext
     seed: int
     train_step: Callable[[Tensor], None] | None = None
@@ -125,7 +125,7 @@ class Subject(Memo):
         return Posterior(mean, torch.cat(log_vars) if log_vars else None)
 
     def _encode(self, x: Tensor) -> Posterior:
-        if isinstance(self.model, Autoencoder):
+        if isinstance(self.model, Encoder):
             return self.model.encode(x)
         return Posterior(self.model.encode_image(x))
 

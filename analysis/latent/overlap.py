@@ -116,7 +116,9 @@ def _design(columns: NDArray[np.float64], offsets: NDArray[np.float64]) -> NDArr
 def _scores(codes: Tensor, draws: Tensor, seed: int) -> tuple[Score, ...]:
     """Fit one score for each known kind of difference between codes and a reference."""
     whitening = Whitening.of(draws)
-    axes = torch.linalg.eigh(draws.double().T.cov()).eigenvectors.to(codes.dtype)
+    # The covariance of a single coordinate is a number.
+    covariance = torch.atleast_2d(draws.double().T.cov())
+    axes = torch.linalg.eigh(covariance).eigenvectors.to(codes.dtype)
 
     def radius(z: Tensor) -> Tensor:
         return whitening(z).square().mean(1, keepdim=True)

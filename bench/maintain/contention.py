@@ -32,7 +32,7 @@ from latentbench.bench.store.store import Store
 from latentbench.bench.text import markdown
 from latentbench.data.images import ImageData, Split
 from latentbench.models.family import find_family
-from latentbench.models.protocols import Autoencoder, ImageTextModel
+from latentbench.models.protocols import Encoder, ImageTextModel
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
@@ -84,7 +84,7 @@ def measured(spec: ModelSpec) -> tuple[Metric, ...]:
     noise = torch.randint(256, (256, *IMAGE_SHAPE), dtype=torch.uint8)
     data = ImageData("noise", Split(noise, None), Split(noise, None), ())
     model = find_family(spec.family).build(spec, IMAGE_SHAPE).eval()
-    assert isinstance(model, Autoencoder | ImageTextModel)
+    assert isinstance(model, Encoder | ImageTextModel)
     step = find_family(spec.family).build(spec, IMAGE_SHAPE).train_step(Recipe())
     subject = Subject(model, DataContext(data, None), seed=0, train_step=step)
     return ANALYSES["throughput"].measure(subject).metrics

@@ -27,6 +27,12 @@ def over_seeds(measure):
     return np.array([measure(seed).value for seed in SEEDS])
 
 
+def test_codes_in_one_dimension_have_an_overlap():
+    """Two normals one standard deviation apart: 2 Φ(−1/2)."""
+    found = overlap_coverage(gaussian(4000, 1, 0), gaussian(4000, 1, 1) + 1, seed=0)
+    assert found.value == pytest.approx(0.617, abs=0.04)
+
+
 @pytest.mark.parametrize("d", [2, 8, 32, 128, 256])
 def test_no_gap_overlaps_wholly(d):
     found = over_seeds(
