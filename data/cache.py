@@ -41,7 +41,7 @@ def write_sealed(path: Path, content: bytes) -> None:
 
 
 def read_sealed(path: Path) -> bytes:
-    """Read what `write_sealed` wrote. Raises LatentbenchError for a file that is missing or was changed."""
+    """Read a file of `write_sealed`. Raises LatentbenchError for a file that is missing or was changed."""
     try:
         sealed = path.read_bytes()
     except OSError as error:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# Imported for what they register.
+# Imported because they register themselves.
 from latentbench.data.captioned import draw  # noqa: F401
 from latentbench.data.errors import DataError
 from latentbench.data.files import folder_at
@@ -29,7 +29,7 @@ from latentbench.data.sources.zero_shot_folder import is_prompted, prompted_sour
 __all__ = ["DATASETS", "DataRequest", "Dataset", "dataset", "load", "open_sources"]
 
 DEFAULT_SIZE = 28
-"""MNIST's size, so that every recipe made for the reference run fits a folder as it is."""
+"""MNIST's size, so that every recipe of the reference run works for a folder unchanged."""
 PROMPTED_SIZE = 224
 
 
@@ -47,11 +47,11 @@ def load(
     Options come after a question mark, as in `folder:photos?size=64&channels=3`, or as keys of a mapping:
     {"folder": "photos", "size": 64}. They are `size` (8 to 1024 pixels), `channels` (1 or 3), `crop`,
     `resize`, `limit` and `split`; see `DataRequest`. `size` and `channels` may be given here as well. Images
-    from files are scaled to 28 pixels unless told otherwise, to 224 where they are to be recognised by their
+    from files are scaled to 28 pixels by default, or to 224 if they are to be recognised by their
     classes' names; a named data set keeps its own size. A relative PATH is looked up from `relative_to`.
 
     Pixels of more than 1 GB, or of $LATENTBENCH_IMAGE_MEMORY_GB, are kept in a file of the cache that is
-    mapped into memory; with `mapped` those of any images from files are. `progress` is called as they are
+    mapped into memory; with `mapped` so are any images from files. `progress` is called as they are
     decoded.
 
     Raises `LatentbenchError` for an unknown name or option, and `DataError` for data that are missing,
@@ -82,7 +82,7 @@ def load(
 
 
 def open_sources(request: DataRequest, *, relative_to: Path = Path()) -> Sources:
-    """The sources of the images that a request asks for, at their original size. Raises as `load`."""
+    """Return the sources of the requested images, at their original size. Raises errors as `load` does."""
     split = request.split
     if request.folder is not None:
         folder = folder_at(request.folder, relative_to=relative_to)

@@ -1,4 +1,4 @@
-"""What data a suite or a string asks for: where the images are, and in which form they are wanted."""
+"""The data that a suite or a string requests: the place of the images, and their form."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def _a_side(size: int) -> int:
 
 
 class DataRequest(BaseModel):
-    """Where the images are (one of `name`, `folder`, `wds`, `hf`), and in which form they are wanted.
+    """The place of the images (one of `name`, `folder`, `wds`, `hf`), and their form.
 
     `crop` is `center` (scale the shorter side to `size`, cut out the middle) or `none` (scale the whole
-    image); `resize` is the filter. `limit` takes at most so many images of each split. `split` names the
+    image); `resize` is the filter. `limit` is the highest number of images of each split. `split` names the
     split that is measured; nothing can then be trained.
     """
 
@@ -61,11 +61,11 @@ class DataRequest(BaseModel):
         return self
 
     def with_options(self, **options: object) -> DataRequest:
-        """The same request with other options. Raises `DataError` for a value that is not allowed."""
+        """Return the same request with other options. Raises `DataError` for a value that is not allowed."""
         return request_of({**self.model_dump(), **options}, str(self))
 
     def __str__(self) -> str:
-        """The request in one string, which `parse` reads; it has the options that are not the usual ones."""
+        """Return the request as one string, which `parse` reads, with the options that are not defaults."""
         (kind,) = [kind for kind in KINDS if getattr(self, kind) is not None]
         base = str(getattr(self, kind))
         text = base if kind == "name" else f"{kind}:{base}"
@@ -83,9 +83,9 @@ OPTIONS = [name for name in DataRequest.model_fields if name not in KINDS]
 
 
 def parse(data: str | Mapping[str, Any] | DataRequest, names: list[str], where: str = "") -> DataRequest:
-    """Read what data are asked for without touching any; `names` are the registered data sets.
+    """Parse a request without reading any data; `names` are the registered data sets.
 
-    Raises LatentbenchError for what `load` would not understand, beginning with `where`.
+    Raises LatentbenchError, beginning with `where`, for a request that `load` would not understand.
 
     >>> parse("digits?size=28", ["digits"])
     DataRequest(name='digits', folder=None, wds=None, hf=None, size=28, channels=None, crop='center', \
@@ -104,7 +104,7 @@ resize='bicubic', limit=None, split=None)
 
 
 def request_of(content: dict[str, Any], where: str) -> DataRequest:
-    """A request from its keys. Raises `DataError` that names the key and what is allowed."""
+    """Build a request from its keys. Raises `DataError` that names the key and the allowed values."""
     try:
         return validated(DataRequest, content, where)
     except LatentbenchError as error:
@@ -112,7 +112,7 @@ def request_of(content: dict[str, Any], where: str) -> DataRequest:
 
 
 def _keys(text: str) -> dict[str, Any]:
-    """Take `?size=N&limit=N` off the end; a question mark without `=` after it belongs to a path."""
+    """Remove `?size=N&limit=N` from the end; a question mark without `=` after it belongs to a path."""
     base, mark, tail = text.rpartition("?")
     if not mark or "=" not in tail:
         base, tail = text, ""

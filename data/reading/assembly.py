@@ -1,4 +1,4 @@
-"""From the sources of the splits to `ImageData`: decoded, cached, counted, and noted."""
+"""Turns the sources of the splits into `ImageData`: decoded, cached, counted, and with notes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def read(
     """Decode the sources' images into data called `name`.
 
     Above a budget of memory, or if `mapped`, the pixels are a file of the cache, which is used again by
-    every process that asks for the same images. An image that cannot be read is left out and named in the
-    notes; where images are to be recognised by their classes' names it stays, black, so that n is the number
+    every process that requests the same images. An image that cannot be read is left out and named in the
+    notes; if images are to be recognised by their classes' names it stays, black, so that n is the number
     of files.
-    Raises `DataError` where no image of a split can be read.
+    Raises `DataError` if no image of a split can be read.
     """
     watch = progress or _silent
     reader = _Reader(sources, transform, watch)
@@ -61,7 +61,7 @@ def read(
 
 
 def budget_bytes() -> float:
-    """Bytes of pixels up to which they are kept in memory. Raises LatentbenchError for a bad setting."""
+    """Return the bytes of pixels that may stay in memory. Raises LatentbenchError for a bad setting."""
     given = os.environ.get(BUDGET_VARIABLE, str(DEFAULT_BUDGET_GB))
     try:
         gigabytes = float(given)
@@ -73,7 +73,7 @@ def budget_bytes() -> float:
 
 
 class _Reader:
-    """Decodes the parts of sources one after the other, and keeps count."""
+    """Decodes the parts of sources one after the other, and counts."""
 
     def __init__(self, sources: Sources, transform: Transform, progress: Progress) -> None:
         self.sources, self.transform, self.progress = sources, transform, progress
@@ -103,7 +103,7 @@ class _Reader:
                 raise DataError(self._nothing_readable(len(part)))
 
     def report(self) -> Report:
-        """What was counted."""
+        """Return the counts."""
         marks = {name: tuple(indices) for name, indices in self.marks.items()}
         return Report(kept=tuple(self.kept), grey=self.grey and not self.keeps_unreadable, **marks)
 
@@ -166,7 +166,7 @@ def _notes(sources: Sources, report: Report) -> tuple[str, ...]:
     fate = "are left out" if sources.templates is None else "count as misses"
     told = (
         (report.animated, "{} files have several frames, of which the first is read: {}"),
-        (report.enlarged, "{} images have a side shorter than the size asked for and are enlarged: {}"),
+        (report.enlarged, "{} images have a side shorter than the requested size and are enlarged: {}"),
         (report.unreadable, f"{{}} of {total} files cannot be read as images and {fate}: {{}}"),
     )
     notes = []

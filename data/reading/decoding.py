@@ -22,13 +22,13 @@ from latentbench.data.reading.transform import Transform
 
 BATCH = 16
 FEW = 64
-"""Images that are decoded in this process: starting a pool would take longer."""
+"""So few images are decoded in this process, because starting a pool would take longer."""
 AHEAD = 3
-"""Batches per process that are being decoded or wait to be taken, so that memory stays bounded."""
+"""Batches per process that are being decoded or wait to be used, so that memory stays bounded."""
 
 Pixels = NDArray[np.uint8]
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many images are done, and how many there are."""
+"""Called with the name of the activity, the number of images done, and the total."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +38,13 @@ class Batch:
     pixels: Pixels
     readable: NDArray[np.bool_]
     animated: NDArray[np.bool_]
-    """Several frames, of which the first was read."""
+    """The file has several frames, of which the first was read."""
     enlarged: NDArray[np.bool_]
     """A side of the original is shorter than that of the pixels."""
 
     @property
     def grey(self) -> bool:
-        """Whether the three channels are equal throughout."""
+        """True if the three channels are equal everywhere."""
         red, green, blue = self.pixels.swapaxes(0, 1)
         return bool((red == green).all() and (green == blue).all())
 
@@ -53,7 +53,7 @@ def decode(source: ImageSource, transform: Transform, *, jobs: int | None = None
     """Read every image of a source, scaled by `transform`, in batches and in order.
 
     The work is done by `jobs` processes, by default one per core, and in this process for few images.
-    Raises `DataError` where such a process ends, as the kernel ends one when memory runs out.
+    Raises `DataError` if such a process dies, for example because memory runs out.
     """
     jobs = jobs or int(joblib.cpu_count())
     starts = range(0, len(source), BATCH)
@@ -70,7 +70,7 @@ def decode(source: ImageSource, transform: Transform, *, jobs: int | None = None
 
 
 def decode_batch(stored: Sequence[Encoded], transform: Transform) -> Batch:
-    """Read some images; this is what a process of the pool does."""
+    """Read some images, in a process of the pool."""
     images: list[Image.Image | None] = []
     for each in stored:
         try:

@@ -1,4 +1,4 @@
-"""Which image belongs to the test split, where data come without one, and in what order images come."""
+"""Splits data that come without a test split, and orders their images, by hashes."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ TEST_SHARE = 6
 
 
 def hash_of(key: str) -> int:
-    """A number below 2⁶⁴ that the item called `key` has on every machine and with every version."""
+    """Return a number below 2⁶⁴ for the item called `key`, equal on every machine and in every version."""
     # File names that are not valid text arrive as lone surrogates.
     digest = hashlib.sha256(key.encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big")
 
 
 def in_test(key: str) -> bool:
-    """Whether the item called `key` is a test item: true for about 1 in 6.
+    """Return True if the item called `key` is a test item: about 1 in 6 are.
 
-    A hash of the key alone decides, so an item stays in its split whatever else is added, removed
+    A hash of the key alone decides, so an item stays in its split if others are added, removed
     or listed in another order.
     """
     return hash_of(key) % TEST_SHARE == 0
 
 
 def mixed(source: EncodedSource) -> EncodedSource:
-    """Return the same images in the order of a hash of their names, so that any first ones are a sample."""
+    """Return the same images in the order of a hash of their names, so that the first ones are a sample."""
     return source.take(sorted(range(len(source)), key=lambda index: hash_of(source.names[index])))
 
 
 def limited(source: EncodedSource, limit: int | None) -> EncodedSource:
-    """Return at most `limit` images, those whose names' hashes are least, in their order."""
+    """Return at most `limit` images, those with the lowest hashes of their names, in their order."""
     if limit is None or limit >= len(source):
         return source
     by_hash = sorted(range(len(source)), key=lambda index: hash_of(source.names[index]))

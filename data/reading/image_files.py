@@ -1,15 +1,15 @@
-"""The one reader of image files: whichever source a file comes from, it means the same picture.
+"""The one reader of image files: a file has the same meaning from every source.
 
 | in the file | what is read |
 | --- | --- |
-| EXIF orientation | the picture, upright |
-| transparency, also of a palette or a single colour | the picture over white |
+| EXIF orientation | the image, upright |
+| transparency, also of a palette or a single colour | the image over white |
 | 16 bits a channel | the upper 8 bits |
 | grey, palette, CMYK, one bit | RGB |
 | several frames | the first one; `info["frames_dropped"]` is True |
 | 32-bit or floating point values, which have no fixed range | refused |
 
-A file's suffix decides whether it is tried at all, its content which of the listed formats it is in: a JPEG
+A file's suffix decides whether it is tried at all, its content decides its format: a JPEG
 called `x.png` is read, a PostScript program called `x.png` is not.
 """
 
@@ -46,7 +46,7 @@ FORMATS = {
 """Pillow's format for each suffix that is read, in lower case."""
 ALLOWED = sorted(set(FORMATS.values()))
 
-# What Pillow raises for files that are not what they claim to be.
+# The exceptions of Pillow for files that are not what they claim to be.
 UNREADABLE = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError),
     *(struct.error, Image.DecompressionBombError, MemoryError, OverflowError),
@@ -62,7 +62,7 @@ class FilePart:
     size: int
 
     def read(self) -> bytes:
-        """Read the bytes. Raises OSError where there are fewer."""
+        """Read the bytes. Raises OSError if there are fewer."""
         with open(self.path, "rb") as file:
             file.seek(self.offset)
             content = file.read(self.size)
@@ -83,16 +83,16 @@ def content_of(encoded: Encoded) -> bytes:
 
 
 def is_image_file(file: Path) -> bool:
-    """Whether the suffix of a file says that it is an image in one of the formats that are read."""
+    """Return True if the suffix of a file belongs to an image format that is read."""
     return file.suffix.lower() in FORMATS
 
 
 def read_image(file: Encoded, *, name: str | None = None) -> Image.Image:
-    """Read an image file, or the bytes of one, in RGB and at its original size; the module says how.
+    """Read an image file, or the bytes of one, in RGB and at its original size, as the module describes.
 
-    `name` is how messages call it, the path if not given. The result's `info` has the key `frames_dropped`.
+    `name` is its name in messages, the path by default. The result's `info` has the key `frames_dropped`.
     Raises `DataError` for anything that is not an image in one of the formats of `FORMATS`, is cut off, or
-    is so large that it is taken for an attack.
+    is so large that it could be an attack.
     """
     where = name or (str(file) if isinstance(file, Path) else "image")
     try:
@@ -133,7 +133,7 @@ def _as_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Grey levels' upper 8 bits, as Pillow takes them of colours; it would clip grey ones at 255 instead."""
+    """Return the upper 8 bits of grey levels, as Pillow does for colours; it would clip grey at 255."""
     values = np.asarray(image).astype(np.int64)
     grey = (values >> 8).clip(0, 255).astype(np.uint8)
     transparent = image.info.get("transparency")

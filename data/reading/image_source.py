@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # decoding processes import this module and must start withou
 class ImageSource(Protocol):
     """Labelled images at their original size, in a stable order.
 
-    `classes` name the labels; `labels` has one for each image, or is None; `names` tell the images apart.
+    `classes` name the labels; `labels` has one for each image, or is None; `names` are unique per image.
     """
 
     @property
@@ -43,13 +43,13 @@ class ImageSource(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 (hex) over names, contents and labels: the same images in the same order, the same value."""
+        """Compute the sha256 (hex) over names, contents and labels, equal for equal images in equal order."""
 
     def take(self, indices: Sequence[int]) -> Self:
         """Return some of the images, in the order given."""
 
     def shard(self, index: int, count: int) -> Self:
-        """Part `index` of `count`: every `count`-th image, so that sizes differ by one at most."""
+        """Return part `index` of `count`: every `count`-th image, so that sizes differ by at most one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Sources:
     """The splits that were found; without `train` nothing can be trained on the images.
 
     `templates` are those of images that are to be recognised by their classes' names, otherwise None;
-    `notes` are what a person should know of how the images were found.
+    `notes` tell the user how the images were found.
     """
 
     train: ImageSource | None
@@ -72,14 +72,14 @@ class Sources:
 
 
 def shard_indices(length: int, index: int, count: int) -> range:
-    """Return the indices of part `index` of `count`. Raises `DataError` where there is no such part."""
+    """Return the indices of part `index` of `count`. Raises `DataError` if there is no such part."""
     if not 0 <= index < count:
         raise DataError(f"shard {index} of {count}: the index must be 0 to {count - 1}")
     return range(index, length, count)
 
 
 class _Chosen(Sequence[Encoded]):
-    """Some items of a sequence, in the order given, looked up when they are asked for."""
+    """Some items of a sequence, in the order given, each looked up when it is used."""
 
     def __init__(self, items: Sequence[Encoded], indices: Sequence[int]) -> None:
         self.items, self.indices = items, indices
@@ -99,9 +99,9 @@ class _Chosen(Sequence[Encoded]):
 
 @dataclass(frozen=True, eq=False)
 class EncodedSource:
-    """Images as they are stored, in files or parts of files; `where` is how messages call the whole.
+    """Images as they are stored, in files or parts of files; `where` names all of them in messages.
 
-    `stored` may be looked up lazily: an item is asked for only when its image is read.
+    `stored` may be looked up lazily: an item is used only when its image is read.
     """
 
     where: str
@@ -114,12 +114,12 @@ class EncodedSource:
         return len(self.names)
 
     def open(self, index: int) -> Image.Image:
-        """Read one image; see `image_files.read_image`."""
+        """Read one image as `image_files.read_image` does."""
         return read_image(self.stored[index], name=f"{self.where}/{self.names[index]}")
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) over names, the images' stored bytes and labels; reads them all."""
+        """Compute the sha256 (hex) over names, the images' stored bytes and labels."""
         return fingerprint(self, map(self._content, range(len(self))))
 
     def take(self, indices: Sequence[int]) -> EncodedSource:
@@ -132,7 +132,7 @@ class EncodedSource:
         )
 
     def shard(self, index: int, count: int) -> EncodedSource:
-        """Every `count`-th image, from the one at `index`."""
+        """Return every `count`-th image, from the one at `index`."""
         return self.take(shard_indices(len(self), index, count))
 
     def _content(self, index: int) -> bytes:
@@ -163,13 +163,13 @@ class ArraySource:
         return len(self.split)
 
     def open(self, index: int) -> Image.Image:
-        """One image in RGB."""
+        """Return one image in RGB."""
         pixels = self.split.images[index].expand(3, -1, -1)
         return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) over names, pixels and labels."""
+        """Compute the sha256 (hex) over names, pixels and labels."""
         return fingerprint(self, (image.contiguous().numpy().tobytes() for image in self.split.images))
 
     def take(self, indices: Sequence[int]) -> ArraySource:
@@ -179,7 +179,7 @@ class ArraySource:
         return ArraySource(type(self.split)(images, None if labels is None else labels[chosen]), self.classes)
 
     def shard(self, index: int, count: int) -> ArraySource:
-        """Every `count`-th image, from the one at `index`."""
+        """Return every `count`-th image, from the one at `index`."""
         return self.take(shard_indices(len(self), index, count))
 
 

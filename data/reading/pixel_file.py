@@ -1,6 +1,6 @@
 """Decoded images in a file of the cache, which every process that needs them maps into its memory.
 
-`NAME.pixels` holds uint8 `[N, C, H, W]` and nothing else; `NAME.json`, written after it, says what it holds.
+`NAME.pixels` contains uint8 `[N, C, H, W]` and nothing else; `NAME.json`, written after it, describes it.
 NAME is a hash of the images' fingerprint and of how they were decoded.
 """
 
@@ -26,18 +26,19 @@ from latentbench.data.images import Split
 from latentbench.data.reading.decoding import Pixels
 
 FORMAT = 1
-"""Raised with any change to the reader, the transform or the file, so that older files are not used."""
+"""This number is raised with any change to the reader, the transform or the file, so that older files are not
+used."""
 
 Side = Annotated[int, Field(ge=1)]
 
 
 class Report(BaseModel):
-    """What became of the images of each part (train and test, or test alone): indices into the part."""
+    """The outcome of the images of each part (train and test, or test alone): indices into the part."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kept: tuple[int, ...]
-    """Number of rows of each part."""
+    """The number of rows of each part."""
     grey: bool
     unreadable: tuple[tuple[int, ...], ...]
     animated: tuple[tuple[int, ...], ...]
@@ -45,7 +46,7 @@ class Report(BaseModel):
 
 
 class Key(BaseModel):
-    """What decides the pixels: the images and how they are decoded."""
+    """The properties that decide the pixels: the images and their decoding."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,7 +65,7 @@ class Key(BaseModel):
 
 
 class Card(BaseModel):
-    """The content of the JSON file; `data` is the name by which the images were first asked for."""
+    """The content of the JSON file; `data` is the name with which the images were first requested."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -103,7 +104,7 @@ def images_folder() -> Path:
 def mapped_split(
     path: Path, shape: tuple[int, int, int, int], start: int, count: int, labels: list[int] | None
 ) -> MappedSplit:
-    """Map some rows of a pixel file. Raises `DataError` for a file that is gone or of another size."""
+    """Map some rows of a pixel file. Raises `DataError` for a file that is missing or of another size."""
     try:
         # Copy-on-write, because torch warns of arrays that cannot be written to.
         pixels = np.memmap(path, np.uint8, mode="c", shape=shape)
@@ -114,9 +115,9 @@ def mapped_split(
 
 
 def find(key: Key) -> tuple[Card | None, str | None]:
-    """Return the card of the pixels, if they are there and whole; or else why they are made again.
+    """Return the card of the pixels, if they are complete; or else why they are made again.
 
-    A reason is given only for a file that is there and cannot be used. Reads all of the file.
+    A reason is given only for an existing file that cannot be used. Reads all of the file.
     """
     card_path = key.path.with_suffix(".json")
     if not card_path.exists():
@@ -131,7 +132,7 @@ def find(key: Key) -> tuple[Card | None, str | None]:
         elif _sha256(key.path) != card.sha256:
             problem = "was changed after it was written"
         else:
-            os.utime(card_path)  # when it was used last
+            os.utime(card_path)  # the time of the last use
             return card, None
     except (OSError, ValidationError):
         problem = "cannot be read"
@@ -143,8 +144,8 @@ def write(
 ) -> Card:
     """Write the blocks of pixels as one file, then its card; `report` is called after the last block.
 
-    Where all images are grey, one channel is kept. `size_bytes` is how much room is needed. Raises
-    CacheError, and leaves nothing behind, where the disk is full or cannot be written to.
+    If all images are grey, one channel is stored. `size_bytes` is the space that is needed. Raises
+    CacheError, and leaves nothing behind, if the disk is full or cannot be written to.
     """
     side = key.size
     try:
@@ -166,14 +167,14 @@ def write(
         key.path.unlink(missing_ok=True)
         raise CacheError(
             f"cache {cache_root()}: {size_bytes / 1e9:.3g} GB of decoded images cannot be written: "
-            f"{error.strerror}; make room (latentbench cache prune), ask for fewer or smaller images, or "
+            f"{error.strerror}; make room (latentbench cache prune), request fewer or smaller images, or "
             f"name another folder in the environment variable LATENTBENCH_CACHE"
         ) from None
     return card
 
 
 def _check_room(path: Path, size_bytes: int) -> None:
-    """Raise OSError where the disk is known to be too small, before hours are spent."""
+    """Raise OSError if the disk is known to be too small, before hours are spent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     room = os.statvfs(path.parent)
     free = room.f_bavail * room.f_frsize

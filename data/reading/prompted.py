@@ -1,4 +1,4 @@
-"""Images that are to be recognised by their classes' names, put into templates such as “a photo of a {}.”."""
+"""Images that are recognised by their classes' names, put into templates such as “a photo of a {}.”."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class PromptedImageData(ImageData):
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) of the images, the classes, the templates, and what was unreadable."""
+        """The sha256 (hex) of the images, the classes, the templates, and the unreadable images."""
         content = "\0".join([super().fingerprint, *self.templates, "", *self.unreadable])
         return hashlib.sha256(content.encode()).hexdigest()
 
 
 def templates_of(data: ImageData) -> tuple[str, ...]:
-    """The templates that came with the data, or “a photo of a {}.”."""
+    """Return the templates that came with the data, or “a photo of a {}.”."""
     return data.templates if isinstance(data, PromptedImageData) else DEFAULT_TEMPLATES

@@ -1,4 +1,4 @@
-"""The way from an image of any size to a square of pixels."""
+"""Transforms an image of any size into a square of pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which image files a folder holds, in which classes and splits, and what in it is left out."""
+"""Lists the image files of a folder, with their classes and splits, and the entries that are left out."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
 }
-"""Names of folders that hold a split, whatever their case, and which split it is."""
+"""Names of folders that contain a split, in any case, and their split."""
 
 
 @dataclass(frozen=True)
 class Entries:
-    """What lies in one folder, hidden entries aside: sub-folders, image files, and the kinds of the rest."""
+    """The entries of one folder without hidden ones: sub-folders, image files, and the kinds of the rest."""
 
     folders: tuple[Path, ...]
     images: tuple[Path, ...]
@@ -29,7 +29,7 @@ class Entries:
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """The key that sorts names as people do: numbers in them by their value, so that 2 comes before 10.
+    """Return a key that sorts names naturally: numbers in them by their value, so that 2 comes before 10.
 
     >>> sorted(["10", "2", "1b", "1a"], key=natural_key)
     ['1a', '1b', '2', '10']
@@ -39,7 +39,7 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
 
 
 def entries(folder: Path) -> Entries:
-    """List one folder, folders in natural order. Raises `DataError` where it cannot be listed."""
+    """List one folder, folders in natural order. Raises `DataError` if it cannot be listed."""
     try:
         found = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
@@ -52,7 +52,7 @@ def entries(folder: Path) -> Entries:
 
 
 def class_images(folder: Path, root: Path) -> tuple[list[Path], Counter[str]]:
-    """Every image file of a class folder and the folders in it, in order of path, and what is left out.
+    """Return every image file below a class folder, in order of path, and what is left out.
 
     Folders that are links are not entered below the class folder, so that none is read for ever. Raises
     `DataError` for a class folder without images, and for one that is a link to a folder above it.
@@ -77,9 +77,9 @@ def class_images(folder: Path, root: Path) -> tuple[list[Path], Counter[str]]:
 
 
 def split_folders(folders: Iterable[Path]) -> dict[str, Path]:
-    """Those of some folders that hold a split, by the split: train, test, validation.
+    """Find the folders that contain a split, by the split: train, test, validation.
 
-    Raises `DataError` where two hold the same one.
+    Raises `DataError` if two contain the same one.
     """
     found: dict[str, Path] = {}
     for folder in folders:
@@ -92,7 +92,7 @@ def split_folders(folders: Iterable[Path]) -> dict[str, Path]:
 
 
 def left_out_note(left_out: Counter[str]) -> tuple[str, ...]:
-    """One line that counts the files left out by kind; none where there are none.
+    """Return a line that counts the files left out by kind; none if there are none.
 
     >>> left_out_note(Counter({".txt": 2, ".heic": 30}))
     ('32 entries that are not read: 30 .heic, 2 .txt',)

@@ -1,8 +1,8 @@
 """Images from Hugging Face `datasets`: a name on the hub, a folder from `save_to_disk`, or parquet files.
 
-`hf:PATH` names what is on this machine, and otherwise `hf:OWNER/NAME` a data set of the hub. Images are the
-first column of images (`image` where there are several), labels the first column of class labels (`label`
-where there are several) or whole numbers in a column called `label`. Splits are recognised by their names;
+`hf:PATH` names data on this machine, and otherwise `hf:OWNER/NAME` a data set of the hub. Images are the
+first column of images (`image` if there are several), labels the first column of class labels (`label`
+if there are several) or whole numbers in a column called `label`. Splits are recognised by their names;
 data in one split are split by a hash of each image's number.
 """
 
@@ -53,9 +53,9 @@ class _Column(Sequence[Encoded]):
 
 
 def hub_sources(name: str, *, relative_to: Path = Path(), split: str | None = None) -> Sources:
-    """The splits of a Hugging Face data set, as they are stored; no image is read.
+    """Return the splits of a Hugging Face data set, as they are stored; no image is read.
 
-    Raises `DataError` where the library is not installed, the data cannot be loaded, or have no images.
+    Raises `DataError` if the library is not installed, the data cannot be loaded, or have no images.
     """
     parts = _splits(name, relative_to)
     usual = {canonical(part): part for part in parts}
@@ -87,12 +87,12 @@ def hub_sources(name: str, *, relative_to: Path = Path(), split: str | None = No
 
 
 def only_of(parts: dict[str, Any]) -> str:
-    """The name of the last split, as an example."""
+    """Return the name of the last split, as an example."""
     return list(parts)[-1]
 
 
 def _splits(name: str, relative_to: Path) -> dict[str, Any]:
-    """The data set's splits by name."""
+    """Return the data set's splits by name."""
     try:
         import datasets
     except ImportError:
@@ -104,7 +104,7 @@ def _splits(name: str, relative_to: Path) -> dict[str, Any]:
         loaded = _loaded(datasets, name, path)
     except DataError:
         raise
-    except Exception as error:  # the library raises what its parsers and its downloads hit
+    except Exception as error:  # the library raises the errors of its parsers and downloads
         reason = " ".join(str(error).split())[:200]
         place = path if path.exists() else f"neither at {path} nor on the hub"
         raise DataError(f"hf:{name}: cannot be loaded ({place}; {type(error).__name__}: {reason})") from error
@@ -135,7 +135,7 @@ def _loaded(datasets: Any, name: str, path: Path) -> Any:
 
 
 def _split_of(file: Path, root: Path) -> str:
-    """The split of a parquet file, by its own name (`train-00000-of-00002.parquet`) or its folder's."""
+    """Return the split of a parquet file, by its name (`train-00000-of-00002.parquet`) or its folder's."""
     own = file.stem.split("-")[0]
     if canonical(own) in ("train", "test", "validation") or file.parent == root:
         return own

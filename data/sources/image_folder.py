@@ -48,9 +48,9 @@ class _Item:
 
 
 def folder_sources(root: Path, *, split: str | None = None) -> Sources:
-    """The splits of a folder, without reading any image; `split` names the only one that is measured.
+    """Return the splits of a folder, reading no image; `split` names the only one that is measured.
 
-    Raises `DataError`, naming the file or folder, where one is missing, empty or mixed, where a class of the
+    Raises `DataError`, naming the file or folder, if one is missing, empty or mixed, if a class of the
     test split is not in the train split, or a split has no image.
     """
     left_out: Counter[str] = Counter()
@@ -64,7 +64,7 @@ def folder_sources(root: Path, *, split: str | None = None) -> Sources:
     test_items = _items(test, root, left_out)
     read = f"{test.name}/" if train is None else f"{train.name}/ and {test.name}/"
     unused = [f"{folder.name}/" for folder in found.folders if folder not in (train, test)]
-    beside = (f"folders that are not read beside {read}: {some(unused)}",) if unused else ()
+    beside = (f"folders that are not read next to {read}: {some(unused)}",) if unused else ()
     if train is None:
         return Sources(None, mixed(_source(root, test_items)), notes=beside + left_out_note(left_out))
     train_items = _items(train, root, left_out)
@@ -75,7 +75,7 @@ def folder_sources(root: Path, *, split: str | None = None) -> Sources:
 
 
 def hashed_sources(whole: EncodedSource, split: str | None, notes: tuple[str, ...]) -> Sources:
-    """The splits, by hash, of images that come as one; `split` names the only one that is measured."""
+    """Return the splits, by hash, of images that come as one; `split` names the only one that is measured."""
     train, test = split_by_hash(whole)
     if split is None:
         _check_learned(train, test)
@@ -88,7 +88,7 @@ def hashed_sources(whole: EncodedSource, split: str | None, notes: tuple[str, ..
 
 
 def canonical(split: str) -> str:
-    """The usual name of a split that is called by another one, such as `Val`.
+    """Return the usual name of a split that is called by another one, such as `Val`.
 
     >>> canonical("Val")
     'validation'
@@ -97,7 +97,7 @@ def canonical(split: str) -> str:
 
 
 def _chosen(root: Path, given: dict[str, Path], split: str | None) -> tuple[Path | None, Path]:
-    """The folder to train on, None where only one split is asked for or there, and the folder to test on."""
+    """Return the train folder, None if only one split is requested or exists, and the test folder."""
     if split is not None:
         name = canonical(split)
         if name not in given:
@@ -125,12 +125,12 @@ def _source(root: Path, items: list[_Item], classes: tuple[str, ...] | None = No
 
 
 def _items(folder: Path, root: Path, left_out: Counter[str]) -> list[_Item]:
-    """The images of one split, in order: those of the class folders, or those right in `folder`."""
+    """Return the images of one split, in order: those of the class folders, or those directly in `folder`."""
     found = entries(folder)
     left_out += found.left_out
     if found.images and found.folders:
         raise DataError(
-            f"{folder}: holds images ({found.images[0].name}) beside folders ({found.folders[0].name}/); "
+            f"{folder}: holds images ({found.images[0].name}) next to folders ({found.folders[0].name}/); "
             f"put every image in a class folder, or none"
         )
     if not found.images and not found.folders:

@@ -1,4 +1,4 @@
-"""Where the members of a tar file lie, so that any of them can be read without reading the others."""
+"""An index of the members of a tar file, so that any of them can be read without reading the others."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb
 
 @dataclass(frozen=True)
 class Member:
-    """One file in a tar file: `key` is its path up to the first dot of its name, `suffix` what follows it.
+    """One file in a tar file: `key` is its path up to the first dot of its name, `suffix` is the rest.
 
-    Members with one key are one sample, as webdataset has it.
+    Members with one key are one sample, as in webdataset.
     """
 
     name: str
@@ -29,13 +29,13 @@ class Member:
 
     @property
     def suffix(self) -> str:
-        """What follows the first dot of the file's name, in lower case."""
+        """The text after the first dot of the file's name, in lower case."""
         return PurePosixPath(self.name).name.partition(".")[2].lower()
 
 
 @dataclass(frozen=True)
 class TarIndex:
-    """The files in a tar file, in order; `damage` says from where on it cannot be read, if it is damaged."""
+    """The files in a tar file, in order; `damage` states where reading fails, if it is damaged."""
 
     members: tuple[Member, ...]
     damage: str | None

@@ -1,9 +1,9 @@
 """Images in webdataset's tar files, in the layout that CLIP_benchmark writes.
 
 `wds:shards/{0000..0049}.tar` names tar files; braces hold a range or alternatives, `*` stands for any name.
-`wds:FOLDER` names a folder with `train/0.tar`, `test/0.tar` and so on, or with tar files right in it.
+`wds:FOLDER` names a folder with `train/0.tar`, `test/0.tar` and so on, or with tar files directly in it.
 Members with one key are a sample: an image, and its label in `.cls`, which is a number or a class's name.
-`classnames.txt` beside the tar files, or one folder above, names the classes by number. Where
+`classnames.txt` next to the tar files, or one folder above, names the classes by number. If
 `zeroshot_classification_templates.txt` is there too, the images are to be recognised by name and serve as
 test images only. Tar files without a split are split by a hash of each member's name.
 
@@ -38,7 +38,7 @@ MOST_SHARDS = 100_000
 
 @dataclass
 class _Found:
-    """What was found while tar files were listed."""
+    """The findings from listing tar files."""
 
     left_out: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -49,9 +49,9 @@ class _Found:
 
 
 def tar_sources(pattern: str, *, relative_to: Path = Path(), split: str | None = None) -> Sources:
-    """The splits of tar files, after listing their members; no image is read.
+    """Return the splits of tar files, after listing their members; no image is read.
 
-    Raises `DataError` where there is no tar file, no image, a label that has no class, or no such split.
+    Raises `DataError` if there is no tar file, no image, a label without a class, or no such split.
     """
     where = relative_to / Path(pattern).expanduser()
     folder = where if where.is_dir() else where.parent
@@ -93,7 +93,7 @@ def _of_same_classes(train: EncodedSource, test: EncodedSource) -> tuple[Encoded
 
 
 def expanded(pattern: str) -> list[str]:
-    """The names that a pattern with braces stands for.
+    """Return the names that a pattern with braces stands for.
 
     >>> expanded("{a,b}/{008..010}.tar")[:4]
     ['a/008.tar', 'a/009.tar', 'a/010.tar', 'b/008.tar']
@@ -120,7 +120,7 @@ def _alternatives(piece: str) -> Sequence[str]:
 
 
 def _split_patterns(where: Path) -> dict[str, Path]:
-    """The tar files of each split of a folder, where it has folders of splits."""
+    """Return the tar files of each split of a folder, if it has folders of splits."""
     if not where.is_dir():
         return {}
     folders = [entry for entry in where.iterdir() if entry.is_dir()]
@@ -128,7 +128,7 @@ def _split_patterns(where: Path) -> dict[str, Path]:
 
 
 def _shards(pattern: Path, found: _Found) -> list[Path]:
-    """The tar files that are there; those that should be and are not are noted."""
+    """Return the tar files that exist; missing ones are noted."""
     if "*" in pattern.name:
         names = [path.name for path in pattern.parent.glob("*.tar")]
         wanted = {pattern.parent / name for name in names if PurePosixPath(name).match(pattern.name)}
@@ -182,7 +182,7 @@ def _source(where: str, pattern: Path, names: tuple[str, ...] | None, found: _Fo
 def _samples(
     shard: Path, members: Sequence[Member], split: str, found: _Found, alone: list[str]
 ) -> Iterator[_Sample]:
-    """Yield the samples of one tar file that have an image; count what else there is."""
+    """Yield the samples of one tar file that have an image; count the others."""
     for key, group in itertools.groupby(members, key=lambda member: member.key):
         image: Member | None = None
         label: str | None = None
@@ -211,7 +211,7 @@ def _label_of(member: Member) -> str:
 
 
 def _with_labels(samples: list[_Sample], found: _Found) -> list[_Sample]:
-    """Leave out images without a label where others have one."""
+    """Leave out images without a label if others have one."""
     without = [sample.name for sample in samples if sample.label is None]
     if not without or len(without) == len(samples):
         return samples
@@ -222,7 +222,7 @@ def _with_labels(samples: list[_Sample], found: _Found) -> list[_Sample]:
 def _labels(
     where: str, samples: list[_Sample], names: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
-    """The classes and the label of each sample; None where there are no labels."""
+    """Return the classes and the label of each sample; None if there are no labels."""
     texts = [sample.label for sample in samples if sample.label is not None]
     if not texts:
         return (), None
@@ -245,7 +245,7 @@ def _labels(
 
 
 def _unique(samples: list[_Sample]) -> tuple[str, ...]:
-    """The names of the samples, with their tar file where several have one name."""
+    """Return the names of the samples, with their tar file if several have one name."""
     count = Counter(sample.name for sample in samples)
     return tuple(
         sample.name if count[sample.name] == 1 else f"{printable(sample.image.path.name)}/{sample.name}"
@@ -254,7 +254,7 @@ def _unique(samples: list[_Sample]) -> tuple[str, ...]:
 
 
 def _beside(folder: Path, name: str) -> Path | None:
-    """The file called `name` in the folder or in the one above it."""
+    """Return the file called `name` in the folder or in the one above it."""
     return next((path for path in (folder / name, folder.parent / name) if path.is_file()), None)
 
 

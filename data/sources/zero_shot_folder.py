@@ -1,4 +1,4 @@
-"""Images to be recognised by their names: class folders, with a file of class names and one of templates.
+"""Images to be recognised by their class names: class folders, with files of class names and templates.
 
 | file | content |
 | --- | --- |
@@ -6,7 +6,7 @@
 | `templates.txt` | one template per line, with `{}` (or `{c}`) where the name goes; may be missing |
 
 A folder that holds `classes.txt` is read this way. Nothing is trained on it, so every image is a test image;
-where the class folders lie in `test/` (or `val/`) beside `train/`, those of `test/` are read. `image_files`
+if the class folders lie in `test/` (or `val/`) next to `train/`, those of `test/` are read. `image_files`
 says how a file is read; images then go through the steps of open_clip's own preprocessing, up to the pixels:
 the shorter side is scaled to `size`, bicubic, and the middle cut out. A file that cannot be read is kept as
 an image that no model recognises, and is named, so that n is the number of files.
@@ -32,12 +32,12 @@ from latentbench.data.sources.image_folder import canonical
 
 
 def is_prompted(folder: Path) -> bool:
-    """Whether a folder holds a file with the names of its classes."""
+    """Return True if a folder contains a file with the names of its classes."""
     return (folder / CLASSES).is_file()
 
 
 def prompted_sources(root: Path, *, split: str | None = None) -> Sources:
-    """The test images of a zero-shot folder, without reading any; `split` says in which folder they lie.
+    """Return the test images of a zero-shot folder, reading none; `split` names the folder that they lie in.
 
     Raises `DataError` for an empty or ambiguous list of classes, a template without a place for the name,
     and a class folder without images.
@@ -62,7 +62,7 @@ def prompted_sources(root: Path, *, split: str | None = None) -> Sources:
 
 
 def _class_folders(root: Path, split: str | None) -> tuple[Entries, tuple[str, ...]]:
-    """The folder that holds the class folders: `root`, or its `test` folder; and notes on the others."""
+    """Return the folder of the class folders, `root` or its `test` folder, and notes on the others."""
     found = entries(root)
     own = Counter(Path(file).suffix for file in (CLASSES, TEMPLATES) if (root / file).is_file())
     found = Entries(found.folders, found.images, found.left_out - own)
