@@ -9,6 +9,7 @@ from latentbench.analysis.generation import label_free_frechet, sample_quality  
 from latentbench.analysis.latent import density_gaps, probes, umap  # noqa: F401
 from latentbench.analysis.performance import throughput  # noqa: F401
 from latentbench.analysis.rate import (  # noqa: F401
+    code_size,
     codebook,
     gradient_variance,
     importance_sampling,
@@ -24,6 +25,7 @@ __all__ = ["ANALYSES", "METRICS"]
 ANALYSES.arrange(
     [
         "reconstruction",
+        "code",
         "likelihood",
         "codebook",
         "importance",

@@ -8,6 +8,7 @@ finite float images in [0, 1] of one shape.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,8 @@ SSIM_TAPS = 11
 SSIM_SIGMA = 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 SSIM_BATCH, MS_SSIM_BATCH = 500, 20
+BATCH_VALUES = 500_000
+"""Values of the images that are compared at once, several times over in float64."""
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights from the finest scale to the coarsest, as published."""
 MS_SSIM_SIDE = SSIM_TAPS * 2 ** (len(MS_SSIM_WEIGHTS) - 1)
@@ -37,7 +40,12 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
     Images are float in [0, 1], `[N, C, H, W]`. The PSNR of two equal images is infinite, and so is any mean
     with it. Raises ValueError for other shapes and values.
     """
-    return -10 * mse(x, y).log10()
+    return decibels(mse(x, y))
+
+
+def decibels(errors: Tensor) -> Tensor:
+    """The peak signal-to-noise ratio in dB of mean squared errors `[N]`; infinite where the error is 0."""
+    return -10 * errors.log10()
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
@@ -53,7 +61,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     check_images(x, y)
     if min(x.shape[2:]) < SSIM_TAPS:
         raise ValueError(f"SSIM needs images of {SSIM_TAPS} px and more a side, got {list(x.shape[2:])}")
-    batches = zip(x.split(SSIM_BATCH), y.split(SSIM_BATCH), strict=True)
+    batches = _batches(x, y, SSIM_BATCH)
     return torch.cat([_similarity(a.double(), b.double())[0].mean(1) for a, b in batches]).to(x.dtype)
 
 
@@ -69,8 +77,14 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     check_images(x, y)
     if min(x.shape[2:]) < MS_SSIM_SIDE:
         raise ValueError(f"MS-SSIM needs images of {MS_SSIM_SIDE} px and more, got {list(x.shape[2:])}")
-    batches = zip(x.split(MS_SSIM_BATCH), y.split(MS_SSIM_BATCH), strict=True)
+    batches = _batches(x, y, MS_SSIM_BATCH)
     return torch.cat([_ms_ssim(a.double(), b.double()) for a, b in batches]).to(x.dtype)
+
+
+def _batches(x: Tensor, y: Tensor, largest: int) -> Iterable[tuple[Tensor, Tensor]]:
+    """Pairs of batches of at most `largest` images, fewer of large ones."""
+    size = max(1, min(largest, BATCH_VALUES // x[0].numel()))
+    return zip(x.split(size), y.split(size), strict=True)
 
 
 def _ms_ssim(x: Tensor, y: Tensor) -> Tensor:

@@ -6,24 +6,16 @@ mean carries its standard error and two models can be compared image by image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from latentbench.analysis.core.metric import Metric, MetricDefinition, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import NO_DECODER, Subject, to_float, to_uint8
+from latentbench.analysis.core.subject import NO_DECODER, Subject, to_uint8
 from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages
-from latentbench.analysis.image_similarity import (
-    MS_SSIM_SIDE,
-    SSIM_TAPS,
-    check_images,
-    ms_ssim,
-    mse,
-    psnr,
-    ssim,
-)
+from latentbench.analysis.image_similarity import MS_SSIM_SIDE, SSIM_TAPS, decibels
 
 NO_BACKBONE = "it needs the weights of a pretrained network, and none are given"
 PICTURED = 10
@@ -94,51 +86,44 @@ OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, MS_SSIM, LPIPS, JUDGE_DISTANCE, RECOGNISA
 
 @analysis("reconstruction", [*OF_RECONSTRUCTIONS, RECOGNISABLE_ORIGINALS], needs_judge=True)
 def reconstruction(subject: Subject) -> Measurement:
-    """Measure errors of reconstructed test images, and the judge's accuracy on them and on the originals."""
-    labels = subject.data.test.labels
-    ceiling = _accuracy(RECOGNISABLE_ORIGINALS, subject, lambda: subject.context.judged_test)
-    originals = to_float(subject.data.test.images)
-    problem = _why_unusable(subject, originals)
-    if problem is not None:
+    """Measure errors of the reconstructed test images, and the judge's accuracy on them and on the originals."""
+    labels, context = subject.data.test.labels, subject.context
+    originals = None if context.judge is None else context.judged_test
+    ceiling = _accuracy(RECOGNISABLE_ORIGINALS, originals, labels)
+    tested = subject.tested
+    errors = tested.errors
+    if errors is None:
+        problem = tested.problem or NO_DECODER
         return Measurement((*(metric.missing(problem) for metric in OF_RECONSTRUCTIONS), ceiling))
-    errors = mse(originals, subject.reconstructions)
-    similarities = _ssim_where_it_fits(originals, subject.reconstructions)
-    recognised = _accuracy(RECOGNISABLE, subject, lambda: subject.judged_reconstructions)
+    recognised = _accuracy(RECOGNISABLE, errors.judged, labels)
     metrics = (
-        MSE.mean(errors),
-        _mean_psnr(psnr(originals, subject.reconstructions)),
-        _mean_ssim(similarities, len(originals)),
-        _mean_ms_ssim(originals, subject.reconstructions),
+        MSE.mean(errors.mse),
+        _mean_psnr(decibels(errors.mse)),
+        _mean_of_large(SSIM, errors.ssim, f"the window of {SSIM_TAPS} px", tested.count),
+        _mean_of_large(MS_SSIM, errors.ms_ssim, f"{MS_SSIM_SIDE} px", tested.count),
         LPIPS.missing(NO_BACKBONE),
-        _judge_distance(subject),
+        _judge_distance(errors.judged, originals),
         recognised,
         ceiling,
     )
-    examples = {MSE.name: errors.numpy()}
-    if similarities is not None:
-        examples[SSIM.name] = similarities.numpy()
-    if recognised.value is not None and labels is not None:
-        examples[RECOGNISABLE.name] = (subject.judged_reconstructions.predictions == labels).numpy()
-    chosen = pictured(labels, len(originals))
+    examples = {MSE.name: errors.mse.numpy()}
+    if errors.ssim is not None:
+        examples[SSIM.name] = errors.ssim.numpy()
+    if recognised.value is not None and errors.judged is not None and labels is not None:
+        examples[RECOGNISABLE.name] = (errors.judged.predictions == labels).numpy()
+    return Measurement(metrics, _pictures(subject, errors.mse), examples)
+
+
+def _pictures(subject: Subject, errors: Tensor) -> dict[str, NDArray[np.generic]]:
+    """A few images with their reconstructions: of each class, and from the least to the largest error."""
+    test = subject.data.test
     ranked = errors.argsort(stable=True)[torch.linspace(0, len(errors) - 1, PICTURED).long()]
-    arrays = {
-        "originals": subject.data.test.images[chosen].numpy(),
-        "reconstructions": to_uint8(subject.reconstructions[chosen]).numpy(),
-        "ranked_originals": subject.data.test.images[ranked].numpy(),
-        "ranked_reconstructions": to_uint8(subject.reconstructions[ranked]).numpy(),
-        "ranked_mse": errors[ranked].numpy(),
-    }
-    return Measurement(metrics, arrays, examples)
-
-
-def _why_unusable(subject: Subject, originals: Tensor) -> str | None:
-    if not subject.can_decode:
-        return NO_DECODER
-    try:
-        check_images(originals, subject.reconstructions)
-    except ValueError as error:
-        return f"reconstructions: {error}"
-    return None
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for prefix, chosen in (("", torch.tensor(pictured(test.labels, len(test)))), ("ranked_", ranked)):
+        images = test.images[chosen]
+        arrays[f"{prefix}originals"] = images.numpy()
+        arrays[f"{prefix}reconstructions"] = to_uint8(subject.decode(subject.encode(images).mean)).numpy()
+    return arrays | {"ranked_mse": errors[ranked].numpy()}
 
 
 def _mean_psnr(values: Tensor) -> Metric:
@@ -150,36 +135,24 @@ def _mean_psnr(values: Tensor) -> Metric:
     return PSNR.mean(values)
 
 
-def _ssim_where_it_fits(originals: Tensor, reconstructions: Tensor) -> Tensor | None:
-    return ssim(originals, reconstructions) if min(originals.shape[2:]) >= SSIM_TAPS else None
-
-
-def _mean_ssim(values: Tensor | None, count: int) -> Metric:
+def _mean_of_large(metric: MetricDefinition, values: Tensor | None, smallest: str, count: int) -> Metric:
     if values is None:
-        return SSIM.missing(f"images are smaller than the window of {SSIM_TAPS} px", n=count)
-    return SSIM.mean(values)
+        return metric.missing(f"images are smaller than {smallest}", n=count)
+    return metric.mean(values)
 
 
-def _mean_ms_ssim(originals: Tensor, reconstructions: Tensor) -> Metric:
-    if min(originals.shape[2:]) < MS_SSIM_SIDE:
-        return MS_SSIM.missing(f"images are smaller than {MS_SSIM_SIDE} px", n=len(originals))
-    return MS_SSIM.mean(ms_ssim(originals, reconstructions))
-
-
-def _judge_distance(subject: Subject) -> Metric:
-    if subject.context.judge is None:
+def _judge_distance(judged: JudgedImages | None, originals: JudgedImages | None) -> Metric:
+    if judged is None or originals is None:
         return JUDGE_DISTANCE.missing(NO_JUDGE)
-    difference = subject.judged_reconstructions.features - subject.context.judged_test.features
-    return JUDGE_DISTANCE.mean(difference.square().mean(1))
+    return JUDGE_DISTANCE.mean((judged.features - originals.features).square().mean(1))
 
 
-def _accuracy(metric: MetricDefinition, subject: Subject, view: Callable[[], JudgedImages]) -> Metric:
-    labels = subject.data.test.labels
-    if subject.context.judge is None:
+def _accuracy(metric: MetricDefinition, judged: JudgedImages | None, labels: Tensor | None) -> Metric:
+    if judged is None:
         return metric.missing(NO_JUDGE)
     if labels is None:
         return metric.missing("the test images have no labels")
-    return metric.share(view().predictions == labels)
+    return metric.share(judged.predictions == labels)
 
 
 def pictured(labels: Tensor | None, count: int) -> list[int]:

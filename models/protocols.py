@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -16,14 +16,22 @@ from latentbench.models.training.objectives import kl_standard_normal
 class Posterior:
     """q(z | x) for a batch: a diagonal Gaussian, or a point where `log_var` is None.
 
-    `mean` and `log_var` are `[B, D]`.
+    `mean` and `log_var` are `[B, *shape]`: vectors `[B, D]`, grids `[B, C, h, w]` or tokens `[B, T, C]`.
     """
 
     mean: Tensor
     log_var: Tensor | None = None
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Posterior:
+        """Apply a function that selects or rearranges values to both tensors."""
+        return Posterior(function(self.mean), None if self.log_var is None else function(self.log_var))
+
+    def part(self, rows: slice) -> Posterior:
+        """Return q(z | x) of some images."""
+        return self.map(lambda values: values[rows])
+
     def rsample(self, *, generator: Generator | None = None) -> Tensor:
-        """Draw z `[B, D]` by the reparametrisation trick (Kingma & Welling 2014, arXiv:1312.6114).
+        """Draw z `[B, *shape]` by the reparametrisation trick (Kingma & Welling 2014, arXiv:1312.6114).
 
         A point posterior returns its mean.
         """
@@ -35,11 +43,11 @@ class Posterior:
         return self.at(noise)
 
     def at(self, noise: Tensor) -> Tensor:
-        """Return mean + σ · noise, for standard normal `noise` `[..., B, D]`; the mean of a point."""
+        """Return mean + σ · noise, for standard normal `noise` `[..., B, *shape]`; the mean of a point."""
         return self.mean if self.log_var is None else self.mean + noise * (0.5 * self.log_var).exp()
 
     def kl(self) -> Tensor | None:
-        """Compute KL(q(z | x) ‖ N(0, I)) per dimension, nats, `[B, D]`; None for a point posterior."""
+        """Compute KL(q(z | x) ‖ N(0, I)) per value, nats, `[B, *shape]`; None for a point posterior."""
         if self.log_var is None:
             return None
         return kl_standard_normal(self.mean, self.log_var)
@@ -50,7 +58,7 @@ class Encoder(Protocol):
     """A model from images in [0, 1] `[B, C, H, W]` to codes."""
 
     def encode(self, x: Tensor) -> Posterior:
-        """Return q(z | x), each tensor `[B, D]`."""
+        """Return q(z | x), each tensor `[B, *shape]`."""
 
 
 @runtime_checkable
@@ -58,7 +66,7 @@ class Autoencoder(Encoder, Protocol):
     """A model from images in [0, 1] `[B, C, H, W]` to codes and back."""
 
     def decode(self, z: Tensor) -> Tensor:
-        """Map codes `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
+        """Map codes `[B, *shape]` to images in [0, 1] `[B, C, H, W]`."""
 
 
 @runtime_checkable

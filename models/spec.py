@@ -7,6 +7,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from latentbench.models.codes import shape_text
+
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "sigma": "σ"}
 
 
@@ -28,6 +30,10 @@ class ModelSpec(BaseModel):
 
     family: str
     latent_dim: Annotated[int, Field(ge=1, strict=True)]
+    """Numbers in a code that is a vector; channels of a grid, or of each token."""
+    code_shape: tuple[int, ...] | None = None
+    """Shape of a code that is a grid `(C, h, w)` or tokens `(T, C)`, which `resolve` fills in; None for a
+    vector."""
 
     def __hash__(self) -> int:
         # The JSON is hashed because a setting may be a list or a mapping.
@@ -36,7 +42,7 @@ class ModelSpec(BaseModel):
     @property
     def settings(self) -> Mapping[str, object]:
         """All settings but family and width, by name, for display; None for those not in use."""
-        return {name: value for name, value in self if name not in ("family", "latent_dim")}
+        return {name: value for name, value in self if name not in ("family", "latent_dim", "code_shape")}
 
     def number(self, name: str) -> float | None:
         """Return a setting as a number, for axes and sorting; None if the model has no such number.
@@ -49,9 +55,14 @@ class ModelSpec(BaseModel):
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     @property
+    def size(self) -> str:
+        """The size of the code as it is shown, such as `16`, or `4×8×8` for a grid."""
+        return shape_text(self.code_shape or (self.latent_dim,))
+
+    @property
     def label(self) -> str:
         """The short name in tables and figures, such as `vae-16 β=4`, with settings that are not defaults."""
-        return " ".join([f"{self.family}-{self.latent_dim}", *self._shown_settings()])
+        return " ".join([f"{self.family}-{self.size}", *self._shown_settings()])
 
     @property
     def series(self) -> str:

@@ -6,32 +6,51 @@ none trains a zoo model. A model without `encode`/`decode` says so through `can_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Generator, Tensor
 
 from latentbench.analysis.core.metric import Unmeasurable
+from latentbench.analysis.core.test_pass import (
+    ImageErrors,
+    TestPass,
+    joined_codes,
+    joined_views,
+    kept_codes,
+)
 from latentbench.analysis.features.judge import NO_JUDGE, Judge, JudgedImages
 from latentbench.analysis.features.stored_judges import load_judge
+from latentbench.analysis.image_similarity import check_images
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.memo import Memo
+from latentbench.models.codes import Shape, one_position, pooled
 from latentbench.models.protocols import Autoencoder, DiscreteAutoencoder, Encoder, ImageTextModel, Posterior
 from latentbench.models.seeds import generator
 from latentbench.models.training.history import History
 
 BATCH = 1000
-BATCH_VALUES = 10_000_000
-"""The number of pixels in a batch, for images so large that a thousand would be too much."""
+BATCH_VALUES = 2_000_000
+"""The number of values in a batch, for images so large that a thousand would be too much."""
 TRAIN_CODES = 30_000
 """The number of train images whose codes describe the latent space: as many as any analysis uses."""
 
 NO_DECODER = "no decoder"
 """The reason of a metric of decoded images for a model that cannot decode."""
+
+
+def batch_size(image_shape: Sequence[int], *, largest: int = BATCH) -> int:
+    """Return the number of images that are computed at once: `largest`, or fewer of large images.
+
+    >>> batch_size((1, 28, 28)), batch_size((3, 128, 128))
+    (1000, 40)
+    """
+    return max(1, min(largest, BATCH_VALUES // math.prod(image_shape)))
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -68,10 +87,18 @@ class DataContext(Memo):
             raise LatentbenchError(NO_JUDGE)
         return self.judge.view(images, device=self.device)
 
+    def view_all(self, batches: Iterable[Tensor]) -> JudgedImages:
+        """Return the judge's view of batches of float images in [0, 1], which are never all in memory."""
+        return joined_views([self.view(batch) for batch in batches])
+
+    def view_stored(self, images: Tensor) -> JudgedImages:
+        """Return the judge's view of uint8 images `[N, C, H, W]`."""
+        return self.view_all(map(to_float, images.split(batch_size(self.data.image_shape))))
+
     @cached_property
     def judged_test(self) -> JudgedImages:
         """The judge's view of the test images."""
-        return self.view(to_float(self.data.test.images))
+        return self.view_stored(self.data.test.images)
 
 
 @dataclass(eq=False)
@@ -115,30 +142,47 @@ class Subject(Memo):
         """Return a CPU generator of this subject's seed for one purpose; the same for every model."""
         return generator(self.seed, "measure", purpose)
 
-    @torch.inference_mode()
     def encode(self, images: Tensor) -> Posterior:
         """Encode uint8 images `[N, C, H, W]` to q(z | x), on the CPU, in batches."""
-        size = max(1, min(BATCH, BATCH_VALUES // images[0].numel()))
-        posteriors = [self._encode(to_float(batch).to(self.context.device)) for batch in images.split(size)]
-        mean = torch.cat([posterior.mean.float().cpu() for posterior in posteriors])
-        log_vars = [p.log_var.float().cpu() for p in posteriors if p.log_var is not None]
-        return Posterior(mean, torch.cat(log_vars) if log_vars else None)
-
-    def _encode(self, x: Tensor) -> Posterior:
-        if isinstance(self.model, Encoder):
-            return self.model.encode(x)
-        return Posterior(self.model.encode_image(x))
+        size = batch_size(images.shape[1:])
+        return joined_codes([self._encode(to_float(batch)) for batch in images.split(size)])
 
     @torch.inference_mode()
+    def _encode(self, x: Tensor) -> Posterior:
+        x = x.to(self.context.device)
+        found = (
+            self.model.encode(x)
+            if isinstance(self.model, Encoder)
+            else Posterior(self.model.encode_image(x))
+        )
+        return found.map(lambda values: values.float().cpu())
+
+    def vectors(self, images: Tensor) -> Tensor:
+        """Encode each of uint8 images `[N, C, H, W]` as one vector, on the CPU: `[N, D]`.
+
+        Of a code that is a grid or tokens it is the mean over positions, `[N, C]`.
+        """
+        batches = images.split(batch_size(images.shape[1:]))
+        return torch.cat([pooled(self._encode(to_float(batch)).mean) for batch in batches])
+
     def decode(self, codes: Tensor) -> Tensor:
-        """Decode codes `[N, D]` to float images in [0, 1] `[N, C, H, W]`, on the CPU, in batches.
+        """Decode codes `[N, *shape]` to float images in [0, 1] `[N, C, H, W]`, on the CPU.
+
+        Use `decoded` for many images. Raises Unmeasurable for a model without a decoder.
+        """
+        return torch.cat(list(self.decoded(codes)))
+
+    def decoded(self, codes: Tensor) -> Iterator[Tensor]:
+        """Decode codes `[N, *shape]` to batches of float images in [0, 1] `[B, C, H, W]`, on the CPU.
 
         Raises Unmeasurable for a model without a decoder.
         """
         if not isinstance(self.model, Autoencoder):
             raise Unmeasurable(NO_DECODER)
-        batches = [self.model.decode(z.to(self.context.device)) for z in codes.split(BATCH)]
-        return torch.cat([batch.float().cpu() for batch in batches])
+        for batch in codes.split(batch_size(self.data.image_shape)):
+            with torch.inference_mode():
+                images = self.model.decode(batch.to(self.context.device)).float().cpu()
+            yield images
 
     @torch.inference_mode()
     def indices(self, codes: Tensor) -> Tensor:
@@ -152,26 +196,93 @@ class Subject(Memo):
         return torch.cat([batch.cpu() for batch in batches])
 
     @cached_property
+    def tested(self) -> TestPass:
+        """The one pass over all test images: codes, and errors of the reconstructions decode(E[z | x])."""
+        return self.pass_over()
+
+    @property
+    def encoded(self) -> TestPass:
+        """The pass over all test images, without the reconstructions unless they are measured already."""
+        return self.tested if "tested" in vars(self) or not self.can_decode else self._encoded
+
+    @cached_property
+    def _encoded(self) -> TestPass:
+        return self.pass_over(decode=False)
+
+    @torch.inference_mode()
+    def pass_over(self, shard: int = 0, shards: int = 1, *, decode: bool = True) -> TestPass:
+        """Return the pass over one of several shards of the test images, each of whole batches.
+
+        `TestPass.joined` of all shards, in order, is the pass over all test images, to the last digit.
+        Raises ValueError for a shard without images.
+        """
+        batches = self.data.test.images.split(batch_size(self.data.image_shape))
+        own = batches[len(batches) * shard // shards : len(batches) * (shard + 1) // shards]
+        if not own:
+            raise ValueError(f"shard {shard} of {shards} has none of {len(batches)} batches of test images")
+        passes: list[TestPass] = []
+        decode = decode and self.can_decode
+        for images in own:
+            sound = not passes or passes[-1].problem is None
+            done = sum(each.count for each in passes)
+            passes.append(self._pass_over_batch(to_float(images), decode and sound).keeping_codes(done))
+        return TestPass.joined(passes)
+
+    def _pass_over_batch(self, x: Tensor, decode: bool) -> TestPass:
+        posterior = self._encode(x)
+        if not decode:
+            return TestPass.of(posterior)
+        images = self.decode(posterior.mean)
+        try:
+            check_images(x, images)
+        except ValueError as error:
+            return TestPass.of(posterior, problem=f"reconstructions: {error}")
+        view = None if self.context.judge is None else self.context.view
+        return TestPass.of(posterior, ImageErrors.of(x, images, view))
+
+    @cached_property
     def train_codes(self) -> Posterior:
-        """The posterior q(z | x) of the first 30,000 train images, or of all if there are fewer."""
-        return self.encode(self.data.train.images[:TRAIN_CODES])
+        """The posterior q(z | x) of the first 30,000 train images; fewer if there are fewer or codes are large."""
+        kept = min(TRAIN_CODES, kept_codes(math.prod(self.code_shape)))
+        return self.encode(self.data.train.images[:kept])
 
-    @cached_property
+    @property
     def test_codes(self) -> Posterior:
-        """The posterior q(z | x) of all test images."""
-        return self.encode(self.data.test.images)
-
-    @cached_property
-    def reconstructions(self) -> Tensor:
-        """Reconstructions decode(E[z | x]) of all test images: float32 in [0, 1], `[N, C, H, W]`."""
-        return self.decode(self.test_codes.mean)
-
-    @cached_property
-    def judged_reconstructions(self) -> JudgedImages:
-        """The judge's view of the reconstructions."""
-        return self.context.view(self.reconstructions)
+        """The posterior q(z | x) of the test images: of all, unless codes are large."""
+        return self.encoded.codes
 
     @cached_property
     def code_samples(self) -> Tensor:
-        """One draw z ~ q(z | x) per train image, `[N, D]`; the code itself for a point posterior."""
+        """One draw z ~ q(z | x) per train image, `[N, *shape]`; the code itself for a point posterior."""
         return self.train_codes.rsample(generator=self.generator("codes"))
+
+    @cached_property
+    def code_shape(self) -> Shape:
+        """The shape of one code: `(D,)`, `(C, h, w)` or `(T, C)`."""
+        return tuple(self._encode(to_float(self.data.test.images[:1])).mean.shape[1:])
+
+    @property
+    def unit(self) -> Literal["image", "position"]:
+        """What a point of the latent analyses is: the code of an image, or one position of it.
+
+        The positions of one image depend on each other; so an image has one point in either case.
+        """
+        return "image" if len(self.code_shape) == 1 else "position"
+
+    @cached_property
+    def train_points(self) -> Posterior:
+        """The posterior q(z | x) of `train_codes` as points: vectors, or one position of each grid, `[N, C]`."""
+        return self.train_codes.map(lambda codes: self._points(codes, "train positions"))
+
+    @cached_property
+    def test_points(self) -> Posterior:
+        """The posterior q(z | x) of `test_codes` as points: vectors, or one position of each grid, `[N, C]`."""
+        return self.test_codes.map(lambda codes: self._points(codes, "test positions"))
+
+    @cached_property
+    def point_samples(self) -> Tensor:
+        """One draw z ~ q(z | x) per point of `train_points`, `[N, C]`."""
+        return self._points(self.code_samples, "train positions")
+
+    def _points(self, codes: Tensor, purpose: str) -> Tensor:
+        return one_position(codes, self.generator(purpose))

@@ -17,6 +17,7 @@ from latentbench.analysis.core.metric import Unmeasurable, finite
 from latentbench.analysis.core.subject import BATCH, Subject
 from latentbench.analysis.statistics.moments import Whitening, moment_matched
 from latentbench.data.registry import Registry
+from latentbench.models.codes import by_position, from_positions
 from latentbench.models.protocols import DiscreteAutoencoder
 from latentbench.models.seeds import derive
 
@@ -26,11 +27,12 @@ COMPONENTS = 10
 FITTED = 10_000
 """The number of codes to which a mixture is fitted."""
 FEWEST = 10 * COMPONENTS
+NO_MIXTURE = "the code is a grid or tokens: a mixture is fitted to vectors"
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A named source of codes. `draw(subject, count)` returns `[count, D]`, independent of each other, or
+    """A named source of codes. `draw(subject, count)` returns `[count, *shape]`, independent of each other, or
     raises Unmeasurable."""
 
     name: str
@@ -80,14 +82,25 @@ def uniform_codes(subject: Subject, model: DiscreteAutoencoder, count: int) -> T
 
 @sampler("moment", title="samples of the Gaussian with the codes' mean and covariance")
 def moment(subject: Subject, count: int) -> Tensor:
-    """Draw from the Gaussian with the codes' first two moments."""
-    return moment_matched(finite(subject.code_samples), _noise(subject, "moment", count))
+    """Draw from the Gaussian with the codes' first two moments.
+
+    The positions of a grid are drawn independently, from the mean and covariance of its channels over all
+    positions: whole grids have more covariances than there are images to estimate them from.
+    """
+    codes, noise = finite(subject.code_samples), _noise(subject, "moment", count)
+    if codes.ndim == 2:
+        return moment_matched(codes, noise)
+    vectors = by_position(noise)
+    drawn = moment_matched(by_position(codes).flatten(0, 1), vectors.flatten(0, 1))
+    return from_positions(drawn.reshape(vectors.shape), subject.code_shape)
 
 
 @sampler("gmm10", title="samples of a mixture of ten Gaussians fitted to the codes")
 def gmm10(subject: Subject, count: int) -> Tensor:
     """Draw from a mixture with full covariances: the ex-post density of Ghosh et al. 2020."""
     codes = finite(subject.code_samples[:FITTED])
+    if codes.ndim > 2:
+        raise Unmeasurable(NO_MIXTURE)
     if len(codes) < FEWEST:
         raise Unmeasurable(f"fewer than {FEWEST} codes to fit a mixture to")
     whitening = Whitening.of(codes)
@@ -136,4 +149,4 @@ def fit_mixture(points: Tensor, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _noise(subject: Subject, name: str, count: int) -> Tensor:
     generator = subject.generator(f"sample {name}")
-    return torch.randn(count, subject.code_samples.shape[1], generator=generator)
+    return torch.randn(count, *subject.code_shape, generator=generator)

@@ -169,7 +169,7 @@ def _distance(metric: MetricDefinition, reference: _Reference, subject: Subject,
     bank = subject.once(SampleBank)
     if problem := why_unusable(bank, sampler):
         return metric.missing(problem)
-    features = reference.features(bank.images(sampler))
+    features = torch.cat([reference.features(images) for images in bank.batches(sampler)])
     blocks = [Moments.of(block) for block in features.tensor_split(BLOCKS)]
     whole = reduce(add, blocks)
     return metric.measured(

@@ -1,23 +1,30 @@
 """The decoded samples of one model, and statistics of the real images that they are compared with.
 
-Every sample and every statistic is computed at first use and kept: `subject.once(SampleBank)` is the one
-bank of a subject, `context.once(RealImages)` is shared by all models on one data set.
+Every statistic is computed at first use and kept; decoded images are not. `subject.once(SampleBank)` is the
+one bank of a subject, `context.once(RealImages)` is shared by all models on one data set.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from latentbench.analysis.core.metric import Unmeasurable, finite
-from latentbench.analysis.core.subject import NO_DECODER, DataContext, Subject, to_float
-from latentbench.analysis.features.judge import JudgedImages
+from latentbench.analysis.core.subject import NO_DECODER, DataContext, Subject, to_uint8
+from latentbench.analysis.core.test_pass import joined_views
+from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.generation.generative_metrics import DENSITY_K, Cubes
 from latentbench.analysis.statistics.moments import Moments
 from latentbench.analysis.statistics.neighbours import nearest
+from latentbench.data.errors import LatentbenchError
+
+PICTURED = 64
+"""Samples kept for figures."""
 
 
 @dataclass(eq=False)
@@ -25,34 +32,62 @@ class SampleBank:
     """Codes from every sampler, decoded and seen by the judge."""
 
     subject: Subject
-    _images: dict[str, Tensor] = field(default_factory=dict, init=False)
-    _judged: dict[str, JudgedImages] = field(default_factory=dict, init=False)
+    _samples: dict[str, Samples] = field(default_factory=dict, init=False)
 
     def codes(self, sampler: str, count: int) -> Tensor:
-        """Draw `count` new codes from a named sampler, `[count, D]`.
+        """Draw `count` new codes from a named sampler, `[count, *shape]`.
 
         Raises Unmeasurable if the sampler cannot draw from this model's codes.
         """
         return SAMPLERS[sampler].draw(self.subject, count)
 
-    def images(self, sampler: str) -> Tensor:
-        """Decode as many samples as there are test images, float32 in [0, 1] `[N, C, H, W]`.
+    def batches(self, sampler: str) -> Iterator[Tensor]:
+        """Decode as many samples as there are test images, in batches, float32 in [0, 1] `[B, C, H, W]`.
 
-        Raises Unmeasurable for a model without a decoder or with values that are not finite, and if the
-        sampler cannot draw from this model's codes.
+        They are drawn and decoded anew, because all of them may be too large to keep. Raises Unmeasurable for
+        a model without a decoder or with values that are not finite, and if the sampler cannot draw from this
+        model's codes.
         """
         if not self.subject.can_decode:
             raise Unmeasurable(NO_DECODER)
-        if sampler not in self._images:
-            decoded = self.subject.decode(self.codes(sampler, len(self.subject.data.test)))
-            self._images[sampler] = finite(decoded, "samples hold values that are not finite")
-        return self._images[sampler]
+        codes = self.codes(sampler, len(self.subject.data.test))
+        for images in self.subject.decoded(codes):
+            yield finite(images, "samples hold values that are not finite")
+
+    def samples(self, sampler: str) -> Samples:
+        """Return what is kept of the samples of `batches`. Raises as it does."""
+        if sampler not in self._samples:
+            self._samples[sampler] = Samples.of(self.batches(sampler), self.subject.context)
+        return self._samples[sampler]
 
     def judged(self, sampler: str) -> JudgedImages:
-        """Return the judge's view of `images(sampler)`."""
-        if sampler not in self._judged:
-            self._judged[sampler] = self.subject.context.view(self.images(sampler))
-        return self._judged[sampler]
+        """Return the judge's view of the samples. Raises LatentbenchError where there is no judge."""
+        judged = self.samples(sampler).judged
+        if judged is None:
+            raise LatentbenchError(NO_JUDGE)
+        return judged
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What is kept of decoded samples: their number, the judge's view, and the first ones for figures."""
+
+    count: int
+    judged: JudgedImages | None
+    pictured: Tensor
+    """uint8 `[M, C, H, W]`."""
+
+    @classmethod
+    def of(cls, batches: Iterable[Tensor], context: DataContext) -> Samples:
+        """Look at batches of float images in [0, 1] once."""
+        count, views, pictured = 0, [], []
+        for images in batches:
+            if context.judge is not None:
+                views.append(context.view(images))
+            if count < PICTURED:
+                pictured.append(to_uint8(images[: PICTURED - count]))
+            count += len(images)
+        return cls(count, joined_views(views) if views else None, torch.cat(pictured))
 
 
 @dataclass(eq=False)
@@ -72,7 +107,7 @@ class RealImages:
 
         Their distance to the test images is that of a perfect set of samples.
         """
-        return self.context.view(to_float(self.context.data.train.images[: len(self.context.data.test)]))
+        return self.context.view_stored(self.context.data.train.images[: len(self.context.data.test)])
 
     @cached_property
     def test_distances(self) -> Tensor:

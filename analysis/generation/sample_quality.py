@@ -18,7 +18,7 @@ from operator import add
 
 from latentbench.analysis.core.metric import Better, Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import Subject, to_uint8
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.generation.generative_metrics import (
@@ -43,8 +43,6 @@ BLOCKS = 10
 FEWEST = 2 * BLOCKS
 COLLAPSED = 0.5
 """Samples count as collapsed below this share of the entropy, the log of the Vendi score, of `posterior`."""
-PICTURED = 64
-"""The number of samples stored for figures."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ def sampling(subject: Subject) -> Measurement:
         problem = why_unusable(bank, sampler)
         if problem is None:
             measured = _measure(definitions, bank.judged(sampler), real)
-            arrays[f"samples_{sampler}"] = to_uint8(bank.images(sampler)[:PICTURED]).numpy()
+            arrays[f"samples_{sampler}"] = bank.samples(sampler).pictured.numpy()
         else:
             measured = [metric.missing(problem) for metric in definitions.values()]
         by_name |= {metric.name: metric for metric in measured}
@@ -229,10 +227,10 @@ def sampling(subject: Subject) -> Measurement:
 def why_unusable(bank: SampleBank, sampler: str) -> str | None:
     """Return the reason why a sampler's samples of a model cannot be measured; None if they can."""
     try:
-        samples = bank.images(sampler)
+        count = bank.samples(sampler).count
     except Unmeasurable as reason:
         return str(reason)
-    return f"fewer than {FEWEST} samples" if len(samples) < FEWEST else None
+    return f"fewer than {FEWEST} samples" if count < FEWEST else None
 
 
 def _measure(

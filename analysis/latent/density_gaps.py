@@ -3,7 +3,8 @@
 Two measures are read together. The dead-zone mass is the share of a reference density where codes are far
 and other draws are near: it finds holes and gaps between clusters. The overlap uses a held-out test that
 tells codes from draws: it finds any difference that the test can learn, including mere shrinkage. Codes
-are posterior draws, in the dimensions that the model uses, each distinct code once.
+are posterior draws, in the dimensions that the model uses, each distinct code once. Of a code that is a
+grid or tokens, one position of each image is taken.
 """
 
 from __future__ import annotations
@@ -130,15 +131,15 @@ GAPS = (DEAD_ZONE_MOMENT, DEAD_ZONE_MEANS, DEAD_ZONE_PRIOR, LEAK_MOMENT, OVERLAP
 @analysis("coverage", [*GAPS, *CLASS_AREA, INTRINSIC_DIMENSION], needs_judge=True)
 def coverage(subject: Subject) -> Measurement:
     """Compare the codes of train images with their own Gaussian and, if there is one, the prior N(0, I)."""
-    order = torch.randperm(len(subject.code_samples), generator=subject.generator("coverage order"))
+    order = torch.randperm(len(subject.point_samples), generator=subject.generator("coverage order"))
     if subject.is_discrete:
         return Measurement(ANALYSES["coverage"].all_missing(DISCRETE).metrics, _lattice_plane(subject, order))
-    if len(subject.code_samples) < FEWEST_CODES:
+    if len(subject.point_samples) < FEWEST_CODES:
         raise Unmeasurable(f"fewer than {FEWEST_CODES} train images")
-    used = in_use(subject.train_codes)
-    _refuse_unusable(subject.code_samples, used)
-    order = order[_first_of_each(subject.code_samples[order])]
-    codes = subject.code_samples[order][:, used]
+    used = in_use(subject.train_points)
+    _refuse_unusable(subject.point_samples, used)
+    order = order[_first_of_each(subject.point_samples[order])]
+    codes = subject.point_samples[order][:, used]
     if len(codes) < FEWEST_CODES:
         raise Unmeasurable(f"fewer than {FEWEST_CODES} distinct codes")
     noise = torch.randn(
@@ -159,7 +160,7 @@ def coverage(subject: Subject) -> Measurement:
         metrics[2] = _measured(DEAD_ZONE_PRIOR, prior_zone, _gap_n(codes))
         metrics[5] = _overlap(OVERLAP_PRIOR, codes, noise, subject.seed)
     metrics += [*_class_area(subject), _dimension(subject)]
-    if subject.code_samples.shape[1] != 2 or codes.shape[1] != 2:
+    if subject.code_shape != (2,) or codes.shape[1] != 2:
         return Measurement(tuple(metrics))
     labels = subject.data.train.labels
     arrays = plane_arrays(subject, codes, None if labels is None else labels[order], gap.is_dead)
@@ -192,7 +193,7 @@ def _dead_zone_of_means(subject: Subject, order: Tensor, used: Tensor, noise: Te
     """Measure `dead_zone_moment` without the posterior's noise, which fills gaps."""
     if not subject.is_stochastic:
         return DEAD_ZONE_MEANS.missing(NO_NOISE)
-    means = subject.train_codes.mean[order][:, used]
+    means = subject.train_points.mean[order][:, used]
     means = means[_first_of_each(means)]
     if len(means) < FEWEST_CODES:
         return DEAD_ZONE_MEANS.missing(f"fewer than {FEWEST_CODES} distinct means")
@@ -223,7 +224,7 @@ def _class_area(subject: Subject) -> list[Metric]:
 
 
 def _classes_of_a_plane(subject: Subject) -> Tensor:
-    if subject.code_samples.shape[1] != 2:
+    if subject.code_shape != (2,):
         raise Unmeasurable("the code does not have two dimensions")
     if subject.context.judge is None:
         raise Unmeasurable(NO_JUDGE)
@@ -231,7 +232,7 @@ def _classes_of_a_plane(subject: Subject) -> Tensor:
 
 
 def _dimension(subject: Subject) -> Metric:
-    codes = subject.test_codes.mean[:POINTS]
+    codes = subject.test_points.mean[:POINTS]
     try:
         return INTRINSIC_DIMENSION.measured(two_nn(codes), n=len(codes))
     except ValueError as reason:

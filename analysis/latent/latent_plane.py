@@ -84,7 +84,7 @@ def plane_arrays(
     images = subject.decode(grid(extent, IMAGE_SIDE))
     arrays["plane_images"] = to_uint8(tiled(images, IMAGE_SIDE)).numpy()
     if subject.context.judge is not None:
-        classes = subject.context.view(subject.decode(points)).predictions
+        classes = subject.context.view_all(subject.decoded(points)).predictions
         density = MultivariateNormal(codes.double().mean(0), codes.double().T.cov()).log_prob(points.double())
         area = class_area(classes, density.exp(), len(subject.data.classes))
         arrays |= {"plane_class": _as_map(classes.short()), "class_area": area.numpy()}

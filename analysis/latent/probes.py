@@ -2,25 +2,32 @@
 
 Codes are posterior means, standardised by the train codes, so that neither probe depends on the scale
 of a dimension. Both are fitted on the first 10,000 train codes and tested on all test codes.
+
+A code that is a grid or tokens is summarised as a vector in two ways: by the mean over its positions, and by
+the principal components of the whole code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentbench.analysis.core.metric import Unmeasurable, define, finite
+from latentbench.analysis.core.metric import MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.statistics.neighbours import nearest
+from latentbench.models.codes import pooled
 
 FITTED = 10_000
 NEIGHBOURS = 20
 PENALTY = 1.0
 STEPS = 100
+COMPONENTS = 256
+"""Principal components of a code that is a grid or tokens."""
 
 
 def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,7 +111,71 @@ PROBE_KNN = define(
 )
 
 
-@analysis("probe", [PROBE_LINEAR, PROBE_KNN])
+_POOLED = "the mean over positions of each code that is a grid or tokens"
+_COMPONENTS = f"{COMPONENTS} principal components of each code that is a grid or tokens"
+PROBE_LINEAR_POOLED = define(
+    "probe_linear_pooled",
+    unit="accuracy",
+    better="higher",
+    title=f"Accuracy on test images of a linear classifier of {_POOLED}.",
+    heading="probe pooled",
+)
+PROBE_KNN_POOLED = define(
+    "probe_knn_pooled",
+    unit="accuracy",
+    better="higher",
+    title=f"Accuracy on test images of a vote of the 20 nearest train images, by {_POOLED}.",
+    heading="k-NN pooled",
+)
+PROBE_LINEAR_PCA = define(
+    "probe_linear_pca256",
+    unit="accuracy",
+    better="higher",
+    title=f"Accuracy on test images of a linear classifier of {_COMPONENTS}.",
+    heading="probe PCA-256",
+)
+PROBE_KNN_PCA = define(
+    "probe_knn_pca256",
+    unit="accuracy",
+    better="higher",
+    title=f"Accuracy on test images of a vote of the 20 nearest train images, by {_COMPONENTS}.",
+    heading="k-NN PCA-256",
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A way to make vectors of train and test codes, and the two probes of these."""
+
+    vectors: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    linear: MetricDefinition
+    knn: MetricDefinition
+
+
+def components(train: Tensor, test: Tensor, count: int = COMPONENTS) -> tuple[Tensor, Tensor]:
+    """The first `count` principal components of whole codes `[N, *shape]`, or all if there are fewer.
+
+    They are fitted to `train` by a randomised decomposition with a fixed seed. Raises Unmeasurable for values
+    that are not finite.
+    """
+    train, test = finite(train).flatten(1), finite(test).flatten(1)
+    mean = train.mean(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _, _, axes = torch.pca_lowrank(train, min(count, *train.shape), center=True, niter=4)
+    return (train - mean) @ axes, (test - mean) @ axes
+
+
+WHOLE = Summary(lambda train, test: (train, test), PROBE_LINEAR, PROBE_KNN)
+OF_GRIDS = (
+    Summary(lambda train, test: (pooled(train), pooled(test)), PROBE_LINEAR_POOLED, PROBE_KNN_POOLED),
+    Summary(components, PROBE_LINEAR_PCA, PROBE_KNN_PCA),
+)
+SUMMARIES = (WHOLE, *OF_GRIDS)
+IS_GRID, IS_VECTOR = "the code is no vector", "the code is a vector"
+
+
+@analysis("probe", [metric for summary in SUMMARIES for metric in (summary.linear, summary.knn)])
 def probe(subject: Subject) -> Measurement:
     """Measure the accuracy of both probes on the test codes; null if the data have no labels, or only one."""
     train, test, classes = subject.data.train, subject.data.test, len(subject.data.classes)
@@ -113,14 +184,20 @@ def probe(subject: Subject) -> Measurement:
     labels = train.labels[:FITTED]
     if len(labels.unique()) < 2:
         raise Unmeasurable("all train images have the same class")
-    codes, test_codes = standardise(subject.train_codes.mean[:FITTED], subject.test_codes.mean)
-    predictions = {
-        PROBE_LINEAR: fit_linear_probe(codes, labels, classes).predict(test_codes),
-        PROBE_KNN: knn_predict(codes, labels, test_codes, classes),
-    }
+    codes = subject.train_codes.mean[:FITTED]
+    labels, test_codes = labels[: len(codes)], subject.test_codes.mean
+    truth = test.labels[: len(test_codes)]
     metrics, examples = [], {}
-    for definition, predicted in predictions.items():
-        right = predicted == test.labels
-        metrics.append(definition.share(right))
-        examples[definition.name] = right.numpy()
+    for summary in SUMMARIES:
+        if (summary is WHOLE) != (codes.ndim == 2):
+            reason = IS_GRID if summary is WHOLE else IS_VECTOR
+            metrics += [summary.linear.missing(reason), summary.knn.missing(reason)]
+            continue
+        fitted, asked = standardise(*summary.vectors(codes, test_codes))
+        linear = fit_linear_probe(fitted, labels, classes).predict(asked)
+        neighbours = knn_predict(fitted, labels, asked, classes)
+        for definition, predicted in ((summary.linear, linear), (summary.knn, neighbours)):
+            right = predicted == truth
+            metrics.append(definition.share(right))
+            examples[definition.name] = right.numpy()
     return Measurement(tuple(metrics), examples=examples)

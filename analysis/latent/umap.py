@@ -27,6 +27,7 @@ from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.statistics.neighbours import nearest, squared_distances
 from latentbench.data.cache import cache_root
+from latentbench.models.codes import one_position
 
 POINTS, DRAWS = 3000, 1000
 NEIGHBOURS = 15
@@ -168,15 +169,16 @@ def embedding(subject: Subject) -> Measurement:
     The arrays are `embedding` `[N, 2]`, `labels` `[N]`, and `prior` or `moment` `[M, 2]`, after the draws'
     sampler.
     """
-    codes = subject.test_codes.mean[:POINTS]
+    codes = subject.test_points.mean[:POINTS]
     if len(codes) <= 2 * NEIGHBOURS:
         raise Unmeasurable(f"needs more than {2 * NEIGHBOURS} test images, got {len(codes)}")
-    finite(subject.code_samples)
+    finite(subject.point_samples)
     if is_collapsed(finite(codes)):
         raise Unmeasurable(COLLAPSED)
     # The model's own prior if it has one, since samples are drawn from it.
     sampler = "prior" if subject.has_prior else "moment"
-    draws = subject.once(SampleBank).codes(sampler, min(DRAWS, len(codes) // 3))
+    grids = subject.once(SampleBank).codes(sampler, min(DRAWS, len(codes) // 3))
+    draws = one_position(grids, subject.generator("drawn positions"))
     together = torch.cat([codes, draws])
     picture = umap_embedding(together, seed=subject.seed)
     overlap = neighbour_overlap(together, picture)

@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import Subject, to_float
+from latentbench.analysis.core.subject import Subject, batch_size, to_float
 from latentbench.analysis.rate.likelihood import NO_LIKELIHOOD, observed
 from latentbench.analysis.statistics.intervals import standard_error
 from latentbench.models.protocols import LikelihoodModel, Posterior
@@ -87,13 +87,11 @@ def gradient_estimates(
         raise ValueError(f"a variance needs at least 2 draws, got {draws}")
     mean, deviation = posterior.mean, (0.5 * posterior.log_var).exp()
     noise = torch.randn((draws, *mean.shape), generator=generator, device=mean.device, dtype=mean.dtype)
-    with torch.enable_grad():
-        z = (mean + noise * deviation).flatten(0, 1).requires_grad_()
-        values = log_likelihood(x.repeat(draws, *[1] * (x.ndim - 1)), z)
-        (slopes,) = torch.autograd.grad(values.sum(), z)
-    noise, deviation = noise.double(), deviation.double()
-    slope = slopes.double().unflatten(0, noise.shape[:2])
-    value = values.detach().double().reshape(draws, -1, 1)
+    at_once = batch_size(x.shape, largest=draws)
+    parts = [_value_and_slope(log_likelihood, x, z) for z in (mean + noise * deviation).split(at_once)]
+    noise, deviation = noise.double().flatten(2), deviation.double().flatten(1)
+    slope = torch.cat([slopes for _, slopes in parts]).double().flatten(2)
+    value = torch.cat([values for values, _ in parts]).double().unsqueeze(2)
     score = torch.cat([noise / deviation, 0.5 * (noise.square() - 1)], 2)
     others = (value.sum(0) - value) / (draws - 1)
     return {
@@ -101,6 +99,15 @@ def gradient_estimates(
         "score": value * score,
         "score_baseline": (value - others) * score,
     }
+
+
+def _value_and_slope(log_likelihood: LogLikelihood, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute ln p(x | z), `[draws, B]`, and its gradient with respect to codes `[draws, B, *shape]`."""
+    codes = z.flatten(0, 1).detach().requires_grad_()
+    with torch.enable_grad():
+        values = log_likelihood(x.repeat(len(z), *[1] * (x.ndim - 1)), codes)
+        (slopes,) = torch.autograd.grad(values.sum(), codes)
+    return values.detach().unflatten(0, z.shape[:2]), slopes.unflatten(0, z.shape[:2])
 
 
 def gradient_variances(

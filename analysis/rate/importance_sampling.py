@@ -15,7 +15,7 @@ from torch import Tensor
 
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import Subject, to_float
+from latentbench.analysis.core.subject import Subject, batch_size, to_float
 from latentbench.analysis.rate.likelihood import NO_LIKELIHOOD, NO_RATE, log_likelihood, observed
 from latentbench.models.protocols import LikelihoodModel
 from latentbench.models.seeds import generator
@@ -62,12 +62,14 @@ def importance(subject: Subject) -> Measurement:
 def log_likelihoods(subject: Subject, model: LikelihoodModel, k: int) -> Tensor:
     """Compute `likelihood.log_likelihood` of every test image as `observed`, float64 `[N]`."""
     device = subject.context.device
-    images = observed(model, subject.data.test.images, generator=subject.generator("binarise"))
+    pixels = subject.generator("binarise")
+    chunk = batch_size((IMAGES, *subject.data.image_shape), largest=CHUNK)
     draws = generator(subject.seed, "measure", "importance", device=device)
     return torch.cat(
         [
-            log_likelihood(model, to_float(batch).to(device), k, chunk=CHUNK, generator=draws).cpu()
-            for batch in images.split(IMAGES)
+            log_likelihood(model, to_float(images).to(device), k, chunk=chunk, generator=draws).cpu()
+            for batch in subject.data.test.images.split(IMAGES)
+            for images in [observed(model, batch, generator=pixels)]
         ]
     )
 

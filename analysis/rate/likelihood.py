@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from latentbench.analysis.core.metric import Metric, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import BATCH, Subject, to_float
+from latentbench.analysis.core.subject import Subject, batch_size, to_float
 from latentbench.analysis.rate.mutual_information import information
 from latentbench.models.protocols import DiscreteAutoencoder, LikelihoodModel, Posterior
 from latentbench.models.seeds import generator
@@ -151,7 +151,7 @@ def elbo(
     kl = posterior.kl()
     if kl is None:
         raise ValueError(NO_RATE)
-    return model.log_likelihood(x, posterior.rsample(generator=generator)) - kl.sum(1)
+    return model.log_likelihood(x, posterior.rsample(generator=generator)) - kl.flatten(1).sum(1)
 
 
 @torch.inference_mode()
@@ -180,14 +180,16 @@ def _log_weights(
     model: LikelihoodModel, x: Tensor, posterior: Posterior, draws: int, generator: Generator | None
 ) -> Tensor:
     """Compute ln p(x, z) − ln q(z | x) of `draws` draws per image, float64 `[draws, B]`."""
-    assert posterior.log_var is not None
-    mean, log_var = (t.repeat(draws, 1) for t in (posterior.mean, posterior.log_var))
-    z = Posterior(mean, log_var).rsample(generator=generator)
+    repeated = posterior.map(lambda values: values.repeat(draws, *[1] * (values.ndim - 1)))
+    assert repeated.log_var is not None
+    z = repeated.rsample(generator=generator)
     conditional = model.log_likelihood(x.repeat(draws, 1, 1, 1), z).double()
     # The normalising constants of the prior and of q cancel.
-    prior = -0.5 * z.double().square().sum(1)
-    noise = (z.double() - mean.double()) * (-0.5 * log_var.double()).exp()
-    log_q = -0.5 * (noise.square() + log_var.double()).sum(1)
+    code = flat(z).double()
+    mean, log_var = flat(repeated.mean).double(), flat(repeated.log_var).double()
+    prior = -0.5 * code.square().sum(1)
+    noise = (code - mean) * (-0.5 * log_var).exp()
+    log_q = -0.5 * (noise.square() + log_var).sum(1)
     return (conditional + prior - log_q).reshape(draws, len(x))
 
 
@@ -211,25 +213,25 @@ def likelihood(subject: Subject) -> Measurement:
     same for every image.
     """
     if isinstance(subject.model, DiscreteAutoencoder):
-        rate = KL.measured(uniform_kl(subject.model.code_sizes), se=0.0, n=len(subject.data.test))
+        uniform = KL.measured(uniform_kl(subject.model.code_sizes), se=0.0, n=len(subject.data.test))
         return Measurement(
-            (rate, *(metric.missing(DISCRETE) for metric in (ACTIVE_UNITS, *BOUNDS, *OF_MIXTURE)))
+            (uniform, *(metric.missing(DISCRETE) for metric in (ACTIVE_UNITS, *BOUNDS, *OF_MIXTURE)))
         )
-    posterior = subject.test_codes
-    kl = posterior.kl()
-    if kl is None or posterior.log_var is None:
+    rate = subject.encoded.kl
+    posterior = subject.test_codes.map(flat)
+    if rate is None or posterior.log_var is None:
         raise Unmeasurable(NO_RATE)
-    per_image = kl.double().sum(1)
+    count = len(posterior.mean)
     arrays = {"kl_per_dim": kl_per_dim(posterior.mean, posterior.log_var).numpy()}
-    if len(kl) < 2:
-        active_metric = ACTIVE_UNITS.missing("one test image has no variance", n=len(kl))
+    if count < 2:
+        active_metric = ACTIVE_UNITS.missing("one test image has no variance", n=count)
     else:
         active = active_units(posterior.mean)
-        active_metric = ACTIVE_UNITS.measured(int(active.sum()), n=len(kl))
+        active_metric = ACTIVE_UNITS.measured(int(active.sum()), n=count)
         arrays["active"] = active.numpy()
     bounds, examples = _bounds(subject)
     metrics = (
-        KL.mean(per_image),
+        KL.mean(rate),
         active_metric,
         *bounds,
         *_of_mixture(subject),
@@ -258,12 +260,10 @@ def _bounds(subject: Subject) -> tuple[list[Metric], dict[str, np.ndarray]]:
 
 def _of_mixture(subject: Subject) -> list[Metric]:
     """Return mutual information and aggregate KL, null unless their two estimates agree."""
-    posterior = subject.train_codes
-    assert posterior.log_var is not None
-    if len(posterior.mean) < 2:
+    mixture = subject.train_codes.part(slice(MIXTURE)).map(flat)
+    if len(mixture.mean) < 2:
         return [metric.missing("fewer than 2 train images") for metric in OF_MIXTURE]
-    mixture = Posterior(posterior.mean[:MIXTURE], posterior.log_var[:MIXTURE])
-    found = information(mixture, subject.code_samples[: min(EVALUATED, len(mixture.mean))])
+    found = information(mixture, flat(subject.code_samples[: min(EVALUATED, len(mixture.mean))]))
     # A value that is not finite is no agreement either.
     if not abs(found.disagreement) <= AGREEMENT:
         reason = (
@@ -279,17 +279,20 @@ def _of_mixture(subject: Subject) -> list[Metric]:
 
 def _elbo_of_test_images(subject: Subject, model: LikelihoodModel) -> Tensor:
     """Compute the ELBO of every test image, float64 `[N]`; only binarised images are encoded again."""
-    device = subject.context.device
-    images = observed(model, subject.data.test.images, generator=subject.generator("binarise"))
-    unchanged = images is subject.data.test.images
-    posterior = subject.test_codes if unchanged else subject.encode(images)
-    assert posterior.log_var is not None
+    device, codes = subject.context.device, subject.test_codes
+    size, pixels = batch_size(subject.data.image_shape), subject.generator("binarise")
     draws = generator(subject.seed, "measure", "elbo", device=device)
-    batches = zip(
-        images.split(BATCH), posterior.mean.split(BATCH), posterior.log_var.split(BATCH), strict=True
-    )
-    values = [
-        elbo(model, to_float(x).to(device), Posterior(mean.to(device), log_var.to(device)), generator=draws)
-        for x, mean, log_var in batches
-    ]
+    values = []
+    for start in range(0, len(subject.data.test), size):
+        stored = subject.data.test.images[start : start + size]
+        images = observed(model, stored, generator=pixels)
+        kept = images is stored and start + len(images) <= len(codes.mean)
+        posterior = codes.part(slice(start, start + size)) if kept else subject.encode(images)
+        posterior = posterior.map(lambda values: values.to(device))
+        values.append(elbo(model, to_float(images).to(device), posterior, generator=draws))
     return torch.cat(values).double().cpu()
+
+
+def flat(codes: Tensor) -> Tensor:
+    """Return codes `[N, *shape]` as `[N, values]`: the whole code of an image is one vector."""
+    return codes.flatten(1)

@@ -46,7 +46,7 @@ class CaptionScores:
 def locked_image_scores(subject: Subject, drawn: CaptionedData) -> CaptionScores:
     """Return the scores of the subject's locked-image towers on the test images."""
     locked = subject.once(locked_image)
-    seen, unseen = (subject.encode(part.images).mean for part in (drawn.test_seen, drawn.test_unseen))
+    seen, unseen = (subject.vectors(part.images) for part in (drawn.test_seen, drawn.test_unseen))
     held_out = torch.zeros(len(drawn.captions), dtype=torch.bool)
     held_out[[*drawn.validation, *drawn.unseen]] = True
     return CaptionScores(
@@ -226,7 +226,7 @@ def _factor_metrics(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> l
 def _native_hits(subject: Subject, model: ImageTextModel, drawn: CaptionedData) -> Tensor:
     with torch.inference_mode():
         text = model.encode_text(list(drawn.captions)).float().cpu()
-    image = subject.encode(drawn.test_unseen.images).mean
+    image = subject.vectors(drawn.test_unseen.images)
     return (image @ text.T).argmax(1) == drawn.test_unseen.captions
 
 

@@ -80,9 +80,9 @@ CONTROL_NEW_NAME = define_accuracy(
 def controls(subject: Subject) -> Measurement:
     """Measure four controls on the codes of the zero-shot analysis. Null if the data have no captions."""
     drawn = captions_of(subject)
-    raw = subject.encode(drawn.train.images).mean
-    train, test = standardise(raw, subject.encode(drawn.test_unseen.images).mean)
-    _, seen = standardise(raw, subject.encode(drawn.test_seen.images).mean)
+    raw = subject.vectors(drawn.train.images)
+    train, test = standardise(raw, subject.vectors(drawn.test_unseen.images))
+    _, seen = standardise(raw, subject.vectors(drawn.test_seen.images))
     return Measurement(
         (
             _factor_classifiers(train, test, drawn, subject.seed),

@@ -122,7 +122,7 @@ def locked_image(subject: Subject) -> LockedImage:
     drawn = captions_of(subject)
     if set(drawn.train.captions.tolist()) & {*drawn.validation, *drawn.unseen}:
         raise AssertionError("a held-out caption is among the train captions")
-    raw = subject.encode(drawn.train.images).mean
+    raw = subject.vectors(drawn.train.images)
     codes, _ = standardise(raw, raw)
     towers = fit_towers(
         codes, drawn.train.captions, Tokenizer(drawn.vocabulary), drawn.captions, seed=subject.seed

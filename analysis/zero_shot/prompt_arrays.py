@@ -64,7 +64,7 @@ def arrays_of(embedded: Embedded, subject: Subject) -> Arrays:
 def _width_curve(embedded: Embedded, subject: Subject) -> Arrays:
     """Return accuracy with the first dimensions of the embedding, unchanged and along its principal axes."""
     asked = embedded.asked
-    fitted = embedded.image if asked.train is asked.images else subject.encode(asked.train[:AXES_FITTED]).mean
+    fitted = embedded.image if asked.train is asked.images else subject.vectors(asked.train[:AXES_FITTED])
     axes = principal_axes(fitted)
     widths = widths_up_to(embedded.image.shape[1])
     curves = {}

@@ -138,7 +138,7 @@ def embed(subject: Subject, model: ImageTextModel, asked: Question) -> Embedded:
     vectors = model.encode_text(different).float().cpu()
     found = [vectors[[position[text] for text in row]] for row in rows]
     count = len(asked.texts)
-    image = subject.encode(asked.images).mean
+    image = subject.vectors(asked.images)
     shortened = torch.stack(found[count:]) if asked.shortened else vectors[:0]
     return Embedded(asked, image, torch.stack(found[:count]), shortened)
 

@@ -57,7 +57,7 @@ def transfer(subject: Subject) -> Measurement:
     if drawn.scheme is not DIGIT_CAPTIONS:
         raise Unmeasurable(f"{drawn.scheme.name} name no digits")
     images, labels = target_digits()
-    codes = finite(subject.encode(images).mean)
+    codes = finite(subject.vectors(images))
     finite(subject.test_codes.mean)
     return Measurement(
         (

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
+from latentbench.models.codes import Shape, channels
 from latentbench.models.external import state_dicts
 from latentbench.models.family import Family
 from latentbench.models.networks.backbones import ImageShape
@@ -27,7 +28,7 @@ class LoadedSpec(ModelSpec):
     """Settings of a model whose weights are loaded; `resolve` fills in what a suite leaves out."""
 
     latent_dim: Annotated[int, Field(ge=0, strict=True)] = 0
-    """Width of the code; 0 until the model is built. A given width is checked."""
+    """Width of the code, or channels of a grid; 0 until the model is built. A given width is checked."""
     checkpoint_sha256: Digest | None = None
     """sha256 of the checkpoint file, or else of the weights; a given one is checked."""
 
@@ -65,11 +66,11 @@ class LoadedFamily(Family[LoadedSpecT]):
         return History()
 
 
-def stated(spec: LoadedSpecT, where: str, *, width: int, sha256: str) -> LoadedSpecT:
-    """Return the spec with the values found. Raises LatentbenchError if the suite states something else."""
-    found: dict[str, object] = {"latent_dim": width, "checkpoint_sha256": sha256}
+def stated(spec: LoadedSpecT, where: str, *, shape: Shape, sha256: str) -> LoadedSpecT:
+    """Return the spec with what was found. Raises LatentbenchError if the suite states something else."""
+    found: dict[str, object] = {"latent_dim": channels(shape), "checkpoint_sha256": sha256}
     for name, truth in found.items():
         given = getattr(spec, name)
         if given and given != truth:
             raise LatentbenchError(f"{where}: {name} is {truth}, not {given} as the suite says")
-    return spec.model_copy(update=found)
+    return spec.model_copy(update={**found, "code_shape": shape if len(shape) > 1 else None})

@@ -100,11 +100,11 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
         state_dicts.keep(loaded.weights.state, loaded.weights.sha256)
         tolerance = TOLERANCE if spec.precision == "fp32" else LOW_PRECISION_TOLERANCE
         with torch.inference_mode():
-            width = Trial(spec.label, tolerance).image_text(model, trial_images(data), TRIAL_CAPTIONS)
+            shape = Trial(spec.label, tolerance).image_text(model, trial_images(data), TRIAL_CAPTIONS)
             if data.classes:
                 texts = prompts_of(data.classes, templates_of(data))
                 model.encode_text([text for row in texts for text in row])
-        return stated(filled, spec.label, width=width, sha256=loaded.weights.sha256)
+        return stated(filled, spec.label, shape=shape, sha256=loaded.weights.sha256)
 
     @override
     @property

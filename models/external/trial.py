@@ -14,6 +14,7 @@ from torch import Tensor
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
+from latentbench.models.codes import Shape
 from latentbench.models.external.resolve_object import user_code
 from latentbench.models.protocols import Autoencoder, ImageTextModel, Posterior
 
@@ -48,16 +49,16 @@ class Trial:
     tolerance: float = TOLERANCE
     """The relative tolerance of repeated results."""
 
-    def autoencoder(self, model: Autoencoder, x: Tensor) -> int:
-        """Try `encode` and `decode` on two images `[2, C, H, W]`; return the width of the code."""
+    def autoencoder(self, model: Autoencoder, x: Tensor) -> Shape:
+        """Try `encode` and `decode` on two images `[2, C, H, W]`; return the shape of the code."""
         with user_code(f"{self.where}: encode"):
             posterior = model.encode(x)
         mean = posterior.mean
         self._must(
-            mean.ndim == 2 and len(mean) == len(x) and mean.shape[1] > 0,
+            2 <= mean.ndim <= 4 and len(mean) == len(x) and mean.numel() > 0,
             "encode",
             str(list(mean.shape)),
-            f"[{len(x)}, D]" + (" (flatten the code, and shape it again in decode)" if mean.ndim > 2 else ""),
+            f"[{len(x)}, D], a grid [{len(x)}, C, h, w] or tokens [{len(x)}, T, C]",
         )
         if posterior.log_var is not None:
             shapes = f"log_var {list(posterior.log_var.shape)}", f"{list(mean.shape)} as of the mean"
@@ -65,10 +66,10 @@ class Trial:
         self._finite(_numbers(posterior), "encode")
         self._repeatable("encode", lambda rows: _numbers(model.encode(rows)), x, _numbers(posterior))
         self._decoder(model, mean, x)
-        return mean.shape[1]
+        return tuple(mean.shape[1:])
 
-    def image_text(self, model: ImageTextModel, x: Tensor, captions: Sequence[str]) -> int:
-        """Try both towers on images `[N, C, H, W]` and as many captions; return the width of the space."""
+    def image_text(self, model: ImageTextModel, x: Tensor, captions: Sequence[str]) -> Shape:
+        """Try both towers on images `[N, C, H, W]` and as many captions; return the shape of a vector."""
         with user_code(f"{self.where}: encode_image"):
             image = model.encode_image(x)
         width = image.shape[1] if image.ndim == 2 else 0
@@ -81,7 +82,7 @@ class Trial:
         self._repeatable(
             "encode_text", lambda chosen: model.encode_text([captions[row] for row in chosen]), rows, text
         )
-        return width
+        return (width,)
 
     def _decoder(self, model: Autoencoder, codes: Tensor, x: Tensor) -> None:
         with user_code(f"{self.where}: decode"):
@@ -160,6 +161,6 @@ class Trial:
 
 
 def _numbers(posterior: Posterior) -> Tensor:
-    """Return mean and log-variance side by side, `[B, D]` or `[B, 2 D]`."""
+    """Return mean and log-variance side by side, `[B, values]`."""
     parts = [posterior.mean] if posterior.log_var is None else [posterior.mean, posterior.log_var]
-    return torch.cat(parts, dim=1)
+    return torch.cat([part.flatten(1) for part in parts], dim=1)

@@ -16,6 +16,7 @@ from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.visible import visible
+from latentbench.models.codes import Shape
 from latentbench.models.external import resolve_object, state_dicts
 from latentbench.models.external.base import Digest, LoadedFamily, LoadedSpec, stated
 from latentbench.models.external.trial import (
@@ -60,8 +61,8 @@ class ImportSpec(LoadedSpec):
     @property
     @override
     def label(self) -> str:
-        """The model's name with its width, such as `my-vae-16`."""
-        return f"{self.series}-{self.latent_dim}" if self.latent_dim else self.series
+        """The model's name with the size of its code, such as `my-vae-16` or `my-vae-4×8×8`."""
+        return f"{self.series}-{self.size}" if self.latent_dim else self.series
 
     @property
     @override
@@ -107,12 +108,12 @@ class Imported(LoadedFamily[ImportSpec]):
     @override
     @classmethod
     def resolve(cls, spec: ImportSpec, data: ImageData, resolver: Resolver) -> ImportSpec:
-        """Return the spec with width, channels and the digests of weights and code, after a trial."""
+        """Return the spec with code shape, channels and the digests of weights and code, after a trial."""
         resolve_object.make_importable(resolver.folder)
         model = cls.build(spec, data.image_shape).cpu().eval()
         sha256 = _keep_weights(model, spec, resolver)
-        width = model.tried_on(data, torch.device("cpu"))
-        resolved = stated(spec, spec.target, width=width, sha256=sha256)
+        shape = model.tried_on(data, torch.device("cpu"))
+        resolved = stated(spec, spec.target, shape=shape, sha256=sha256)
         code = user_code(spec.target)
         return resolved.model_copy(update={"channels": model.channels, "code_sha256": code})
 
@@ -128,10 +129,11 @@ class Imported(LoadedFamily[ImportSpec]):
         return self.spec.target
 
     @torch.inference_mode()
-    def tried_on(self, data: ImageData, device: torch.device) -> int:
-        """Try the model on two images of `data`, with other channels if theirs do not fit; return its width.
+    def tried_on(self, data: ImageData, device: torch.device) -> Shape:
+        """Try the model on two images of `data`, with other channels if theirs do not fit.
 
-        Raises LatentbenchError with what is wrong, also if the model would drop the colours.
+        Returns the shape of the code. Raises LatentbenchError with what is wrong, also if the model would
+        drop the colours.
         """
         x = trial_images(data).to(device)
         if self.spec.channels is not None:
@@ -144,11 +146,11 @@ class Imported(LoadedFamily[ImportSpec]):
         self.channels = 4 - self.image_shape[0]
         try:
             grey = x.mean(1, keepdim=True) if self.channels == 1 else x
-            width = self.tried(grey)
+            shape = self.tried(grey)
         except LatentbenchError:
             raise first from None
         self._must_keep_colour()
-        return width
+        return shape
 
     def _must_keep_colour(self) -> None:
         if self.channels < self.image_shape[0]:
@@ -158,8 +160,8 @@ class Imported(LoadedFamily[ImportSpec]):
             )
 
     @abstractmethod
-    def tried(self, x: Tensor) -> int:
-        """Return the width of the code if all methods work on two images `[2, C, H, W]`.
+    def tried(self, x: Tensor) -> Shape:
+        """Return the shape of the code if all methods work on two images `[2, C, H, W]`.
 
         Raises LatentbenchError with the method, what it returned and what was expected.
         """
@@ -205,28 +207,48 @@ class ImportedAutoencoder(Imported):
 
     def encode(self, x: Tensor) -> Posterior:
         """Map images in [0, 1] `[B, C, H, W]` to q(z | x), from any form that the user's `encode` returns."""
-        given = self.module.encode(self._images(x))
-        if isinstance(given, Posterior):
-            given = given.mean, given.log_var
-        mean, log_var = given if isinstance(given, tuple | list) and len(given) == 2 else (given, None)
-        expected = "a tensor [B, D], a pair (mean, log_var) of them, or a Posterior"
+        mean, log_var = _mean_and_log_var(self.module.encode(self._images(x)))
+        expected = (
+            "a tensor [B, *shape], a pair (mean, log_var) of them, a Posterior, or what diffusers returns"
+        )
         return Posterior(
             self._output(mean, "encode", expected, x.device),
             None if log_var is None else self._output(log_var, "encode", expected, x.device),
         )
 
     def decode(self, z: Tensor) -> Tensor:
-        """Map codes `[B, D]` to images in [0, 1] `[B, C, H, W]`; rounding beyond the range is clamped."""
+        """Map codes `[B, *shape]` to images in [0, 1] `[B, C, H, W]`, clamping what rounding adds."""
         channels, *sides = self.image_shape
         expected = f"a tensor [B, {self.channels}, {sides[0]}, {sides[1]}]"
-        image = self._output(self.module.decode(self._input(z)), "decode", expected, z.device)
+        given = self.module.decode(self._input(z))
+        image = self._output(getattr(given, "sample", given), "decode", expected, z.device)
         if image.shape[1:] == (self.channels, *sides) and channels == 1:
             image = image.mean(1, keepdim=True)
         return in_range(image)
 
     @override
-    def tried(self, x: Tensor) -> int:
+    def tried(self, x: Tensor) -> Shape:
         return self.trial.autoencoder(self, x)
+
+
+def _mean_and_log_var(given: Any) -> tuple[object, object]:
+    """Return mean and log-variance from what an `encode` returned; None for no log-variance.
+
+    A diffusers model returns an object with `latent_dist` (AutoencoderKL), `latents` (AutoencoderTiny,
+    VQModel) or `latent` (AutoencoderDC).
+    """
+    if isinstance(given, Posterior):
+        return given.mean, given.log_var
+    distribution = getattr(given, "latent_dist", given)
+    if hasattr(distribution, "logvar"):
+        exact = getattr(distribution, "deterministic", False)
+        return distribution.mean, None if exact else distribution.logvar
+    for name in ("latents", "latent"):
+        if hasattr(given, name):
+            return getattr(given, name), None
+    if isinstance(given, tuple | list) and len(given) == 2:
+        return given[0], given[1]
+    return given, None
 
 
 class ImportedImageText(Imported):
@@ -244,7 +266,7 @@ class ImportedImageText(Imported):
         return self._output(given, "encode_text", "a tensor [B, D]", device)
 
     @override
-    def tried(self, x: Tensor) -> int:
+    def tried(self, x: Tensor) -> Shape:
         return self.trial.image_text(self, x, DIGIT_CAPTIONS.captions[: len(x)])
 
 

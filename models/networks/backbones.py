@@ -21,6 +21,18 @@ ImageShape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
+class GridNetworks:
+    """How to build both sides of a code that is a grid `(C, h, w)`."""
+
+    side: Callable[[int], int]
+    """From the image's side to the grid's, h = w."""
+    encoder: Callable[..., tuple[nn.Module, int]]
+    """`(image_shape, **settings)` to the module, whose features are maps `[B, F, h, w]`, and F."""
+    decoder: Callable[..., nn.Module]
+    """`(image_shape, channels, **settings)` to the module, which takes codes `[B, C, h, w]`."""
+
+
+@dataclass(frozen=True)
 class Backbone:
     """The networks on both sides. `settings` are the keywords that both functions take, with defaults."""
 
@@ -33,6 +45,8 @@ class Backbone:
     stackable: bool = False
     """True if many models train faster as one; a stack of convolutions is a grouped convolution, which is
     slow."""
+    grid: GridNetworks | None = None
+    """The networks for a code that is a grid; None if the backbone has none."""
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone")
@@ -87,11 +101,30 @@ def conv_encoder(image_shape: ImageShape, *, hidden: int) -> tuple[nn.Module, in
     """Build 3×3 stride-2 blocks with ReLU down to at most 7×7, with `hidden` channels in the first."""
     channels, side, _ = image_shape
     sides = _sides(side)
+    layers, width = _down(channels, sides, hidden)
+    return nn.Sequential(*layers, nn.Flatten()), width * sides[-1] ** 2
+
+
+def _down(channels: int, sides: list[int], hidden: int) -> tuple[list[nn.Module], int]:
+    """Build the strided blocks of an encoder along `sides`, and return the channels of the last."""
     widths = [channels, *_widths(len(sides) - 1, hidden)]
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
         layers += [Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten()), widths[-1] * sides[-1] ** 2
+    return layers, widths[-1]
+
+
+def _up(channels: int, sides: list[int], hidden: int) -> list[nn.Module]:
+    """Build the transposed blocks of a decoder, which lead back along `sides`, without a last ReLU."""
+    sides = sides[::-1]
+    widths = [*_widths(len(sides) - 1, hidden)[::-1], channels]
+    layers: list[nn.Module] = []
+    for block, (before, after) in enumerate(pairwise(widths)):
+        # An even target has one pixel more than twice the map's side less one.
+        odd = sides[block + 1] % 2
+        layers.append(nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1 - odd))
+        layers.append(nn.ReLU())
+    return layers[:-1]
 
 
 class ConvDecoder(nn.Module):
@@ -100,24 +133,50 @@ class ConvDecoder(nn.Module):
     def __init__(self, image_shape: ImageShape, latent_dim: int, *, hidden: int) -> None:
         super().__init__()
         channels, side, _ = image_shape
-        sides = _sides(side)[::-1]
-        widths = [*_widths(len(sides) - 1, hidden)[::-1], channels]
-        layers: list[nn.Module] = [
-            nn.Linear(latent_dim, widths[0] * sides[0] ** 2),
+        sides = _sides(side)
+        width = _widths(len(sides) - 1, hidden)[-1]
+        self.layers = nn.Sequential(
+            nn.Linear(latent_dim, width * sides[-1] ** 2),
             nn.ReLU(),
-            nn.Unflatten(1, (widths[0], sides[0], sides[0])),
-        ]
-        for block, (before, after) in enumerate(pairwise(widths)):
-            # An even target has one pixel more than twice the map's side less one.
-            odd = sides[block + 1] % 2
-            layers.append(nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1 - odd))
-            layers.append(nn.ReLU())
-        self.layers = nn.Sequential(*layers[:-1])
+            nn.Unflatten(1, (width, sides[-1], sides[-1])),
+            *_up(channels, sides, hidden),
+        )
 
     def forward(self, z: Tensor) -> Tensor:
         """Map codes `[B, D]` to pixel logits `[B, C, H, W]`."""
         logits: Tensor = self.layers(z)
         return logits
+
+
+GRID_BLOCKS = 3
+"""Strided blocks to a grid, where there are as many: a side of the grid is an eighth of the image's."""
+
+
+def _grid_sides(side: int) -> list[int]:
+    return _sides(side)[: GRID_BLOCKS + 1]
+
+
+def grid_side(side: int) -> int:
+    """Return the side of the grid of an image.
+
+    >>> grid_side(28), grid_side(128), grid_side(256)
+    (7, 16, 32)
+    """
+    return _grid_sides(side)[-1]
+
+
+def grid_encoder(image_shape: ImageShape, *, hidden: int) -> tuple[nn.Module, int]:
+    """Build at most three 3×3 stride-2 blocks with ReLU, whose maps stay a grid."""
+    layers, width = _down(image_shape[0], _grid_sides(image_shape[1]), hidden)
+    return nn.Sequential(*layers), width
+
+
+def grid_decoder(image_shape: ImageShape, code_channels: int, *, hidden: int) -> nn.Module:
+    """Build a 1×1 convolution of the grid, then the mirror image of `grid_encoder`."""
+    channels, side, _ = image_shape
+    sides = _grid_sides(side)
+    width = _widths(len(sides) - 1, hidden)[-1]
+    return nn.Sequential(nn.Conv2d(code_channels, width, 1), nn.ReLU(), *_up(channels, sides, hidden))
 
 
 BOOK_SIDE = 28
@@ -163,7 +222,13 @@ BACKBONES.register("mlp")(
     )
 )
 BACKBONES.register("conv")(
-    Backbone("3×3 stride-2 blocks each way, any size of image", conv_encoder, ConvDecoder, {"hidden": 32})
+    Backbone(
+        "3×3 stride-2 blocks each way, any size of image",
+        conv_encoder,
+        ConvDecoder,
+        {"hidden": 32},
+        grid=GridNetworks(grid_side, grid_encoder, grid_decoder),
+    )
 )
 BACKBONES.register("book")(
     Backbone("the network of the book's chapter, 28 by 28 pixels", book_encoder, book_decoder)

@@ -8,18 +8,20 @@ from torch import Tensor
 from typing_extensions import override
 
 from latentbench.models.families.autoencoders.gradient_autoencoder import (
-    AutoencoderSpec,
     GradientAutoencoder,
+    SpatialSpec,
     squared_error,
 )
 from latentbench.models.family import FAMILIES, Display
+from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Step
 
 
 @FAMILIES.register("ae")
-class AE(GradientAutoencoder[AutoencoderSpec]):
+class AE(GradientAutoencoder[SpatialSpec]):
     """Autoencoder on the squared error summed over pixels."""
 
+    Spec: ClassVar[type[ModelSpec]] = SpatialSpec
     paper: ClassVar[str] = "Hinton & Salakhutdinov 2006, doi:10.1126/science.1127647"
     display: ClassVar[Display] = Display(20, "#d55e00", "o")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import torch
 from pydantic import Field, model_validator
@@ -13,9 +13,11 @@ from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
+from latentbench.models.codes import Shape
 from latentbench.models.family import GradientFamily
 from latentbench.models.networks.backbones import ACTIVATIONS, BACKBONES, ImageShape
 from latentbench.models.protocols import Posterior
+from latentbench.models.resolver import Resolver
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Draw, Step
 from latentbench.models.training.stacking import stack_width
@@ -56,9 +58,36 @@ class AutoencoderSpec(ModelSpec):
         """Return the keywords that the backbone's functions take."""
         return {name: getattr(self, name) for name in BACKBONES[self.backbone].settings}
 
+    def grid_of(self, image_shape: ImageShape) -> Shape | None:
+        """Return the shape of a code that is a grid, for images of a shape; None for a vector."""
+        del image_shape
+        return None
+
     @override
     def usual(self) -> Mapping[str, object]:
         return {**super().usual(), **BACKBONES[self.backbone].settings}
+
+
+class SpatialSpec(AutoencoderSpec):
+    """Settings of an autoencoder whose code may be a grid."""
+
+    code: Literal["grid"] | None = None
+    """`grid` for a code `(C, h, w)` of `latent_dim` channels, with backbone conv; a vector if not given."""
+
+    @model_validator(mode="after")
+    def _a_grid_needs_its_backbone(self) -> Self:
+        if self.code == "grid" and BACKBONES[self.backbone].grid is None:
+            able = ", ".join(name for name, backbone in BACKBONES.items() if backbone.grid)
+            raise LatentbenchError(f"code: grid needs backbone {able}, got {self.backbone!r}")
+        return self
+
+    @override
+    def grid_of(self, image_shape: ImageShape) -> Shape | None:
+        grid = BACKBONES[self.backbone].grid
+        if self.code is None or grid is None:
+            return None
+        side = grid.side(image_shape[1])
+        return self.latent_dim, side, side
 
 
 AutoencoderSpecT = TypeVar("AutoencoderSpecT", bound=AutoencoderSpec)
@@ -76,13 +105,22 @@ class GradientAutoencoder(GradientFamily[AutoencoderSpecT]):
         super().__init__(spec, image_shape)
         backbone = BACKBONES[spec.backbone]
         settings = spec.backbone_settings()
-        self.encoder, features = backbone.encoder(image_shape, **settings)
-        self.to_code = nn.Linear(features, self.codes_per_dim * spec.latent_dim)
+        grid = backbone.grid if spec.grid_of(image_shape) else None
+        networks = grid or backbone
+        self.encoder, features = networks.encoder(image_shape, **settings)
+        width = self.codes_per_dim * spec.latent_dim
+        self.to_code = nn.Conv2d(features, width, 1) if grid else nn.Linear(features, width)
         # Settings in which members of a stack differ are stacked like weights: one number per member.
         for name in self.stacked_over or ():
             if name != "latent_dim":
                 self.register_buffer(name, torch.tensor(float(getattr(spec, name))), persistent=False)
-        self.decoder = backbone.decoder(image_shape, spec.latent_dim, **settings)
+        self.decoder = networks.decoder(image_shape, spec.latent_dim, **settings)
+
+    @override
+    @classmethod
+    def resolve(cls, spec: AutoencoderSpecT, data: ImageData, resolver: Resolver) -> AutoencoderSpecT:
+        spec = super().resolve(spec, data, resolver)
+        return spec.model_copy(update={"code_shape": spec.grid_of(data.image_shape)})
 
     @override
     @classmethod
@@ -101,11 +139,11 @@ class GradientAutoencoder(GradientFamily[AutoencoderSpecT]):
         return self.spec.latent_dim
 
     def encode(self, x: Tensor) -> Posterior:
-        """Map images in [0, 1] `[B, C, H, W]` to codes `[B, D]`."""
+        """Map images in [0, 1] `[B, C, H, W]` to codes `[B, *shape]`."""
         return Posterior(self.to_code(self.encoder(x)))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Map codes `[B, D]` to images in [0, 1] `[B, C, H, W]`."""
+        """Map codes `[B, *shape]` to images in [0, 1] `[B, C, H, W]`."""
         return torch.sigmoid(self.decoder(z).float())
 
     @abstractmethod

@@ -16,6 +16,7 @@ from latentbench.data.images import ImageData
 from latentbench.models.families.autoencoders.gradient_autoencoder import (
     AutoencoderSpec,
     GradientAutoencoder,
+    SpatialSpec,
     Weight,
 )
 from latentbench.models.family import FAMILIES, Display
@@ -66,7 +67,7 @@ class GaussianCodeSpec(AutoencoderSpec):
         return {**super().usual(), "sigma": SIGMA_OF_SUMMED_SQUARES}
 
 
-class VAESpec(GaussianCodeSpec):
+class VAESpec(GaussianCodeSpec, SpatialSpec):
     """Settings of a VAE."""
 
     beta: Weight = 1.0
@@ -134,14 +135,16 @@ class GaussianCodeAutoencoder(GradientAutoencoder[GaussianCodeSpecT]):
         Otherwise the code first learns the mean image: the KL term spikes, and dimensions collapse. On
         binarised MNIST (2×200 units, 50 dimensions, 100 epochs, one seed) that cost 0.8 nats.
         """
-        last = [layer for layer in self.decoder.modules() if isinstance(layer, nn.Linear)][-1]
-        if self.likelihood == "bernoulli" and last.out_features == math.prod(self.image_shape):
-            last.bias.copy_(_mean_image(data).clamp(DARKEST, 1 - DARKEST).logit().flatten())
+        linear = [layer for layer in self.decoder.modules() if isinstance(layer, nn.Linear)]
+        biases = [layer.bias for layer in linear if layer.out_features == math.prod(self.image_shape)]
+        if self.likelihood == "bernoulli" and biases:
+            biases[-1].copy_(_mean_image(data).clamp(DARKEST, 1 - DARKEST).logit().flatten())
 
     @override
     def draws(self, batch_size: int) -> dict[str, Draw]:
         """Draw the noise of the code, and that of the pixels for a Bernoulli."""
-        code = {"code": Draw("normal", (batch_size, self.spec.latent_dim))}
+        shape = self.spec.grid_of(self.image_shape) or (self.spec.latent_dim,)
+        code = {"code": Draw("normal", (batch_size, *shape))}
         if self.likelihood != "bernoulli":
             return code
         return {**code, "pixels": Draw("uniform", (batch_size, *self.image_shape))}
@@ -195,6 +198,8 @@ class VAE(GaussianCodeAutoencoder[VAESpec]):
         assert posterior.log_var is not None
         reconstruction = -self.log_likelihood(x, posterior.at(step.draws["code"])).mean()
         kl = kl_standard_normal(posterior.mean, posterior.log_var).mean(0)
+        if kl.ndim > 1:  # a dimension of a grid is a channel with all its positions
+            kl = kl.flatten(1).sum(1)
         return {
             "loss": reconstruction + self.kl_penalty(kl, step.progress),
             "reconstruction": reconstruction,

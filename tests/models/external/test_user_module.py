@@ -53,6 +53,40 @@ MODULE = """
             mean = super().encode(x)
             return mean, torch.full_like(mean, -2.0)
 
+    class Grid(Plain):
+        def encode(self, x):
+            return super().encode(x).unflatten(1, (3, 1, 1)).expand(-1, -1, 2, 2)
+
+        def decode(self, z):
+            return super().decode(z.mean((2, 3)))
+
+    class Tokens(Plain):
+        def encode(self, x):
+            return super().encode(x).unflatten(1, (1, 3)).expand(-1, 5, -1)
+
+        def decode(self, z):
+            return super().decode(z.mean(1))
+
+    class Returned:
+        def __init__(self, **fields):
+            vars(self).update(fields)
+
+    class LatentDist(Grid):
+        def encode(self, x):
+            mean = super().encode(x)
+            return Returned(latent_dist=Returned(mean=mean, logvar=torch.full_like(mean, -2.0)))
+
+        def decode(self, z):
+            return Returned(sample=super().decode(z))
+
+    class Latents(Grid):
+        def encode(self, x):
+            return Returned(latents=super().encode(x))
+
+    class Latent(Grid):
+        def encode(self, x):
+            return Returned(latent=super().encode(x))
+
     class Ours(Pair):
         def encode(self, x):
             return Posterior(*super().encode(x))
@@ -130,6 +164,36 @@ def loaded(spec, data, seed=0):
     return zoo.train_or_load(zoo.Training(spec, Recipe(), seed), data)
 
 
+@pytest.mark.parametrize(
+    ("target", "shape", "stochastic"),
+    [
+        ("Plain", None, False),
+        ("Grid", (3, 2, 2), False),
+        ("Tokens", (5, 3), False),
+        ("LatentDist", (3, 2, 2), True),
+        ("Latents", (3, 2, 2), False),
+        ("Latent", (3, 2, 2), False),
+    ],
+)
+def test_codes_of_any_shape_are_measured(target, shape, stochastic, data, folder):
+    spec = resolved(f"mine:{target}", data, folder)
+    assert (spec.code_shape, spec.latent_dim) == (shape, 3)
+    assert spec.label == f"{target}-{'×'.join(map(str, shape or (3,)))}"
+    assert type(spec).model_validate_json(spec.model_dump_json()) == spec
+    subject = Subject(loaded(spec, data).model, DataContext(data, None), seed=0)
+    assert subject.code_shape == (shape or (3,))
+    assert subject.is_stochastic == stochastic
+    for name, each in ANALYSES.items():
+        if not each.exclusive and name != "importance":
+            metrics = {metric.name: metric for metric in each.measure(subject).metrics}
+            assert list(metrics) == [metric.name for metric in each.metrics]
+            if name == "reconstruction":
+                assert metrics["mse"].value > 0
+            if name == "code":
+                assert metrics["code_values"].value == torch.Size(shape or (3,)).numel()
+                assert metrics["compression"].value == 64 / metrics["code_values"].value
+
+
 def refusal(target, data, folder, **settings):
     with pytest.raises(LatentbenchError) as caught:
         resolved(target, data, folder, **settings)
@@ -168,7 +232,7 @@ def test_a_module_is_measured_whatever_form_its_code_takes(target, width, stocha
     assert values["train_step_images_per_second"].reason == "no train step"
     assert copy.deepcopy(trained.model).train_step(Recipe()) is None
     if target == "mine:Nothing":
-        torch.testing.assert_close(subject.reconstructions, data.test.images / 255)
+        torch.testing.assert_close(subject.decode(subject.test_codes.mean), data.test.images / 255)
 
 
 def test_two_towers_are_measured_as_such(data, folder):
@@ -308,8 +372,8 @@ WRONG = """
     class NoText(nn.Module):
         def encode_image(self, x): return x.flatten(1)
 
-    class Spatial(Base):
-        def encode(self, x): return x
+    class FiveAxes(Base):
+        def encode(self, x): return x[..., None]
 
     class OneRow(Base):
         def encode(self, x): return x.flatten(1)[:1]
@@ -378,10 +442,13 @@ WRONG = """
         ("Mute", "Mute has no encode, expected encode and decode, or encode_image and encode_text"),
         ("NoDecode", "NoDecode has no decode, expected"),
         ("NoText", "NoText has no encode_text, expected"),
-        ("Spatial", "encode returned [2, 1, 8, 8], expected [2, D] (flatten the code"),
+        (
+            "FiveAxes",
+            "encode returned [2, 1, 8, 8, 1], expected [2, D], a grid [2, C, h, w] or tokens",
+        ),
         ("OneRow", "encode returned [1, 64], expected [2, D]"),
-        ("Dict", "encode returned dict, expected a tensor [B, D], a pair (mean, log_var)"),
-        ("Triple", "encode returned tuple, expected a tensor [B, D], a pair (mean, log_var)"),
+        ("Dict", "encode returned dict, expected a tensor [B, *shape], a pair (mean, log_var)"),
+        ("Triple", "encode returned tuple, expected a tensor [B, *shape], a pair (mean, log_var)"),
         ("OddLogVar", "encode returned log_var [2, 3], expected [2, 4] as of the mean"),
         ("NanCode", "encode returned values that are not finite"),
         ("NanLogVar", "encode returned values that are not finite"),

@@ -1,0 +1,137 @@
+"""One pass over the test images: each batch is encoded and decoded once, and only columns are kept.
+
+What is kept has one entry per image, so that passes over parts of the test images can be concatenated:
+shards whose borders are those of batches give the same values as one pass over all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from latentbench.analysis.features.judge import JudgedImages
+from latentbench.analysis.image_similarity import (
+    MS_SSIM_SIDE,
+    SSIM_TAPS,
+    check_images,
+    ms_ssim,
+    mse,
+    ssim,
+)
+from latentbench.models.protocols import Posterior
+
+KEPT_VALUES = 20_000_000
+"""Values of codes that are kept: all codes of 10,000 images up to 2,000 values each, fewer of larger ones."""
+
+
+def kept_codes(values: int) -> int:
+    """Return how many codes of `values` numbers each are kept, at least one.
+
+    >>> kept_codes(16), kept_codes(4 * 32 * 32)
+    (1250000, 4882)
+    """
+    return max(1, KEPT_VALUES // values)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageErrors:
+    """Errors of reconstructions, one value for each of N images."""
+
+    mse: Tensor
+    ssim: Tensor | None
+    """None for images that are smaller than the window."""
+    ms_ssim: Tensor | None
+    """None for images that are smaller than five scales need."""
+    judged: JudgedImages | None
+    """The judge's view of the reconstructions; None without a judge."""
+
+    @classmethod
+    def of(
+        cls, originals: Tensor, reconstructions: Tensor, view: Callable[[Tensor], JudgedImages] | None
+    ) -> ImageErrors:
+        """Compare float images in [0, 1] `[N, C, H, W]`. Raises ValueError for others."""
+        check_images(originals, reconstructions)
+        side = min(originals.shape[2:])
+        return cls(
+            mse(originals, reconstructions),
+            ssim(originals, reconstructions) if side >= SSIM_TAPS else None,
+            ms_ssim(originals, reconstructions) if side >= MS_SSIM_SIDE else None,
+            None if view is None else view(reconstructions),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[ImageErrors]) -> ImageErrors:
+        """Join the errors of several sets of images, in order."""
+        judged = [part.judged for part in parts if part.judged is not None]
+        return cls(
+            torch.cat([part.mse for part in parts]),
+            _joined([part.ssim for part in parts]),
+            _joined([part.ms_ssim for part in parts]),
+            joined_views(judged) if judged else None,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TestPass:
+    """What a pass over N test images leaves. Without decoding, `errors` and `problem` are None."""
+
+    __test__ = False  # the name is no test's
+
+    count: int
+    codes: Posterior
+    """q(z | x) of the first images, as many as are kept."""
+    kl: Tensor | None
+    """KL(q(z | x) ‖ N(0, I)) of each image, nats, float64 `[N]`; None for a point posterior."""
+    errors: ImageErrors | None = None
+    problem: str | None = None
+    """Why reconstructions cannot be measured, if they cannot."""
+
+    @classmethod
+    def of(
+        cls, posterior: Posterior, errors: ImageErrors | None = None, problem: str | None = None
+    ) -> TestPass:
+        """Make the pass over one batch."""
+        kl = posterior.kl()
+        rate = None if kl is None else kl.double().flatten(1).sum(1)
+        return cls(len(posterior.mean), posterior, rate, errors, problem)
+
+    def keeping_codes(self, earlier: int) -> TestPass:
+        """Return the same pass with as many codes as are still kept after `earlier` images."""
+        room = max(0, kept_codes(self.codes.mean.shape[1:].numel()) - earlier)
+        return self if room >= self.count else replace(self, codes=self.codes.part(slice(room)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[TestPass]) -> TestPass:
+        """Join the passes over consecutive parts of the test images."""
+        problem = next((part.problem for part in parts if part.problem is not None), None)
+        errors = [part.errors for part in parts if part.errors is not None]
+        kept = kept_codes(parts[0].codes.mean.shape[1:].numel())
+        return cls(
+            sum(part.count for part in parts),
+            joined_codes([part.codes for part in parts]).part(slice(kept)),
+            _joined([part.kl for part in parts]),
+            ImageErrors.joined(errors) if errors and problem is None else None,
+            problem,
+        )
+
+
+def joined_codes(parts: Sequence[Posterior]) -> Posterior:
+    """Join the codes of consecutive sets of images."""
+    mean, log_var = _joined([part.mean for part in parts]), _joined([part.log_var for part in parts])
+    assert mean is not None
+    return Posterior(mean, log_var)
+
+
+def joined_views(parts: Sequence[JudgedImages]) -> JudgedImages:
+    """Join the judge's views of consecutive sets of images."""
+    return JudgedImages(
+        torch.cat([part.features for part in parts]), torch.cat([part.probabilities for part in parts])
+    )
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None
