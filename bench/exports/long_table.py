@@ -37,6 +37,7 @@ def _flat(record: Record, metric: Metric, settings: Sequence[str], label: str) -
         "model": label,
         "family": record.model.family,
         "latent_dim": record.model.latent_dim,
+        "code_shape": record.model.size,
         **{name: record.model.settings.get(name) for name in settings},
         "data": record.data.name,
         "seed": record.seed,

@@ -165,7 +165,10 @@ def as_frame(table: Sequence[Row]) -> pd.DataFrame:
     shown = columns(table)
     settings = list(dict.fromkeys(name for row in table for name in row.records[0].model.labelled_settings()))
 
-    return pd.DataFrame([_flat(row, shown, settings) for row in table])
+    frame = pd.DataFrame([_flat(row, shown, settings) for row in table])
+    if any(row.records[0].model.code_shape for row in table):
+        frame.insert(3, "code_shape", [row.records[0].model.size for row in table])
+    return frame
 
 
 def _flat(row: Row, shown: Sequence[MetricDefinition], settings: Sequence[str]) -> dict[str, object]:

@@ -22,7 +22,8 @@ from latentbench.models.training.history import History
 from latentbench.models.training.recipe import Recipe
 
 EXACT_PIXELS = 4096
-CHUNK = 5000
+CHUNK, CHUNK_VALUES = 5000, 4_000_000
+"""Images that are computed at once: 5,000, or as many as have four million values."""
 OVERSAMPLING = 10
 ITERATIONS = 12
 
@@ -56,7 +57,8 @@ class PCA(FittedFamily[ModelSpec]):
         Up to 4,096 pixels the eigenvectors of the covariance are exact; beyond that they come from subspace
         iteration (Halko, Martinsson & Tropp 2011, arXiv:0909.4061), whose memory is O(pixels × D).
         """
-        chunks = data.train.images.flatten(1).split(CHUNK)
+        chunk = max(1, min(CHUNK, CHUNK_VALUES // self.mean.numel()))
+        chunks = data.train.images.flatten(1).split(chunk)
         self.mean.copy_(sum_over(chunks, device, lambda x: x.sum(0)) / len(data.train))
         centre = self.mean.double().to(device)
         if self.mean.numel() <= EXACT_PIXELS:

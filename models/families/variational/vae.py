@@ -33,7 +33,8 @@ from latentbench.models.training.objectives import (
 SIGMA_OF_SUMMED_SQUARES = 0.5**0.5
 """With σ² = ½ the Gaussian's negative log-likelihood is the summed squared error, up to a constant."""
 SMALLEST_VARIANCE = 1e-6
-FINISHING_BATCH = 1000
+FINISHING_BATCH, FINISHING_VALUES = 1000, 2_000_000
+"""Images that are reconstructed at once: 1,000, or as many as have two million values."""
 
 DARKEST = 0.01
 """The bias of a pixel that is black in all images starts at this grey value, whose logit is finite."""
@@ -162,7 +163,7 @@ class GaussianCodeAutoencoder(GradientAutoencoder[GaussianCodeSpecT]):
     @torch.no_grad()
     def _root_mean_squared_error(self, images: Tensor) -> Tensor:
         total = torch.zeros((), dtype=torch.float64, device=self.sigma.device)
-        for batch in images.split(FINISHING_BATCH):
+        for batch in images.split(max(1, min(FINISHING_BATCH, FINISHING_VALUES // images[0].numel()))):
             x = batch.to(self.sigma.device).float() / 255
             total += (x - self.decode(self.encode(x).mean)).square().sum(dtype=torch.float64)
         return (total / images.numel()).clamp_min(SMALLEST_VARIANCE).sqrt()

@@ -14,7 +14,9 @@ from latentbench.analysis.figures.drawing.seeds import estimate
 from latentbench.analysis.statistics.intervals import mean_interval
 from latentbench.bench.present import tables
 from latentbench.bench.present.rows import best, columns, rows
+from latentbench.bench.store.record import RecordedModel
 from latentbench.models.training.recipe import Recipe
+from latentbench.models.zoo import model_spec
 
 
 def test_a_cell_is_the_mean_with_students_interval(make_record):
@@ -190,3 +192,14 @@ def test_values_of_an_earlier_definition_are_null(make_record):
     (row,) = rows([record.model_copy(update={"metrics": tuple(old)})])
     assert row.cells["mse"].value is None
     assert row.cells["mse"].reason == "measured by version 0 of this metric, now 1; run it again"
+
+
+def test_grids_state_the_shape_of_their_code(make_record):
+    vector, grid = make_record(mse=0.1, latent_dim=4), make_record(mse=0.2, latent_dim=4, case="grid")
+    assert "code_shape" not in tables.as_frame(rows([vector]))
+    spec = model_spec(family="vae", latent_dim=4, backbone="conv", code="grid")
+    spec = spec.model_copy(update={"code_shape": (4, 7, 7)})
+    grid = grid.model_copy(update={"model": RecordedModel.of(spec)})
+    frame = tables.as_frame(rows([vector, grid]))
+    assert frame["code_shape"].tolist() == ["4", "4×7×7"]
+    assert frame["model"].tolist()[1].startswith("vae-4×7×7 ")
