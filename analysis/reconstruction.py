@@ -86,7 +86,7 @@ OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, MS_SSIM, LPIPS, JUDGE_DISTANCE, RECOGNISA
 
 @analysis("reconstruction", [*OF_RECONSTRUCTIONS, RECOGNISABLE_ORIGINALS], needs_judge=True)
 def reconstruction(subject: Subject) -> Measurement:
-    """Measure errors of the reconstructed test images, and the judge's accuracy on them and on the originals."""
+    """Measure errors of reconstructed test images, and the judge's accuracy on them and the originals."""
     labels, context = subject.data.test.labels, subject.context
     originals = None if context.judge is None else context.judged_test
     ceiling = _accuracy(RECOGNISABLE_ORIGINALS, originals, labels)

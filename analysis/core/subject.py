@@ -242,7 +242,7 @@ class Subject(Memo):
 
     @cached_property
     def train_codes(self) -> Posterior:
-        """The posterior q(z | x) of the first 30,000 train images; fewer if there are fewer or codes are large."""
+        """The posterior q(z | x) of the first 30,000 train images, or of fewer if codes are large."""
         kept = min(TRAIN_CODES, kept_codes(math.prod(self.code_shape)))
         return self.encode(self.data.train.images[:kept])
 
@@ -271,12 +271,12 @@ class Subject(Memo):
 
     @cached_property
     def train_points(self) -> Posterior:
-        """The posterior q(z | x) of `train_codes` as points: vectors, or one position of each grid, `[N, C]`."""
+        """The posterior q(z | x) of `train_codes` as points: one position of each grid, `[N, C]`."""
         return self.train_codes.map(lambda codes: self._points(codes, "train positions"))
 
     @cached_property
     def test_points(self) -> Posterior:
-        """The posterior q(z | x) of `test_codes` as points: vectors, or one position of each grid, `[N, C]`."""
+        """The posterior q(z | x) of `test_codes` as points: one position of each grid, `[N, C]`."""
         return self.test_codes.map(lambda codes: self._points(codes, "test positions"))
 
     @cached_property

@@ -32,7 +32,7 @@ NO_MIXTURE = "the code is a grid or tokens: a mixture is fitted to vectors"
 
 @dataclass(frozen=True)
 class Sampler:
-    """A named source of codes. `draw(subject, count)` returns `[count, *shape]`, independent of each other, or
+    """A named source of codes. `draw(subject, count)` returns independent codes `[count, *shape]`, or
     raises Unmeasurable."""
 
     name: str

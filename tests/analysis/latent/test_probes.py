@@ -76,7 +76,8 @@ def test_scale_and_dead_dimensions_do_not_change_the_probes(pca):
 
 
 def test_the_analysis_states_accuracy_with_its_binomial_error(pca):
-    linear, knn = ANALYSES["probe"].measure(pca).metrics
+    linear, knn, *of_grids = ANALYSES["probe"].measure(pca).metrics
+    assert {metric.reason for metric in of_grids} == {"the code is a vector"}
     assert (linear.name, knn.name) == ("probe_linear", "probe_knn")
     assert 0.7 < linear.value < knn.value < 0.95
     assert knn.n == 500
