@@ -158,7 +158,7 @@ def table(peaks: Sequence[Peak]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study and write its results."""
-    default = [name for name, each in ANALYSES.items() if not (each.by_request or each.exclusive)]
+    default = [name for name, each in ANALYSES.items() if not (each.opt_in or each.exclusive)]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results/reference"))
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 4000, 16_000])
