@@ -151,9 +151,7 @@ class Subject(Memo):
     def _encode(self, x: Tensor) -> Posterior:
         x = x.to(self.context.device)
         found = (
-            self.model.encode(x)
-            if isinstance(self.model, Encoder)
-            else Posterior(self.model.encode_image(x))
+            self.model.encode(x) if isinstance(self.model, Encoder) else Posterior(self.model.encode_image(x))
         )
         return found.map(lambda values: values.float().cpu())
 

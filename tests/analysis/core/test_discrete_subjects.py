@@ -162,6 +162,8 @@ def test_the_other_analyses_take_the_many_duplicates(analysis, name, request):
     found = measured(analysis, subject)
     for metric in ANALYSES[analysis].metrics:
         if metric.name.startswith(("mse", "frechet", "precision", "probe", "umap")):
+            if metric.name.endswith(("_pooled", "_pca256")):
+                continue  # of grids alone
             assert math.isfinite(found[metric.name].value), metric.name
     # Twice the same, whichever of the equal neighbours is taken.
     again = measured(analysis, Subject(subject.model, subject.context, seed=0))
