@@ -120,7 +120,7 @@ class Embedded:
 
     @property
     def first_of_name(self) -> Tensor:
-        """For each class the first class of the same name, int64 `[K]`."""
+        """The first class of the same name for each class, int64 `[K]`."""
         first: dict[str, int] = {}
         return torch.tensor([first.setdefault(name, index) for index, name in enumerate(self.asked.names)])
 

@@ -325,7 +325,7 @@ def verify_(results: Results = RESULTS, output: FormatOption = Format.rich) -> N
 
 
 class KeptArrays(StrEnum):
-    """Which arrays a copy of a run keeps."""
+    """The arrays that a copy of a run keeps."""
 
     all = "all"
     examples = "examples"

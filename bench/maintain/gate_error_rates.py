@@ -8,8 +8,8 @@
 Each writes `study/<name>.json` and `.md` into the reference store. The first takes a minute or two and gives
 the same numbers every time; the second takes an hour or so on a machine that should be idle.
 
-Half of the simulated metrics are shares of test images: a model hits most images or misses them whatever
-its seed, and each image that is `uncertain` by the toss of a coin. So values are multiples of one image, few
+Half of the simulated metrics are shares of test images: a model hits most images or misses them with any
+seed, and each image that is `uncertain` by the toss of a coin. So values are multiples of one image, few
 seeds often tie, and a model near 100 % hardly varies at all. That is where equal differences look certain.
 """
 

@@ -95,7 +95,7 @@ def recommend(
 ) -> Recommendation:
     """Recommend the model that meets every requirement and is best in the metric `prefer`.
 
-    If the best one's 95 % interval overlaps others', they are tied, and the fastest is chosen. Raises
+    If the 95 % interval of the best model overlaps others', they are tied, and the fastest is chosen. Raises
     LatentbenchError, naming the closest, if none qualifies.
     """
     if any(row.records[0].point for row in rows):

@@ -65,7 +65,7 @@ class Row:
 
     @property
     def still_falling(self) -> bool:
-        """Whether the loss of any seed was still falling when its training ended."""
+        """True if the loss of any seed was still falling when its training ended."""
         return any(record.still_falling for record in self.records)
 
     def metric(self, name: str) -> Metric:
@@ -79,7 +79,7 @@ def rows(records: Sequence[Record], *, only: str | None = None) -> list[Row]:
 
 
 def models_of(records: Sequence[Record]) -> list[tuple[str, tuple[Record, ...]]]:
-    """Return the label and the records of each model, in the order of all tables, whatever order they are in.
+    """Return the label and the records of each model, in the order of all tables, from records in any order.
 
     Models are sorted by family and settings, and their records by seed. Models that differ in nothing their
     label shows are told apart by a number.

@@ -67,7 +67,7 @@ def index_of(path: Path) -> TarIndex:
 
 
 def _has_end(path: Path, end: int) -> bool:
-    """Whether the block of zeros that ends a tar file follows the last member, which ends at `end`."""
+    """Return True if the block of zeros that ends a tar file follows the last member, which ends at `end`."""
     with open(path, "rb") as file:
         file.seek(-(-end // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
         return file.read(tarfile.BLOCKSIZE) == tarfile.NUL * tarfile.BLOCKSIZE

@@ -1,4 +1,4 @@
-"""Whether a training ended too early: its loss was still falling."""
+"""Detects a training that ended too early: its loss was still falling."""
 
 from __future__ import annotations
 

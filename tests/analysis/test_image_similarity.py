@@ -75,7 +75,7 @@ def test_ms_ssim_equals_pytorch_msssim(channels, height, width, noise):
     x = F.interpolate(images(3, channels, 9, 9), size=(height, width), mode="bilinear")
     y = (x + noise * (images(3, channels, height, width, seed=1) - 0.5)).clamp(0, 1)
     expected = reference_ms_ssim(x, y, data_range=1, size_average=False)
-    # The reference's window is float32 whatever the images are.
+    # The reference's window is float32 for images of any type.
     torch.testing.assert_close(ms_ssim(x, y), expected, rtol=0, atol=3e-6)
 
 

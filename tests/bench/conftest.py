@@ -13,7 +13,7 @@ CODE = Code(version="0.1.0", commit="0" * 40, dirty=False, source="abc")
 
 @pytest.fixture(scope="session")
 def judges(tmp_path_factory):
-    """Where judges are kept from one test to the next: training one for `digits` takes a while."""
+    """Keep judges from one test to the next: training one for `digits` takes a while."""
     return tmp_path_factory.mktemp("judges")
 
 
@@ -36,7 +36,7 @@ def make_record():
         **values,
     ):
         metrics = [
-            METRICS[name].missing("not to be had") if value is None else METRICS[name].measured(value, n=n)
+            METRICS[name].missing("not available") if value is None else METRICS[name].measured(value, n=n)
             for name, value in values.items()
         ]
         return Record(

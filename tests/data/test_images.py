@@ -17,7 +17,7 @@ def small(n: int = 6, side: int = 8, channels: int = 1, classes: int = 2) -> Ima
     return ImageData("small", split(), split(), tuple("abcdefgh"[:classes]))
 
 
-def test_fingerprint_is_of_the_content_not_of_the_name_or_the_memory_layout():
+def test_fingerprint_ignores_name_and_memory_layout():
     data = small()
     strided = data.train.images.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2)
     assert not strided.is_contiguous()

@@ -1,4 +1,4 @@
-"""YAML is read with the numbers of YAML 1.2, and whatever cannot be meant is one line."""
+"""YAML is read with the numbers of YAML 1.2, and every mistake is one line."""
 
 import pytest
 

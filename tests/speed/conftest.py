@@ -22,7 +22,7 @@ class Outcome:
 
     @property
     def ratio(self) -> float:
-        """How many times faster ours is."""
+        """Return how many times faster our code is."""
         return self.rival_seconds / self.seconds
 
 

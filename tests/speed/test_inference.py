@@ -54,7 +54,7 @@ def by_hand(call):
 
 
 def test_inference_overhead_of_the_harness(side_by_side, say, encode):
-    """In turn, and the least of each: what others do on the machine then weighs on neither."""
+    """Both are timed in turn and the least counts, so that other work on the machine affects neither."""
     effort = Effort(repetitions=REPETITIONS, seconds=0.0)
     ours, hand = [], []
     found = side_by_side(

@@ -1,6 +1,6 @@
 """Metrics against the packages people use now, on the same inputs in the same process.
 
-Run with `pytest tests/speed -k metrics -s`. Every case prints the ratio (rival's median over ours) beside
+Run with `pytest tests/speed -k metrics -s`. Every case prints the ratio (rival's median over ours) next to
 the values both reached, so that a fast wrong answer shows.
 """
 

@@ -206,7 +206,7 @@ class BooksVAE(nn.Module):
 
 
 class Pictures(torch.utils.data.Dataset):
-    """Images as a data set hands them out: one PIL picture at a time, made a tensor by a transform."""
+    """Yield images as a data set does: one PIL image at a time, made a tensor by a transform."""
 
     def __init__(self, images):
         self.pictures = [to_pil_image(image) for image in images]

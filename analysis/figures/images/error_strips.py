@@ -1,4 +1,4 @@
-"""From the best to the worst: test images ranked by the error of their reconstruction, model by model."""
+"""Strips from the best to the worst: test images ranked by the error of their reconstruction, by model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where codes are not finite numbers, every metric of them is null and states why."""
+"""Every metric of codes that are not finite is null and states why."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ class Diverged:
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("name", OF_CODES)
-def test_what_has_a_value_is_of_the_images_alone(name, value, pca, context):
+def test_only_metrics_of_images_have_values(name, value, pca, context):
     sound = {metric.name: metric for metric in ANALYSES[name].measure(pca).metrics}
     found = ANALYSES[name].measure(Subject(Diverged(pca.model, value), context, seed=0)).metrics
     lost = [metric for metric in found if metric.value is None]
@@ -60,14 +60,14 @@ class Wordless:
 
 
 @pytest.mark.parametrize("name", ["prompts", "transfer", "zero_shot", "controls"])
-def test_words_for_no_numbers_are_null(name, subject_of, context):
+def test_prompts_of_non_finite_codes_are_null(name, subject_of, context):
     clip = subject_of("clip", 8, epochs=1)
     assert any(metric.value is not None for metric in ANALYSES[name].measure(clip).metrics)
     found = ANALYSES[name].measure(Subject(Wordless(clip.model), context, seed=0)).metrics
     assert {metric.reason for metric in found} == {NOT_FINITE}
 
 
-def test_a_classifier_of_no_numbers_is_refused():
+def test_a_probe_of_non_finite_codes_is_refused():
     codes = torch.ones(5, 2)
     with pytest.raises(ValueError, match=NOT_FINITE):
         standardise(codes, codes * torch.nan)

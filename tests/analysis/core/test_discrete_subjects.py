@@ -54,7 +54,7 @@ def test_discrete_prior_is_uniform_at_every_position(name, request):
     assert len(indices.unique(dim=0)) > 0.99 * math.prod(sizes)
 
 
-def test_the_prior_of_others_is_as_it_was(vae):
+def test_the_prior_of_continuous_codes_is_unchanged(vae):
     noise = torch.randn(10, 4, generator=vae.generator("sample prior"))
     assert torch.equal(vae.once(SampleBank).codes("prior", 10), noise)
 
@@ -165,7 +165,7 @@ def test_the_other_analyses_take_the_many_duplicates(analysis, name, request):
             if metric.name.endswith(("_pooled", "_pca256")):
                 continue  # of grids alone
             assert math.isfinite(found[metric.name].value), metric.name
-    # Twice the same, whichever of the equal neighbours is taken.
+    # The results repeat for any choice among equal neighbours.
     again = measured(analysis, Subject(subject.model, subject.context, seed=0))
     assert again == found
 

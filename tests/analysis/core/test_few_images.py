@@ -31,7 +31,7 @@ def few(data, kind):
 @pytest.mark.parametrize(
     "name",
     [
-        # Controls train two dozen networks, whatever the number of images.
+        # Controls train two dozen networks for any number of images.
         pytest.param(name, marks=[pytest.mark.slow] if name == "controls" else [])
         for name, each in ANALYSES.items()
         if not each.exclusive

@@ -94,7 +94,7 @@ def whole(family, latent_dim, seed=0, **settings):
 
 
 def timed_row(family, operation, batch, *, seconds, precision="fp32", **settings):
-    """A row of a sweep whose numbers fit each other: 1 GFLOP and 0.1 GB an example, a roof of 100 GFLOP/s."""
+    """A row of a sweep of consistent numbers: 1 GFLOP and 0.1 GB per example, a peak of 100 GFLOP/s."""
     spec = model_spec(family=family, **settings)
     point = Point(operation=operation, batch=batch, precision=precision)
     values = {
@@ -170,7 +170,7 @@ def words(picture):
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_every_picture_is_drawn_within_its_frame_and_legibly(name, everyone):
+def test_every_figure_is_legible_and_within_its_frame(name, everyone):
     picture = FIGURES[name].draw(everyone)
     picture.draw_without_rendering()
     texts = [t for t in picture.findobj(matplotlib.text.Text) if t.get_text() and t.get_visible()]
@@ -184,18 +184,18 @@ def test_every_picture_is_drawn_within_its_frame_and_legibly(name, everyone):
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_a_picture_with_nothing_to_draw_is_none(name):
+def test_a_figure_without_data_is_none(name):
     bare = [model("clip", 8), model("ae", 2, metrics={"mse": None, "zero_shot_top1": None, "kl": None})]
     assert FIGURES[name].draw([]) is None
     assert FIGURES[name].draw(bare) is None
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_one_model_without_the_arrays_is_left_out_and_the_others_drawn(name, everyone):
+def test_models_without_the_arrays_are_left_out(name, everyone):
     assert FIGURES[name].draw([model("clip", 8), *everyone]) is not None
 
 
-def test_every_picture_says_what_it_shows():
+def test_every_figure_has_a_caption():
     assert all(len(figure.caption) > 60 and figure.title for _, figure in FIGURES.items())
 
 
@@ -207,7 +207,7 @@ def test_the_callers_settings_and_pyplot_are_left_alone(zoo):
     assert dict(matplotlib.rcParams) == before
 
 
-def test_reconstructions_are_labelled_with_their_error_and_show_the_lowest_seed():
+def test_reconstructions_show_the_lowest_seed_and_its_error():
     grey, white = np.zeros((2, 1, 4, 4), np.uint8), np.full((2, 1, 4, 4), 255, np.uint8)
     arrays = lambda image: {reconstructions.ORIGINALS: grey, reconstructions.RECONSTRUCTIONS: image}  # noqa: E731
     seeds = [
@@ -281,7 +281,7 @@ def test_kl_per_dim_is_sorted_and_inactive_dimensions_are_pale():
     assert picture.axes[0].get_title(loc="left") == "vae-3 β=1\n4.0 nats, 2 of 3 active"
 
 
-def test_curves_of_seeds_are_averaged_up_to_the_first_that_diverged():
+def test_curves_are_averaged_up_to_the_first_divergence():
     curves = [np.array([1.0, 2.0, 3.0]), np.array([3.0, 4.0, np.nan])]
     assert kl_curves.mean_over_seeds(curves).tolist() == [2.0, 3.0]
 
@@ -299,7 +299,7 @@ def history(rows, steps):
     return {kl_per_dim_history.KL_PER_DIM: rows.astype(np.float16), kl_per_dim_history.KL: np.ones(steps)}
 
 
-def test_dimensions_are_sorted_by_their_final_kl_and_placed_at_their_steps():
+def test_dimensions_are_sorted_by_their_final_kl():
     # 1,200 steps are kept in rows of three: the first dimension is awake early, the second in the end.
     rows = np.zeros((400, 2))
     rows[10:20, 0], rows[300:, 1] = 3.0, 2.0
@@ -324,7 +324,7 @@ def test_a_row_is_as_long_as_it_was_recorded(rows, steps, ends):
     assert picture.axes[0].collections[0].get_coordinates()[0, -2:, 0].tolist() == ends
 
 
-def test_all_dimensions_over_training_share_one_scale_that_an_overflow_does_not_stretch():
+def test_an_overflow_does_not_stretch_the_shared_scale():
     low, high = np.ones((600, 2)), np.full((600, 4), 5.0)
     high[0, 0] = np.inf
     models = [model("vae", rows.shape[1], beta=1.0, arrays=history(rows, 600)) for rows in (low, high)]
@@ -363,7 +363,7 @@ def test_zero_shot_shows_chance_and_every_family_on_one_axis(zoo):
     assert {"pca", "ae", "vae β=0.25", "vae β=1", "vae β=4"} < set(lines)
 
 
-def test_widths_of_one_family_are_shades_and_a_family_alone_has_its_colour():
+def test_widths_of_one_family_have_shades_of_its_colour():
     specs = [model_spec(family="clip", latent_dim=width) for width in (64, 8, 32)]
     several = style.colours_by_width([*specs, model_spec(family="siglip", latent_dim=32)])
     assert several[3] == style.family_colour("siglip")
@@ -377,7 +377,7 @@ def test_trade_off_names_the_floor_and_the_widths(zoo):
     assert {"2", "8", "16"} <= set(shown)
 
 
-def test_umap_pictures_are_stamped(zoo):
+def test_umap_figures_are_stamped(zoo):
     assert "trust 0.97, k-NN overlap 0.42" in words(FIGURES["umap"].draw(zoo[:1]))
 
 
@@ -431,7 +431,7 @@ def test_a_dollar_in_a_name_is_text(zoo):
     assert not title.get_parse_math()
 
 
-def test_names_beside_a_crowd_of_points_do_not_cover_each_other():
+def test_labels_of_crowded_points_do_not_overlap():
     picture, (axes,) = style.panels(1, columns=1, width=5, height=4)
     rng = np.random.default_rng(0)
     points = [tuple(point) for point in rng.uniform(0.3, 0.7, size=(18, 2))]
@@ -481,7 +481,7 @@ def test_models_of_one_family_are_told_apart_by_their_marker():
     assert looks([*specs, specs[0]]) == look
 
 
-def test_the_roof_is_the_devices_and_every_model_is_under_it_at_its_largest_batch(sweep_rows):
+def test_models_lie_below_the_peak_at_their_largest_batch(sweep_rows):
     picture = FIGURES["roofline"].draw(sweep_rows)
     encode = picture.axes[0]
     roof = encode.lines[0]
@@ -493,7 +493,7 @@ def test_the_roof_is_the_devices_and_every_model_is_under_it_at_its_largest_batc
     assert {text.get_text() for text in encode.texts} >= {"ae-16", "vae-16 β=1"}
 
 
-def test_the_front_names_those_that_nothing_beats():
+def test_the_front_labels_unbeaten_models():
     def picked(latent_dim, psnr, seconds):
         return model("ae", latent_dim, metrics={"psnr": psnr, "encode_latency_seconds": seconds})
 

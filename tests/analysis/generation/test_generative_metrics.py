@@ -199,7 +199,7 @@ def test_scores_are_prdcs(n, m, d, k, shift, offset, seed):
 )
 @settings(max_examples=60, deadline=None)
 def test_scores_are_prdcs_with_duplicates_and_ties(n, m, d, k, seed):
-    """On a lattice many points coincide and many distances equal a radius exactly."""
+    """Many points of a lattice coincide and many distances equal a radius exactly."""
     generator = torch.Generator().manual_seed(seed)
     real = torch.randint(0, 4, (n, d), generator=generator).double()
     fake = torch.randint(0, 5, (m, d), generator=generator).double()
@@ -236,7 +236,7 @@ class Flat(torch.nn.Module):
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception")
 @pytest.mark.parametrize(("n", "m", "copies"), [(300, 200, 1), (70, 90, 1), (12, 12, 1), (150, 150, 3)])
 def test_set_distances_are_torchmetrics_with_features_given(n, m, copies):
-    """On digits of 8 × 8 pixels; also with fewer than dimensions, and with each there thrice."""
+    """The sets are digits of 8 × 8 pixels; also with fewer than dimensions, and with each there thrice."""
     digits = torch.from_numpy(load_digits().images).to(torch.uint8).unsqueeze(1)
     real, fake = digits[:n].repeat(copies, 1, 1, 1), (digits[n : n + m] // 2).repeat(copies, 1, 1, 1)
     features = [images.flatten(1).double() for images in (real, fake)]
@@ -261,7 +261,7 @@ def test_known_distances_change_nothing(context, pca):
         assert torch.equal(getattr(with_cache, name), getattr(without, name))
 
 
-def test_fresh_samples_of_the_real_distribution_have_density_one():
+def test_new_samples_of_the_real_distribution_have_density_one():
     density, coverage = density_coverage(gaussian(3000, 4), gaussian(3000, 4, seed=1), k=5)
     assert density == pytest.approx(1, abs=0.03)
     assert coverage == pytest.approx(1 - 0.5**5, abs=0.01)  # Naeem et al. 2020, lemma 2
@@ -278,7 +278,7 @@ def test_fresh_samples_of_the_real_distribution_have_density_one():
         (torch.full((9, 3), torch.inf), torch.zeros(9, 3), "not finite"),
     ],
 )
-def test_what_has_no_score_is_refused(score, real, fake, message):
+def test_sets_without_a_score_are_refused(score, real, fake, message):
     with pytest.raises(ValueError, match=message):
         score(real, fake)
 
@@ -351,7 +351,7 @@ def test_authenticity_by_hand():
         authenticity(real[:1], fake)
 
 
-def test_copies_are_not_authentic_and_fresh_points_are_a_little_over_half_of_the_time():
+def test_copies_are_not_authentic_and_half_of_new_points_are():
     real, fresh = gaussian(4000, 8), gaussian(4000, 8, seed=1)
     assert not authenticity(real, real[:500]).any()
     assert 0.5 < authenticity(real, fresh).double().mean().item() < 0.65

@@ -31,7 +31,7 @@ def test_class_area_by_hand():
         class_area(torch.tensor([0]), torch.tensor([0.0]), 1)
 
 
-def test_maps_and_pictures_agree_about_the_plane(ae):
+def test_maps_and_decoded_images_agree_on_the_plane(ae):
     codes = ae.code_samples
     arrays = plane_arrays(ae, codes, None, lambda z: z[:, 1] > 0)
     left, right, bottom, top = arrays["plane_extent"]

@@ -62,7 +62,7 @@ def test_overlap_hardly_changes_under_a_linear_map():
     assert overlap_coverage(codes @ shear + 7, draws @ shear + 7).value == pytest.approx(plain, abs=0.02)
 
 
-def test_overlap_of_what_is_apart_is_nothing():
+def test_separate_sets_do_not_overlap():
     assert overlap_coverage(gaussian(400, 3, 0) + 20, gaussian(400, 3, 1)).value == pytest.approx(0, abs=0.01)
 
 

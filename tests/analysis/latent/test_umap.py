@@ -30,7 +30,7 @@ def test_trustworthiness_is_scikit_learns(n, d, k, related):
     assert trustworthiness(codes, picture, k=k) == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_faithful_picture_is_trusted_wholly_and_a_random_one_about_half():
+def test_a_faithful_map_is_trusted_and_a_random_one_half():
     codes = gaussian(800, 2)
     assert trustworthiness(codes, 3 * codes + 1) == 1
     assert torch.equal(neighbour_overlap(codes, 3 * codes + 1), torch.ones(800).double())
@@ -45,12 +45,12 @@ def test_a_duplicate_is_not_distrusted():
     assert trustworthiness(codes[:20], picture[:20], k=5) == 1
 
 
-def test_trustworthiness_refuses_more_neighbours_than_it_is_defined_for():
+def test_trustworthiness_refuses_too_many_neighbours():
     with pytest.raises(ValueError, match=r"k < N / 2, got k = 15, N = 30"):
         trustworthiness(gaussian(30, 2), gaussian(30, 2))
 
 
-def test_the_picture_is_the_same_twice_and_leaves_torch_as_it_was():
+def test_the_embedding_repeats_and_leaves_torch_unchanged():
     codes = gaussian(400, 8)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -65,7 +65,7 @@ def test_the_picture_is_the_same_twice_and_leaves_torch_as_it_was():
     assert first.dtype == torch.float32
 
 
-def test_the_picture_keeps_clusters_apart():
+def test_the_embedding_keeps_clusters_apart():
     codes = torch.cat([gaussian(200, 8), gaussian(200, 8, seed=1) + 20])
     picture = umap_embedding(codes, seed=0)
     one, other = picture[:200], picture[200:]
@@ -78,7 +78,7 @@ def test_the_picture_keeps_clusters_apart():
     [gaussian(200, 1), gaussian(20, 4).repeat(10, 1), torch.eye(100)[:, :3], gaussian(16, 2)],
     ids=["one dimension", "each ten times", "three outliers", "the fewest"],
 )
-def test_awkward_codes_still_have_a_picture(codes):
+def test_awkward_codes_have_an_embedding(codes):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         picture = umap_embedding(codes, seed=0)
@@ -86,14 +86,14 @@ def test_awkward_codes_still_have_a_picture(codes):
     assert picture.isfinite().all()
 
 
-def test_codes_without_a_picture_are_refused():
+def test_codes_without_an_embedding_are_refused():
     with pytest.raises(ValueError, match="all the same"):
         umap_embedding(torch.full((100, 3), 0.1), seed=0)
     with pytest.raises(ValueError, match="more than 15 codes, got 15"):
         umap_embedding(gaussian(15, 2), seed=0)
 
 
-def test_the_analysis_gives_the_stamp_and_the_picture(vae):
+def test_the_analysis_returns_the_stamp_and_the_embedding(vae):
     measured = ANALYSES["embedding"].measure(vae)
     trust, overlap = measured.metrics
     picture, drawn = (torch.from_numpy(measured.arrays[name]) for name in ("embedding", "prior"))

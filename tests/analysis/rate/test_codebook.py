@@ -41,7 +41,7 @@ def test_one_value_has_perplexity_one():
 
 
 def test_a_table_by_hand():
-    """Shares ½, ¼, ¼ and 0: 1.5 ln 2 nats. Beside it a constant position."""
+    """Shares ½, ¼, ¼ and 0: 1.5 ln 2 nats. A second position is constant."""
     indices = torch.cat([column(0, 0, 1, 2), column(5, 5, 5, 5)], dim=1)
     assert shares(indices, [4, 6])[0].tolist() == [0.5, 0.25, 0.25, 0]
     lengths = code_lengths(indices, [4, 6])
@@ -79,7 +79,7 @@ def test_the_bias_is_about_what_the_title_says():
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=50), st.permutations(range(6)))
-def test_what_the_values_are_called_does_not_matter(values, names):
+def test_relabelled_values_give_the_same_usage(values, names):
     indices, renamed = column(*values), column(*(names[value] for value in values))
     for indices_ in (indices, renamed):
         lengths = code_lengths(indices_, [6])
@@ -99,7 +99,7 @@ def test_what_the_values_are_called_does_not_matter(values, names):
         (column(0, -1), [3], "within 0"),
     ],
 )
-def test_indices_that_are_none_are_refused(indices, sizes, message):
+def test_invalid_indices_are_refused(indices, sizes, message):
     with pytest.raises(ValueError, match=message):
         code_lengths(indices, sizes)
 

@@ -40,7 +40,7 @@ def quadratic(x, z):
 
 
 def variances_of_linear(draws):
-    """By mean and log-variance, `[3, 1]` each.
+    """Compute variances by mean and log-variance, `[3, 1]` each.
 
     With f = k + a σ ε, k = a μ + c: the score's E[(f ε / σ)²] = (k² + 3 a² σ²) / σ² less a², and
     E[(f (ε² − 1) / 2)²] = (2 k² + 10 a² σ²) / 4 less 0. A baseline leaves a σ (ε − η) of f, where η is
@@ -58,7 +58,7 @@ def variances_of_linear(draws):
 
 
 def variances_of_quadratic():
-    """By mean and log-variance, `[3, 1]` each, of f = ½ b (μ + σ ε)²; E ε⁴ = 3, E ε⁶ = 15, E ε⁸ = 105.
+    """Compute variances by mean and log-variance of f = ½ b (μ + σ ε)²; E ε⁴ = 3, E ε⁶ = 15, E ε⁸ = 105.
 
     Pathwise: b (μ + σ ε), and ½ b (μ σ ε + σ² ε²). Score: E[f² ε²] / σ² less (b μ)², and E[f² (ε² − 1)²] / 4
     less (½ b σ²)², with E[(ε² − 1)² εⁿ] = 2, 10, 78 for n = 0, 2, 4.

@@ -57,7 +57,7 @@ def test_it_is_exact_where_the_posterior_is(few, draws):
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "bernoulli"])
-def test_of_a_vae_it_is_above_the_elbo_on_the_same_images(few, vae, subject_of, kind, draws):
+def test_the_bound_of_a_vae_is_above_its_elbo(few, vae, subject_of, kind, draws):
     subject = vae if kind == "gaussian" else subject_of("vae", 4, hidden=64, likelihood="bernoulli")
     found = by_name(importance(subject))
     assert list(found) == [definition.name for definition in ANALYSES["importance"].metrics]

@@ -129,7 +129,7 @@ def test_a_code_equal_to_the_prior_costs_nothing():
     assert kl_per_dim(torch.zeros(5, 2), torch.zeros(5, 2)).tolist() == [0, 0]
 
 
-def test_bernoulli_images_are_black_or_white_with_the_grey_value_as_probability(subject_of, draws):
+def test_grey_value_is_the_probability_of_a_white_pixel(subject_of, draws):
     model = subject_of("vae", 4, hidden=64, likelihood="bernoulli").model
     grey = torch.full((50, 1, 20, 20), 64, dtype=torch.uint8)
     drawn = observed(model, grey, generator=draws)

@@ -72,7 +72,7 @@ def test_impossible_requests_are_refused():
 
 
 def test_rate_is_information_and_aggregate_kl_together(subject_of):
-    """Of a VAE of one dimension, whose information 3,000 images can show."""
+    """A VAE of one dimension is used, whose information 3,000 images can show."""
     found = {metric.name: metric for metric in likelihood(subject_of("vae", 1, hidden=64)).metrics}
     together = found["mutual_information"].value + found["aggregate_kl"].value
     assert together == pytest.approx(found["kl"].value, abs=0.5)

@@ -89,7 +89,7 @@ def test_balls_hold_what_brute_force_says(m, n, d, chunk, seed, size, make):
 @given(n=st.integers(1, 100), d=st.integers(1, 3), radius=st.integers(0, 4), seed=st.integers(0, 2**31))
 @settings(max_examples=40, deadline=None)
 def test_a_point_at_exactly_the_radius_is_outside(n, d, radius, seed):
-    """On a lattice many distances equal the radius exactly."""
+    """Many distances in a lattice equal the radius exactly."""
     lattice = torch.randint(0, 5, (2, n, d), generator=torch.Generator().manual_seed(seed)).double()
     inside = brute_force(*lattice) < radius
     balls = Balls(lattice[1], torch.full((n,), float(radius)))

@@ -149,7 +149,7 @@ def test_what_fails_unexpectedly_is_a_failed_row():
 
 
 class LooksAtValues(nn.Module):
-    """What shapes alone do not have."""
+    """A model that reads values, which shapes alone do not have."""
 
     def encode(self, x):
         return x if float(x.sum()) > 0 else -x

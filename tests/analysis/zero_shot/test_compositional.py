@@ -86,7 +86,7 @@ def test_errors_count_captions_not_images(metrics, pca_16, captioned):
 
 
 def test_captions_shuffled_among_the_train_images_teach_nothing(pca_16, captioned):
-    """The negative control: whatever leaks from the test to the training would show here."""
+    """The negative control shows any leak from the test to the training."""
     codes, unseen = encoded(pca_16, captioned)
     order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))
     tokenizer = Tokenizer(captioned.vocabulary)

@@ -144,7 +144,7 @@ def test_the_numbers_follow_the_templates(folder):
 # On captioned digits
 
 
-def test_the_ensemble_lies_among_its_templates_and_what_is_unsaid_costs(asked_clip):
+def test_ensemble_lies_among_templates_and_shortened_ones_cost(asked_clip):
     metrics, arrays = asked_clip
     assert len(arrays["template_accuracy"]) == len(DIGIT_CAPTIONS.templates + DIGIT_CAPTIONS.reworded)
     assert metrics["prompt_worst"].value <= metrics["prompt_top1"].value <= metrics["prompt_best"].value + 0.1

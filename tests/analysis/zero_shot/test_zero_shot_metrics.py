@@ -34,7 +34,7 @@ def test_top_k_is_scikit_learns(k):
     assert hits_at(scores, truth, k).double().mean().item() == pytest.approx(expected)
 
 
-def test_mean_recall_is_scikit_learns_and_leaves_out_absent_classes():
+def test_mean_recall_is_scikit_learns_without_absent_classes():
     scores, truth = problem()
     recall = recall_per_class(hits_at(scores, truth, 1), truth, 8)
     assert recall[7].isnan()
@@ -70,7 +70,7 @@ def test_calibration_by_hand():
 
 @given(st.integers(0, 100))
 @settings(max_examples=20, deadline=None)
-def test_calibration_lies_between_0_and_1_and_above_the_overall_gap(seed):
+def test_calibration_error_is_at_least_the_overall_gap(seed):
     scores, truth = problem(seed, 50, 4)
     probabilities = scores.softmax(1)
     error = expected_calibration_error(probabilities, truth)
@@ -95,7 +95,7 @@ def test_an_ensemble_is_normalised_before_and_after():
     assert ensemble(texts).tolist()[0] == pytest.approx([0.5**0.5] * 2)
 
 
-def test_the_full_width_changes_no_cosine_whichever_way_it_is_cut():
+def test_the_full_width_changes_no_cosine():
     points = F.normalize(torch.randn(50, 6, generator=torch.Generator().manual_seed(0)), dim=1)
     axes = principal_axes(points)
     assert torch.allclose(axes.T @ axes, torch.eye(6), atol=1e-5)

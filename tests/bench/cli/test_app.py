@@ -168,7 +168,7 @@ def start(home, *arguments):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Whoever runs the tests in a shell's background passes on that Ctrl-C is ignored.
+        # Tests in a shell's background inherit that Ctrl-C is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
@@ -186,7 +186,7 @@ def interrupt(running):
     try:
         _, said = running.communicate(timeout=60)
     except subprocess.TimeoutExpired:
-        # One that goes on would take a core from whatever is run next.
+        # A process that keeps running would take a core from the next test.
         os.killpg(running.pid, signal.SIGKILL)
         raise
     assert running.returncode == 130
@@ -365,7 +365,7 @@ def test_a_model_of_one_s_own_is_measured_beside_the_zoo(home, jobs):
     assert newest.metric("mse").value != newer.metric("mse").value
 
 
-def test_a_pickled_checkpoint_is_read_only_when_asked_and_never_run(home):
+def test_pickles_are_read_only_on_request_and_never_run(home):
     (home / "own.yaml").write_text(OWN.format(checkpoint="mine.pt"))
     (home / "mine.py").write_text(MINE)
     write_weights(home / "mine.pt", bias=0.0)
@@ -408,7 +408,7 @@ class Bomb:
         (("Linear(64, width)", "Linear(64, width + 1)"), "down.weight is [4, 64], the model's is [5, 64]"),
     ],
 )
-def test_a_mistake_in_a_model_of_one_s_own_is_one_line_and_exit_2(home, change, message):
+def test_a_mistake_in_a_user_model_is_one_line_and_exit_2(home, change, message):
     (home / "own.yaml").write_text(OWN.format(checkpoint="mine.safetensors"))
     (home / "mine.py").write_text(MINE.replace(*change))
     write_weights(home / "mine.safetensors", bias=0.0)
@@ -552,7 +552,7 @@ def test_time_runs_a_sweep_and_skipped_rows_do_not_fail(home):
         assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
 
 
-def test_a_model_is_recommended_with_reasons_and_nothing_is_an_error(home):
+def test_recommend_gives_reasons_and_fails_if_none_qualifies(home):
     latentbench(home, "run", "my.yaml", *QUICK)
     picked = latentbench(home, "recommend", "--min-psnr", "1")
     assert picked.returncode == 0, picked.stderr

@@ -91,7 +91,7 @@ def test_an_interrupted_run_does_not_pass(write, results, make_record):
     assert "is unfinished" in latentbench("table", "latest").stderr
 
 
-def test_another_machine_is_exit_4_unless_asked_for_and_then_labelled(write):
+def test_another_machine_is_exit_4_unless_allowed(write):
     write(mse=GOOD)
     latentbench("baseline", "set", "main", "latest", "--why", "the first")
     write(mse=BAD, environment="another")

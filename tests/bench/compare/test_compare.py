@@ -87,9 +87,7 @@ def test_a_run_equals_itself(make_record, hold):
         ("mse", None, 0.02, "new", False),
     ],
 )
-def test_one_seed_is_a_tolerance_check_by_the_metrics_own_direction(
-    make_record, hold, metric, a, b, verdict, fails
-):
+def test_one_seed_is_checked_against_the_tolerance(make_record, hold, metric, a, b, verdict, fails):
     comparison = hold([make_record(**{metric: a})], [make_record(**{metric: b})])
     assert verdicts(comparison) == {metric: verdict}
     assert bool(comparison.failures) == fails
@@ -100,7 +98,7 @@ def test_what_is_null_in_both_is_not_a_finding(make_record, hold):
     assert hold([make_record(mse=None)], [make_record(mse=None)]).findings == ()
 
 
-def test_one_seed_says_whether_the_two_models_differ_on_the_images(make_record, hold):
+def test_one_seed_tests_whether_models_differ_on_images(make_record, hold):
     errors = np.random.default_rng(0).uniform(0.01, 0.03, 10)
     a = (make_record(mse=0.02), {"examples/mse": errors.astype(np.float16)})
     b = (make_record(mse=0.03), {"examples/mse": (errors + 0.01).astype(np.float16)})
@@ -127,9 +125,7 @@ def hits(lost, gained, n=1000):
     ("lost", "gained", "verdict"),
     [(40, 5, "regressed"), (25, 15, "inconclusive"), (5, 40, "ok"), (19, 17, "ok"), (3, 0, "ok")],
 )
-def test_hits_of_one_model_are_held_against_each_other_image_by_image(
-    make_record, hold, lost, gained, verdict
-):
+def test_hits_of_one_model_are_compared_image_by_image(make_record, hold, lost, gained, verdict):
     before, after = hits(lost, gained)
     a, b = (
         with_hits(make_record(recognisable=float(h.mean()), n=1000, weights="same"), h)
@@ -155,7 +151,7 @@ def test_hits_of_one_model_count_captions_where_images_have_them(make_record, ho
     assert "paired t over 10 clusters of 1,000 examples" in finding.reason
 
 
-def test_errors_of_a_model_that_takes_no_seed_are_paired_and_the_estimate_is_exact(make_record, hold):
+def test_errors_of_a_model_without_seed_are_paired_by_image(make_record, hold):
     draws = np.random.default_rng(0)
     before = draws.uniform(0.01, 0.03, 1000)
     after = before + draws.normal(0.002, 0.01, 1000).clip(-0.005)
@@ -172,7 +168,7 @@ def test_errors_of_a_model_that_takes_no_seed_are_paired_and_the_estimate_is_exa
     assert finding.evidence.low > 0
 
 
-def test_of_several_seeds_of_one_model_the_images_stay_the_sample(make_record, hold):
+def test_images_stay_the_sample_for_seeds_of_one_model(make_record, hold):
     before, after = hits(40, 5)
 
     def runs(which):
@@ -230,7 +226,7 @@ def test_one_seed_each_and_not_the_same_decides_nothing(make_record, hold):
     assert finding.verdict == "inconclusive"
 
 
-def test_a_loss_within_the_noise_is_inconclusive_and_says_how_many_seeds_would_settle_it(make_record, hold):
+def test_a_regression_within_noise_asks_for_more_seeds(make_record, hold):
     base = np.full(5, 0.020)
     noise = np.array([0.003, -0.001, 0.002, -0.0015, 0.001])
     finding = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", base + noise)))
@@ -239,7 +235,7 @@ def test_a_loss_within_the_noise_is_inconclusive_and_says_how_many_seeds_would_s
     assert finding.detectable == pytest.approx(1.36 * noise.std(ddof=1), rel=0.01)
 
 
-def test_a_loss_below_the_smallest_effect_of_interest_is_ok_however_certain(make_record, hold):
+def test_a_certain_but_small_regression_is_ok(make_record, hold):
     base = np.array([0.0200, 0.0240, 0.0190, 0.0220, 0.0210])
     small = base * np.array([1.009, 1.0095, 1.0105, 1.009, 1.0095])
     finding = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", small)))
@@ -271,7 +267,7 @@ def test_a_gate_of_many_metrics_corrects_for_them(make_record, hold):
 
 
 def test_what_differs_within_the_tolerance_is_one_of_the_tests(make_record, hold):
-    """To leave out what is small would make what is left look rarer than it is."""
+    """Leaving out small differences would make the others look rarer than they are."""
     spread = np.array([9.0, -6.0, 8.0, -2.0, 6.0, -4.0, 5.0, 1.0]) + 3.0
 
     def run(mse, quiet, untouched):
@@ -317,7 +313,7 @@ def test_models_of_one_run_only_are_missing_or_new(make_record, hold):
     assert [f.model for f in comparison.failures] == ["ae-2"]
 
 
-def test_environments_are_only_compared_when_asked_and_then_named(make_record, hold):
+def test_environments_are_compared_only_on_request(make_record, hold):
     a, b = make_record(mse=0.1), make_record(mse=0.1, environment="other")
     apart = hold([a], [b])
     assert verdicts(apart) == {"every metric": "incomparable"}
@@ -344,7 +340,7 @@ def test_a_score_of_other_counts_is_another_score(make_record, hold):
     assert finding.detail == "10 → 20"
 
 
-def test_a_model_of_other_settings_is_compared_by_its_name_and_they_are_named(make_record, hold):
+def test_changed_settings_are_compared_by_name_and_listed(make_record, hold):
     other = make_record(mse=0.1, epochs=9)
     comparison = hold([make_record(mse=0.1)], [other])
     assert verdicts(comparison) == {"mse": "ok"}
@@ -403,7 +399,7 @@ def test_a_value_lost_at_one_seed_is_missing(make_record, hold):
     b = seeds(make_record, "mse", [0.1, None, 0.1])
     finding = only(hold(a, b))
     assert finding.verdict == "missing"
-    assert "at 1 of 3 seeds: not to be had" in finding.reason
+    assert "at 1 of 3 seeds: not available" in finding.reason
 
 
 def test_models_that_share_a_label_are_told_apart(make_record, hold):

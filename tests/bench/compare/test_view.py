@@ -56,7 +56,7 @@ def test_terminal_shows_every_verdict_except_ok_with_reason(comparison):
     for expected in (
         "regressed (paired t over 4 seeds)",
         "changed (no preferred direction)",
-        "missing (no value in B: not to be had)",
+        "missing (no value in B: not available)",
         "inconclusive (paired t over 4 seeds)",
         "more seeds would decide it",
         "better (paired t over 4 seeds)",

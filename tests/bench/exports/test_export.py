@@ -43,7 +43,7 @@ def test_pandas_and_duckdb_read_one_table(run, tmp_path):
     assert len(from_csv) == len(from_parquet) == 15
     (mean,) = duckdb.sql(f"select avg(value) from '{columns}' where metric = 'mse'").fetchall()[0]
     assert mean == pytest.approx(0.021)
-    (reasons,) = duckdb.sql(f"select count(*) from '{columns}' where reason = 'not to be had'").fetchall()[0]
+    (reasons,) = duckdb.sql(f"select count(*) from '{columns}' where reason = 'not available'").fetchall()[0]
     assert reasons == 3
 
 
@@ -77,7 +77,7 @@ def test_github_action_benchmark_gets_two_lists(run, tmp_path):
     assert (bigger.name, smaller.name) == ("customBiggerIsBetter.json", "customSmallerIsBetter.json")
     entries = {path.name: json.loads(path.read_text()) for path in (bigger, smaller)}
     for entry in (entry for file in entries.values() for entry in file):
-        # What the action demands of an entry, and what it takes besides.
+        # The required and the optional keys of the action's entries.
         assert {"name", "unit", "value"} <= set(entry) <= {"name", "unit", "value", "range", "extra"}
         assert isinstance(entry["value"], float)
     assert {e["name"] for e in entries[smaller.name]} == {"ae-2 · mse", "ae-2 · encode_latency_seconds"}

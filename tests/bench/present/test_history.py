@@ -85,7 +85,7 @@ def test_a_series_of_noise_seldom_has_one(runs):
     assert sum(bool(change_points(series, 0.01)) for series in values) <= 10  # about 4 expected
 
 
-def test_a_step_of_five_standard_deviations_is_nearly_always_found():
+def test_a_step_of_five_deviations_is_nearly_always_found():
     draws = np.random.default_rng(0)
     series = [np.r_[draws.normal(100, 1, 7), draws.normal(105, 1, 5)] for _ in range(50)]
     assert sum(7 in change_points(values, 0.001) for values in series) >= 40

@@ -76,7 +76,7 @@ def as_png(monkeypatch):
 
 
 class Page(HTMLParser):
-    """What a browser would make of the page: text, tags, and everything it refers to."""
+    """The page as a browser parses it: text, tags, and everything it refers to."""
 
     def __init__(self, text):
         super().__init__()
@@ -123,9 +123,9 @@ def test_every_model_and_its_numbers_are_shown_as_in_the_table(page):
     assert "512.2" in page.plain
 
 
-def test_a_null_is_a_dash_with_its_reason_as_tooltip_and_footnote(page):
-    assert "not to be had" in page.titles
-    assert "not to be had" in page.text
+def test_a_null_is_a_dash_with_its_reason(page):
+    assert "not available" in page.titles
+    assert "not available" in page.text
 
 
 def test_what_comes_from_a_run_is_escaped(run, store, page):
@@ -161,7 +161,7 @@ def test_a_report_without_its_environments_file_names_the_hash(run, store):
     assert "env" in Page(write_report(run, store).read_text(encoding="utf-8")).text
 
 
-def test_the_best_of_a_column_is_marked_and_only_where_one_end_is_better(run, store):
+def test_the_best_of_a_column_is_marked_if_it_has_a_direction(run, store):
     text = write_report(run, store).read_text(encoding="utf-8")
     headline = text[text.index("<tbody>") : text.index("</tbody>")]
     assert headline.count('class="best"') == 1
@@ -263,7 +263,7 @@ def test_a_damaged_manifest_only_means_drawing_again(run, store):
         assert set(drawn(run, store)) == {"reconstructions", "trade_off"}
 
 
-def test_models_that_share_a_label_but_not_a_training_are_kept_apart(save, make_record):
+def test_models_with_one_label_but_two_trainings_stay_separate(save, make_record):
     first = make_record(mse=0.1)
     longer = first.model_copy(
         update={"case": "other", "recipe": first.recipe.model_copy(update={"epochs": 50})}

@@ -110,7 +110,7 @@ def test_csv_has_full_values_and_empty_nulls(make_record):
 def test_json_gives_the_reason_of_a_null(make_record):
     (model,) = json.loads(tables.as_json(rows([make_record(mse=0.1, ssim=None)])))
     assert model["metrics"]["ssim"]["value"] is None
-    assert model["metrics"]["ssim"]["reason"] == "not to be had"
+    assert model["metrics"]["ssim"]["reason"] == "not available"
 
 
 def test_terminal_marks_the_best_and_shows_null_as_a_dash(make_record):
@@ -140,7 +140,7 @@ def test_markdown_has_a_line_per_model_and_a_legend(make_record):
 
 
 def test_figures_and_tables_show_the_same_interval(make_record):
-    """For several seeds, one seed, and a metric without an error, which has none in either."""
+    """Cases are several seeds, one seed, and a metric without an error, which has none in either."""
     several = [make_record(mse=value, seed=seed) for seed, value in enumerate((0.1, 0.2, 0.4))]
     one = make_record(latent_dim=8).model_copy(
         update={"metrics": (METRICS["mse"].measured(0.1, se=0.01, n=100), METRICS["psnr"].measured(9.0))}

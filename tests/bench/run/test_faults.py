@@ -1,4 +1,4 @@
-"""When a run is interrupted, no finished result is lost and no false one is read."""
+"""An interrupted run loses no finished result, and no false one is read."""
 
 import multiprocessing
 import os
@@ -119,7 +119,7 @@ def test_full_disk_loses_no_finished_case_and_run_resumes(tiny_disk, make_record
 
 
 def limited(root, make_record, answer):
-    """In a process that may write no file of more than 20 kB."""
+    """Run in a process that may write no file of more than 20 kB."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     answer.put(fill(Store(root), make_record))
 

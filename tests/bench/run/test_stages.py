@@ -45,7 +45,7 @@ def case(seed=0, *, epochs=1, **spec):
     )
 
 
-def test_a_checkpoint_that_is_gone_is_a_failed_case_with_null_metrics(tmp_path, context):
+def test_a_missing_checkpoint_is_a_failed_case_with_nulls(tmp_path, context):
     gone = Step(name=TRAINING, started="now", checkpoint=tmp_path / "gone")
     progress = Progress(case(family="pca", latent_dim=2), {TRAINING: gone})
     measured = stages.measure(progress, context, exclusive=False, journal=JOURNAL)

@@ -201,7 +201,7 @@ class Thumbnail(torch.nn.Module):
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A suite file with a module beside it; what is imported from there is forgotten afterwards."""
+    """Write a suite file with a module next to it, whose imports are removed afterwards."""
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "suite_module.py").write_text(MODULE)

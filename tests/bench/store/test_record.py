@@ -1,4 +1,4 @@
-"""Records: one identity of a model, whatever measured it."""
+"""Records of one model have one identity, independent of code and machine."""
 
 import json
 import subprocess

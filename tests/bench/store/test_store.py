@@ -1,4 +1,4 @@
-"""The store: what is written is read back, whatever happens in between."""
+"""The store reads back all that was written, after any interruption."""
 
 import errno
 import hashlib

@@ -120,7 +120,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tiny, store):
 
 
 def test_what_is_not_installed_is_a_row_that_says_so(store, monkeypatch):
-    """As on a machine without the extra: the package cannot be found."""
+    """The package cannot be found, as on a machine without the extra."""
     found = reference_models.find_spec
     monkeypatch.setattr(
         reference_models, "find_spec", lambda name: None if name == "diffusers" else found(name)

@@ -77,7 +77,7 @@ def blocks_of(a, again, b, *, others=0.0):
     )
 
 
-def test_a_loss_below_three_percent_does_not_count_however_certain():
+def test_a_regression_below_three_percent_does_not_count():
     (finding,) = decide(
         blocks_of([1.0] * 5, [1.0] * 5, [1.02, 1.021, 1.02, 1.019, 1.02]), shipped(), a="", b=""
     ).findings
@@ -85,7 +85,7 @@ def test_a_loss_below_three_percent_does_not_count_however_certain():
     assert finding.verdict == "ok"
 
 
-def test_a_loss_below_what_the_same_code_does_to_itself_does_not_count():
+def test_a_regression_below_the_noise_floor_does_not_count():
     noisy = blocks_of([1.0, 1.0, 1.0, 1.0, 1.0], [1.2, 0.9, 1.15, 0.85, 1.1], [1.13, 1.03, 1.12, 1.0, 1.1])
     (loss,) = losses(noisy, alpha=0.05)
     assert loss.floor > 0.1

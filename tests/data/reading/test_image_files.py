@@ -63,7 +63,7 @@ def test_a_transparent_16_bit_level_is_white(tmp_path):
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_every_orientation_equals_the_upright_picture(tmp_path, orientation, suffix):
     upright = np.random.default_rng(0).integers(0, 256, (10, 16, 3), dtype=np.uint8)
-    # How a camera stores the upright picture under each orientation.
+    # The upright image as a camera stores it under each orientation.
     stored = {
         1: upright,
         2: upright[:, ::-1],

@@ -1,4 +1,4 @@
-"""From an image of any size to a square."""
+"""The transform makes a square of an image of any size."""
 
 import numpy as np
 import pytest

@@ -64,7 +64,7 @@ def test_one_split_is_split_by_hash(tmp_path):
     assert load({"hf": str(tmp_path / "saved"), "size": 16}, mapped=True).fingerprint == data.fingerprint
 
 
-def test_images_are_opened_at_their_original_size_by_the_one_reader(tmp_path):
+def test_images_are_opened_at_their_original_size(tmp_path):
     turned = Pillow.fromarray(PIXELS[0][:, :8])
     exif = Pillow.Exif()
     exif[0x0112] = 6

@@ -217,7 +217,7 @@ def test_layouts_that_are_refused(write_image, tmp_path, layout, message):
         read_folder(tmp_path)
 
 
-def test_a_class_that_the_hash_leaves_without_train_images_is_refused(write_image, tmp_path):
+def test_a_class_without_train_images_by_hash_is_refused(write_image, tmp_path):
     for i in range(30):
         write_image(f"many/{i}.png")
     lonely = next(f"rare/{i}.png" for i in range(100) if in_test(f"rare/{i}.png"))

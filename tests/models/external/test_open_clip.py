@@ -125,7 +125,7 @@ def test_a_pickle_is_read_only_if_asked_for(data, folder, towers):
     assert resolved(data, folder, checkpoint="tiny.pt", allow_pickle=True).latent_dim == 16
 
 
-def test_a_caption_longer_than_the_context_is_named_before_anything_is_measured(data, folder):
+def test_a_caption_longer_than_the_context_is_refused_first(data, folder):
     model = loaded(resolved(data, folder), data).model
     with pytest.raises(LatentbenchError, match=r"'a a a a.*longer than the 12 tokens of tiny tiny"):
         model.encode_text(["short", "a " * 11])
@@ -190,7 +190,7 @@ def test_no_network_is_an_error_that_names_the_remedy(data, folder, monkeypatch)
         resolved(data, folder, model="ViT-B-32", tag="laion2b_s34b_b79k", checkpoint=None)
 
 
-def test_weights_that_were_never_looked_for_are_not_trained_into_being(data, folder):
+def test_unresolved_weights_are_not_trained(data, folder):
     spec = zoo.model_spec(pretrained={"model": "tiny.json", "checkpoint": "tiny.safetensors"})
     bare = spec.model_copy(update={"architecture": TINY})
     with pytest.raises(LatentbenchError, match="weights unknown"):
@@ -203,7 +203,7 @@ def test_what_the_suite_says_is_checked(data, folder):
         zoo.resolve(spec, data, Resolver(folder))
 
 
-def test_a_model_to_be_trained_is_refused_where_there_is_nothing_to_train_on(data):
+def test_training_without_train_images_is_refused(data):
     with pytest.raises(LatentbenchError, match="has test images only, and pca-2 has to be trained"):
         zoo.resolve(zoo.model_spec(family="pca", latent_dim=2), data)
 

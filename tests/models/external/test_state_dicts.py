@@ -205,7 +205,7 @@ class Tied(nn.Module):
         self.decoder.weight = self.encoder.weight
 
 
-def test_tied_weights_are_kept_and_loaded_whether_both_names_are_given_or_one(tmp_path):
+def test_tied_weights_load_from_one_or_both_names(tmp_path):
     source = Tied()
     one_name = tmp_path / "tied.safetensors"
     safetensors.torch.save_model(source, str(one_name))
@@ -295,7 +295,7 @@ def test_a_prefix_of_the_model_itself_is_kept():
         state_dicts.apply(model, {n: t for n, t in state.items() if n.startswith("model.")}, "here")
 
 
-def test_buffers_that_follow_from_the_architecture_may_be_missing():
+def test_derived_buffers_may_be_missing():
     source, model = normed(), normed()
     source[1].running_mean.fill_(3.0)
     state = {name: t for name, t in source.state_dict().items() if "num_batches" not in name}

@@ -273,7 +273,7 @@ def test_other_weights_are_another_case_under_the_same_name(data, folder):
     assert len(digests) == 2
 
 
-def test_without_a_checkpoint_the_weights_are_as_they_were_built_for_every_seed(data, folder):
+def test_without_a_checkpoint_all_seeds_share_the_built_weights(data, folder):
     spec = resolved("mine:Plain", data, folder)
     assert spec == resolved("mine:Plain", data, folder)
     models = [loaded(spec, data, seed).model.module for seed in (0, 1)]
@@ -571,12 +571,12 @@ FAMILY = """
 
     @FAMILIES.register("theirs")
     class Theirs(PCA):
-        "Somebody else's family."
+        "A third-party family."
 """
 
 
 def in_a_process(code, site, folder):
-    """What `code` prints in a fresh Python: what a family registers would otherwise stay."""
+    """Return the output of `code` in a new Python, since registered families would otherwise stay."""
     path = f"import sys; sys.path.insert(0, {str(site)!r}); from latentbench.models import zoo; "
     return subprocess.run([sys.executable, "-c", path + code], capture_output=True, text=True, cwd=folder)
 
@@ -588,7 +588,7 @@ def test_an_installed_family_is_found_by_name(install, tmp_path):
     assert done.stdout == "theirs-2\n", done.stderr
 
 
-def test_an_installed_family_that_is_broken_harms_only_those_who_ask_for_it(install, tmp_path):
+def test_a_broken_installed_family_fails_only_on_use(install, tmp_path):
     site = install("latentbench.families", awful="plugin_awful", theirs="plugin_family")
     (site / "plugin_family.py").write_text(textwrap.dedent(FAMILY))
     (site / "plugin_awful.py").write_text("import not_there\n")
@@ -629,7 +629,7 @@ def test_documented_pythae_model_measures_what_pythae_says(tmp_path):
     assert (subject.test_codes.log_var == -80).all()
 
 
-def test_an_imported_model_is_a_stack_of_its_own_and_needs_no_memory_to_train(data, folder):
+def test_an_imported_model_is_not_stacked_and_needs_no_memory(data, folder):
     spec = resolved("mine:Plain", data, folder)
     zoo.check_fits(spec, data.image_shape, "my.yaml")
     trainings = [zoo.Training(spec, Recipe(), seed) for seed in (0, 1)]

@@ -134,7 +134,7 @@ def test_options_of_the_kl_term_by_hand():
 
 
 def test_optimal_sigma_is_the_root_mean_squared_error():
-    """At it the Gaussian's negative log-likelihood is ½ D (ln(2π MSE) + 1) on average: Rybkin et al."""
+    """There the Gaussian's negative log-likelihood is ½ D (ln(2π MSE) + 1) on average: Rybkin et al."""
     model = build(family="vae", latent_dim=3, sigma="optimal").train()
     x = torch.rand(16, 1, 28, 28)
     terms, draws = terms_of(model, x)

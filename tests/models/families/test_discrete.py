@@ -269,7 +269,7 @@ def test_the_vq_loss_by_hand():
 
 
 def test_the_commitment_draws_the_encoder_to_its_codes_alone():
-    """With no weight on the images' error, the gradient in z would be 2 (z − code) / batch."""
+    """Without weight on the images' error, the gradient in z would be 2 (z − code) / batch."""
     model = vq_with([[0.0, 0.0], [3.0, 3.0]], commitment=2.0)
     model.counts.fill_(100)
     x = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(0))
