@@ -17,8 +17,9 @@ from pathlib import Path
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.present import tables
-from latentbench.bench.present.claims import findings
+from latentbench.bench.present.claims.checks import findings, other_records
 from latentbench.bench.present.rows import Row, repeated, rows
+from latentbench.bench.store.record import Record
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store
 from latentbench.bench.text import markdown
@@ -34,7 +35,15 @@ HEADLINE_MODELS = (
     *("pixels-784", "random_projection-32", "pca-16"),
     *("ae-2", "ae-16", "vae-2 β=1", "vae-16 β=1", "clip-32"),
 )
-HEADLINE_METRICS = ("mse", "recognisable", "kl", "frechet_prior", "dead_zone_moment", "zero_shot_top1")
+HEADLINE_METRICS = (
+    "mse",
+    "recognisable",
+    "kl",
+    "frechet_prior",
+    "frechet_moment",
+    "dead_zone_moment",
+    "zero_shot_top1",
+)
 SUITE, LIKELIHOOD_SUITE = "mnist", "likelihood"
 SPEED = "speed"
 """The folder of the store where pytest-benchmark's records of `tests/speed` are."""
@@ -50,7 +59,7 @@ def blocks(store: Store) -> dict[str, str]:
         "headline": headline(table),
         "sessions": sessions(store.root / "study" / "throughput.json"),
         "table": tables.as_markdown(table, headline=True),
-        "statements": statements(table),
+        "statements": statements(run.last_records, other_records(store)),
         "provenance": provenance(run, store),
     }
 
@@ -75,19 +84,26 @@ def sessions(study: Path) -> str:
     return f"Sessions of this gate so far: {counted}.{few if max(kinds.values()) == 1 else ''}"
 
 
-def statements(table: Sequence[Row]) -> str:
-    """Return the statements of "Compression Is Understanding", the run's measurements and the verdicts."""
+def statements(records: Sequence[Record], others: Sequence[Record]) -> str:
+    """Return the statements of "Compression Is Understanding", the measurements and the verdicts.
+
+    `others` are records of the same models with other choices: a column for each other data set.
+    """
+    found = findings(records, others)
+    data = list(dict.fromkeys(name for each in found for name in each.other_data))
     cells = [
         [
-            found.claim.statement,
-            found.claim.effect,
-            found.shown,
-            found.n,
-            f"**{found.verdict}**" + (f": {markdown.text(found.reason)}" if found.reason else ""),
+            each.claim.statement,
+            each.claim.effect,
+            each.outcome.shown,
+            each.outcome.n,
+            *(each.other_data[name].shown for name in data),
+            f"**{each.headline}**" + (f" ({markdown.text(each.reason)})" if each.reason else ""),
         ]
-        for found in findings(table)
+        for each in found
     ]
-    return markdown.table(["statement", "measured", "effect [95 %]", "n", "verdict"], cells, align="llrll")
+    heads = ["statement", "measured", "effect [95 %]", "n", *(f"with {name}" for name in data), "verdict"]
+    return markdown.table(heads, cells, align=f"llrl{'r' * len(data)}l")
 
 
 def likelihood(run: Run, store: Store) -> str:

@@ -17,7 +17,7 @@ from latentbench.analysis.core.metric import MetricDefinition
 from latentbench.analysis.figures.catalogue import FIGURES
 from latentbench.analysis.statistics.estimates import Repeated
 from latentbench.bench.present import tables
-from latentbench.bench.present.claims import findings
+from latentbench.bench.present.claims.checks import findings, other_records
 from latentbench.bench.present.figures import drawn, gaps
 from latentbench.bench.present.rows import Cell, Row, best, columns, repeated, rows
 from latentbench.bench.run import suite
@@ -51,7 +51,7 @@ def render(run: Run, store: Store, table: Sequence[Row]) -> str:
         warnings=[*run.warnings, *gaps(run)],
         models=[tables.model_name(row) for row in table],
         headline=_lines(table, headline, notes),
-        findings=findings(table),
+        findings=findings(run.last_records, other_records(store)),
         sections=_sections(table, notes),
         how_to_read=tables.how_to_read(table, columns(table)),
         notes=notes.reasons,

@@ -1,0 +1,1 @@
+"""The statements of "Compression Is Understanding" as measurements: their effects, checks and verdicts."""

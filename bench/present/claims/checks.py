@@ -1,0 +1,227 @@
+"""A claim is checked with every choice that could decide it: its verdict must not depend on one.
+
+The choices are the training budget, the data set, the judge, the feature space of a Fréchet distance, and
+whether codes are taken with their noise. A check needs measurements: other budgets and data sets are those
+of the runs of the suites in `SUITES`. No check is needed of the scale of a code: no metric of a claim
+depends on it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
+
+from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.core.metric import Metric
+from latentbench.bench.present.claims.effects import Outcome, Reading, Verdict, outcome
+from latentbench.bench.present.claims.statements import CLAIMS, VARIANTS, Claim
+from latentbench.bench.present.rows import Row, rows
+from latentbench.bench.store.record import Record
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import Store
+
+SUITES = ("claims", "claims-fashion")
+"""The suites that measure the claims' models with other choices."""
+BUDGET, DATA, JUDGE = "training budget", "data set", "judge"
+JUDGED = {metric.name for metric in ANALYSES["sampling"].metrics} | {"recognisable", "recognisable_originals"}
+"""The metrics that a judge has a part in."""
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """The data and the number of epochs that models were trained with."""
+
+    data: str
+    epochs: int
+
+    def differs_from(self, other: Setting) -> dict[str, str]:
+        """Return what differs, by the choice that it is: `{"training budget": "at 30 epochs"}`."""
+        differences = {}
+        if self.data != other.data:
+            differences[DATA] = f"with {self.data}"
+        if self.epochs != other.epochs:
+            differences[BUDGET] = f"at {self.epochs} epochs"
+        return differences
+
+
+Tables = Mapping[Setting, Sequence[Row]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What other choices make of a claim."""
+
+    choices: tuple[str, ...]
+    name: str
+    """The choices in words: `at 30 epochs`."""
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a run says about a claim, and what the checks make of that."""
+
+    claim: Claim
+    outcome: Outcome
+    checks: tuple[Check, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    """The choices that could decide the claim and that no measurements vary."""
+    other_data: Mapping[str, Outcome] = field(default_factory=dict)
+    """The outcome with other data, by their name."""
+
+    @property
+    def opposed(self) -> list[Check]:
+        """The checks with the opposite verdict."""
+        opposite = {"supported": "not supported", "not supported": "supported"}.get(self.outcome.verdict)
+        return [check for check in self.checks if check.outcome.verdict == opposite]
+
+    @property
+    def verdict(self) -> Verdict | Literal["depends"]:
+        """The verdict of the run where it survives every check there is."""
+        if self.outcome.verdict in ("not measured", "inconclusive"):
+            return self.outcome.verdict
+        if self.opposed:
+            return "depends"
+        unclear = any(check.outcome.verdict == "inconclusive" for check in self.checks)
+        return "inconclusive" if unclear else self.outcome.verdict
+
+    @property
+    def headline(self) -> str:
+        """The verdict in words: `depends on the data set`."""
+        if self.verdict != "depends":
+            return self.verdict
+        choices = dict.fromkeys(choice for check in self.opposed for choice in check.choices)
+        return f"depends on the {' and the '.join(choices)}"
+
+    @property
+    def reason(self) -> str:
+        """Why the verdict is as it is, and what was not checked."""
+        parts = [self.outcome.reason] if self.outcome.reason else []
+        if self.verdict == "depends":
+            parts.append(
+                f"{self.outcome.verdict} here, {_listed(self.opposed)} {self.opposed[0].outcome.verdict}"
+            )
+        elif self.verdict != self.outcome.verdict:
+            unclear = [check for check in self.checks if check.outcome.verdict == "inconclusive"]
+            parts.append(f"{self.outcome.verdict} here, {_listed(unclear)} inconclusive")
+        if self.unchecked and self.outcome.effect is not None:
+            parts.append(f"not checked: {', '.join(self.unchecked)}")
+        return "; ".join(parts)
+
+
+def _listed(checks: Sequence[Check]) -> str:
+    return ", ".join(check.name for check in checks)
+
+
+def findings(records: Sequence[Record], others: Sequence[Record] = ()) -> list[Finding]:
+    """Return one finding for each claim, in order; none where the run measured none of the claims.
+
+    `others` are records with other choices, see `other_records`.
+    """
+    if not records:
+        return []
+    here = setting_of(records)
+    table = rows([record for record in records if _setting(record) == here])
+    tables = _tables(others)
+    found = [_finding(claim, here, table, tables) for claim in CLAIMS]
+    return found if any(each.outcome.effect is not None for each in found) else []
+
+
+def other_records(store: Store) -> list[Record]:
+    """Return the records of the latest run of every suite in `SUITES`, empty where there is none."""
+    latest = [paths[-1] for suite in SUITES if (paths := store.paths(suite))]
+    return [record for path in latest for record in read(path).last_records]
+
+
+def setting_of(records: Sequence[Record]) -> Setting:
+    """Return the setting of most records: a suite may give a few models a recipe of their own."""
+    return Counter(map(_setting, records)).most_common(1)[0][0]
+
+
+def _setting(record: Record) -> Setting:
+    return Setting(record.data.name, record.recipe.epochs)
+
+
+def _tables(records: Sequence[Record]) -> Tables:
+    grouped: dict[Setting, list[Record]] = {}
+    for record in records:
+        grouped.setdefault(_setting(record), []).append(record)
+    return {setting: rows(grouped[setting]) for setting in sorted(grouped)}
+
+
+def _finding(claim: Claim, here: Setting, table: Sequence[Row], tables: Tables) -> Finding:
+    main = outcome(claim, table)
+    checks = [
+        check
+        for check in (*_of_settings(claim, here, tables), *_of_readings(claim, here, {here: table}, tables))
+        if check.outcome.verdict != "not measured"
+    ]
+    checked = {choice for check in checks for choice in check.choices}
+    other_data = {
+        setting.data: outcome(claim, rows_there)
+        for setting, rows_there in tables.items()
+        if setting.data != here.data and setting.epochs == here.epochs
+    }
+    unchecked = tuple(choice for choice in _choices(claim) if choice not in checked)
+    return Finding(claim, main, tuple(checks), unchecked, other_data)
+
+
+def _choices(claim: Claim) -> list[str]:
+    """Every choice that could decide a claim."""
+    judged = [JUDGE] if any(term.metric in JUDGED for term in claim.terms) else []
+    varied = [variant.choice for variant in VARIANTS if claim.read_by(variant)]
+    return [BUDGET, DATA, *judged, *dict.fromkeys(varied)]
+
+
+def _of_settings(claim: Claim, here: Setting, tables: Tables) -> Iterator[Check]:
+    """The claim with other data, and with other budgets."""
+    for setting, table in tables.items():
+        if differences := setting.differs_from(here):
+            name = ", ".join(differences.values())
+            yield Check(tuple(differences), name, outcome(claim, table))
+
+
+def _of_readings(claim: Claim, here: Setting, own: Tables, tables: Tables) -> Iterator[Check]:
+    """The claim as other metrics and single judges read it, in the run's own setting.
+
+    Where the run did not measure a variant, a run of the suites with the same setting may have.
+    """
+    candidates = [*own.values(), *(table for setting, table in tables.items() if setting == here)]
+    for variant in VARIANTS:
+        if other := claim.read_by(variant):
+            outcomes = [outcome(other, table) for table in candidates]
+            measured = [each for each in outcomes if each.effect is not None]
+            yield Check((variant.choice,), variant.name, (measured or outcomes)[0])
+    if JUDGE in _choices(claim):
+        (table,) = own.values()
+        for number in range(_judges(claim, table)):
+            reading: Reading = partial(_by_judge, number=number)
+            yield Check((JUDGE,), f"by judge {number + 1}", outcome(claim, table, reading))
+
+
+def _judges(claim: Claim, table: Sequence[Row]) -> int:
+    """How many judges read the claim's metrics; 0 where only their mean is known."""
+    wanted = {(term.model, term.metric) for term in claim.terms}
+    found = [
+        len(readings)
+        for row in table
+        for record in row.records
+        for metric in record.metrics
+        if (row.label, metric.name) in wanted and (readings := _readings(metric))
+    ]
+    return min(found, default=0)
+
+
+def _by_judge(metric: Metric, number: int) -> Metric:
+    """One judge's value, without the error that the choice of a judge makes; unjudged metrics stay."""
+    readings = _readings(metric)
+    if metric.value is None or not readings:
+        return metric
+    return replace(metric, value=readings[number], common_se=None)
+
+
+def _readings(metric: Metric) -> tuple[float, ...]:
+    return getattr(metric, "by_judge", ())
