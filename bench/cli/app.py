@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from latentbench.bench.cli import audit, regression, timing
 from latentbench.bench.cli import cache as cache_commands
-from latentbench.bench.cli import regression, timing
 from latentbench.bench.cli.options import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -377,6 +377,7 @@ def _say_how_to_go_on() -> None:
 
 
 timing.add_to(app)
+audit.add_to(app)
 regression.add_to(app)
 cache_commands.add_to(app)
 

@@ -1,0 +1,1 @@
+"""A published battery of sanity checks for measures of fidelity and diversity."""
