@@ -1,4 +1,4 @@
-"""The quality of reconstructions: pixel errors, structural similarity, and recognition by the classifier.
+"""The quality of reconstructions: pixel errors, structural similarity, and recognition by the judges.
 
 Images are floats in [0, 1], `[N, C, H, W]`; every formula gives one value per image, `[N]`, so that a
 mean carries its standard error and two models can be compared image by image.
@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from latentbench.analysis.core.ensemble import over_judges
 from latentbench.analysis.core.metric import Metric, MetricDefinition, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import NO_DECODER, Subject, to_uint8
-from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages
+from latentbench.analysis.features.judge import NO_JUDGE, Views
 from latentbench.analysis.image_similarity import MS_SSIM_SIDE, SSIM_TAPS, decibels
 
 NO_BACKBONE = "it needs the weights of a pretrained network, and none are given"
@@ -63,54 +64,57 @@ JUDGE_DISTANCE = define(
     "judge_distance",
     unit="",
     better="lower",
-    title="Squared distance between reconstructions and originals in the judge's features, per feature.",
+    title="Squared distance between reconstructions and originals in the judges' features, per feature.",
     heading="judge distance",
+    version=2,
 )
 RECOGNISABLE = define(
     "recognisable",
     unit="fraction",
     better="higher",
-    title="Share of reconstructed test images that the judge assigns to the right class.",
+    title="Share of reconstructed test images that the judges assign to the right class.",
     heading="judge acc",
+    version=2,
     headline=True,
 )
 RECOGNISABLE_ORIGINALS = define(
     "recognisable_originals",
     unit="fraction",
     better="neither",
-    title="Share of original test images that the judge assigns to the right class.",
+    title="Share of original test images that the judges assign to the right class.",
     heading="originals",
+    version=2,
 )
 OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, MS_SSIM, LPIPS, JUDGE_DISTANCE, RECOGNISABLE)
 
 
 @analysis("reconstruction", [*OF_RECONSTRUCTIONS, RECOGNISABLE_ORIGINALS], needs_judge=True)
 def reconstruction(subject: Subject) -> Measurement:
-    """Measure errors of reconstructed test images, and the judge's accuracy on them and the originals."""
+    """Measure errors of reconstructed test images, and the judges' accuracy on them and the originals."""
     labels, context = subject.data.test.labels, subject.context
-    originals = None if context.judge is None else context.judged_test
-    ceiling = _accuracy(RECOGNISABLE_ORIGINALS, originals, labels)
+    originals = context.judged_test if context.judges else ()
+    ceiling = _accuracy(RECOGNISABLE_ORIGINALS, originals, labels, None if originals else NO_JUDGE)
     tested = subject.tested
     errors = tested.errors
     if errors is None:
         problem = tested.problem or NO_DECODER
         return Measurement((*(metric.missing(problem) for metric in OF_RECONSTRUCTIONS), ceiling))
-    recognised = _accuracy(RECOGNISABLE, errors.judged, labels)
+    recognised = _accuracy(RECOGNISABLE, errors.judged, labels, context.no_judge)
     metrics = (
         MSE.mean(errors.mse),
         _mean_psnr(decibels(errors.mse)),
         _mean_of_large(SSIM, errors.ssim, f"the window of {SSIM_TAPS} px", tested.count),
         _mean_of_large(MS_SSIM, errors.ms_ssim, f"{MS_SSIM_SIDE} px", tested.count),
         LPIPS.missing(NO_BACKBONE),
-        _judge_distance(errors.judged, originals),
+        _judge_distance(errors.judged, originals, context.no_judge),
         recognised,
         ceiling,
     )
     examples = {MSE.name: errors.mse.numpy()}
     if errors.ssim is not None:
         examples[SSIM.name] = errors.ssim.numpy()
-    if recognised.value is not None and errors.judged is not None and labels is not None:
-        examples[RECOGNISABLE.name] = (errors.judged.predictions == labels).numpy()
+    if recognised.value is not None and labels is not None:
+        examples[RECOGNISABLE.name] = _share_of_judges(errors.judged, labels)
     return Measurement(metrics, _pictures(subject, errors.mse), examples)
 
 
@@ -141,18 +145,25 @@ def _mean_of_large(metric: MetricDefinition, values: Tensor | None, smallest: st
     return metric.mean(values)
 
 
-def _judge_distance(judged: JudgedImages | None, originals: JudgedImages | None) -> Metric:
-    if judged is None or originals is None:
-        return JUDGE_DISTANCE.missing(NO_JUDGE)
-    return JUDGE_DISTANCE.mean((judged.features - originals.features).square().mean(1))
+def _judge_distance(judged: Views, originals: Views, problem: str | None) -> Metric:
+    if problem is not None:
+        return JUDGE_DISTANCE.missing(problem)
+    differences = (mine.features - own.features for mine, own in zip(judged, originals, strict=True))
+    return over_judges([JUDGE_DISTANCE.mean(each.square().mean(1)) for each in differences])
 
 
-def _accuracy(metric: MetricDefinition, judged: JudgedImages | None, labels: Tensor | None) -> Metric:
-    if judged is None:
-        return metric.missing(NO_JUDGE)
+def _accuracy(metric: MetricDefinition, judged: Views, labels: Tensor | None, problem: str | None) -> Metric:
+    if problem is not None:
+        return metric.missing(problem)
     if labels is None:
         return metric.missing("the test images have no labels")
-    return metric.share(judged.predictions == labels)
+    return over_judges([metric.share(view.predictions == labels) for view in judged])
+
+
+def _share_of_judges(views: Views, labels: Tensor) -> NDArray[np.generic]:
+    """Return the share of judges that are right about each image, `[N]`; of one judge, hit or miss."""
+    hits = torch.stack([view.predictions == labels for view in views])
+    return hits[0].numpy() if len(hits) == 1 else hits.float().mean(0).numpy()
 
 
 def pictured(labels: Tensor | None, count: int) -> list[int]:

@@ -45,6 +45,8 @@ class Metric:
     reason: str | None = None
     doubt: Doubt | None = None
     common_se: float | None = None
+    by_judge: tuple[float, ...] = ()
+    """The value by each judge, of which `value` is the mean; empty where no judge has a part in it."""
 
     @property
     def decisive(self) -> float | None:

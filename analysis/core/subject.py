@@ -23,8 +23,8 @@ from latentbench.analysis.core.test_pass import (
     joined_views,
     kept_codes,
 )
-from latentbench.analysis.features.judge import NO_JUDGE, Judge, JudgedImages
-from latentbench.analysis.features.stored_judges import load_judge
+from latentbench.analysis.features.judge import NO_JUDGE, Judge, Views, why_not_judged
+from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.image_similarity import check_images
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
@@ -65,39 +65,44 @@ def to_uint8(images: Tensor) -> Tensor:
 
 @dataclass(eq=False)
 class DataContext(Memo):
-    """The data, their judge and the judged originals, which all models on one data set share."""
+    """The data, their judges and the judged originals, which all models on one data set share."""
 
     data: ImageData
-    judge: Judge | None
-    """None if the data have no labels to train one on; metrics that need a judge are then null."""
+    judges: tuple[Judge, ...] = ()
+    """Empty if the data have no labels to train one on; metrics that need a judge are then null."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
     def of(cls, data: ImageData, device: torch.device, *, judged: bool = True) -> Self:
-        """Build the context of data, with their judge unless `judged` is false or there are no train images.
+        """Build the context of data, with their judges unless `judged` is false or there are no train images.
 
-        The judge is trained first if none is shipped or cached.
+        Judges are trained first, on the device, if none are shipped or cached.
         """
-        judge = load_judge(data) if judged and not data.test_only else None
-        return cls(data, judge, device)
+        judges = load_judges(data, device=device) if judged and not data.test_only else ()
+        return cls(data, judges, device)
 
-    def view(self, images: Tensor) -> JudgedImages:
-        """Return the judge's view of float images in [0, 1]. Raises LatentbenchError if there is no judge."""
-        if self.judge is None:
+    @cached_property
+    def no_judge(self) -> str | None:
+        """Why there is nothing that could judge images; None where there is."""
+        return why_not_judged(self.judges, self.data)
+
+    def view(self, images: Tensor) -> Views:
+        """Return each judge's view of float images in [0, 1]. Raises LatentbenchError without judges."""
+        if not self.judges:
             raise LatentbenchError(NO_JUDGE)
-        return self.judge.view(images, device=self.device)
+        return tuple(judge.view(images, device=self.device) for judge in self.judges)
 
-    def view_all(self, batches: Iterable[Tensor]) -> JudgedImages:
-        """Return the judge's view of batches of float images in [0, 1], which are never all in memory."""
+    def view_all(self, batches: Iterable[Tensor]) -> Views:
+        """Return each judge's view of batches of float images in [0, 1], which are never all in memory."""
         return joined_views([self.view(batch) for batch in batches])
 
-    def view_stored(self, images: Tensor) -> JudgedImages:
-        """Return the judge's view of uint8 images `[N, C, H, W]`."""
+    def view_stored(self, images: Tensor) -> Views:
+        """Return each judge's view of uint8 images `[N, C, H, W]`."""
         return self.view_all(map(to_float, images.split(batch_size(self.data.image_shape))))
 
     @cached_property
-    def judged_test(self) -> JudgedImages:
-        """The judge's view of the test images."""
+    def judged_test(self) -> Views:
+        """Each judge's view of the test images."""
         return self.view_stored(self.data.test.images)
 
 
@@ -235,7 +240,7 @@ class Subject(Memo):
             check_images(x, images)
         except ValueError as error:
             return TestPass.of(posterior, problem=f"reconstructions: {error}")
-        view = None if self.context.judge is None else self.context.view
+        view = self.context.view if self.context.judges else None
         return TestPass.of(posterior, ImageErrors.of(x, images, view))
 
     @cached_property

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from latentbench.analysis.features.judge import JudgedImages
+from latentbench.analysis.features.judge import JudgedImages, Views
 from latentbench.analysis.image_similarity import (
     MS_SSIM_SIDE,
     SSIM_TAPS,
@@ -45,12 +45,12 @@ class ImageErrors:
     """None for images that are smaller than the window."""
     ms_ssim: Tensor | None
     """None for images that are smaller than five scales need."""
-    judged: JudgedImages | None
-    """The judge's view of the reconstructions; None without a judge."""
+    judged: Views
+    """Each judge's view of the reconstructions; empty without judges."""
 
     @classmethod
     def of(
-        cls, originals: Tensor, reconstructions: Tensor, view: Callable[[Tensor], JudgedImages] | None
+        cls, originals: Tensor, reconstructions: Tensor, view: Callable[[Tensor], Views] | None
     ) -> ImageErrors:
         """Compare float images in [0, 1] `[N, C, H, W]`. Raises ValueError for others."""
         check_images(originals, reconstructions)
@@ -59,18 +59,17 @@ class ImageErrors:
             mse(originals, reconstructions),
             ssim(originals, reconstructions) if side >= SSIM_TAPS else None,
             ms_ssim(originals, reconstructions) if side >= MS_SSIM_SIDE else None,
-            None if view is None else view(reconstructions),
+            () if view is None else view(reconstructions),
         )
 
     @classmethod
     def joined(cls, parts: Sequence[ImageErrors]) -> ImageErrors:
         """Join the errors of several sets of images, in order."""
-        judged = [part.judged for part in parts if part.judged is not None]
         return cls(
             torch.cat([part.mse for part in parts]),
             _joined([part.ssim for part in parts]),
             _joined([part.ms_ssim for part in parts]),
-            joined_views(judged) if judged else None,
+            joined_views([part.judged for part in parts]),
         )
 
 
@@ -125,10 +124,13 @@ def joined_codes(parts: Sequence[Posterior]) -> Posterior:
     return Posterior(mean, log_var)
 
 
-def joined_views(parts: Sequence[JudgedImages]) -> JudgedImages:
-    """Join the judge's views of consecutive sets of images."""
-    return JudgedImages(
-        torch.cat([part.features for part in parts]), torch.cat([part.probabilities for part in parts])
+def joined_views(parts: Sequence[Views]) -> Views:
+    """Join each judge's views of consecutive sets of images."""
+    return tuple(
+        JudgedImages(
+            torch.cat([view.features for view in own]), torch.cat([view.probabilities for view in own])
+        )
+        for own in zip(*parts, strict=True)
     )
 
 

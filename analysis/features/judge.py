@@ -5,12 +5,16 @@ Precedent: the authors of the kernel distance use an MNIST classifier for MNIST 
 weights identifies a judge, and two numbers are comparable only if their judges have the same hash: so the
 weights for MNIST and Fashion-MNIST are part of the package, and those for other data are trained once
 and kept (`stored_judges`). The encoder of a zoo model is never used as a judge.
+
+One judge is one opinion: on blurred samples, which no judge was trained on, judges that differ in their seed
+alone differ by up to a factor of two. So there are several (`JUDGES`), and a metric is the mean over them
+(`analysis.core.ensemble`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -20,12 +24,17 @@ from pydantic import BaseModel, ConfigDict
 from torch import Generator, Tensor, nn
 
 from latentbench.analysis.statistics.fitting import Progress, fit
+from latentbench.analysis.statistics.intervals import wilson_interval
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.models.external.state_dicts import fingerprint
 from latentbench.models.seeds import derive, generator
 
 FEATURES = 64
+JUDGES = 3
+"""Judges of a data set; they differ in their seed alone."""
+LARGEST_SIDE, SMALLEST_SIDE = 64, 8
+"""Pixels per side that a judge sees: larger images are reduced, since it judges content, not texture."""
 BATCH = 1000
 NO_JUDGE = "no judge: the data has no labels to train one on"
 """The reason of a metric for data without a judge."""
@@ -45,6 +54,10 @@ class JudgedImages:
     def predictions(self) -> Tensor:
         """The most probable class, int64 `[N]`."""
         return self.probabilities.argmax(1)
+
+
+Views = tuple[JudgedImages, ...]
+"""The same images as each judge sees them."""
 
 
 class JudgeNetwork(nn.Module):
@@ -86,7 +99,7 @@ class JudgeRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = 8
-    smallest_steps: int = 1000
+    smallest_steps: int = 600
     """Small data are repeated until there are this many steps."""
     batch_size: int = 256
     learning_rate: float = 4e-3
@@ -112,7 +125,7 @@ class Judge:
 
     @torch.inference_mode()
     def view(self, images: Tensor, *, device: torch.device | str = "cpu") -> JudgedImages:
-        """Compute features and probabilities of float images in [0, 1] `[N, C, H, W]`.
+        """Compute features and probabilities of float images in [0, 1] `[N, C, H, W]`, see `reduced`.
 
         They are computed on `device`, in batches and in full float32.
         """
@@ -121,7 +134,7 @@ class Judge:
         # TF32, the default for convolutions on a GPU, would change features in their third digit.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             for batch in images.split(BATCH):
-                features, logits = network(batch.to(device))
+                features, logits = network(reduced(batch.to(device)))
                 views.append((features.cpu(), logits.softmax(1).cpu()))
         features, probabilities = zip(*views, strict=True)
         return JudgedImages(torch.cat(features), torch.cat(probabilities))
@@ -152,16 +165,54 @@ def train_judge(
     return replace(judge, accuracy=accuracy(judge, data.test, device))
 
 
+def reduced(images: Tensor) -> Tensor:
+    """Float images `[N, C, H, W]` of at most 64 px per side, larger ones averaged over areas.
+
+    >>> reduced(torch.ones(1, 3, 512, 256)).shape, reduced(torch.ones(1, 1, 28, 28)).shape
+    (torch.Size([1, 3, 64, 32]), torch.Size([1, 1, 28, 28]))
+    """
+    sides = images.shape[2:]
+    if max(sides) <= LARGEST_SIDE:
+        return images
+    height, width = (max(SMALLEST_SIDE, round(side * LARGEST_SIDE / max(sides))) for side in sides)
+    return F.interpolate(images, (height, width), mode="area")
+
+
+def _as_seen(images: Tensor) -> Tensor:
+    """uint8 images as a judge sees them, uint8: reduced once instead of in every batch."""
+    if max(images.shape[2:]) <= LARGEST_SIDE:
+        return images
+    return torch.cat([reduced(batch.float()).round().to(torch.uint8) for batch in images.split(BATCH)])
+
+
 def can_be_judged(data: ImageData) -> bool:
     """True if both splits have labels, and there are two classes and two train images."""
     labelled = data.train.labels is not None and data.test.labels is not None
     return labelled and len(data.classes) >= 2 and len(data.train) >= 2
 
 
+def why_not_judged(judges: Sequence[Judge], data: ImageData) -> str | None:
+    """Why images cannot be judged: there are no judges, or they know no more than the commonest class."""
+    if not judges:
+        return NO_JUDGE
+    labels = data.test.labels
+    if labels is None:
+        return None
+    n, accuracy = len(labels), math.fsum(judge.accuracy for judge in judges) / len(judges)
+    commonest = labels.bincount().max().item() / n
+    if wilson_interval(round(accuracy * n), n)[0] > commonest:
+        return None
+    return (
+        f"the judges are too poor: {accuracy:.1%} of {n:,} test images right, and the commonest class has "
+        f"{commonest:.1%}"
+    )
+
+
 def accuracy(judge: Judge, split: Split, device: torch.device | str = "cpu") -> float:
     """Compute the share of a labelled split's images that the judge classifies correctly, in [0, 1]."""
     assert split.labels is not None
-    predictions = judge.view(split.images.float() / 255, device=device).predictions
+    batches = split.images.split(BATCH)
+    predictions = torch.cat([judge.view(batch.float() / 255, device=device).predictions for batch in batches])
     return (predictions == split.labels).double().mean().item()
 
 
@@ -170,7 +221,7 @@ def _fit(
 ) -> None:
     assert train.labels is not None
     device = next(network.parameters()).device
-    images, labels = train.images.to(device), train.labels.to(device)
+    images, labels = _as_seen(train.images).to(device), train.labels.to(device)
     per_epoch = math.ceil(len(images) / recipe.batch_size)
     steps = per_epoch * max(recipe.epochs, math.ceil(recipe.smallest_steps / per_epoch))
     batches = _batches(len(images), per_epoch, recipe.shift, draws)

@@ -10,7 +10,14 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from latentbench.analysis.features.judge import Judge, JudgeNetwork, JudgeRecipe, can_be_judged, train_judge
+from latentbench.analysis.features.judge import (
+    JUDGES,
+    Judge,
+    JudgeNetwork,
+    JudgeRecipe,
+    can_be_judged,
+    train_judge,
+)
 from latentbench.analysis.statistics.fitting import Progress
 from latentbench.data.cache import cache_root
 from latentbench.data.errors import LatentbenchError
@@ -18,8 +25,8 @@ from latentbench.data.files import write_atomically
 from latentbench.data.images import ImageData
 from latentbench.models.external import state_dicts
 
-ARCHITECTURE = "judge-1"
-"""This number is raised with any change to the network or to the meaning of its features."""
+ARCHITECTURE = "judge-2"
+"""Raised with any change to the network, to the meaning of its features or to what is trained by default."""
 SHIPPED = Path(__file__).parent / "judges"
 
 
@@ -40,25 +47,40 @@ class Card(BaseModel):
     torch: str
 
 
-def load_judge(
+def load_judges(
     data: ImageData,
     *,
     device: torch.device | str = "cpu",
-    progress: Progress | None = None,
+    progress: Callable[[int, int], Progress] | None = None,
     note: Callable[[str], None] | None = None,
-) -> Judge | None:
-    """Return the judge of a data set: the one in the package, the cached one, or one trained now and cached.
+) -> tuple[Judge, ...]:
+    """The judges of a data set: those in the package, or cached ones, or those trained now and cached.
 
-    Returns None for data without labels or with one class only: a metric that needs a judge is then null,
+    There are none for data without labels or with one class only: a metric that needs a judge is then null,
     for the reason `NO_JUDGE`. The cache is `LATENTBENCH_CACHE`/judges, by default in the user's cache
     folder. A cached judge that was damaged or changed is noted and trained again; for one in the package,
-    LatentbenchError is raised.
+    LatentbenchError is raised. `progress` is given the number of a judge that is to be trained, from 1, and
+    the number of judges, and returns what follows its steps.
     """
     if not can_be_judged(data):
-        return None
-    if (card := find_card(SHIPPED, data.fingerprint)) is not None:
-        return read_judge(card)
-    name = f"{ARCHITECTURE}-{data.fingerprint[:16]}"
+        return ()
+    if cards := find_cards(SHIPPED, data.fingerprint):
+        return tuple(read_judge(card) for card in cards)
+    return tuple(
+        _cached(data, seed, device, None if progress is None else progress(seed + 1, JUDGES), note)
+        for seed in range(JUDGES)
+    )
+
+
+def _cached(
+    data: ImageData,
+    seed: int,
+    device: torch.device | str,
+    progress: Progress | None,
+    note: Callable[[str], None] | None,
+) -> Judge:
+    """The judge of one seed, read from the cache or trained."""
+    name = f"{ARCHITECTURE}-{data.fingerprint[:16]}-{seed}"
     cached = cache_folder() / f"{name}.json"
     if cached.exists():
         try:
@@ -66,7 +88,7 @@ def load_judge(
         except LatentbenchError as error:
             if note is not None:
                 note(f"{error}; the judge of {data.name} is trained again")
-    judge = train_judge(data, device=device, progress=progress)
+    judge = train_judge(data, seed=seed, device=device, progress=progress)
     write_judge(judge, cache_folder(), name, n=len(data.test))
     return judge
 
@@ -84,13 +106,12 @@ def cache_folder() -> Path:
     return cache_root() / "judges"
 
 
-def find_card(folder: Path, data_fingerprint: str) -> Path | None:
-    """Find the JSON file in `folder` of a judge for the data with this fingerprint; None if there is none."""
-    for path in sorted(folder.glob("*.json")):
-        card = _read_card(path)
-        if card.data == data_fingerprint and card.architecture == ARCHITECTURE:
-            return path
-    return None
+def find_cards(folder: Path, data_fingerprint: str) -> list[Path]:
+    """The JSON files in `folder` of judges for the data with this fingerprint, in order of their names."""
+    cards = [(path, _read_card(path)) for path in sorted(folder.glob("*.json"))]
+    return [
+        path for path, card in cards if (card.data, card.architecture) == (data_fingerprint, ARCHITECTURE)
+    ]
 
 
 def write_judge(judge: Judge, folder: Path, name: str, *, n: int) -> Path:

@@ -1,10 +1,10 @@
 """Train a judge and write its two files; the judges in the package were made by these commands.
 
-    python -m latentbench.analysis.features.train_judge mnist --shift 2 --out DIR
-    python -m latentbench.analysis.features.train_judge fashion-mnist --epochs 14 --out DIR
+    python -m latentbench.analysis.features.train_judge mnist --shift 2 --seed SEED --out DIR
+    python -m latentbench.analysis.features.train_judge fashion-mnist --epochs 14 --seed SEED --out DIR
 
-About three minutes on two cores. The weights' last digits depend on the machine and the torch version,
-so a judge that is trained again has another hash: numbers from the two are not comparable.
+with seeds 0, 1 and 2. About two minutes of one core each. The weights' last digits depend on the machine and
+the torch version, so a judge that is trained again has another hash: numbers from the two are not comparable.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     data = load(arguments.data)
     recipe = JudgeRecipe(epochs=arguments.epochs, shift=arguments.shift)
     judge = train_judge(data, recipe=recipe, seed=arguments.seed, progress=_print_hundreds)
-    card = write_judge(judge, arguments.out, data.name, n=len(data.test))
+    card = write_judge(judge, arguments.out, f"{data.name}-{arguments.seed}", n=len(data.test))
     sys.stdout.write(f"{card}\n{card.read_text(encoding='utf-8')}")
 
 

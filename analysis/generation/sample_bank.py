@@ -1,7 +1,7 @@
 """The decoded samples of one model, and statistics of the real images that they are compared with.
 
 Every statistic is computed at first use and kept; decoded images are not. `subject.once(SampleBank)` is the
-one bank of a subject, `context.once(RealImages)` is shared by all models on one data set.
+one bank of a subject, `context.once(real_images)` is shared by all models on one data set.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from latentbench.analysis.core.metric import Unmeasurable, finite
 from latentbench.analysis.core.subject import NO_DECODER, DataContext, Subject, to_uint8
 from latentbench.analysis.core.test_pass import joined_views
-from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages
+from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages, Views
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.generation.generative_metrics import DENSITY_K, Cubes
 from latentbench.analysis.statistics.moments import Moments
@@ -25,11 +25,14 @@ from latentbench.data.errors import LatentbenchError
 
 PICTURED = 64
 """Samples kept for figures."""
+NEIGHBOURS = 5000
+"""Images and samples that neighbours are sought among: the cost grows with the square of their number, and
+three judges see half as many for less than one judge sees all."""
 
 
 @dataclass(eq=False)
 class SampleBank:
-    """Codes from every sampler, decoded and seen by the judge."""
+    """Codes from every sampler, decoded and seen by the judges."""
 
     subject: Subject
     _samples: dict[str, Samples] = field(default_factory=dict, init=False)
@@ -60,20 +63,20 @@ class SampleBank:
             self._samples[sampler] = Samples.of(self.batches(sampler), self.subject.context)
         return self._samples[sampler]
 
-    def judged(self, sampler: str) -> JudgedImages:
-        """Return the judge's view of the samples. Raises LatentbenchError where there is no judge."""
+    def judged(self, sampler: str) -> Views:
+        """Return each judge's view of the samples. Raises LatentbenchError where there is no judge."""
         judged = self.samples(sampler).judged
-        if judged is None:
+        if not judged:
             raise LatentbenchError(NO_JUDGE)
         return judged
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What is kept of decoded samples: their number, the judge's view, and the first ones for figures."""
+    """What is kept of decoded samples: their number, the judges' views, and the first ones for figures."""
 
     count: int
-    judged: JudgedImages | None
+    judged: Views
     pictured: Tensor
     """uint8 `[M, C, H, W]`."""
 
@@ -82,42 +85,43 @@ class Samples:
         """Look at batches of float images in [0, 1] once."""
         count, views, pictured = 0, [], []
         for images in batches:
-            if context.judge is not None:
+            if context.judges:
                 views.append(context.view(images))
             if count < PICTURED:
                 pictured.append(to_uint8(images[: PICTURED - count]))
             count += len(images)
-        return cls(count, joined_views(views) if views else None, torch.cat(pictured))
+        return cls(count, joined_views(views), torch.cat(pictured))
 
 
 @dataclass(eq=False)
 class RealImages:
-    """The test images, and as many train images, as sets of points in the judge's features."""
+    """The test images, and as many train images, as sets of points in one judge's features.
 
-    context: DataContext
+    The distance of the train images to the test images is what a perfect set of samples would have.
+    """
 
-    @property
-    def test(self) -> JudgedImages:
-        """The judge's view of the test images."""
-        return self.context.judged_test
+    test: JudgedImages
+    train: JudgedImages
 
     @cached_property
-    def train(self) -> JudgedImages:
-        """The judge's view of as many train images as there are test images.
+    def test_points(self) -> Tensor:
+        """The features of the test images that neighbours are sought among, see `some`."""
+        return some(self.test.features)
 
-        Their distance to the test images is that of a perfect set of samples.
-        """
-        return self.context.view_stored(self.context.data.train.images[: len(self.context.data.test)])
+    @cached_property
+    def train_points(self) -> Tensor:
+        """The features of the train images that neighbours are sought among, see `some`."""
+        return some(self.train.features)
 
     @cached_property
     def test_distances(self) -> Tensor:
-        """Distances of every test image to its five nearest others, float64 `[N, 5]`."""
-        return _distances_within(self.test, DENSITY_K)
+        """Distances of every one of `test_points` to its five nearest others, float64 `[N, 5]`."""
+        return _distances_within(self.test_points, DENSITY_K)
 
     @cached_property
     def train_distances(self) -> Tensor:
-        """The distance of every image of `train` to its nearest other, float64 `[N, 1]`."""
-        return _distances_within(self.train, 1)
+        """The distance of every one of `train_points` to its nearest other, float64 `[N, 1]`."""
+        return _distances_within(self.train_points, 1)
 
     @cached_property
     def test_moments(self) -> Moments:
@@ -140,6 +144,19 @@ class RealImages:
         return Cubes.of(self.train.features)
 
 
-def _distances_within(images: JudgedImages, k: int) -> Tensor:
-    features = images.features.double()
+def real_images(context: DataContext) -> tuple[RealImages, ...]:
+    """The real images as each judge sees them."""
+    train = context.view_stored(context.data.train.images[: len(context.data.test)])
+    return tuple(map(RealImages, context.judged_test, train))
+
+
+def some(features: Tensor) -> Tensor:
+    """At most `NEIGHBOURS` of features `[N, D]`, evenly spread over their order, which may mean something."""
+    if len(features) <= NEIGHBOURS:
+        return features
+    return features[torch.linspace(0, len(features) - 1, NEIGHBOURS).long()]
+
+
+def _distances_within(features: Tensor, k: int) -> Tensor:
+    features = features.double()
     return nearest(features, features, k, exclude_self=True)[0]

@@ -1,4 +1,4 @@
-"""The quality of a model's samples, for each sampler: the generative metrics in classifier features.
+"""The quality of a model's samples, for each sampler: the generative metrics in the judges' features.
 
 Whether a plain autoencoder can generate depends on the sampling density, so every number
 here is one of a model and a sampler. The `posterior` sampler decodes codes of real train images: what it
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
+from latentbench.analysis.core.ensemble import over_judges
 from latentbench.analysis.core.metric import Better, Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages
+from latentbench.analysis.features.judge import JudgedImages
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.generation.generative_metrics import (
     DENSITY_K,
@@ -34,7 +35,7 @@ from latentbench.analysis.generation.generative_metrics import (
     neighbourhoods,
     vendi_score,
 )
-from latentbench.analysis.generation.sample_bank import RealImages, SampleBank
+from latentbench.analysis.generation.sample_bank import RealImages, SampleBank, real_images, some
 from latentbench.analysis.statistics.intervals import binomial_se, jackknife_error, standard_error
 from latentbench.analysis.statistics.moments import Moments
 
@@ -43,6 +44,8 @@ BLOCKS = 10
 FEWEST = 2 * BLOCKS
 COLLAPSED = 0.5
 """Samples count as collapsed below this share of the entropy, the log of the Vendi score, of `posterior`."""
+OF_NEIGHBOURS = ("precision", "recall", "density", "coverage", "authenticity")
+"""Kinds that seek neighbours, among `some` of the images and samples."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Kind:
     decimals: int = 3
     headline_of: tuple[str, ...] = ()
     """Samplers for which the terminal's table shows it."""
-    version: int = 1
+    version: int = 2
     fooled_by_collapse: bool = False
     """True if it is high also where all samples are one image that lies among the real ones."""
 
@@ -71,8 +74,7 @@ class Kind:
             heading=f"{self.heading} {sampler}",
             decimals=self.decimals,
             headline=sampler in self.headline_of,
-            # Version 2 of `prior`: null for a code that is not trained to follow one.
-            version=max(self.version, 2 if sampler == "prior" else 1),
+            version=self.version,
         )
 
 
@@ -81,7 +83,7 @@ KINDS = (
         "frechet",
         "",
         "lower",
-        "Fréchet distance of {} to the test images, in the judge's features.",
+        "Fréchet distance of {} to the test images, in the judges' features.",
         "Fréchet",
         decimals=1,
         headline_of=("prior", "moment"),
@@ -90,7 +92,7 @@ KINDS = (
         "kernel",
         "",
         "lower",
-        "Kernel distance (cubic MMD², unbiased) of {} to the test images, in the judge's features.",
+        "Kernel distance (cubic MMD², unbiased) of {} to the test images, in the judges' features.",
         "kernel",
     ),
     Kind(
@@ -130,14 +132,14 @@ KINDS = (
         "class_kl",
         "nats",
         "lower",
-        "KL divergence of the judge's classes of {} from those of the test images.",
+        "KL divergence of the judges' classes of {} from those of the test images.",
         "class KL",
     ),
     Kind(
         "vendi",
         "",
         "neither",
-        "Vendi score of {}: their effective number in the judge's features.",
+        "Vendi score of {}: their effective number in the judges' features.",
         "Vendi",
         decimals=2,
     ),
@@ -156,10 +158,10 @@ FUNCTIONAL_DEAD_ZONE = {
         f"functional_dead_zone_{name}",
         unit="fraction",
         better="lower",
-        version=2,
         title=f"Precision of {SAMPLERS['posterior'].title} minus that of {sampler.title}: "
         "the cost of gaps in the codes. Null where the samples have collapsed.",
         heading=f"functional dead zone {name}",
+        version=2,
     )
     for name, sampler in SAMPLERS.items()
     if not sampler.of_data
@@ -170,6 +172,7 @@ FRECHET_FLOOR = define(
     better="neither",
     title="Fréchet distance of as many train images to the test images: the value of perfect samples.",
     heading="Fréchet floor",
+    version=2,
     decimals=2,
 )
 KERNEL_FLOOR = define(
@@ -178,6 +181,7 @@ KERNEL_FLOOR = define(
     better="neither",
     title="Kernel distance of as many train images to the test images; 0 in expectation.",
     heading="kernel floor",
+    version=2,
 )
 VENDI_TEST = define(
     "vendi_test",
@@ -185,6 +189,7 @@ VENDI_TEST = define(
     better="neither",
     title="Vendi score of the test images.",
     heading="Vendi test",
+    version=2,
     decimals=2,
 )
 
@@ -202,26 +207,37 @@ VENDI_TEST = define(
 )
 def sampling(subject: Subject) -> Measurement:
     """Compare decoded samples of every sampler with the test images, as many samples as test images."""
-    if subject.context.judge is None:
-        raise Unmeasurable(NO_JUDGE)
-    bank, real = subject.once(SampleBank), subject.context.once(RealImages)
-    if len(real.test.features) <= DENSITY_K:
+    if reason := subject.context.no_judge:
+        raise Unmeasurable(reason)
+    bank, reals = subject.once(SampleBank), subject.context.once(real_images)
+    if len(reals[0].test.features) <= DENSITY_K:
         raise Unmeasurable(f"fewer than {DENSITY_K + 1} test images")
-    if len(real.train.features) < 2:
+    if len(reals[0].train.features) < 2:
         raise Unmeasurable("fewer than 2 train images")
+    problems = {sampler: why_unusable(bank, sampler) for sampler in SAMPLERS}
+    by_judge = [_by_judge(number, real, bank, problems) for number, real in enumerate(reals)]
+    arrays = {
+        f"samples_{sampler}": bank.samples(sampler).pictured.numpy()
+        for sampler, problem in problems.items()
+        if problem is None
+    }
+    return Measurement(tuple(over_judges(metrics) for metrics in zip(*by_judge, strict=True)), arrays)
+
+
+def _by_judge(
+    number: int, real: RealImages, bank: SampleBank, problems: dict[str, str | None]
+) -> list[Metric]:
+    """Every metric as one judge sees it, null for the samplers that have a problem."""
     by_name: dict[str, Metric] = {}
-    arrays = {}
     for sampler, definitions in OF_SAMPLES.items():
-        problem = why_unusable(bank, sampler)
-        if problem is None:
-            measured = _measure(definitions, bank.judged(sampler), real)
-            arrays[f"samples_{sampler}"] = bank.samples(sampler).pictured.numpy()
-        else:
+        if problem := problems[sampler]:
             measured = [metric.missing(problem) for metric in definitions.values()]
+        else:
+            measured = _measure(definitions, bank.judged(sampler)[number], real)
         by_name |= {metric.name: metric for metric in measured}
     _doubt_collapsed(by_name)
     dead = [_functional_dead_zone(sampler, by_name) for sampler in FUNCTIONAL_DEAD_ZONE]
-    return Measurement((*by_name.values(), *dead, *_of_real_images(real)), arrays)
+    return [*by_name.values(), *dead, *_of_real_images(real)]
 
 
 def why_unusable(bank: SampleBank, sampler: str) -> str | None:
@@ -240,9 +256,9 @@ def _measure(
 
     Recall, coverage and the Vendi score have no error: the contribution of each sample depends on the others.
     """
-    features, n = samples.features, len(samples.features)
-    found = neighbourhoods(real.test.features, features, real_distances=real.test_distances)
-    authentic = authenticity(real.train.features, features, real_distances=real.train_distances)
+    features, points = samples.features, some(samples.features)
+    found = neighbourhoods(real.test_points, points, real_distances=real.test_distances)
+    authentic = authenticity(real.train_points, points, real_distances=real.train_distances)
     classes = (samples.predictions, real.test.predictions, samples.probabilities.shape[1])
     blocks = features.tensor_split(BLOCKS)
     moments, cubes = [Moments.of(block) for block in blocks], [Cubes.of(block) for block in blocks]
@@ -259,9 +275,13 @@ def _measure(
         **_neighbourhood_scores(found),
         "class_kl": (class_histogram_kl(*classes), class_kl_standard_error(*classes)),
         "vendi": (vendi_score(features), None),
-        "authenticity": (authentic.double().mean().item(), binomial_se(int(authentic.sum()), n)),
+        "authenticity": (authentic.double().mean().item(), binomial_se(int(authentic.sum()), len(points))),
     }
-    return [metric.measured(values[name][0], se=values[name][1], n=n) for name, metric in definitions.items()]
+    counts = dict.fromkeys(OF_NEIGHBOURS, len(points))
+    return [
+        metric.measured(values[name][0], se=values[name][1], n=counts.get(name, len(features)))
+        for name, metric in definitions.items()
+    ]
 
 
 def _neighbourhood_scores(found: Neighbourhoods) -> dict[str, tuple[float, float | None]]:

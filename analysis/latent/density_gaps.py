@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from latentbench.analysis.core.ensemble import over_judges
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.core.registry import ANALYSES, Measurement, analysis
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.features.judge import NO_JUDGE
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.latent.dead_zones import (
     Estimate,
@@ -108,6 +108,7 @@ CLASS_AREA_LARGEST = define(
     better="neither",
     title="Share of the plane of a 2-D code that decodes to the largest class, under the codes' Gaussian.",
     heading="largest class",
+    version=2,
 )
 CLASS_AREA_SMALLEST = define(
     "class_area_smallest",
@@ -115,6 +116,7 @@ CLASS_AREA_SMALLEST = define(
     better="neither",
     title="Share of the plane of a 2-D code that decodes to the rarest class, under the codes' Gaussian.",
     heading="smallest class",
+    version=2,
 )
 INTRINSIC_DIMENSION = define(
     "intrinsic_dimension",
@@ -213,22 +215,28 @@ def _overlap(metric: MetricDefinition, codes: Tensor, reference: Tensor, seed: i
 def _class_area(subject: Subject) -> list[Metric]:
     """Return the shares of the commonest and the rarest class among decoded draws of the codes' Gaussian."""
     try:
-        predictions = _classes_of_a_plane(subject)
+        by_judge = [_areas(predictions, len(subject.data.classes)) for predictions in _classes(subject)]
     except Unmeasurable as reason:
         return [metric.missing(str(reason)) for metric in CLASS_AREA]
-    counts, n = predictions.bincount(minlength=len(subject.data.classes)), len(predictions)
-    return [
+    return [over_judges(metrics) for metrics in zip(*by_judge, strict=True)]
+
+
+def _areas(predictions: Tensor, classes: int) -> tuple[Metric, ...]:
+    """The metrics as one judge sees the draws."""
+    counts, n = predictions.bincount(minlength=classes), len(predictions)
+    return tuple(
         metric.measured(hits / n, se=binomial_se(hits, n), n=n)
         for metric, hits in zip(CLASS_AREA, (int(counts.max()), int(counts.min())), strict=True)
-    ]
+    )
 
 
-def _classes_of_a_plane(subject: Subject) -> Tensor:
+def _classes(subject: Subject) -> list[Tensor]:
+    """Return the classes of decoded draws by each judge, `[N]` each."""
     if subject.code_shape != (2,):
         raise Unmeasurable("the code does not have two dimensions")
-    if subject.context.judge is None:
-        raise Unmeasurable(NO_JUDGE)
-    return subject.once(SampleBank).judged("moment").predictions
+    if reason := subject.context.no_judge:
+        raise Unmeasurable(reason)
+    return [view.predictions for view in subject.once(SampleBank).judged("moment")]
 
 
 def _dimension(subject: Subject) -> Metric:

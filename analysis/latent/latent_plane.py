@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from latentbench.analysis.core.ensemble import joint_predictions
 from latentbench.analysis.core.subject import Subject, to_uint8
 
 CODES = 5000
@@ -67,7 +68,7 @@ def plane_arrays(
 
     `codes` are `[N, 2]`, `outside` marks the points of the plane outside their support. Returns
     `codes`, `labels`, `plane_extent`, `plane_dead` (bool map); for a model that can decode also
-    `plane_images` (one image), and with a judge `plane_class` (int16 map) and `class_area`: each
+    `plane_images` (one image), and with judges `plane_class` (int16 map) and `class_area`: each
     class's share of the plane under the Gaussian with the codes' mean and covariance.
     """
     extent = extent_of(codes)
@@ -83,8 +84,8 @@ def plane_arrays(
         return arrays
     images = subject.decode(grid(extent, IMAGE_SIDE))
     arrays["plane_images"] = to_uint8(tiled(images, IMAGE_SIDE)).numpy()
-    if subject.context.judge is not None:
-        classes = subject.context.view_all(subject.decoded(points)).predictions
+    if subject.context.no_judge is None:
+        classes = joint_predictions(subject.context.view_all(subject.decoded(points)))
         density = MultivariateNormal(codes.double().mean(0), codes.double().T.cov()).log_prob(points.double())
         area = class_area(classes, density.exp(), len(subject.data.classes))
         arrays |= {"plane_class": _as_map(classes.short()), "class_area": area.numpy()}

@@ -2,7 +2,7 @@
 
 scikit-learn's 1,797 digits (8x8, other writers, another scanner) are enlarged to 20 pixels and put in the
 middle of 28, as MNIST's were. A digit's text is the mean of its captions in all strokes and slants. For
-comparison: the judge, a CNN trained on the source's digits by supervision, which never saw these either.
+comparison: the judges, CNNs trained on the source's digits by supervision, which never saw these either.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from latentbench.analysis.core.ensemble import over_judges
 from latentbench.analysis.core.metric import (
     Metric,
     Unmeasurable,
@@ -46,7 +47,8 @@ NATIVE = define_accuracy(
 RIVAL = define_accuracy(
     "transfer_rival",
     heading="transfer CNN",
-    title=f"Share {_OF} recognised by the judge, a CNN trained on the source by supervision.",
+    title=f"Share {_OF} recognised by the judges, CNNs trained on the source by supervision.",
+    version=2,
 )
 
 
@@ -97,6 +99,7 @@ def _native(subject: Subject, drawn: CaptionedData, codes: Tensor, labels: Tenso
 
 
 def _rival(subject: Subject, images: Tensor, labels: Tensor) -> Metric:
-    if subject.context.judge is None:
-        return RIVAL.missing("no judge")
-    return RIVAL.share(subject.context.view(to_float(images)).predictions == labels)
+    if reason := subject.context.no_judge:
+        return RIVAL.missing(reason)
+    views = subject.context.view(to_float(images))
+    return over_judges([RIVAL.share(view.predictions == labels) for view in views])

@@ -12,7 +12,7 @@ import torch
 from rich.table import Table
 
 from latentbench import data
-from latentbench.analysis.features.stored_judges import load_judge
+from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.performance.cores import usable_cores
 from latentbench.bench.provenance.code import code
 from latentbench.bench.provenance.environment import environment
@@ -44,7 +44,7 @@ def examine(results: Path) -> list[Check]:
         "device": _device,
         "memory": _memory,
         "MNIST": _mnist,
-        "judge": _judge,
+        "judges": _judges,
         "suites": lambda: ", ".join(suite.load(name).name for name in suite.names()),
         "results": lambda: _writable(results),
         "cache": _cache,
@@ -94,10 +94,9 @@ def _mnist() -> str:
     return f"{len(mnist.train):,} train and {len(mnist.test):,} test images, checksums correct"
 
 
-def _judge() -> str:
-    judge = load_judge(data.load("mnist"))
-    assert judge is not None  # MNIST has labels
-    return f"MNIST judge {judge.hash[:12]}, test accuracy {judge.accuracy:.2%}"
+def _judges() -> str:
+    judges = load_judges(data.load("mnist"))
+    return "MNIST judges " + ", ".join(f"{judge.hash[:8]} ({judge.accuracy:.2%})" for judge in judges)
 
 
 def _writable(results: Path) -> str:

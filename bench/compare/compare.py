@@ -121,7 +121,7 @@ def _finding(pair: Pair, name: str, policy: Policy) -> Outcome | None:
     lost = [seed for seed in a if seed in pair.b and seed not in b]
     if not b or lost:
         return found(verdict="missing", why=Why.NULL_IN_B, detail=_why_null(pair, name, lost))
-    if reason := _incomparable(a, b, name):
+    if reason := _incomparable(pair, a, b, name):
         return found(verdict="incomparable", why=reason[0], detail=reason[1])
     shared = [seed for seed in a if seed in b]
     # If one run has seeds that the other lacks, it is enough that the shared ones are equal.
@@ -172,7 +172,8 @@ def _beyond_tolerance(found: Decided, pair: Pair, a: Measured, b: Measured, *, p
         return _tested(found, evidence)
     harms_a, harms_b = (_values(side) * direction_of_harm(found.better) for side in (a, b))
     counts = [metric.n for side in (a, b) for metric in side.values()]
-    step = step_of([*_values(a), *_values(b)], min((n for n in counts if n), default=None))
+    readings = [value for side in (a, b) for metric in side.values() for value in _readings(metric)]
+    step = step_of(readings, min((n for n in counts if n), default=None))
     certain = not pair.trained
     if paired and len(a) > 1:
         return _tested(found, paired_t(harms_b - harms_a, alpha=found.alpha, step=step, certain=certain))
@@ -227,7 +228,7 @@ def _measured(records: dict[int, Record], name: str) -> Measured:
     return {seed: metric for seed, metric in metrics.items() if metric and metric.value is not None}
 
 
-def _incomparable(a: Measured, b: Measured, name: str) -> tuple[Why, str] | None:
+def _incomparable(pair: Pair, a: Measured, b: Measured, name: str) -> tuple[Why, str] | None:
     """Return the reason why two measurements cannot be compared; None if they can."""
     for metric in (*a.values(), *b.values()):
         if metric.doubt:
@@ -235,6 +236,9 @@ def _incomparable(a: Measured, b: Measured, name: str) -> tuple[Why, str] | None
     versions = [{metric.version for metric in side.values()} for side in (a, b)]
     if len(versions[0] | versions[1]) > 1:
         return Why.OTHER_VERSION, f"{max(versions[0])} → {max(versions[1])}"
+    judged = any(metric.by_judge for side in (a, b) for metric in side.values())
+    if judged and (judges := pair.judges):
+        return Why.OTHER_JUDGES, " → ".join(judges)
     counts = [{metric.n for metric in side.values()} for side in (a, b)]
     if name not in TIMINGS and counts[0] != counts[1]:
         return Why.OTHER_COUNT, " → ".join(" or ".join(map(str, side)) for side in counts)
@@ -254,6 +258,12 @@ def _tolerance(name: str) -> float:
 
 def _values(metrics: Measured) -> Values:
     return np.array([metric.value for metric in metrics.values()], dtype=np.float64)
+
+
+def _readings(metric: Metric) -> tuple[float, ...]:
+    """The values that were read: of a mean over judges those of each, which are shares of n images."""
+    assert metric.value is not None
+    return metric.by_judge or (metric.value,)
 
 
 def _mean(metrics: Measured) -> float | None:

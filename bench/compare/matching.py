@@ -50,6 +50,16 @@ class Pair:
             for seed in seeds
         )
 
+    @property
+    def judges(self) -> tuple[str, str] | None:
+        """The judges of both by their hashes; None where all records share them."""
+        a, b = (
+            dict.fromkeys(judge.hash[:8] for record in side.values() for judge in record.judges)
+            for side in (self.a, self.b)
+        )
+        every = {tuple(judge.hash for judge in r.judges) for side in (self.a, self.b) for r in side.values()}
+        return (" ".join(a) or "none", " ".join(b) or "none") if len(every) > 1 else None
+
     def examples(self, name: str, seed: int) -> tuple[Examples, Examples] | None:
         """Return a metric's value for every test image in both runs; None where these were not kept."""
         both = []

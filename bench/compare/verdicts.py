@@ -38,6 +38,7 @@ class Why(StrEnum):
     NULL_IN_B = "no value in B"
     OTHER_VERSION = "another version of the metric"
     OTHER_COUNT = "measured on another number of samples"
+    OTHER_JUDGES = "judged by different judges"
     OTHER_ENVIRONMENT = "different environments"
     OTHER_DATA = "different data"
     CONTENDED = "contended: other work disturbed the timing"

@@ -86,7 +86,7 @@ def measured(spec: ModelSpec) -> tuple[Metric, ...]:
     model = find_family(spec.family).build(spec, IMAGE_SHAPE).eval()
     assert isinstance(model, Encoder | ImageTextModel)
     step = find_family(spec.family).build(spec, IMAGE_SHAPE).train_step(Recipe())
-    subject = Subject(model, DataContext(data, None), seed=0, train_step=step)
+    subject = Subject(model, DataContext(data), seed=0, train_step=step)
     return ANALYSES["throughput"].measure(subject).metrics
 
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from latentbench.analysis.core.metric import Metric
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.resumable import Origin
-from latentbench.bench.store.record import Status
+from latentbench.bench.store.record import JudgeReference, Status
 from latentbench.data.cache import cache_root, read_sealed, write_sealed
 from latentbench.data.errors import LatentbenchError
 from latentbench.models import checkpoint
@@ -46,6 +46,8 @@ class Step(BaseModel):
     details: str | None = None
     """The traceback of an unexpected failure."""
     metrics: tuple[Metric, ...] = ()
+    judges: tuple[JudgeReference, ...] = ()
+    """The judges of an analysis that needs them."""
     checkpoint: Path | None = None
     """The folder of the trained model."""
     arrays: Arrays = Field(default_factory=dict, exclude=True)

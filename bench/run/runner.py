@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -13,7 +13,8 @@ import torch
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.subject import DataContext
-from latentbench.analysis.features.stored_judges import load_judge
+from latentbench.analysis.features.judge import LARGEST_SIDE
+from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.performance.cores import threads, usable_cores
 from latentbench.analysis.performance.memory import free_memory
 from latentbench.bench.run import stages
@@ -88,7 +89,7 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     def produce(run: OpenRun[Case]) -> None:
         judged = any(ANALYSES[name].needs_judge for case in run.todo for name in case.analyses)
         if judged:
-            _prepare_judge(data, device, watcher)
+            _prepare_judges(data, device, watcher)
         open_data = stages.data_opener(data, suite.data, suite.folder)
         open_context = partial(stages.open_context, open_data, str(device), judged=judged)
         stacked = device.type == "cuda" if options.stack is None else options.stack
@@ -122,18 +123,22 @@ def _load(suite: Suite, watcher: Watcher) -> ImageData:
     return datasets.load(suite.data, relative_to=suite.folder, mapped=True, progress=progress)
 
 
-def _prepare_judge(data: ImageData, device: torch.device, watcher: Watcher) -> None:
-    """Train the judge of data without one, once, before there are workers that would each train it."""
+def _prepare_judges(data: ImageData, device: torch.device, watcher: Watcher) -> None:
+    """Train the judges of data without any, once, before there are workers that would each train them."""
 
-    def progress(done: int, total: int) -> None:
-        if done == 1:
-            watcher.stage_started("training the judge", total, "steps")
-        watcher.stage_advanced(data.name)
+    def progress(number: int, count: int) -> Callable[[int, int], None]:
+        def step_done(done: int, total: int) -> None:
+            if done == 1:
+                watcher.stage_started(f"training judge {number} of {count}", total, "steps")
+            watcher.stage_advanced(data.name)
+
+        return step_done
 
     if not data.test_only:
-        small = data.train.images[:JUDGE_BATCH].numel() < FEW_PIXELS
+        channels, *sides = data.image_shape
+        small = JUDGE_BATCH * channels * math.prod(min(side, LARGEST_SIDE) for side in sides) < FEW_PIXELS
         with threads(1 if small else usable_cores()):
-            load_judge(data, device=device, progress=progress, note=watcher.note)
+            load_judges(data, device=device, progress=progress, note=watcher.note)
 
 
 @dataclass(frozen=True)

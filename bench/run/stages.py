@@ -29,7 +29,7 @@ from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Arrays, Journal, Step
 from latentbench.bench.run.workers import Died
 from latentbench.bench.store.per_example import packed
-from latentbench.bench.store.record import Record, RecordedModel, Seconds, Status
+from latentbench.bench.store.record import JudgeReference, Record, RecordedModel, Seconds, Status
 from latentbench.data.cache import CacheError
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
@@ -97,7 +97,7 @@ def data_opener(data: ImageData, request: DataRequest, folder: Path) -> Callable
 
 
 def open_context(open_data: Callable[[], ImageData], device: str, *, judged: bool) -> DataContext:
-    """Open the data, and load their judge if an analysis needs it. Once per process."""
+    """Open the data, and load their judges if an analysis needs them. Once per process."""
     return DataContext.of(open_data(), torch.device(device), judged=judged)
 
 
@@ -193,9 +193,14 @@ def _analysed(name: str, subject: Subject) -> Step:
         started=started,
         seconds=time.perf_counter() - began,
         metrics=measurement.metrics,
+        judges=_judges(subject.context) if ANALYSES[name].needs_judge else (),
         arrays=_arrays(measurement, name),
         **failure,
     )
+
+
+def _judges(context: DataContext) -> tuple[JudgeReference, ...]:
+    return tuple(JudgeReference(hash=judge.hash, accuracy=judge.accuracy) for judge in context.judges)
 
 
 def _arrays(measurement: Measurement, analysis: str) -> Arrays:
@@ -246,6 +251,7 @@ def record(progress: Progress, *, suite: str, run: str, environment: str, thread
         status=progress.failure.status if progress.failure else "ok",
         reason=progress.reason,
         metrics=tuple(sorted(metrics, key=lambda metric: order[metric.name])),
+        judges=tuple(dict.fromkeys(judge for step in measured for judge in step.judges)),
         environment=environment,
         family_code=case.family_code,
         threads=threads,

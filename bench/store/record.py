@@ -3,7 +3,8 @@
 A line ends in its `digest`, the first 16 hex digits of the sha256 of the line without it. The digest
 detects slips, such as an edited value or half of a merge; it does not protect against forgery.
 
-Schema 1 had neither digest nor `weights`, schema 2 had neither `trained` nor the names of the model.
+Schema 1 had neither digest nor `weights`, schema 2 had neither `trained` nor the names of the model, schema 3
+had no `judges`.
 
 A record describes itself: reading one needs no family of the zoo, and so no torch. Only if an older
 record does not name its model is the zoo asked.
@@ -35,7 +36,7 @@ from latentbench.bench.provenance.machine_state import Conditions
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.recipe import Recipe
 
-SCHEMA = 3
+SCHEMA = 4
 OLDEST_SCHEMA = 1
 _SEAL = b',"digest":"'
 _SEALED = len(_SEAL) + 16 + len(b'"}')
@@ -61,6 +62,18 @@ class Seconds(BaseModel):
 
     train: float | None
     evaluate: float | None
+
+
+class JudgeReference(BaseModel):
+    """Names a reference classifier by the sha256 of its weights.
+
+    `accuracy` is its share of right answers on the original test images.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hash: str
+    accuracy: float
 
 
 class RecordedModel(ModelSpec):
@@ -140,6 +153,8 @@ class Record(BaseModel):
     status: Status
     reason: str | None = None
     metrics: tuple[Metric, ...]
+    judges: tuple[JudgeReference, ...] = ()
+    """Whose values the metrics with `by_judge` hold, in this order."""
     arrays: str | None = None
     """The sha256 of the file of arrays stored with the run."""
     environment: str

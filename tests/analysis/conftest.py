@@ -5,7 +5,7 @@ import torch
 
 import latentbench.data
 from latentbench.analysis.core.subject import DataContext, Subject
-from latentbench.analysis.features.stored_judges import load_judge
+from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.data.images import ImageData, Split
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import Training, model_spec, train_or_load
@@ -29,7 +29,7 @@ def mnist_small(mnist):
 
 @pytest.fixture(scope="session")
 def context(mnist, mnist_small):
-    return DataContext(mnist_small, load_judge(mnist))
+    return DataContext(mnist_small, load_judges(mnist))
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ def test_decoder_outside_the_range_is_null(context, factor, reason):
 def test_unlabelled_small_images_have_pixel_errors_only():
     pixels = torch.randint(256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     data = ImageData("noise", Split(pixels[:20], None), Split(pixels[20:], None), ())
-    measurement = reconstruction(Subject(Copy8(), DataContext(data, None), seed=0))
+    measurement = reconstruction(Subject(Copy8(), DataContext(data), seed=0))
     found = values(measurement)
     assert found["mse"][0] > 0
     assert found["psnr"][0] > 0

@@ -11,7 +11,7 @@ import torch
 import latentbench.data
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject
-from latentbench.analysis.features.stored_judges import load_judge
+from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.generation.generative_metrics import neighbourhoods, vendi_score
 from latentbench.analysis.latent.umap import trustworthiness, umap_embedding
 from latentbench.analysis.rate.likelihood import log_likelihood
@@ -105,7 +105,7 @@ def vae(tmp_path_factory):
         patch.setenv("LATENTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         spec = model_spec(family="vae", latent_dim=16, sigma=1.0)
         trained = train_or_load(Training(spec, Recipe(epochs=1, batch_size=128), 0), data)
-        yield Subject(trained.model, DataContext(data, load_judge(data)), seed=0)
+        yield Subject(trained.model, DataContext(data, load_judges(data)), seed=0)
 
 
 def test_metrics_log_likelihood(vae, side_by_side, say):

@@ -83,7 +83,7 @@ def test_zero_shot_classification_from_files(folder, checkpoint, side_by_side, s
     transform = image_transform_v2(PreprocessCfg(size=SIDE), is_train=False)
 
     def ours():
-        subject = Subject(model, DataContext(datasets.load(f"folder:{folder}"), None), seed=0)
+        subject = Subject(model, DataContext(datasets.load(f"folder:{folder}")), seed=0)
         metrics = {metric.name: metric.value for metric in ANALYSES["prompts"].measure(subject).metrics}
         return [metrics[name] for name in ("prompt_top1", "prompt_top5", "prompt_mean_recall")]
 

@@ -76,6 +76,6 @@ def test_a_probe_of_non_finite_codes_is_refused():
 def test_images_of_one_class_have_no_probe(pca, context):
     data = context.data
     one = Split(data.train.images, torch.zeros_like(data.train.labels))
-    subject = Subject(pca.model, DataContext(ImageData("one", one, data.test, data.classes), None), seed=0)
+    subject = Subject(pca.model, DataContext(ImageData("one", one, data.test, data.classes)), seed=0)
     metrics = ANALYSES["probe"].measure(subject).metrics
     assert {metric.reason for metric in metrics} == {"all train images have the same class"}

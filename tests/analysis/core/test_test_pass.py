@@ -20,7 +20,7 @@ OF_TEST_IMAGES = ["reconstruction", "code", "likelihood", "codebook", "sampling"
 def context_of_1009(mnist, context):
     test = Split(mnist.test.images[:COUNT], mnist.test.labels[:COUNT])
     train = Split(mnist.train.images[:500], mnist.train.labels[:500])
-    return DataContext(ImageData("mnist-1009", train, test, mnist.classes), context.judge)
+    return DataContext(ImageData("mnist-1009", train, test, mnist.classes), context.judges)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,11 +10,18 @@ import torch
 from safetensors.torch import save_file
 
 import latentbench.data
-from latentbench.analysis.features.judge import JudgeRecipe, accuracy, train_judge
+from latentbench.analysis.features.judge import (
+    JUDGES,
+    NO_JUDGE,
+    JudgeRecipe,
+    accuracy,
+    train_judge,
+    why_not_judged,
+)
 from latentbench.analysis.features.stored_judges import (
     SHIPPED,
-    find_card,
-    load_judge,
+    find_cards,
+    load_judges,
     read_judge,
     write_judge,
 )
@@ -27,7 +35,7 @@ SHORT = JudgeRecipe(epochs=1, smallest_steps=1)
 
 @pytest.fixture(scope="module")
 def judge(mnist):
-    return load_judge(mnist)
+    return load_judges(mnist)[0]
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +46,10 @@ def digits():
 @pytest.fixture
 def copied(tmp_path):
     """The MNIST judge's card and weights in a folder where they may be harmed."""
-    weights = json.loads((SHIPPED / "mnist.json").read_text())["weights"]
-    for name in ("mnist.json", weights):
+    weights = json.loads((SHIPPED / "mnist-0.json").read_text())["weights"]
+    for name in ("mnist-0.json", weights):
         shutil.copy(SHIPPED / name, tmp_path)
-    return tmp_path / "mnist.json", tmp_path / weights
+    return tmp_path / "mnist-0.json", tmp_path / weights
 
 
 def random_images(n, channels, side, classes):
@@ -54,17 +62,22 @@ def random_images(n, channels, side, classes):
 # The shipped judges
 
 
-def test_mnist_judge_has_the_accuracy_of_its_card(mnist, judge):
-    assert accuracy(judge, mnist.test) == judge.accuracy
-    assert judge.accuracy >= 0.993
+def test_mnist_judges_have_the_accuracy_of_their_cards(mnist):
+    judges = load_judges(mnist)
+    assert len({judge.hash for judge in judges}) == JUDGES
+    for judge in judges:
+        assert accuracy(judge, mnist.test) == judge.accuracy
+        assert judge.accuracy >= 0.993
 
 
 @pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="Fashion-MNIST is not installed")
-def test_fashion_mnist_judge_has_the_accuracy_of_its_card():
+def test_fashion_mnist_judges_have_the_accuracy_of_their_cards():
     data = latentbench.data.load("fashion-mnist")
-    judge = load_judge(data)
-    assert accuracy(judge, data.test) == pytest.approx(judge.accuracy, abs=5e-4)
-    assert judge.accuracy >= 0.92
+    judges = load_judges(data)
+    assert len({judge.hash for judge in judges}) == JUDGES
+    for judge in judges:
+        assert accuracy(judge, data.test) == pytest.approx(judge.accuracy, abs=5e-4)
+        assert judge.accuracy >= 0.92
 
 
 @pytest.mark.parametrize("card", sorted(SHIPPED.glob("*.json")), ids=lambda card: card.stem)
@@ -105,7 +118,7 @@ def test_changed_weight_is_an_error(copied):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(LatentbenchError, match=r"\.safetensors: .* hash that mnist.json states"):
+    with pytest.raises(LatentbenchError, match=r"\.safetensors: .* hash that mnist-0.json states"):
         read_judge(card)
 
 
@@ -127,11 +140,11 @@ def test_weights_of_another_network_are_an_error(copied):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hash": "0" * 64}, "hash that mnist.json states"),
-        ({"accuracy": "high"}, "mnist.json: not a judge's card: accuracy: Input should be a valid number"),
-        ({"recipe": {"epoch": 3}}, "mnist.json: not a judge's card: recipe.epoch"),
-        ({"channels": 0}, "mnist.json: not a judge's card: channels"),
-        ({"weights": "../other.safetensors"}, "mnist.json: not a judge's card: weights"),
+        ({"hash": "0" * 64}, "hash that mnist-0.json states"),
+        ({"accuracy": "high"}, "mnist-0.json: not a judge's card: accuracy: Input should be a valid number"),
+        ({"recipe": {"epoch": 3}}, "mnist-0.json: not a judge's card: recipe.epoch"),
+        ({"channels": 0}, "mnist-0.json: not a judge's card: channels"),
+        ({"weights": "../other.safetensors"}, "mnist-0.json: not a judge's card: weights"),
         ({"weights": "missing.safetensors"}, "missing.safetensors: not this judge's weights"),
     ],
 )
@@ -145,8 +158,8 @@ def test_changed_card_is_an_error(copied, change, message):
 def test_card_that_is_not_json_is_an_error(copied):
     card, _ = copied
     card.write_text("{")
-    with pytest.raises(LatentbenchError, match=r"mnist\.json: not a judge's card: the file: Invalid JSON"):
-        find_card(card.parent, "any")
+    with pytest.raises(LatentbenchError, match=r"mnist-0\.json: not a judge's card: the file: Invalid JSON"):
+        find_cards(card.parent, "any")
 
 
 def test_damaged_shipped_judge_asks_to_reinstall(monkeypatch, copied):
@@ -160,18 +173,26 @@ def test_damaged_shipped_judge_asks_to_reinstall(monkeypatch, copied):
 # Judges of other data
 
 
-def test_other_data_get_one_judge(digits, tmp_path, monkeypatch):
+def test_other_data_get_several_judges(digits, tmp_path, monkeypatch):
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path))
     steps = []
-    trained = load_judge(digits, progress=lambda done, total: steps.append((done, total)))
-    assert steps[-1] == (len(steps), len(steps))
-    assert trained.accuracy >= 0.95
-    assert trained.data == digits.fingerprint
-    cached = load_judge(digits, progress=lambda *_: pytest.fail("trained twice"))
-    assert cached.hash == trained.hash
-    assert cached.accuracy == trained.accuracy
+
+    def progress(number, count):
+        return lambda done, total: steps.append((number, count, done, total))
+
+    trained = load_judges(digits, progress=progress)
+    assert len({judge.hash for judge in trained}) == JUDGES
+    total = steps[-1][3]
+    assert steps == [(n + 1, JUDGES, k + 1, total) for n in range(JUDGES) for k in range(total)]
+    for judge in trained:
+        assert judge.accuracy >= 0.94
+        assert judge.data == digits.fingerprint
+    del steps[:]
+    cached = load_judges(digits, progress=progress)
+    assert not steps
+    assert [(judge.hash, judge.accuracy) for judge in cached] == [(j.hash, j.accuracy) for j in trained]
     images = digits.test.images.float() / 255
-    assert torch.equal(cached.view(images).features, trained.view(images).features)
+    assert torch.equal(cached[0].view(images).features, trained[0].view(images).features)
     assert {path.suffix for path in (tmp_path / "judges").iterdir()} == {".json", ".safetensors"}
 
 
@@ -182,14 +203,35 @@ def test_a_changed_cached_judge_is_trained_again(tmp_path, monkeypatch, suffix):
         "latentbench.analysis.features.stored_judges.train_judge", partial(train_judge, recipe=SHORT)
     )
     few = random_images(24, 1, 8, 2)
-    first = load_judge(few)
-    (file,) = (tmp_path / "judges").glob(f"*{suffix}")
+    first = load_judges(few)
+    file = min((tmp_path / "judges").glob(f"*{suffix}"))
     content = file.read_bytes()
     file.write_bytes(bytes([content[0] ^ 0x40]) + content[1:])
     notes = []
-    assert load_judge(few, note=notes.append).hash == first.hash
+    again = load_judges(few, note=notes.append)
+    assert [judge.hash for judge in again] == [judge.hash for judge in first]
     assert [note.startswith(f"{file}: ") for note in notes] == [True]
     assert file.read_bytes() == content
+
+
+def test_large_images_are_judged_by_their_areas():
+    coarse = random_images(24, 3, 64, 2)
+    fine = ImageData("fine", *(_enlarged(split) for split in (coarse.train, coarse.test)), coarse.classes)
+    judge = train_judge(coarse, recipe=SHORT)
+    assert train_judge(fine, recipe=SHORT).hash == judge.hash
+    views = [judge.view(data.test.images.float() / 255).features for data in (coarse, fine)]
+    torch.testing.assert_close(*views)
+
+
+def _enlarged(split):
+    return Split(split.images.repeat_interleave(4, 2).repeat_interleave(4, 3), split.labels)
+
+
+def test_judges_that_know_nothing_are_too_poor(judge, mnist):
+    assert why_not_judged([judge, judge], mnist) is None
+    poor = replace(judge, accuracy=0.118)
+    assert why_not_judged([poor], mnist).startswith("the judges are too poor: 11.8% of 10,000 test images")
+    assert why_not_judged([], mnist) == NO_JUDGE
 
 
 def test_training_depends_on_its_seed_only(digits):
@@ -216,7 +258,7 @@ def test_data_without_two_classes_have_no_judge():
     data = random_images(24, 1, 8, 2)
     images = Split(data.train.images, None)
     unlabelled = ImageData("random", images, images, ())
-    assert load_judge(unlabelled) is None
-    assert load_judge(random_images(24, 1, 8, 1)) is None
+    assert load_judges(unlabelled) == ()
+    assert load_judges(random_images(24, 1, 8, 1)) == ()
     with pytest.raises(LatentbenchError, match="random: a judge needs"):
         train_judge(unlabelled)

@@ -30,7 +30,7 @@ from latentbench.analysis.generation.generative_metrics import (
     precision_recall,
     vendi_score,
 )
-from latentbench.analysis.generation.sample_bank import RealImages, SampleBank
+from latentbench.analysis.generation.sample_bank import SampleBank, real_images
 from latentbench.analysis.statistics.intervals import jackknife_error
 from latentbench.analysis.statistics.moments import Moments
 
@@ -253,9 +253,9 @@ def test_set_distances_are_torchmetrics_with_features_given(n, m, copies):
 
 
 def test_known_distances_change_nothing(context, pca):
-    features = context.judged_test.features
-    samples = pca.once(SampleBank).judged("moment").features
-    with_cache = neighbourhoods(features, samples, real_distances=context.once(RealImages).test_distances)
+    features = context.judged_test[0].features
+    samples = pca.once(SampleBank).judged("moment")[0].features
+    with_cache = neighbourhoods(features, samples, real_distances=context.once(real_images)[0].test_distances)
     without = neighbourhoods(features, samples)
     for name in ("precise", "recalled", "density", "covered"):
         assert torch.equal(getattr(with_cache, name), getattr(without, name))

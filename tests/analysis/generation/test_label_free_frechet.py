@@ -76,7 +76,7 @@ def test_unlabelled_data_work_and_a_missing_decoder_is_null(context, subject_of)
     splits = [Split(split.images[:300], None) for split in (context.data.train, context.data.test)]
     data = ImageData("unnamed", *splits, ())
     model = train_or_load(Training(model_spec(family="pca", latent_dim=4), Recipe(), 0), data).model
-    unlabelled = Subject(model, DataContext(data, None), seed=0)
+    unlabelled = Subject(model, DataContext(data), seed=0)
     reasons = {metric.reason for metric in crosschecks(unlabelled).metrics if metric.value is None}
     assert reasons == {NO_PRIOR}
     clip = {metric.name: metric for metric in crosschecks(subject_of("clip", 8, epochs=1)).metrics}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from prdc import compute_prdc
 
+from latentbench.analysis.core.ensemble import judge_error
 from latentbench.analysis.core.metric import Unmeasurable
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject
@@ -26,17 +27,20 @@ def test_analysis_of_pca(pca, context):
     measurement = sampling(pca)
     found = by_name(measurement)
     assert list(found) == [definition.name for definition in ANALYSES["sampling"].metrics]
-    real = context.judged_test.features
     assert found["frechet_prior"].reason == NO_PRIOR
     for sampler in ("moment", "gmm10", "posterior"):
-        samples = pca.once(SampleBank).judged(sampler)
-        expected = compute_prdc(real.double().numpy(), samples.features.double().numpy(), 3)
-        assert found[f"precision_{sampler}"].value == pytest.approx(expected["precision"], abs=1e-6)
-        assert found[f"recall_{sampler}"].value == pytest.approx(expected["recall"], abs=1e-6)
-        expected = compute_prdc(real.double().numpy(), samples.features.double().numpy(), 5)
-        assert found[f"density_{sampler}"].value == pytest.approx(expected["density"], abs=1e-6)
-        assert found[f"coverage_{sampler}"].value == pytest.approx(expected["coverage"], abs=1e-6)
-        assert found[f"frechet_{sampler}"].value == pytest.approx(frechet_distance(samples.features, real))
+        for number, view in enumerate(pca.once(SampleBank).judged(sampler)):
+            real, samples = context.judged_test[number].features, view.features
+            by_judge = {name: metric.by_judge[number] for name, metric in found.items() if metric.by_judge}
+            expected = compute_prdc(real.double().numpy(), samples.double().numpy(), 3)
+            assert by_judge[f"precision_{sampler}"] == pytest.approx(expected["precision"], abs=1e-6)
+            assert by_judge[f"recall_{sampler}"] == pytest.approx(expected["recall"], abs=1e-6)
+            expected = compute_prdc(real.double().numpy(), samples.double().numpy(), 5)
+            assert by_judge[f"density_{sampler}"] == pytest.approx(expected["density"], abs=1e-6)
+            assert by_judge[f"coverage_{sampler}"] == pytest.approx(expected["coverage"], abs=1e-6)
+            assert by_judge[f"frechet_{sampler}"] == pytest.approx(frechet_distance(samples, real))
+        frechet = found[f"frechet_{sampler}"]
+        assert frechet.value == pytest.approx(np.mean(frechet.by_judge))
         assert found[f"frechet_{sampler}"].se > 0
         assert found[f"class_kl_{sampler}"].value > 0
         assert measurement.arrays[f"samples_{sampler}"].shape == (64, 1, 28, 28)
@@ -47,7 +51,8 @@ def test_analysis_of_pca(pca, context):
     best, own = found["precision_posterior"], found["precision_moment"]
     gap = found["functional_dead_zone_moment"]
     assert gap.value == pytest.approx(best.value - own.value)
-    assert gap.se == pytest.approx(math.hypot(best.se, own.se))
+    assert gap.by_judge == pytest.approx(np.subtract(best.by_judge, own.by_judge))
+    assert gap.se >= judge_error(gap.by_judge) > 0
 
 
 def test_every_sampler_has_every_measure():
@@ -119,7 +124,7 @@ def coded(codes):
         def decode(self, z):
             raise NotImplementedError
 
-    return Subject(Lookup(), DataContext(ImageData("numbered", split, split, ()), None), seed=0)
+    return Subject(Lookup(), DataContext(ImageData("numbered", split, split, ())), seed=0)
 
 
 class Encoder:
@@ -167,7 +172,7 @@ def test_without_a_judge_nothing_is_known(pca, mnist_small):
     data = ImageData(
         "unlabelled", Split(mnist_small.train.images, None), Split(mnist_small.test.images, None), ()
     )
-    metrics = sampling(Subject(pca.model, DataContext(data, None), seed=0)).metrics
+    metrics = sampling(Subject(pca.model, DataContext(data), seed=0)).metrics
     assert all(metric.value is None and "no labels" in metric.reason for metric in metrics)
 
 
@@ -178,5 +183,5 @@ def test_five_test_images_are_too_few(pca, context, mnist_small):
         Split(mnist_small.test.images[:5], mnist_small.test.labels[:5]),
         mnist_small.classes,
     )
-    metrics = sampling(Subject(pca.model, DataContext(few, context.judge), seed=0)).metrics
+    metrics = sampling(Subject(pca.model, DataContext(few, context.judges), seed=0)).metrics
     assert {metric.reason for metric in metrics} == {"fewer than 6 test images"}

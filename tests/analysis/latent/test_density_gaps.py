@@ -110,7 +110,7 @@ def test_a_diverged_encoder_is_null(context):
 def test_few_images_are_null(pca, mnist_small):
     few = Split(mnist_small.train.images[:99], mnist_small.train.labels[:99])
     data = ImageData("few", few, mnist_small.test, mnist_small.classes)
-    metrics = coverage(Subject(pca.model, DataContext(data, None), seed=0)).metrics
+    metrics = coverage(Subject(pca.model, DataContext(data), seed=0)).metrics
     assert {metric.reason for metric in metrics} == {"fewer than 100 train images"}
 
 

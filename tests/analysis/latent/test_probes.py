@@ -86,7 +86,7 @@ def test_the_analysis_states_accuracy_with_its_binomial_error(pca):
 
 def test_without_labels_both_are_null(pca):
     train, test = (Split(split.images, None) for split in (pca.data.train, pca.data.test))
-    context = DataContext(ImageData("unlabelled", train, test, ()), None)
+    context = DataContext(ImageData("unlabelled", train, test, ()))
     measured = ANALYSES["probe"].measure(Subject(pca.model, context, seed=0))
     assert {metric.value for metric in measured.metrics} == {None}
     assert {metric.reason for metric in measured.metrics} == {"the data has no labels"}

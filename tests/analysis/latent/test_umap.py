@@ -112,7 +112,7 @@ def without_labels(data, count):
 
 
 def test_few_images_are_null_and_no_labels_leave_them_out(pca):
-    few, enough = (DataContext(without_labels(pca.data, count), None) for count in (30, 31))
+    few, enough = (DataContext(without_labels(pca.data, count)) for count in (30, 31))
     measured = ANALYSES["embedding"].measure(Subject(pca.model, few, seed=0))
     assert [metric.reason for metric in measured.metrics] == ["needs more than 30 test images, got 30"] * 2
     measured = ANALYSES["embedding"].measure(Subject(pca.model, enough, seed=0))

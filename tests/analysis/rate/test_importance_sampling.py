@@ -48,7 +48,7 @@ def by_name(measurement):
 def test_it_is_exact_where_the_posterior_is(few, draws):
     images = torch.randint(0, 256, (2 * module.IMAGES + 3, 1, 8, 8), dtype=torch.uint8, generator=draws)
     split = Split(images, None)
-    subject = Subject(Noisy(), DataContext(ImageData("noise", split, split, ()), None), seed=0)
+    subject = Subject(Noisy(), DataContext(ImageData("noise", split, split, ())), seed=0)
     exact = Normal(0, (1 + VARIANCE) ** 0.5).log_prob(to_float(images)).flatten(1).sum(1)
     found = by_name(importance(subject))["log_likelihood_gaussian"]
     assert found.value == pytest.approx(exact.mean().item(), abs=1e-4)

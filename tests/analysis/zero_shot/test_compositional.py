@@ -31,7 +31,7 @@ def pca_16(mnist):
     trained = train_or_load(
         Training(model_spec(family="pca", latent_dim=16), Recipe(), 0), mnist, use_cache=False
     )
-    return Subject(trained.model, DataContext(mnist, None), seed=0)
+    return Subject(trained.model, DataContext(mnist), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_held_out_caption_in_training_is_an_error(pca_16, captioned):
     leaking = replace(captioned, validation=(*captioned.validation, captioned.seen[0]))
     data = pca_16.data
     leaking_data = CaptionedImageData(data.name, data.train, data.test, data.classes, leaking)
-    subject = Subject(pca_16.model, DataContext(leaking_data, None), seed=0)
+    subject = Subject(pca_16.model, DataContext(leaking_data), seed=0)
     with pytest.raises(AssertionError, match="held-out caption is among the train captions"):
         locked_image(subject)
 
@@ -192,7 +192,7 @@ def test_data_that_are_no_digits_are_null():
     digits = model_spec(family="pca", latent_dim=2)
     data = latentbench.data.load("digits")
     model = FAMILIES["pca"].build(digits, data.image_shape)
-    measured = ANALYSES["zero_shot"].measure(Subject(model, DataContext(data, None), seed=0))
+    measured = ANALYSES["zero_shot"].measure(Subject(model, DataContext(data), seed=0))
     assert all(metric.value is None for metric in measured.metrics)
     assert all("captions need 28x28 grey images" in metric.reason for metric in measured.metrics)
 
@@ -201,7 +201,7 @@ def test_a_text_encoder_has_a_native_number(mnist, captioned):
     """Untrained weights: both numbers are there, and the native one is near chance."""
     torch.manual_seed(0)
     model = FAMILIES["clip"].build(model_spec(family="clip", latent_dim=8), mnist.image_shape).eval()
-    subject = Subject(model, DataContext(mnist, None), seed=0)
+    subject = Subject(model, DataContext(mnist), seed=0)
     metrics = {metric.name: metric for metric in ANALYSES["zero_shot"].measure(subject).metrics}
     images = captioned.test_unseen.images.float() / 255
     with torch.inference_mode():

@@ -61,7 +61,7 @@ def folder(tmp_path):
 
 
 def colours(folder):
-    return Subject(ColourModel(), DataContext(load(f"folder:{folder}?size=16"), None), seed=0)
+    return Subject(ColourModel(), DataContext(load(f"folder:{folder}?size=16")), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_classes_of_one_name_are_told_by_index_and_by_name(tmp_path):
             yellow = torch.tensor([["yellow" in text] for text in captions])
             return torch.where(yellow, F.normalize(torch.tensor([[1.0, 1.0, 0.0]]), dim=1), vectors)
 
-    subject = Subject(YellowToo(), DataContext(load(f"folder:{tmp_path}?size=16"), None), seed=0)
+    subject = Subject(YellowToo(), DataContext(load(f"folder:{tmp_path}?size=16")), seed=0)
     metrics, arrays = measured("prompts", subject)
     assert metrics["prompt_top1"].value == pytest.approx(4 / 6)
     assert metrics["prompt_top1_by_name"].value == 1
@@ -187,7 +187,7 @@ def test_an_autoencoder_has_no_prompts(pca):
 def test_data_without_classes_or_captions_have_no_question(mnist_small):
     train, test = mnist_small.train, mnist_small.test
     bare = ImageData("bare", type(train)(train.images, None), type(test)(test.images, None), ())
-    subject = Subject(ColourModel(), DataContext(bare, None), seed=0)
+    subject = Subject(ColourModel(), DataContext(bare), seed=0)
     metrics, _ = measured("prompts", subject)
     assert {metric.reason for metric in metrics.values()} == {"bare: no classes to recognise by name"}
 
@@ -227,7 +227,7 @@ def test_a_classifier_is_supervised_and_repeats():
 
 
 def test_data_without_captions_have_no_controls_and_no_transfer():
-    subject = Subject(ColourModel(), DataContext(load("digits"), None), seed=0)
+    subject = Subject(ColourModel(), DataContext(load("digits")), seed=0)
     for name in ("controls", "transfer"):
         metrics, _ = measured(name, subject)
         assert all("captions need 28x28" in metric.reason for metric in metrics.values())

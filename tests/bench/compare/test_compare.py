@@ -10,7 +10,7 @@ from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import shipped
 from latentbench.bench.compare.verdicts import Why
-from latentbench.bench.store.record import line_of
+from latentbench.bench.store.record import JudgeReference, line_of
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 
@@ -332,6 +332,22 @@ def test_two_versions_of_a_metric_are_never_compared(make_record, hold):
     finding = only(hold([a], [a.model_copy(update={"metrics": (newer,)})]))
     assert (finding.verdict, finding.why) == ("incomparable", Why.OTHER_VERSION)
     assert finding.detail == "1 → 2"
+
+
+def test_values_by_different_judges_are_incomparable(make_record, hold):
+    a = make_record(mse=0.1, frechet_prior=50.0)
+    by_judge = [replace(m, by_judge=(m.value,)) if m.name != "mse" else m for m in a.metrics]
+    a, b = (
+        a.model_copy(
+            update={"metrics": tuple(by_judge), "judges": (JudgeReference(hash=hash, accuracy=0.99),)}
+        )
+        for hash in ("1" * 64, "2" * 64)
+    )
+    assert verdicts(hold([a], [a])) == {"mse": "ok", "frechet_prior": "ok"}
+    apart = hold([a], [b])
+    assert verdicts(apart) == {"mse": "ok", "frechet_prior": "incomparable"}
+    finding = next(found for found in apart.findings if found.metric == "frechet_prior")
+    assert finding.reason == "judged by different judges: 11111111 → 22222222"
 
 
 def test_a_score_of_other_counts_is_another_score(make_record, hold):

@@ -30,7 +30,7 @@ def _cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def context():
-    return DataContext(datasets.load("digits"), judge=None)
+    return DataContext(datasets.load("digits"))
 
 
 def train(cases, context, *, stacked=False):

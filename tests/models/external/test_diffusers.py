@@ -77,7 +77,7 @@ def test_an_autoencoder_of_diffusers_keeps_its_grid(name, stochastic, data, tmp_
     assert spec.code_shape == (4, 8, 8)
     assert spec.label == f"{name}-4×8×8"
     loaded = zoo.train_or_load(zoo.Training(spec, Recipe(), 0), data).model
-    subject = Subject(loaded, DataContext(data, None), seed=0)
+    subject = Subject(loaded, DataContext(data), seed=0)
     assert subject.is_stochastic == stochastic
     with torch.inference_mode():
         x = data.test.images.float() / 255

@@ -180,7 +180,7 @@ def test_codes_of_any_shape_are_measured(target, shape, stochastic, data, folder
     assert (spec.code_shape, spec.latent_dim) == (shape, 3)
     assert spec.label == f"{target}-{'×'.join(map(str, shape or (3,)))}"
     assert type(spec).model_validate_json(spec.model_dump_json()) == spec
-    subject = Subject(loaded(spec, data).model, DataContext(data, None), seed=0)
+    subject = Subject(loaded(spec, data).model, DataContext(data), seed=0)
     assert subject.code_shape == (shape or (3,))
     assert subject.is_stochastic == stochastic
     for name, each in ANALYSES.items():
@@ -224,7 +224,7 @@ def test_a_module_is_measured_whatever_form_its_code_takes(target, width, stocha
     assert len(trained.history) == 0
     assert isinstance(trained.model, Autoencoder)
     assert not isinstance(trained.model, ImageTextModel)
-    subject = Subject(trained.model, DataContext(data, None), seed=0)
+    subject = Subject(trained.model, DataContext(data), seed=0)
     assert subject.is_stochastic == stochastic
     values = {metric.name: metric for metric in ANALYSES["throughput"].measure(subject).metrics}
     assert values["encode_images_per_second"].value > 0
@@ -619,7 +619,7 @@ def test_documented_pythae_model_measures_what_pythae_says(tmp_path):
 
     spec = zoo.resolve(zoo.model_spec(**settings), mnist, Resolver(tmp_path))
     assert spec.label == "my-vae-16"
-    subject = Subject(loaded(spec, mnist).model, DataContext(mnist, None), seed=0)
+    subject = Subject(loaded(spec, mnist).model, DataContext(mnist), seed=0)
     x = images / 255
     with torch.no_grad():
         expected = (theirs.vae.eval().reconstruct(x) - x).square().mean().item()

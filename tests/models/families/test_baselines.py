@@ -63,7 +63,7 @@ def test_a_baseline_has_probes_and_no_decoder(family, digits):
     model = made(family, digits, **settings_of(family))
     assert isinstance(model, Encoder)
     assert not isinstance(model, Autoencoder)
-    subject = Subject(model, DataContext(digits, None), seed=0)
+    subject = Subject(model, DataContext(digits), seed=0)
     probes = {metric.name: metric.value for metric in ANALYSES["probe"].measure(subject).metrics}
     assert probes["probe_linear"] > 0.3
     errors = ANALYSES["reconstruction"].measure(subject).metrics
