@@ -17,8 +17,7 @@ from torch import Tensor
 
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.features.judge import JudgedImages
-from latentbench.analysis.statistics.estimates import NORMAL_95
-from latentbench.analysis.statistics.intervals import mean_interval
+from latentbench.analysis.statistics.intervals import NORMAL_95, mean_interval
 
 
 def judge_error(values: Sequence[float]) -> float:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PADDING = 3
+WEAK_JUDGE = 0.8
+"""Accuracy of a judge below which it is said to be weak."""
 DOUBT_MARKS: dict[Doubt, str] = {"contended": "†", "collapsed": "‡"}
 DOUBTS: dict[Doubt, str] = {
     "contended": "other work disturbed the timing",
@@ -77,7 +79,21 @@ def how_to_read(table: Sequence[Row], shown: Sequence[MetricDefinition]) -> str:
         text += f"; {DOUBT_MARKS[doubt]}: {DOUBTS[doubt]}"
     if any(row.still_falling for row in table):
         text += f"; {STILL_FALLING}: the loss was still falling when the training ended"
-    return text
+    return text + _judges(table)
+
+
+def _judges(table: Sequence[Row]) -> str:
+    """How well the judges know the original test images: no image made by a model can be judged better."""
+    found = dict.fromkeys(judge for row in table for record in row.records for judge in record.judges)
+    if not found:
+        return ""
+    known = ", ".join(f"{judge.accuracy:.1%} ({judge.hash[:8]})" for judge in found)
+    weak = min(judge.accuracy for judge in found) < WEAK_JUDGE
+    return (
+        f"; share of the original test images that the judges recognise: {known}"
+        + (f", which is little (below {WEAK_JUDGE:.0%}): what they say of other images is uncertain" * weak)
+        + ("; ± includes the spread of the judges" if len(found) > 1 else "")
+    )
 
 
 def model_name(row: Row) -> str:

@@ -14,7 +14,7 @@ from latentbench.analysis.figures.drawing.seeds import estimate
 from latentbench.analysis.statistics.intervals import mean_interval
 from latentbench.bench.present import tables
 from latentbench.bench.present.rows import best, columns, rows
-from latentbench.bench.store.record import RecordedModel
+from latentbench.bench.store.record import JudgeReference, RecordedModel
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
 
@@ -203,3 +203,14 @@ def test_grids_state_the_shape_of_their_code(make_record):
     frame = tables.as_frame(rows([vector, grid]))
     assert frame["code_shape"].tolist() == ["4", "4×7×7"]
     assert frame["model"].tolist()[1].startswith("vae-4×7×7 ")
+
+
+def test_accuracy_of_the_judges_is_next_to_the_table(make_record):
+    judges = tuple(
+        JudgeReference(hash=digit * 64, accuracy=share) for digit, share in (("1", 0.9), ("2", 0.7))
+    )
+    table = rows([make_record(recognisable=0.8).model_copy(update={"judges": judges})])
+    for text in (tables.as_markdown(table), tables.footnote(table)):
+        assert "the judges recognise: 90.0% (11111111), 70.0% (22222222), which is little (below 80%)" in text
+        assert "± includes the spread of the judges" in text
+    assert "judges" not in tables.footnote(rows([make_record(mse=0.1)]))
