@@ -59,8 +59,19 @@ def overlap_coverage(codes: Tensor, reference: Tensor, *, seed: int = 0) -> Esti
     scores = _scores(learn_q, learn_p, seed)
     test = Combined.of(scores, weigh_q, weigh_p)
     hits, false_alarms = (float((test(z) > 0).mean()) for z in (judge_q, judge_p))
-    variance = sum(rate * (1 - rate) / len(judge_q) for rate in (hits, false_alarms))
-    return Estimate(1 - (hits - false_alarms), math.sqrt(variance))
+    return Estimate(1 - (hits - false_alarms), evaluation_error(hits - false_alarms, len(judge_q)))
+
+
+def evaluation_error(difference: float, n: int) -> float:
+    """The standard error of a difference of two rates over n points each, whatever the rates are.
+
+    It is largest for rates that lie evenly about a half. Codes that cannot be told from draws may all get one
+    call, where the rates themselves, 0 or 1, would claim certainty.
+
+    >>> evaluation_error(0.0, 200), evaluation_error(1.0, 200)
+    (0.05, 0.0)
+    """
+    return math.sqrt(max(1 - difference**2, 0.0) / (2 * n))
 
 
 @dataclass(frozen=True)

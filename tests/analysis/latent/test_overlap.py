@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentbench.analysis.latent.overlap import overlap_coverage
+from latentbench.analysis.latent.overlap import evaluation_error, overlap_coverage
 from latentbench.analysis.statistics.moments import moment_matched
 from latentbench.bench.maintain.calibrate import KNOWN
 
@@ -115,3 +115,20 @@ def test_few_codes_without_a_gap_overlap_wholly():
         for codes in [gaussian(1500, 48, seed)]
     ]
     assert 0.93 < np.mean(found) < 1.03
+
+
+def test_codes_like_their_reference_are_not_certain():
+    """The test may give all points one call: their rates, 0 or 1, are not without an error."""
+    found = overlap_coverage(gaussian(900, 12, 0), gaussian(900, 12, 1), seed=0)
+    assert found.value == pytest.approx(1, abs=0.1)
+    assert found.se == pytest.approx(math.sqrt(0.5 / 300), rel=0.02)
+
+
+@pytest.mark.parametrize(("hit_rate", "false_alarm_rate"), [(0.8, 0.2), (0.9, 0.9), (0.5, 0.1)])
+def test_the_error_of_an_evaluation_is_that_of_its_counts_or_more(hit_rate, false_alarm_rate):
+    draws = np.random.default_rng(0)
+    hits, false_alarms = (draws.binomial(200, rate, 20_000) / 200 for rate in (hit_rate, false_alarm_rate))
+    spread, stated = (hits - false_alarms).std(), evaluation_error(hit_rate - false_alarm_rate, 200)
+    assert stated >= 0.98 * spread
+    if hit_rate + false_alarm_rate == 1:
+        assert stated == pytest.approx(spread, rel=0.02)

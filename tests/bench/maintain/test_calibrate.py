@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from latentbench.bench.maintain.calibrate import KNOWN, SHRUNK, Line, shrunk_overlap, table
+from latentbench.bench.maintain.calibrate import KNOWN, SHRUNK, Line, coverage_table, shrunk_overlap, table
 
 
 def test_the_shrunk_overlap_is_the_integral():
@@ -21,6 +21,13 @@ def test_the_shrunk_overlap_is_the_integral():
 def test_the_table_says_what_is_true_and_what_was_measured():
     line = Line(KNOWN[-1], 2, (0.18, 0.2, 0.22), (0.8, 0.81, 0.82))
     assert "| 2 | 0.200 | 0.200 (0.180 to 0.220) | 0.800 | 0.810 (0.800 to 0.820) |" in table(iter([line]))
+
+
+def test_coverage_compares_intervals_with_the_mean_over_seeds():
+    """Deviations of −1, 0 and 1 and errors of 1, 1 and 0.4: two of three intervals reach the mean."""
+    shown = coverage_table(iter([("cube", 2, np.array([0.0, 1.0, 2.0]), np.array([1.0, 1.0, 0.4]))]))
+    assert "| cube | 2 | 1.000 | 1.18 | 67% |" in shown
+    assert "3 seeds" in shown
 
 
 def test_the_documented_table_has_every_known_case():
