@@ -77,7 +77,7 @@ def test_fashion_mnist_judges_have_the_accuracy_of_their_cards():
     assert len({judge.hash for judge in judges}) == JUDGES
     for judge in judges:
         assert accuracy(judge, data.test) == pytest.approx(judge.accuracy, abs=5e-4)
-        assert judge.accuracy >= 0.92
+        assert judge.accuracy >= 0.915
 
 
 @pytest.mark.parametrize("card", sorted(SHIPPED.glob("*.json")), ids=lambda card: card.stem)
