@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.core.subject import DataContext, Subject, to_uint8
 from latentbench.analysis.result import Result
 from latentbench.data.errors import LatentbenchError
@@ -62,7 +63,7 @@ def measure(
     (0.0, 'images are smaller than the window of 11 px')
     """
     chosen = [ANALYSES[name] for name in _names(analyses)]
-    images, place = _images(data), _device(device)
+    images, place = _images(data), find_device(device)
     name = model.spec.label if isinstance(model, Family) else type(model).__name__
     family = model if isinstance(model, Family) else adapted(model, images.image_shape, name)
     with _evaluated(family, place):
@@ -107,15 +108,6 @@ def _images(data: str | ImageData | Tensor) -> ImageData:
         data = to_uint8(data)
     split = Split(data.detach().cpu(), None)
     return ImageData("images", split, split, ())
-
-
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise LatentbenchError(f"device {str(device)!r}: {str(error).splitlines()[0]}") from None
-    return place
 
 
 @contextmanager

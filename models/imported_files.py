@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 import sysconfig
+import warnings
 from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import resolve_name
@@ -43,7 +44,8 @@ def _closure(modules: set[str]) -> tuple[dict[str, Path], bool]:
         path = None if name in files else _local_file(name)
         if path is not None:
             files[name] = path
-            imported, computed = _imports(path, name)
+            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            imported, computed = imports(path.read_bytes() if path.suffix == ".py" else b"", package)
             any_computed |= computed
             todo += _with_parents(imported)
     return files, any_computed
@@ -76,13 +78,19 @@ def _spec(name: str) -> ModuleSpec | None:
     return found
 
 
-def _imports(path: Path, module: str) -> tuple[set[str], bool]:
-    """Return the names that a file may import, and whether it imports one whose name is computed."""
+def imports(source: bytes, package: str = "") -> tuple[set[str], bool]:
+    """Return the names that a source file of a package may import, and whether it imports a computed name.
+
+    Of a file that is not Python, no names.
+
+    >>> sorted(imports(b"import numpy.linalg; from . import helper", "mine")[0])
+    ['mine', 'mine.helper', 'numpy.linalg']
+    """
     try:
-        tree = ast.parse(path.read_bytes() if path.suffix == ".py" else b"")
-    except (SyntaxError, ValueError):
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
         return set(), False
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names: set[str] = set()
     computed = False
     for node in ast.walk(tree):

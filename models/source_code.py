@@ -7,10 +7,8 @@ The versions of the distributions that such code imports count too.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
-import warnings
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
@@ -18,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from latentbench.models.family import find_family
-from latentbench.models.imported_files import imported_files
+from latentbench.models.imported_files import imported_files, imports
 
 OURS = "latentbench"
 ENTRY_POINTS = "latentbench.models"
@@ -59,7 +57,8 @@ def _package_code(package: str) -> str:
 def _digest(sources: Mapping[str, bytes]) -> str:
     """Return a hash of named source files and of the versions of the distributions that they import."""
     hashes = {name: hashlib.sha256(source).hexdigest() for name, source in sources.items()}
-    versions = _versions({name for source in sources.values() for name in _imports(source)})
+    imported = {name.partition(".")[0] for source in sources.values() for name in imports(source)[0]}
+    versions = _versions(imported)
     return hashlib.sha256(json.dumps([hashes, versions], sort_keys=True).encode()).hexdigest()
 
 
@@ -79,20 +78,6 @@ def _files_of(package: str) -> dict[str, Path]:
         for folder in folders
         for path in folder.rglob("*.py")
     }
-
-
-def _imports(source: bytes) -> set[str]:
-    """Return the top-level names that a module imports; none of a file that is not Python."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            nodes = list(ast.walk(ast.parse(source)))
-    except (SyntaxError, ValueError, RecursionError):
-        return set()
-    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    modules |= {
-        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level
-    }
-    return {name.partition(".")[0] for name in modules}
 
 
 def _versions(names: set[str]) -> dict[str, str]:

@@ -5,11 +5,13 @@ The file is long because every option of every command is declared with its help
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,19 +28,21 @@ from latentbench.bench.cli.options import (
     FormatOption,
     Results,
     RunArgument,
+    choice,
     emit,
     err,
     find,
+    only_results_on_stdout,
     out,
     prepare_streams,
     say,
+    say_started,
+    short,
 )
 from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from latentbench.bench.cli.progress import Lines
     from latentbench.bench.store.record import Status
     from latentbench.bench.store.run import Run
@@ -107,7 +111,8 @@ def run(
         int | None, typer.Option(min=1, help="The number of epochs; default: each model's own.")
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="The number format of training; default: each model's own.")
+        Precision | None,
+        typer.Option(help="The number format of training; default: each model's own.", **choice(Precision)),
     ] = None,
     analysis: Annotated[
         list[str] | None,
@@ -117,7 +122,10 @@ def run(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Cases that run in parallel; default: one per core.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure finished cases again.")] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Train and measure everything again, also what is in the cache."),
+    ] = False,
     cache: Annotated[bool, typer.Option(help="Use trained models from the cache.")] = True,
     stack: Annotated[
         bool | None,
@@ -134,6 +142,7 @@ def run(
 
     For a sweep, such as `throughput`, this is `latentbench time`.
     """
+    say_started(suite, results)
     from latentbench.bench.run.runner import Options, run_suite
     from latentbench.bench.run.seeds import seeds_option
     from latentbench.bench.run.suite import load, with_analyses, with_recipe
@@ -151,9 +160,10 @@ def run(
             stack=stack,
             allow_pickle=allow_pickle or None,
         )
-        timing.time_(suite, results, device=device, fresh=fresh, figures=figures, output=output)
+        timing.run(suite, results, device=device, fresh=fresh, figures=figures, output=output)
         return
-    store = Store(results)
+    # Users' code may change the current folder.
+    store = Store(results.absolute())
     options = Options(
         seeds=None if seeds is None else seeds_option(seeds),
         device=device,
@@ -163,9 +173,10 @@ def run(
         stack=stack,
         allow_pickle=allow_pickle,
     )
-    loaded = with_recipe(load(suite), epochs=epochs, precision=precision and precision.value)
-    if analysis:
-        loaded = with_analyses(loaded, analysis)
+    with only_results_on_stdout():
+        loaded = with_recipe(load(suite), epochs=epochs, precision=precision and precision.value)
+        if analysis:
+            loaded = with_analyses(loaded, analysis)
     done = interruptible(lambda watch: run_suite(loaded, store, options, watch))
     show(done, store, output, figures=figures)
 
@@ -193,7 +204,7 @@ def interruptible(run: Callable[[Lines], Run]) -> Run:
     from latentbench.bench.cli.progress import watcher
 
     try:
-        with watcher(err) as watch:
+        with only_results_on_stdout(), watcher(err) as watch:
             return run(watch)
     except KeyboardInterrupt as stop:
         _say_how_to_go_on()
@@ -202,7 +213,7 @@ def interruptible(run: Callable[[Lines], Run]) -> Run:
 
 @app.command("list")
 def list_(
-    what: Annotated[Listed, typer.Argument(help="What to list.")],
+    what: Annotated[Listed, typer.Argument(help="What to list.", **choice(Listed))],
     output: FormatOption = Format.rich,
 ) -> None:
     """List suites, models, data sets or metrics."""
@@ -352,7 +363,7 @@ def _write_outputs(run: Run, store: Store, *, figures: bool) -> None:
             if not run.is_sweep:
                 written["report"] = write_report(run, store)
     for name, path in written.items():
-        err.print(f"[dim]{name:>9}[/]  {escaping.markup(path)}", highlight=False, soft_wrap=True)
+        err.print(f"[dim]{name:>9}[/]  {escaping.markup(short(path))}", highlight=False, soft_wrap=True)
 
 
 def _write_tables(run: Run, store: Store) -> dict[str, Path]:
@@ -372,7 +383,8 @@ def _write_tables(run: Run, store: Store) -> dict[str, Path]:
 
 
 def _say_how_to_go_on() -> None:
-    again = shlex.join(["latentbench", *sys.argv[1:]])
+    # With --fresh, what is finished would be done again.
+    again = shlex.join(["latentbench", *(argument for argument in sys.argv[1:] if argument != "--fresh")])
     say(err, f"\ninterrupted; finished cases and trained models are kept. Resume with: {again}")
 
 
@@ -385,6 +397,9 @@ cache_commands.add_to(app)
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
     prepare_streams()
+    # Worker processes and users' code that changes the current folder must find the same cache.
+    if cache := os.environ.get("LATENTBENCH_CACHE"):
+        os.environ["LATENTBENCH_CACHE"] = str(Path(cache).expanduser().absolute())
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()

@@ -12,12 +12,12 @@ import torch
 from rich.table import Table
 
 from latentbench import data
+from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.performance.cores import usable_cores
 from latentbench.bench.provenance.code import code
 from latentbench.bench.provenance.environment import environment
 from latentbench.bench.run import suite
-from latentbench.bench.run.resumable import resolve_device
 from latentbench.bench.store.store import Store
 from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError
@@ -76,7 +76,7 @@ def _packages() -> str:
 
 
 def _device() -> str:
-    here = environment(resolve_device("auto"))
+    here = environment(find_device("auto"))
     return f"{here['gpu'] or 'no GPU'}; {here['cpu']}, {here['cpu_cores']} cores, {usable_cores()} usable"
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 
 from latentbench.bench.text import escaping
+from latentbench.data.registry import unknown
 
 if TYPE_CHECKING:
     from latentbench.bench.store.run import Run
@@ -33,8 +37,23 @@ class Format(StrEnum):
     json = "json"
 
 
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def choice(kind: type[Choice]) -> dict[str, Any]:
+    """Return the settings of an option with these values; a misspelt value is answered with the nearest."""
+    values = [each.value for each in kind]
+
+    def parse(value: str) -> Choice:
+        if value not in values:
+            raise typer.BadParameter(str(unknown("value", value, values)))
+        return kind(value)
+
+    return {"parser": parse, "metavar": f"[{'|'.join(values)}]", "autocompletion": lambda: values}
+
+
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="The results folder.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print.", **choice(Format))]
 RunArgument = Annotated[
     str,
     typer.Argument(
@@ -79,6 +98,34 @@ def with_warnings(run: Run) -> Run:
     for warning in run.warnings:
         err.print(f"[yellow]warning:[/] {escaping.markup(warning)}", highlight=False, soft_wrap=True)
     return run
+
+
+def say_started(what: str, results: Path) -> None:
+    """Print the first line of a run: what follows needs torch, which takes seconds to import."""
+    say(err, f"{what}: loading; results go to {results}", "dim")
+
+
+def short(path: Path) -> Path:
+    """Return a path from the current folder, if it is inside of it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+@contextmanager
+def only_results_on_stdout() -> Iterator[None]:
+    """Send what users' code prints to stderr, in this process and in workers: stdout is for results."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no stdout
+        yield
+        return
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def say(console: Console, text: object, style: str = "") -> None:

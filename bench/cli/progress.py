@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from typing_extensions import override
 
+from latentbench.bench.cli.options import short
 from latentbench.bench.store.record import Record
 from latentbench.bench.text import escaping
 from latentbench.bench.text.numbers import duration, significant
@@ -50,7 +51,7 @@ class Lines:
         """Print the path of the records, and their number."""
         self.total, self.done = total, done
         already = f", {done} already done" if done else ""
-        self._print(f"{total} {what}{already} → {escaping.markup(path)}")
+        self._print(f"{total} {what}{already} → {escaping.markup(short(path))}")
 
     def stage_started(self, name: str, total: int, what: str) -> None:
         """Print the name of the stage."""

@@ -20,6 +20,7 @@ from latentbench.bench.cli.options import (
     FormatOption,
     Results,
     RunArgument,
+    choice,
     emit,
     err,
     find,
@@ -48,7 +49,9 @@ class ComparisonFormat(StrEnum):
     junit = "junit"
 
 
-ComparisonFormatOption = Annotated[ComparisonFormat, typer.Option("--format", help="The output format.")]
+ComparisonFormatOption = Annotated[
+    ComparisonFormat, typer.Option("--format", help="The output format.", **choice(ComparisonFormat))
+]
 LONGEST_HISTORY = 500
 """The number of rows of a history that a terminal shows."""
 PolicyOption = Annotated[
@@ -338,7 +341,10 @@ def copy_(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The results folder to copy into.")],
     arrays: Annotated[
         KeptArrays,
-        typer.Option(help="Arrays for figures and comparisons per image: all, results per image, or none."),
+        typer.Option(
+            help="Arrays for figures and comparisons per image: all, results per image, or none.",
+            **choice(KeptArrays),
+        ),
     ] = KeptArrays.none,
     results: Results = RESULTS,
 ) -> None:

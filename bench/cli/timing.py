@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from latentbench.bench.cli.options import RESULTS, Format, FormatOption, Results
+from latentbench.bench.cli.options import (
+    RESULTS,
+    Format,
+    FormatOption,
+    Results,
+    only_results_on_stdout,
+    say_started,
+)
 
 DeviceOption = Annotated[str, typer.Option(help="The device: auto, cpu, cuda or cuda:N.")]
 
@@ -33,14 +41,30 @@ def time_(
     A row that cannot be measured (no decoder, too large a batch) is a result with its reason. Exit 1 if a
     row failed.
     """
+    say_started(sweep, results)
+    run(sweep, results, preset=preset, device=device, fresh=fresh, figures=figures, output=output)
+
+
+def run(
+    sweep: str,
+    results: Path,
+    *,
+    preset: str | None = None,
+    device: str,
+    fresh: bool,
+    figures: bool,
+    output: Format,
+) -> None:
+    """Run a sweep, print it and write its outputs."""
     from latentbench.bench.cli import app
     from latentbench.bench.store.store import Store
     from latentbench.bench.sweep import spec
     from latentbench.bench.sweep.runner import ACCEPTED, run_sweep
 
-    loaded = spec.load(sweep)
-    store = Store(results)
-    run = app.interruptible(
+    with only_results_on_stdout():
+        loaded = spec.load(sweep)
+    store = Store(results.absolute())
+    done = app.interruptible(
         lambda watch: run_sweep(loaded, store, watch, preset=preset, device=device, fresh=fresh)
     )
-    app.show(run, store, output, figures=figures, accepted=ACCEPTED)
+    app.show(done, store, output, figures=figures, accepted=ACCEPTED)

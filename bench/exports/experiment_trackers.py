@@ -94,6 +94,8 @@ def wandb(run: Run, folder: Path) -> list[Path]:
         ) as theirs:
             theirs.log({m.name: m.value for m in record.metrics if m.value is not None})
             made.append(Path(theirs.dir).parent)
+    # Its service may still be writing when a run is finished; it ends when all is on disk.
+    package.teardown()
     return made
 
 

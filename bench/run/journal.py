@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from latentbench.models import checkpoint
 
 TRAINING = "training"
 SUFFIX = ".sealed"
+KEPT_SECONDS = 30 * 24 * 3600
+"""How long the steps of a run that is not resumed are kept."""
 JSON = "step"
 """The name of the array that contains a step as JSON; names of arrays of analyses have a slash."""
 
@@ -82,6 +86,15 @@ class Journal:
     def drop(self, case: Case) -> None:
         """Remove the steps of a case."""
         shutil.rmtree(self._folder(case), ignore_errors=True)
+
+    @staticmethod
+    def prune() -> None:
+        """Remove the steps of runs that were not resumed for a long time."""
+        oldest = time.time() - KEPT_SECONDS
+        for folder in (cache_root() / "steps").glob("*"):
+            with suppress(OSError):
+                if folder.stat().st_mtime < oldest:
+                    shutil.rmtree(folder)
 
     def _folder(self, case: Case) -> Path:
         key = [

@@ -21,7 +21,6 @@ from latentbench.bench.store.index import Place, open_index
 from latentbench.bench.store.record import Record, Status
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store, Writer
-from latentbench.data.errors import LatentbenchError
 from latentbench.models.spec import ModelSpec
 
 
@@ -121,22 +120,6 @@ class OpenRun(Generic[W]):
         written = self.writer.append(record, arrays)
         self.watcher.result_written(written, details)
         return written
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the device of that name; `auto` is CUDA if available. Raises LatentbenchError."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    allowed = "auto, cpu, cuda, cuda:N"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise LatentbenchError(f"unknown device {name!r}; allowed: {allowed}") from None
-    if device.type not in ("cpu", "cuda"):
-        raise LatentbenchError(f"device {name!r} is not supported; allowed: {allowed}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise LatentbenchError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices")
-    return device
 
 
 def run_resumable(

@@ -12,6 +12,7 @@ import torch
 
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.core.subject import DataContext
 from latentbench.analysis.features.judge import LARGEST_SIDE
 from latentbench.analysis.features.stored_judges import load_judges
@@ -20,7 +21,7 @@ from latentbench.analysis.performance.memory import free_memory
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case, cases
 from latentbench.bench.run.journal import TRAINING, Journal
-from latentbench.bench.run.resumable import OpenRun, Request, Watcher, resolve_device, run_resumable
+from latentbench.bench.run.resumable import OpenRun, Request, Watcher, run_resumable
 from latentbench.bench.run.stages import Progress, TrainingOptions
 from latentbench.bench.run.suite import Suite, resolved
 from latentbench.bench.run.workers import (
@@ -70,7 +71,7 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     """
     store.prepare()
     prepare_cache()
-    device = resolve_device(options.device)
+    device = find_device(options.device)
     jobs = options.jobs or default_jobs(device)
     data = _load(suite, watcher)
     for note in data.notes:
@@ -96,6 +97,7 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
         size = min(jobs, len(run.todo))
         with workers(size, threads_of(jobs), open_context, this_process=options.this_process) as crew:
             journal = Journal(run.origin)
+            journal.prune()
             for case in run.todo if options.fresh else ():
                 journal.drop(case)
             training = TrainingOptions(options.use_cache and not options.fresh, stacked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
 from latentbench.data.validation import explain
+from latentbench.data.visible import visible
 
 FILE = "baselines.json"
 LONGEST_NAME = 100
@@ -152,12 +152,11 @@ def _named(store: Store, known: dict[str, Baseline], name: str) -> Baseline:
 
 def _check_name(name: str) -> None:
     """Refuse names that cannot be seen, or that would change how a terminal or table shows them."""
-    unprintable = any(unicodedata.category(character)[0] in "CZ" and character != " " for character in name)
-    if not name.strip() or name != name.strip() or unprintable or len(name) > LONGEST_NAME:
-        raise LatentbenchError(
-            f"baseline name {name!r}: must have 1 to {LONGEST_NAME} printable characters, without line "
-            "breaks, and must not begin or end with a space"
-        )
+    try:
+        if len(visible(name)) > LONGEST_NAME:
+            raise ValueError(f"must have at most {LONGEST_NAME} characters")
+    except ValueError as error:
+        raise LatentbenchError(f"baseline name {name!r}: {error}") from None
 
 
 def _write(store: Store, baselines: dict[str, Baseline]) -> None:

@@ -121,6 +121,7 @@ class Index:
     def __init__(self, store: Store, database: sqlite3.Connection, paths: Sequence[Path]) -> None:
         self._store, self._database = store, database
         self._ids = {path: self._indexed(path) for path in paths}
+        self._forget_removed()
 
     def entries(self, metric: str) -> Iterator[tuple[Path, list[Entry]]]:
         """Yield the finished runs that have a metric, oldest first, with an entry for each value of it."""
@@ -188,13 +189,22 @@ class Index:
             if known and known[1:] == file:
                 return known[0]
             if known:
-                for table, key in (("records", "run"), ("numbers", "run"), ("runs", "id")):
-                    database.execute(f"DELETE FROM {table} WHERE {key} = ?", (known[0],))
+                _forget(database, known[0])
             query = "INSERT INTO runs (path, size, modified) VALUES (?, ?, ?)"
             run = database.execute(query, (name, *file)).lastrowid
             assert run is not None
             _insert(database, run, path)
         return run
+
+    def _forget_removed(self) -> None:
+        """Delete the rows of runs whose files are gone."""
+        runs = self._database.execute("SELECT id, path FROM runs").fetchall()
+        present = set(self._ids.values())
+        gone = [run for run, path in runs if run not in present and not (self._store.root / path).exists()]
+        if gone:
+            with _transaction(self._database) as database:
+                for run in gone:
+                    _forget(database, run)
 
     def _known(self, name: str) -> tuple[int, int, int] | None:
         query = "SELECT id, size, modified FROM runs WHERE path = ?"
@@ -211,6 +221,11 @@ def _transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         database.execute("ROLLBACK")
         raise
     database.execute("COMMIT")
+
+
+def _forget(database: sqlite3.Connection, run: int) -> None:
+    for table, key in (("records", "run"), ("numbers", "run"), ("runs", "id")):
+        database.execute(f"DELETE FROM {table} WHERE {key} = ?", (run,))
 
 
 def _insert(database: sqlite3.Connection, run: int, path: Path) -> None:

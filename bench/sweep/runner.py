@@ -7,6 +7,7 @@ import json
 import time
 from datetime import UTC, datetime
 
+from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.performance.cores import threads as using_threads
 from latentbench.analysis.performance.point import PRECISIONS, Point
 from latentbench.analysis.performance.roofline import Ceilings, measure_ceilings
@@ -16,7 +17,7 @@ from latentbench.analysis.workloads.operations import step_recipe
 from latentbench.bench.provenance.code import code
 from latentbench.bench.provenance.environment import environment
 from latentbench.bench.provenance.machine_state import Conditions, Observer
-from latentbench.bench.run.resumable import OpenRun, Request, Watcher, resolve_device, run_resumable
+from latentbench.bench.run.resumable import OpenRun, Request, Watcher, run_resumable
 from latentbench.bench.run.workers import threads_of
 from latentbench.bench.store.record import DataReference, Record, RecordedModel, Seconds, Status
 from latentbench.bench.store.run import Run
@@ -42,7 +43,7 @@ def run_sweep(
     Raises LatentbenchError for a device that does not exist and for an unknown preset.
     """
     store.prepare()
-    place = resolve_device(device)
+    place = find_device(device)
     chosen = sweep.preset(preset, place)
     models = [Model(spec, sweep) for spec in sweep.specs]
     wanted = [row for model in models for row in rows(model, chosen, place)]

@@ -168,7 +168,7 @@ def test_a_name_in_brackets_is_printed(unlabelled):
             "unknown analysis 'reconstruktion'; did you mean 'reconstruction'",
         ),
         ({"analyses": "probes"}, "unknown analysis 'probes'; did you mean 'probe'"),
-        ({"device": "gpu"}, "device 'gpu': "),
+        ({"device": "gpu"}, "unknown device 'gpu'; allowed: auto, cpu"),
         ({"data": "minst"}, "minst"),
         ({"data": 3}, "data: got int, expected a name, an ImageData or images"),
         ({"data": torch.full((2, 1, 28, 28), 2.0)}, "data: float images must be finite and within"),

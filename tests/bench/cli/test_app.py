@@ -230,6 +230,52 @@ def test_interrupted_between_cases_a_run_goes_on_where_it_was(home):
     assert len(read(finished).records) == 2 * seeds
 
 
+def test_interrupted_while_workers_start_a_run_resumes(home):
+    pca = "  - {family: pca, latent_dim: [3, 4]}\n"
+    (home / "my.yaml").write_text(SUITE.format(data="digits") + pca)
+    running = start(home, "run", "my.yaml", "--no-figures", "--jobs", "2", "--fresh")
+    folder = home / "results" / "runs" / "my"
+    wait_until(lambda: any(folder.glob("*.partial.jsonl")))
+    assert interrupt(running).rstrip().endswith("Resume with: latentbench run my.yaml --no-figures --jobs 2")
+    done = latentbench(home, "run", "my.yaml", "--no-figures", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(list(folder.glob("*.jsonl"))) == 1
+
+
+def test_a_cache_that_is_full_is_one_line_and_the_run_resumes(home):
+    """In processes that may write no file of more than 20 kB, which is less than the weights."""
+    (home / "my.yaml").write_text(SUITE.format(data="digits").replace("hidden: 16", "hidden: 256"))
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    full = latentbench(home, "run", "my.yaml", *QUICK, preexec_fn=limited)
+    assert full.returncode == 2
+    assert "cannot be written: File too large; make room" in full.stderr.splitlines()[-1]
+    assert "Traceback" not in full.stderr
+    done = latentbench(home, "run", "my.yaml", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert [record.status for record in read(next((home / "results").glob("runs/my/*.jsonl"))).records] == [
+        "ok",
+        "ok",
+    ]
+
+
+def test_users_code_may_print_and_change_the_folder(home):
+    (home / "elsewhere").mkdir()
+    (home / "loud.py").write_text(f"import os\nprint('hello')\nos.chdir('elsewhere')\n{MINE}")
+    (home / "my.yaml").write_text(
+        "{description: x, data: digits, analyses: [reconstruction], "
+        "models: [{import: 'loud:build', kwargs: {width: 4}, name: loud}]}"
+    )
+    done = latentbench(home, "run", "my.yaml", *QUICK, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert [row["model"] for row in json.loads(done.stdout)] == ["loud-4"]
+    assert "hello" in done.stderr
+    assert list((home / "results" / "runs" / "my").glob("*.jsonl"))
+    assert not list((home / "elsewhere").iterdir())
+
+
 def test_interrupted_in_training_a_run_keeps_the_models_it_has(home):
     long = "  - {family: ae, latent_dim: 4, hidden: 16, recipe: {epochs: 1000000}}\n"
     (home / "my.yaml").write_text(SUITE.format(data="digits") + long)
@@ -415,8 +461,10 @@ def test_a_mistake_in_a_user_model_is_one_line_and_exit_2(home, change, message)
     done = latentbench(home, "run", "own.yaml", *QUICK)
     assert done.returncode == 2
     assert "error: own.yaml, models[0]: mine:build: " in done.stderr
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    *before, said = done.stderr.strip().splitlines()
+    assert message in said
+    assert all("loading; results go to" in line for line in before)
+    assert len(before) == 1
     assert done.stdout == ""
 
 
@@ -444,8 +492,10 @@ def test_a_mistake_is_one_line_and_exit_2(home, arguments, message):
     )
     done = latentbench(home, *arguments)
     assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    *before, said = done.stderr.strip().splitlines()
+    assert message in said
+    assert all("loading; results go to" in line for line in before)
+    assert len(before) == (arguments[0] == "run")
     assert done.stdout == ""
 
 
@@ -456,6 +506,16 @@ def test_wrong_usage_is_exit_2_without_a_traceback(home, arguments):
     done = latentbench(home, *arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [(["list", "modells"], "models"), (["table", "--format", "jsn"], "json")],
+)
+def test_a_misspelt_value_is_answered_with_the_nearest(home, arguments, nearest):
+    done = latentbench(home, *arguments)
+    assert done.returncode == 2
+    assert f"did you mean {nearest!r}?" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,15 @@ def test_a_changed_step_is_done_again(home):
     assert journal.steps(wanted) == {}
 
 
+def test_steps_of_abandoned_runs_are_removed_in_time(home):
+    old, young = (home / "cache" / "steps" / name for name in ("old", "young"))
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    run(home, "{family: pca, latent_dim: 2}")
+    assert [folder.exists() for folder in (old, young)] == [False, True]
+
+
 def test_fresh_repeats_finished_steps(home):
     models = "{family: pca, latent_dim: 2}"
     first = run(home, models, jobs=1)

@@ -1,5 +1,6 @@
 """The index: it answers as the runs do, notices every change of them, and is never needed."""
 
+import contextlib
 import dataclasses
 import os
 import sqlite3
@@ -61,6 +62,17 @@ def test_entries_have_the_errors_of_their_metric(store, make_record):
     with open_index(store) as index:
         ((_, (entry,)),) = index.entries("mse")
     assert (entry.se, entry.common_se) == (0.02, 0.01)
+
+
+def test_the_rows_of_a_removed_run_are_forgotten(store, make_record, own_cache):
+    kept, removed = write(store, [make_record(mse=0.1)]), write(store, [make_record(mse=0.2)])
+    values(store)
+    removed.unlink()
+    assert values(store) == [(kept, [0.1])]
+    (file,) = (own_cache / "index").iterdir()
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        for table in ("runs", "records", "numbers"):
+            assert database.execute(f"SELECT COUNT(*) FROM {table}").fetchone() == (1,)
 
 
 def test_a_changed_run_is_indexed_again(store, make_record):
