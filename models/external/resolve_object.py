@@ -12,7 +12,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -81,10 +81,12 @@ def call(function: Any, kwargs: Mapping[str, Any], target: str) -> Any:
 def user_code(where: str) -> Iterator[None]:
     """Turn an exception of the user's code into one line: `where`, the exception, its line.
 
-    Running out of memory passes through, because it becomes an outcome of its own.
+    Running out of memory passes through, because it becomes an outcome of its own. A change of the current
+    folder is undone, because worker processes would start in the new one.
     """
     try:
-        yield
+        with chdir(Path.cwd()):
+            yield
     except (LatentbenchError, KeyboardInterrupt, GeneratorExit, MemoryError, torch.OutOfMemoryError):
         raise
     except BaseException as error:

@@ -87,7 +87,7 @@ def test_a_file_edited_into_nonsense_is_named_with_its_key(store, content, messa
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x1b[31m", "main ", "\u202emain", "x" * 101])
 def test_a_name_that_cannot_be_shown_is_refused(store, run, name):
-    with pytest.raises(LatentbenchError, match="baseline name .*: must "):
+    with pytest.raises(LatentbenchError, match=r"baseline name .*: must "):
         set_baseline(store, name, run, "why not")
     assert read_all(store) == {}
 
