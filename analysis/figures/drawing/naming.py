@@ -8,6 +8,7 @@ from itertools import pairwise
 import matplotlib.patheffects
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
@@ -95,14 +96,17 @@ def _squares(middles: NDArray[np.float64], reach: float) -> Boxes:
 
 
 def _on_lines(axes: Axes) -> NDArray[np.float64]:
-    """Return pixels along every line that joins points, so close together that no label fits between them."""
-    parts = [np.empty((0, 2))]
-    for line in axes.lines:
-        corners = line.get_transform().transform(np.asarray(line.get_xydata(), dtype=np.float64))
-        if line.get_linestyle() == "None" or len(corners) < 2:
-            continue
-        parts += [np.linspace(a, b, 60) for a, b in pairwise(corners)]
-    return np.concatenate(parts)
+    """Return pixels along every line and error bar, so close together that no label fits between them."""
+    paths = [
+        line.get_transform().transform(np.asarray(line.get_xydata(), dtype=np.float64))
+        for line in axes.lines
+        if line.get_linestyle() != "None"
+    ]
+    for bars in axes.collections:
+        if isinstance(bars, LineCollection):
+            paths += [bars.get_transform().transform(segment) for segment in bars.get_segments()]
+    parts = [np.linspace(a, b, 60) for path in paths for a, b in pairwise(path)]
+    return np.concatenate([np.empty((0, 2)), *parts])
 
 
 def _overlaps(box: Boxes, taken: Boxes) -> bool:

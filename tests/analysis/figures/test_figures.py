@@ -442,6 +442,18 @@ def test_labels_of_crowded_points_do_not_overlap():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_labels_do_not_cover_error_bars():
+    fig, (axes,) = style.panels(1, columns=1, width=5, height=4)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.errorbar([0.5], [0.5], xerr=[0.3], yerr=[0.3], linestyle="None")
+    naming.name_points(axes, [(0.5, 0.5)], ["ae-16 β=0.02"], ["black"])
+    fig.draw_without_rendering()
+    box = axes.texts[0].get_window_extent()
+    x, y = axes.transData.transform((0.5, 0.5))
+    assert not box.x0 <= x <= box.x1
+    assert not box.y0 <= y <= box.y1
+
+
 def test_names_of_classes_at_one_place_are_pushed_apart():
     middles = np.array([[0.5, 0.5], [0.505, 0.5], [0.5, 0.51], [0.1, 0.1]])
     moved = scatter.spread(middles)
