@@ -1,5 +1,7 @@
 """Made-up records of the models that claims are about."""
 
+from dataclasses import replace
+
 import pytest
 
 from latentbench.analysis.catalogue import METRICS
@@ -41,3 +43,16 @@ def records(make_record):
         return made
 
     return make
+
+
+@pytest.fixture
+def with_judges():
+    """`with_judges(record, "frechet_prior", (1.0, 2.0))`: the record with that value by each judge."""
+
+    def judged(record, name, readings):
+        metrics = tuple(
+            replace(metric, by_judge=readings) if metric.name == name else metric for metric in record.metrics
+        )
+        return record.model_copy(update={"metrics": metrics})
+
+    return judged
