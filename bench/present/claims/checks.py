@@ -206,22 +206,17 @@ def _judges(claim: Claim, table: Sequence[Row]) -> int:
     """How many judges read the claim's metrics; 0 where only their mean is known."""
     wanted = {(term.model, term.metric) for term in claim.terms}
     found = [
-        len(readings)
+        len(metric.by_judge)
         for row in table
         for record in row.records
         for metric in record.metrics
-        if (row.label, metric.name) in wanted and (readings := _readings(metric))
+        if (row.label, metric.name) in wanted and metric.by_judge
     ]
     return min(found, default=0)
 
 
 def _by_judge(metric: Metric, number: int) -> Metric:
     """One judge's value, without the error that the choice of a judge makes; unjudged metrics stay."""
-    readings = _readings(metric)
-    if metric.value is None or not readings:
+    if metric.value is None or not metric.by_judge:
         return metric
-    return replace(metric, value=readings[number], common_se=None)
-
-
-def _readings(metric: Metric) -> tuple[float, ...]:
-    return getattr(metric, "by_judge", ())
+    return replace(metric, value=metric.by_judge[number], common_se=None)
