@@ -57,7 +57,7 @@ class Requirement:
     setting: str | None = None
 
     def applies(self, kind: Kind, setting: str) -> bool:
-        """Whether it is asked of such a measure in that setting."""
+        """Return True if it applies to such a measure in that setting."""
         return self.kind in (None, kind) and self.setting in (None, setting)
 
 
@@ -72,7 +72,7 @@ class Check:
 
     @property
     def desiderata(self) -> tuple[Desideratum, ...]:
-        """What the requirements are about, in order."""
+        """The subjects of the requirements, in order."""
         return tuple(dict.fromkeys(each.desideratum for each in self.requirements))
 
 

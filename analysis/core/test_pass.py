@@ -75,7 +75,7 @@ class ImageErrors:
 
 @dataclass(frozen=True, eq=False)
 class TestPass:
-    """What a pass over N test images leaves. Without decoding, `errors` and `problem` are None."""
+    """The results of a pass over N test images. Without decoding, `errors` and `problem` are None."""
 
     __test__ = False  # the name is no test's
 

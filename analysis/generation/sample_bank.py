@@ -73,7 +73,7 @@ class SampleBank:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What is kept of decoded samples: their number, the judges' views, and the first ones for figures."""
+    """The stored part of decoded samples: their number, the judges' views, and the first ones for figures."""
 
     count: int
     judged: Views

@@ -22,7 +22,7 @@ ImageShape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class GridNetworks:
-    """How to build both sides of a code that is a grid `(C, h, w)`."""
+    """The networks on both sides of a code that is a grid `(C, h, w)`."""
 
     side: Callable[[int], int]
     """From the image's side to the grid's, h = w."""

@@ -52,7 +52,7 @@ Tables = Mapping[Setting, Sequence[Row]]
 
 @dataclass(frozen=True)
 class Check:
-    """What other choices make of a claim."""
+    """The outcome of a claim under other choices."""
 
     choices: tuple[str, ...]
     name: str

@@ -94,7 +94,7 @@ def test_points_are_standardised_by_the_real_ones():
     assert torch.allclose(samples - scaled, torch.tensor([3 / real[:, 0].std(), 0, 1]))
 
 
-def test_published_verdicts_of_dropped_and_invented_modes_come_out():
+def test_published_verdicts_on_dropped_modes_are_reproduced():
     cells = run([INVENTION], ["neighbours"], Effort(repeats=3))
     assert differences(cells) == ["8 of 8 published verdicts came out."]
     (fidelity, diversity) = tables(cells).values()

@@ -125,7 +125,7 @@ def test_codes_like_their_reference_are_not_certain():
 
 
 @pytest.mark.parametrize(("hit_rate", "false_alarm_rate"), [(0.8, 0.2), (0.9, 0.9), (0.5, 0.1)])
-def test_the_error_of_an_evaluation_is_that_of_its_counts_or_more(hit_rate, false_alarm_rate):
+def test_the_error_is_at_least_that_of_the_counts(hit_rate, false_alarm_rate):
     draws = np.random.default_rng(0)
     hits, false_alarms = (draws.binomial(200, rate, 20_000) / 200 for rate in (hit_rate, false_alarm_rate))
     spread, stated = (hits - false_alarms).std(), evaluation_error(hit_rate - false_alarm_rate, 200)
