@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from latentbench.data.reading.transform import Transform
 
 BUDGET_VARIABLE = "LATENTBENCH_IMAGE_MEMORY_GB"
 DEFAULT_BUDGET_GB = 1.0
+NO_PIXELS: Pixels = np.empty(0, np.uint8)
 
 
 def read(
@@ -90,11 +91,12 @@ class _Reader:
             kept = 0
             self.progress("decoding images", done, total)
             for batch in decode(part, self.transform):
-                rows = batch.pixels if self.keeps_unreadable else batch.pixels[batch.readable]
+                whole = self.keeps_unreadable or batch.readable.all()
+                rows = batch.pixels if whole else batch.pixels[batch.readable]
                 self.grey = self.grey and batch.grey
                 kept += len(rows)
-                batches.append(Batch(batch.pixels[:0], batch.readable, batch.animated, batch.enlarged))
-                yield np.ascontiguousarray(rows)
+                batches.append(replace(batch, pixels=NO_PIXELS))
+                yield rows
                 done += len(batch.readable)
                 self.progress("decoding images", done, total)
             self.kept.append(kept)

@@ -41,12 +41,8 @@ class Batch:
     """The file has several frames, of which the first was read."""
     enlarged: NDArray[np.bool_]
     """A side of the original is shorter than that of the pixels."""
-
-    @property
-    def grey(self) -> bool:
-        """True if the three channels are equal everywhere."""
-        red, green, blue = self.pixels.swapaxes(0, 1)
-        return bool((red == green).all() and (green == blue).all())
+    grey: bool
+    """The three channels are equal everywhere."""
 
 
 def decode(source: ImageSource, transform: Transform, *, jobs: int | None = None) -> Iterator[Batch]:
@@ -91,7 +87,14 @@ def _batch(images: Sequence[Image.Image | None], transform: Transform) -> Batch:
         readable=np.array([image is not None for image in images], bool),
         animated=np.array([bool(image and image.info.get("frames_dropped")) for image in images], bool),
         enlarged=np.array([image is not None and min(image.size) < size for image in images], bool),
+        # A few rows of pixels tell nearly every colour image.
+        grey=_is_grey(pixels[..., :: max(1, size // 4), :]) and _is_grey(pixels),
     )
+
+
+def _is_grey(pixels: Pixels) -> bool:
+    red, green, blue = pixels.swapaxes(0, 1)
+    return np.array_equal(red, green) and np.array_equal(green, blue)
 
 
 def _pooled(tasks: Iterator[list[Encoded]], transform: Transform, jobs: int, where: str) -> Iterator[Batch]:

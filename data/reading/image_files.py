@@ -100,7 +100,9 @@ def read_image(file: Encoded, *, name: str | None = None) -> Image.Image:
         with _large_allowed(), Image.open(stored, formats=ALLOWED) as opened:
             # A multi-picture JPEG, as phones write, holds a preview or a second view, not an animation.
             animated = bool(getattr(opened, "is_animated", False)) and opened.format != "MPO"
-            image = _as_rgb(ImageOps.exif_transpose(opened), opened.format)
+            opened.load()
+            ImageOps.exif_transpose(opened, in_place=True)
+            image = _as_rgb(opened, opened.format)
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         if isinstance(file, Path):
@@ -127,7 +129,7 @@ def _as_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
     if image.mode in ("I", "F"):
         raise ValueError(f"pixel mode {image.mode} has no fixed range; save it with 8 or 16 bits")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image.copy() if image.mode == "RGB" else image.convert("RGB")
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
