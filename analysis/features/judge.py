@@ -32,7 +32,7 @@ from latentbench.models.seeds import derive, generator
 
 FEATURES = 64
 JUDGES = 3
-"""Judges of a data set; they differ in their seed alone."""
+"""Judges that are trained for a data set; they differ in their seed alone. The package ships five of each."""
 LARGEST_SIDE, SMALLEST_SIDE = 64, 8
 """Pixels per side that a judge sees: larger images are reduced, since it judges content, not texture."""
 BATCH = 1000

@@ -219,4 +219,4 @@ def _by_judge(metric: Metric, number: int) -> Metric:
     """One judge's value, without the error that the choice of a judge makes; unjudged metrics stay."""
     if metric.value is None or not metric.by_judge:
         return metric
-    return replace(metric, value=metric.by_judge[number], common_se=None)
+    return replace(metric, value=metric.by_judge[number], common_se=None, by_judge=())

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from latentbench.analysis.catalogue import METRICS
+from latentbench.analysis.core.ensemble import judge_error
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.statistics.estimates import Estimate, common_error, of_one, of_seeds
 from latentbench.bench.present.claims.statements import Claim, Contrast, Term
@@ -96,11 +97,12 @@ def _of_contrast(contrast: Contrast, bound: float, table: Sequence[Row], reading
         return Outcome("not measured", metric, reason=str(reason))
     effects = [_difference([each.value for each in pair]) for pair in pairs]
     if len(effects) > 1:
-        effect = of_seeds(effects, common_error(_error([each.common_se for each in pair]) for pair in pairs))
+        shared = (_error(pair, [each.common_se for each in pair]) for pair in pairs)
+        effect = of_seeds(effects, common_error(shared))
     else:
         (pair,) = pairs
         errors = [None if each.se is None else max(each.se, each.common_se or 0.0) for each in pair]
-        effect = of_one(effects[0], None if None in errors else _error(errors), pair[0].n)
+        effect = of_one(effects[0], None if None in errors else _error(pair, errors), pair[0].n)
     verdict, why = _verdict(effect.interval, bound)
     return Outcome(verdict, metric, effect, why, contrast.models)
 
@@ -136,10 +138,25 @@ def _difference(values: Sequence[float | None]) -> float:
     return math.fsum([first, *(-other for other in others)])
 
 
-def _error(errors: Sequence[float | None]) -> float | None:
-    """The standard error of a difference whose terms are taken as independent; None if none is known."""
+def _error(pair: Sequence[Metric], errors: Sequence[float | None]) -> float | None:
+    """The standard error of a difference from those of its terms; None if none is known.
+
+    The same judges see both terms and err alike in them, so what they add is the spread of the differences by
+    judge. Everything else is taken as independent, which makes the error rather too large.
+    """
     known = [error for error in errors if error is not None]
-    return math.hypot(*known) if known else None
+    if not known:
+        return None
+    judges = {len(metric.by_judge) for metric in pair}
+    if len(pair) < 2 or len(judges) > 1 or judges == {0}:
+        return math.hypot(*known)
+    of_judges = judge_error([_difference(values) for values in zip(*(m.by_judge for m in pair), strict=True)])
+    return math.hypot(*map(_without_judges, pair, errors), of_judges)
+
+
+def _without_judges(metric: Metric, error: float | None) -> float:
+    """The standard error of a metric without the part that the spread of its judges has in it."""
+    return 0.0 if error is None else math.sqrt(max(0.0, error**2 - judge_error(metric.by_judge) ** 2))
 
 
 def _verdict(interval: tuple[float, float] | None, bound: float) -> tuple[Verdict, str]:

@@ -204,7 +204,7 @@ def test_what_the_suite_says_is_checked(data, folder):
 
 
 def test_training_without_train_images_is_refused(data):
-    with pytest.raises(LatentbenchError, match="has test images only, and pca-2 has to be trained"):
+    with pytest.raises(LatentbenchError, match="has only test images, and pca-2 has to be trained"):
         zoo.resolve(zoo.model_spec(family="pca", latent_dim=2), data)
 
 

@@ -1,10 +1,12 @@
 """Verdicts follow from intervals alone, and a claim without its numbers has a reason."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from latentbench.analysis.catalogue import METRICS
+from latentbench.analysis.core.ensemble import judge_error
 from latentbench.bench.present.claims.effects import outcome
 from latentbench.bench.present.claims.statements import CLAIMS, Claim, one, rising
 from latentbench.bench.present.rows import rows as rows_of
@@ -112,6 +114,23 @@ def test_what_seeds_share_widens_the_interval(records):
     claim = Claim("s", "e", one("mse", "ae-2"))
     narrow, wide = (outcome(claim, rows_of(each)).effect.half_width for each in (made, shared))
     assert wide == pytest.approx((narrow**2 + 1.96**2) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("by_judge", "spread"), [((9.0, 19.0, 29.0), 0.0), ((9.0, 20.0, 31.0), 2.4841)], ids=["alike", "apart"]
+)
+def test_judges_that_see_both_models_are_paired(records, with_judges, by_judge, spread):
+    """The differences by judge are 1, 1, 1 or 1, 0, −1: their spread counts, not that of the values."""
+
+    def judged(record, values):
+        (metric,) = with_judges(record, "mse", values).metrics
+        error = math.hypot(0.3, judge_error(values))
+        return record.model_copy(update={"metrics": (replace(metric, se=error, common_se=error),)})
+
+    first, second = records({"ae-2": [{"mse": (20.0, 1.0)}], "ae-16": [{"mse": (19.0, 1.0)}]})
+    table = rows_of([judged(first, (10.0, 20.0, 30.0)), judged(second, by_judge)])
+    images = 1.96 * 0.3 * 2**0.5
+    assert outcome(CLAIM, table).effect.half_width == pytest.approx(math.hypot(images, spread), rel=1e-4)
 
 
 def test_every_claim_names_known_metrics():
