@@ -65,7 +65,9 @@ def test_every_sampler_is_measured_in_both_spaces(pca, context):
         assert found[f"frechet_prior_{space}"].reason == NO_PRIOR
         for sampler in ("moment", "gmm10", "posterior"):
             metric = found[f"frechet_{sampler}_{space}"]
-            expected = frechet_distance(features(pca.once(SampleBank).images(sampler)), features(test))
+            expected = frechet_distance(
+                features(torch.cat(list(pca.once(SampleBank).batches(sampler)))), features(test)
+            )
             assert metric.value == pytest.approx(expected)
             assert metric.n == len(test)
             assert 0 < metric.se < metric.value
@@ -87,7 +89,10 @@ def test_unlabelled_data_work_and_a_missing_decoder_is_null(context, subject_of)
 
 def test_samples_that_are_not_finite_are_null_with_a_reason(context, pca, monkeypatch):
     broken = Subject(pca.model, context, seed=0)
-    monkeypatch.setattr(Subject, "decode", lambda self, codes: torch.full((len(codes), 1, 28, 28), torch.nan))
+    nothing = torch.full((1, 1, 28, 28), torch.nan)
+    monkeypatch.setattr(
+        Subject, "decoded", lambda self, codes: iter([nothing.expand(len(codes), -1, -1, -1)])
+    )
     metric = crosschecks(broken).metrics[1]
     assert metric.value is None
     assert metric.reason == "samples hold values that are not finite"

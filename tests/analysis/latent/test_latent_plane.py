@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from latentbench.analysis.core.ensemble import joint_predictions
 from latentbench.analysis.core.subject import to_uint8
 from latentbench.analysis.latent.latent_plane import class_area, extent_of, grid, plane_arrays, tiled
 
@@ -41,6 +42,6 @@ def test_maps_and_decoded_images_agree_on_the_plane(ae):
     corner = torch.tensor([[left + (right - left) / 40, top - (top - bottom) / 40]]).float()
     expected = to_uint8(ae.decode(corner))[0].numpy()
     assert abs(arrays["plane_images"][:, :28, :28].astype(int) - expected).max() <= 1
-    predicted = ae.context.view(ae.decode(grid((left, right, bottom, top), 100)[:1])).predictions
-    assert arrays["plane_class"][0, 0] == predicted.item()
+    views = ae.context.view(ae.decode(grid((left, right, bottom, top), 100)[:1]))
+    assert arrays["plane_class"][0, 0] == joint_predictions(views).item()
     assert "labels" not in arrays

@@ -86,7 +86,7 @@ def test_a_model_that_sees_and_reads_is_right_every_time(folder):
     assert "fewer than 5 classes: 3" in metrics["prompt_top5"].reason
     assert metrics["prompt_spread"].value == 0
     assert metrics["image_retrieval_recall_1"].value == metrics["text_retrieval_recall_1"].value == 1
-    assert "fewer than 5 to be found: 3" in metrics["text_retrieval_recall_5"].reason
+    assert "fewer than 5 candidates: 3" in metrics["text_retrieval_recall_5"].reason
     assert metrics["prompt_calibration_error"].value < 0.01
     assert (arrays["confusion"] == 4 * np.eye(3)).all()
     assert from_lines(arrays["template_lines"]) == ["a {} thing", "{}"]

@@ -417,8 +417,9 @@ def test_pickles_are_read_only_on_request_and_never_run(home):
     write_weights(home / "mine.pt", bias=0.0)
     refused = latentbench(home, "run", "own.yaml", *QUICK)
     assert refused.returncode == 2
-    assert len(refused.stderr.strip().splitlines()) == 1
-    assert "own.yaml, models[0]: checkpoint mine.pt: is a pickle" in refused.stderr
+    first, error = refused.stderr.strip().splitlines()
+    assert first == "own.yaml: loading; results go to results"
+    assert "own.yaml, models[0]: checkpoint mine.pt: is a pickle" in error
     allowed = latentbench(home, "run", "own.yaml", "--allow-pickle", *QUICK)
     assert allowed.returncode == 0, allowed.stderr
     assert len(list((home / "cache" / "imported").glob("*.safetensors"))) == 1
@@ -475,7 +476,7 @@ def test_a_mistake_in_a_user_model_is_one_line_and_exit_2(home, change, message)
         (["run", "absent.yaml"], "no suite file absent.yaml"),
         (["run", "my.yaml", "--device", "tpu"], "unknown device 'tpu'"),
         (["run", "my.yaml", "--device", "cuda:63"], "device 'cuda:63': this machine has"),
-        (["run", "my.yaml", "--results", "my.yaml"], "results folder my.yaml: cannot be written"),
+        (["run", "my.yaml", "--results", "my.yaml"], "my.yaml: cannot be written"),
         (["run", "empty.yaml"], "nothing-here"),
         (["run", "wide.yaml"], "wide.yaml, models[0]) needs"),
         (["table"], "no runs in results; make one with: latentbench run"),

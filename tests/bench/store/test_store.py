@@ -93,15 +93,15 @@ def test_a_hand_edited_record_is_left_out_and_the_remedy_named(store, make_recor
 def test_first_schema_is_read_and_a_later_one_is_refused(store, make_record):
     path = write_run(store, [make_record(mse=0.1)])
     content = json.loads(path.read_text())
-    for later in ("digest", "weights", "trained", "model_label", "model_series"):
+    for later in ("digest", "weights", "trained", "model_label", "model_series", "judges"):
         del content[later]
     old = json.dumps({**content, "schema_version": 1})
-    later = json.dumps({**content, "schema_version": 4, "unheard_of": 0})
+    later = json.dumps({**content, "schema_version": 5, "unheard_of": 0})
     path.write_text(old + "\n" + later + "\n")
     run = read(path)
     assert [(record.schema_version, record.weights) for record in run.records] == [(1, None)]
-    assert [warning.what for warning in run.warnings] == ["schema 4, and this version reads 1 to 3"]
-    assert run.records[0].reused_in("other").schema_version == 3
+    assert [warning.what for warning in run.warnings] == ["schema 5, and this version reads 1 to 4"]
+    assert run.records[0].reused_in("other").schema_version == 4
 
 
 def test_a_clock_set_back_does_not_hide_the_latest_run(store, make_record):

@@ -315,7 +315,7 @@ def test_what_the_suite_says_already_is_checked(data, folder):
 
 def test_a_spec_that_was_not_resolved_is_not_trained(data, folder):
     resolved("mine:Plain", data, folder)
-    with pytest.raises(LatentbenchError, match=r"weights are not known yet; zoo\.resolve the spec"):
+    with pytest.raises(LatentbenchError, match=r"weights unknown; call zoo\.resolve on the spec"):
         loaded(spec_of("mine:Plain"), data)
 
 
