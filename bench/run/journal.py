@@ -27,7 +27,8 @@ from latentbench.data.cache import cache_root, read_sealed, write_sealed
 from latentbench.data.errors import LatentbenchError
 from latentbench.models import checkpoint
 
-TRAINING = "training"
+TRAINING = "training the model"
+"""The name of the step that trains. No analysis may have it: one of them is called `training`."""
 SUFFIX = ".sealed"
 KEPT_SECONDS = 30 * 24 * 3600
 """How long the steps of a run that is not resumed are kept."""

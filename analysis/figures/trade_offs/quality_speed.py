@@ -103,6 +103,6 @@ def _panel(axes: Axes, words: str, points: Sequence[Point]) -> list[int]:
     axes.margins(0.15)
     axes.plot(*zip(*steps, strict=True), color=style.FAINT, linewidth=1.2, linestyle="--", zorder=0)
     style.plain_numbers(axes.xaxis)
-    axes.set(xlabel=f"{words} (µs, median)", ylabel="PSNR (dB)")
+    axes.set(xlabel=f"{words} (µs, 10th percentile)", ylabel="PSNR (dB)")
     axes.set_title(f"{words}: {len(best)} of {len(points)} on the front")
     return best

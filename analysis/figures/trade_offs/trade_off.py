@@ -57,6 +57,6 @@ def _panel(axes: Axes, models: Sequence[ModelResult], sampler: str) -> None:
     axes.margins(0.12)
     style.plain_numbers(axes.xaxis)
     style.plain_numbers(axes.yaxis)
-    axes.set(xlabel="MSE (pixels in [0, 1])", ylabel="Fréchet distance, judge's features")
+    axes.set(xlabel="MSE (pixels in [0, 1])", ylabel="Fréchet distance, judges' features")
     floor = estimate(models, "frechet_floor")
     axes.set_title(TITLES[sampler] + ("" if floor is None else f" (floor {floor.value:.1f})"))

@@ -32,7 +32,7 @@ class Pixels(FittedFamily[PixelsSpec]):
     """Every pixel and channel is one number of the code; there is no decoder."""
 
     Spec: ClassVar[type[ModelSpec]] = PixelsSpec
-    display: ClassVar[Display] = Display(1, "#9aa0a6", "x")
+    display: ClassVar[Display] = Display(1, "#9aa0a6", "X")
 
     @override
     @classmethod

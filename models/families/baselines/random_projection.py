@@ -25,7 +25,7 @@ class RandomProjection(FittedFamily[ModelSpec]):
     """Products of the pixels with independent normal weights, drawn from the seed; there is no decoder."""
 
     paper: ClassVar[str] = "Johnson & Lindenstrauss 1984, doi:10.1090/conm/026/737400"
-    display: ClassVar[Display] = Display(2, "#9aa0a6", "+")
+    display: ClassVar[Display] = Display(2, "#9aa0a6", "P")
     takes_seed: ClassVar[bool] = True
 
     weights: Tensor

@@ -24,7 +24,7 @@ class Untrained(FittedFamily[AutoencoderSpec]):
     """The encoder of `ae` as it is initialised from the seed; there is no decoder."""
 
     Spec: ClassVar[type[ModelSpec]] = AutoencoderSpec
-    display: ClassVar[Display] = Display(3, "#9aa0a6", "1")
+    display: ClassVar[Display] = Display(3, "#9aa0a6", "*")
     takes_seed: ClassVar[bool] = True
 
     def __init__(self, spec: AutoencoderSpec, image_shape: ImageShape) -> None:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from latentbench import data as datasets
+from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.subject import DataContext
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
@@ -54,6 +55,20 @@ def test_a_missing_checkpoint_is_a_failed_case_with_nulls(tmp_path, context):
     assert "loading the trained model" in record.reason
     assert record.metric("mse").value is None
     assert "no such checkpoint" in record.metric("mse").reason
+
+
+def test_a_record_has_the_metrics_of_every_analysis(context):
+    names = tuple(name for name, each in ANALYSES.items() if not (each.opt_in or name == "embedding"))
+    one = replace(case(family="vae", latent_dim=2, hidden=16), analyses=names)
+    (progress,) = train([one], context)
+    for exclusive in (True, False):
+        progress = stages.measure(progress, context, exclusive=exclusive, journal=JOURNAL)
+    again = Progress(one, JOURNAL.steps(one))
+    for each in (progress, again):
+        record = stages.record(each, suite="my", run="run", environment="here", threads=1)
+        expected = [metric.name for name in names for metric in ANALYSES[name].metrics]
+        assert sorted(metric.name for metric in record.metrics) == sorted(expected)
+    assert record.metric("kl_spike").value is not None
 
 
 def test_a_stack_and_single_cases_are_trained_by_the_same_call(context):
