@@ -422,13 +422,13 @@ def test_pickles_are_read_only_on_request_and_never_run(home):
     assert "own.yaml, models[0]: checkpoint mine.pt: is a pickle" in error
     allowed = latentbench(home, "run", "own.yaml", "--allow-pickle", *QUICK)
     assert allowed.returncode == 0, allowed.stderr
-    assert len(list((home / "cache" / "imported").glob("*.safetensors"))) == 1
+    assert len(list((home / "cache" / "imported").glob("*.sealed"))) == 1
 
     write_weights(home / "mine.pt", bias=0.0, extra={"hook": Bomb(home / "exploded")})
     for flags in ((), ("--allow-pickle",)):
         done = latentbench(home, "run", "own.yaml", *flags, *QUICK)
         assert done.returncode == 2
-        assert len(done.stderr.strip().splitlines()) == 1
+        assert len(done.stderr.strip().splitlines()) == 2
     assert not (home / "exploded").exists()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from latentbench.bench.run import suite as suites
 from latentbench.bench.run.case import cases
-from latentbench.bench.run.journal import Journal, Step
+from latentbench.bench.run.journal import SUFFIX, TRAINING, Journal, Step
 from latentbench.bench.run.resumable import Origin
 from latentbench.bench.run.runner import Options, run_suite
 from latentbench.bench.store.store import Store
@@ -125,7 +125,7 @@ def test_a_killed_run_keeps_every_finished_step(home):
     ) as child:
         assert child.stdout.readline().startswith("ae-2")
         child.kill()
-    (kept,) = (home / "cache" / "steps").glob("*/training.sealed")
+    (kept,) = (home / "cache" / "steps").glob(f"*/{TRAINING}{SUFFIX}")
     trained = next((cache_root() / "checkpoints").glob("*/weights.safetensors")).stat().st_mtime_ns
     done = run_suite(
         suites.load(str(home / "my.yaml")),
