@@ -545,6 +545,7 @@ models:
 """
 
 
+@pytest.mark.slow
 def test_the_whole_path_on_real_mnist(home):
     (home / "whole.yaml").write_text(WHOLE)
     done = latentbench(home, "run", "whole.yaml")
