@@ -6,6 +6,7 @@ Files are written whole: a reader sees all of a file or nothing, even after a cr
 from __future__ import annotations
 
 import codecs
+import hashlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,12 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 (hex) of a file, read piece by piece. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path) -> str:

@@ -23,6 +23,7 @@ from torch import nn
 
 from latentbench.data.cache import CHANGED, write_to_cache
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.files import file_sha256
 from latentbench.models.external.state_dicts import storable
 from latentbench.models.family import AnySpec, Family, find_family
 from latentbench.models.spec import ForeignSpec
@@ -135,8 +136,7 @@ def _verify(folder: Path, card: Card) -> None:
     """Raise LatentbenchError for a file that is missing, or is not the one that the card states."""
     for path in (folder / WEIGHTS, folder / HISTORY):
         try:
-            with open(path, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = file_sha256(path)
         except OSError as error:
             raise LatentbenchError(f"{path}: cannot be read: {error.strerror}") from None
         if found != card.files.get(path.name):

@@ -272,10 +272,9 @@ def _cached(asked: Card, device: torch.device, note: Note) -> Checkpoint | None:
     if not checkpoint.exists(folder):
         return None
     try:
-        found = checkpoint.read_card(folder)
-        if wrong := [name for name in ASKED_FOR if getattr(found, name) != getattr(asked, name)]:
-            raise LatentbenchError(f"{folder / checkpoint.CARD}: of another training: {wrong[0]} differs")
         cached = checkpoint.load(folder)
+        if wrong := [name for name in ASKED_FOR if getattr(cached.card, name) != getattr(asked, name)]:
+            raise LatentbenchError(f"{folder / checkpoint.CARD}: of another training: {wrong[0]} differs")
     except LatentbenchError as error:
         note(f"{error}; {asked.spec.label} (seed {asked.seed}) is trained again")
         return None

@@ -20,6 +20,7 @@ from latentbench.analysis.audit.measures import FAMILIES, Family, Measuring
 from latentbench.analysis.audit.mixtures import MIXTURES
 from latentbench.analysis.audit.uniforms import UNIFORMS
 from latentbench.analysis.audit.verdicts import Cell
+from latentbench.analysis.performance.cores import threads
 from latentbench.models.seeds import derive
 
 CHECKS: dict[str, Check] = {check.name: check for check in (*GAUSSIANS, *MIXTURES, *UNIFORMS)}
@@ -83,14 +84,10 @@ class Task:
     families: tuple[str, ...]
 
     def run(self, effort: Effort) -> dict[Key, list[float]]:
-        """Measure it, on one thread: tasks run beside each other."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            chosen = [FAMILIES[name] for name in self.families]
+        """Measure it, on one thread, since tasks run at the same time."""
+        chosen = [FAMILIES[name] for name in self.families]
+        with threads(1):
             return measure_sweep(self.check, self.sweep, self.repeat, chosen, effort)
-        finally:
-            torch.set_num_threads(before)
 
 
 def tasks(checks: Sequence[str], families: Sequence[str], effort: Effort) -> list[Task]:

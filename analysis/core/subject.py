@@ -23,7 +23,7 @@ from latentbench.analysis.core.test_pass import (
     joined_views,
     kept_codes,
 )
-from latentbench.analysis.features.judge import NO_JUDGE, Judge, Views, why_not_judged
+from latentbench.analysis.features.judge import NO_JUDGE, Judge, Views, reduced, why_not_judged
 from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.image_similarity import check_images
 from latentbench.data.errors import LatentbenchError
@@ -90,7 +90,8 @@ class DataContext(Memo):
         """Return each judge's view of float images in [0, 1]. Raises LatentbenchError without judges."""
         if not self.judges:
             raise LatentbenchError(NO_JUDGE)
-        return tuple(judge.view(images, device=self.device) for judge in self.judges)
+        seen = reduced(images.to(self.device))  # once, not by every judge
+        return tuple(judge.view(seen, device=self.device) for judge in self.judges)
 
     def view_all(self, batches: Iterable[Tensor]) -> Views:
         """Return each judge's view of batches of float images in [0, 1], which are never all in memory."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from latentbench.bench.store.reference import reference_store
 from latentbench.bench.store.run import FINISHED, Run, read
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.files import file_sha256
 from latentbench.data.registry import unknown
 from latentbench.data.validation import explain
 from latentbench.data.visible import visible
@@ -81,7 +81,7 @@ def set_baseline(store: Store, name: str, run: Run, why: str) -> Baseline:
     baseline = Baseline(
         suite=run.suite,
         run=run.stem,
-        sha256=_sha256(run.path),
+        sha256=file_sha256(run.path),
         why=why.strip(),
         set=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -135,7 +135,7 @@ def why_unfit(store: Store, baseline: Baseline) -> Unfit | None:
     remedy = f"{RESTORE}, or set another with: latentbench baseline set"
     if not path.is_file():
         return Unfit(f"{path} is not there", remedy)
-    if _sha256(path) != baseline.sha256:
+    if file_sha256(path) != baseline.sha256:
         return Unfit(f"{path} was changed after it was set as a baseline", remedy)
     return None
 
@@ -162,10 +162,6 @@ def _check_name(name: str) -> None:
 def _write(store: Store, baselines: dict[str, Baseline]) -> None:
     content = Baselines(baselines=dict(sorted(baselines.items())))
     store.write(FILE, json.dumps(content.model_dump(), indent=2, ensure_ascii=False) + "\n")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _lock(store: Store) -> FileLock:

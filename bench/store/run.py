@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentbench.bench.store.record import NotARecord, Record, record_of
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.files import file_sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,5 +178,4 @@ def _has_digest(path: Path, digest: str) -> bool:
 
 @lru_cache(maxsize=100_000)
 def _sha256(path: Path, size: int, modified: int) -> str:  # noqa: ARG001 - of the file as it is now
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

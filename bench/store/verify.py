@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from latentbench.bench.store.record import RESTORE, SCHEMA, NotARecord, body_of,
 from latentbench.bench.store.run import FINISHED, PARTIAL, arrays_path, id_of, lines_of
 from latentbench.bench.store.store import CHECKSUM, Store, checksum_path
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.files import file_sha256
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _of_checksum(path: Path, name: str) -> Iterator[Problem]:
         what = f"its checksum, {path.name}{CHECKSUM}, is gone or was never written"
         yield Problem(name, what, RESTORE, broken=False)
         return
-    if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+    if file_sha256(path) != expected:
         what = "records were removed, added or changed after the run was finished: the checksum differs"
         yield Problem(name, what, RESTORE)
 
@@ -155,7 +155,7 @@ def _of_record(line: _Line, path: Path, name: str) -> Iterator[Problem]:
     file = arrays_path(path, line.content["case"])
     if not file.is_file():
         yield Problem(name, f"{line.name}: its arrays, {file.name}, are gone", RESTORE)
-    elif hashlib.sha256(file.read_bytes()).hexdigest() != arrays:
+    elif file_sha256(file) != arrays:
         yield Problem(name, f"{line.name}: its arrays, {file.name}, were changed", RESTORE)
 
 

@@ -52,17 +52,15 @@ def decode(source: ImageSource, transform: Transform, *, jobs: int | None = None
     Raises `DataError` if such a process dies, for example because memory runs out.
     """
     jobs = jobs or int(joblib.cpu_count())
-    starts = range(0, len(source), BATCH)
+    batches = (range(start, min(start + BATCH, len(source))) for start in range(0, len(source), BATCH))
     if not isinstance(source, EncodedSource):
-        for start in starts:
-            indices = range(start, min(start + BATCH, len(source)))
-            yield _batch([source.open(index) for index in indices], transform)
+        yield from (_batch([source.open(index) for index in batch], transform) for batch in batches)
         return
-    tasks = (source.stored[start : start + BATCH] for start in starts)
+    tasks = ([source.stored[index] for index in batch] for batch in batches)
     if jobs == 1 or len(source) <= FEW:
-        yield from (decode_batch(list(task), transform) for task in tasks)
+        yield from (decode_batch(task, transform) for task in tasks)
         return
-    yield from _pooled(map(list, tasks), transform, jobs, source.where)
+    yield from _pooled(tasks, transform, jobs, source.where)
 
 
 def decode_batch(stored: Sequence[Encoded], transform: Transform) -> Batch:

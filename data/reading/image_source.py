@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, Self, overload
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from PIL import Image
@@ -78,35 +78,35 @@ def shard_indices(length: int, index: int, count: int) -> range:
     return range(index, length, count)
 
 
-class _Chosen(Sequence[Encoded]):
-    """Some items of a sequence, in the order given, each looked up when it is used."""
+class StoredImages(Protocol):
+    """Images as they are stored, each looked up when it is used; a tuple of them will do."""
 
-    def __init__(self, items: Sequence[Encoded], indices: Sequence[int]) -> None:
-        self.items, self.indices = items, indices
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Encoded: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Some of the stored images, in the order given."""
+
+    items: StoredImages
+    indices: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    @overload
-    def __getitem__(self, index: int) -> Encoded: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Encoded]: ...
-    def __getitem__(self, index: int | slice) -> Encoded | Sequence[Encoded]:
-        if isinstance(index, slice):
-            return _Chosen(self.items, self.indices[index])
+    def __getitem__(self, index: int, /) -> Encoded:
         return self.items[self.indices[index]]
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedSource:
-    """Images as they are stored, in files or parts of files; `where` names all of them in messages.
-
-    `stored` may be looked up lazily: an item is used only when its image is read.
-    """
+    """Images as they are stored, in files or parts of files; `where` names all of them in messages."""
 
     where: str
     names: tuple[str, ...]
-    stored: Sequence[Encoded]
+    stored: StoredImages
     labels: tuple[int, ...] | None
     classes: tuple[str, ...]
 

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from latentbench.data.cache import CacheError, cache_root
 from latentbench.data.errors import DataError
-from latentbench.data.files import atomic_file, write_atomically
+from latentbench.data.files import atomic_file, file_sha256, write_atomically
 from latentbench.data.images import Split
 from latentbench.data.reading.decoding import Pixels
 
@@ -129,7 +129,7 @@ def find(key: Key) -> tuple[Card | None, str | None]:
             problem = "is of other images or of another transform"
         elif size != card.size_bytes:
             problem = f"has {size:,} bytes, not {card.size_bytes:,}"
-        elif _sha256(key.path) != card.sha256:
+        elif file_sha256(key.path) != card.sha256:
             problem = "was changed after it was written"
         else:
             os.utime(card_path)  # the time of the last use
@@ -159,7 +159,7 @@ def write(
             if told.grey:
                 _keep_one_channel(file, count, side * side)
             file.flush()
-            digest = _sha256(Path(file.name))
+            digest = file_sha256(Path(file.name))
         shape = (count, 1 if told.grey else 3, side, side)
         card = Card(key=key, data=data, shape=shape, sha256=digest, report=told)
         write_atomically(key.path.with_suffix(".json"), card.model_dump_json().encode())
@@ -190,8 +190,3 @@ def _keep_one_channel(file: BinaryIO, count: int, pixels: int) -> None:
         file.seek(row * pixels)
         file.write(channel)
     file.truncate(count * pixels)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

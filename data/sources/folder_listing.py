@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from latentbench.data.errors import NAMED, DataError, printable
 from latentbench.data.reading.image_files import is_image_file
+from latentbench.data.registry import unknown
 
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -89,6 +90,23 @@ def split_folders(folders: Iterable[Path]) -> dict[str, Path]:
         if split is not None:
             found[split] = folder
     return found
+
+
+def canonical(split: str) -> str:
+    """Return the usual name of a split that is called by another one, such as `Val`.
+
+    >>> canonical("Val")
+    'validation'
+    """
+    return SPLIT_NAMES.get(split.lower(), split)
+
+
+def requested(split: str, parts: Mapping[str, Path], where: str) -> Path:
+    """Return the part of a split, by its usual name. Raises `DataError` if there is no such part."""
+    name = canonical(split)
+    if name not in parts:
+        raise DataError(f"{where}: {unknown('split', split, sorted(parts))}")
+    return parts[name]
 
 
 def left_out_note(left_out: Counter[str]) -> tuple[str, ...]:

@@ -8,9 +8,8 @@ data in one split are split by a hash of each image's number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from latentbench.data.errors import DataError
 from latentbench.data.files import folder_at
@@ -18,13 +17,14 @@ from latentbench.data.reading.hash_split import mixed
 from latentbench.data.reading.image_files import Encoded
 from latentbench.data.reading.image_source import EncodedSource, Sources
 from latentbench.data.registry import unknown
-from latentbench.data.sources.image_folder import canonical, hashed_sources
+from latentbench.data.sources.folder_listing import canonical
+from latentbench.data.sources.image_folder import hashed_sources
 
 INSTALL = "python -m pip install 'latentbench[datasets]'"
 IMAGE_NAMES, LABEL_NAMES = ("image", "img"), ("label", "labels")
 
 
-class _Column(Sequence[Encoded]):
+class _Column:
     """The stored images of a data set's column, read one at a time."""
 
     def __init__(self, rows: Any, column: str) -> None:
@@ -36,13 +36,7 @@ class _Column(Sequence[Encoded]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Encoded: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Encoded]: ...
-    def __getitem__(self, index: int | slice) -> Encoded | Sequence[Encoded]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int, /) -> Encoded:
         stored = self.rows[index][self.column]
         if stored is None:
             return b""

@@ -28,11 +28,12 @@ from latentbench.data.reading.image_files import FORMATS
 from latentbench.data.reading.image_source import EncodedSource, Sources
 from latentbench.data.registry import unknown
 from latentbench.data.sources.folder_listing import (
-    SPLIT_NAMES,
+    canonical,
     class_images,
     entries,
     left_out_note,
     natural_key,
+    requested,
     split_folders,
 )
 
@@ -87,22 +88,10 @@ def hashed_sources(whole: EncodedSource, split: str | None, notes: tuple[str, ..
     return Sources(None, parts[name], notes=notes)
 
 
-def canonical(split: str) -> str:
-    """Return the usual name of a split that is called by another one, such as `Val`.
-
-    >>> canonical("Val")
-    'validation'
-    """
-    return SPLIT_NAMES.get(split.lower(), split)
-
-
 def _chosen(root: Path, given: dict[str, Path], split: str | None) -> tuple[Path | None, Path]:
     """Return the train folder, None if only one split is requested or exists, and the test folder."""
     if split is not None:
-        name = canonical(split)
-        if name not in given:
-            raise DataError(f"{root}: {unknown('split', split, sorted(given))}")
-        return None, given[name]
+        return None, requested(split, given, str(root))
     train, test = given.get("train"), given.get("test", given.get("validation"))
     if test is None:
         raise DataError(

@@ -27,8 +27,14 @@ from latentbench.data.reading.image_files import FilePart, is_image_file
 from latentbench.data.reading.image_source import EncodedSource, Sources
 from latentbench.data.registry import unknown
 from latentbench.data.sources.class_names import read_templates
-from latentbench.data.sources.folder_listing import left_out_note, natural_key, split_folders
-from latentbench.data.sources.image_folder import canonical, hashed_sources
+from latentbench.data.sources.folder_listing import (
+    canonical,
+    left_out_note,
+    natural_key,
+    requested,
+    split_folders,
+)
+from latentbench.data.sources.image_folder import hashed_sources
 from latentbench.data.sources.tar_index import Member, index_of
 
 CLASS_NAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
@@ -57,8 +63,7 @@ def tar_sources(pattern: str, *, relative_to: Path = Path(), split: str | None =
     folder = where if where.is_dir() else where.parent
     found = _Found()
     parts = _split_patterns(where)
-    if parts and split is not None and canonical(split) not in parts:
-        raise DataError(f"{pattern}: {unknown('split', split, sorted(parts))}")
+    chosen = requested(split, parts, pattern) if parts and split is not None else None
     names = _class_names(folder)
     if not parts:
         whole = _source(pattern, where / "*.tar" if where.is_dir() else where, names, found)
@@ -67,10 +72,10 @@ def tar_sources(pattern: str, *, relative_to: Path = Path(), split: str | None =
             return hashed_sources(whole, split, found.notes)
         return Sources(None, _labelled(whole), notes=found.notes, templates=templates)
     templates = _templates(where, names)
-    test_name = canonical(split) if split else next((p for p in ("test", "validation") if p in parts), "")
-    if not test_name:
+    shards = chosen or parts.get("test", parts.get("validation"))
+    if shards is None:
         raise DataError(f"{pattern}: has train/ but no test/; add it, or write split: train")
-    test = _source(pattern, parts[test_name], names, found)
+    test = _source(pattern, shards, names, found)
     if templates is not None:
         return Sources(None, _labelled(test), notes=found.notes, templates=templates)
     if split is not None or "train" not in parts:

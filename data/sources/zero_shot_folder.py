@@ -17,18 +17,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from latentbench.data.errors import DataError, printable, some
+from latentbench.data.errors import printable, some
 from latentbench.data.reading.image_source import EncodedSource, Sources
-from latentbench.data.registry import unknown
 from latentbench.data.sources.class_names import CLASSES, TEMPLATES, read_class_names, read_templates
 from latentbench.data.sources.folder_listing import (
     Entries,
     class_images,
     entries,
     left_out_note,
+    requested,
     split_folders,
 )
-from latentbench.data.sources.image_folder import canonical
 
 
 def is_prompted(folder: Path) -> bool:
@@ -68,9 +67,7 @@ def _class_folders(root: Path, split: str | None) -> tuple[Entries, tuple[str, .
     found = Entries(found.folders, found.images, found.left_out - own)
     splits = split_folders(found.folders)
     if split is not None:
-        if canonical(split) not in splits:
-            raise DataError(f"{root}: {unknown('split', split, sorted(splits))}")
-        test: Path | None = splits[canonical(split)]
+        test: Path | None = requested(split, splits, str(root))
     else:
         test = splits.get("test", splits.get("validation"))
         if len(splits) < len(found.folders):
