@@ -19,7 +19,7 @@ from latentbench.analysis.features.judge import (
     train_judge,
 )
 from latentbench.analysis.statistics.fitting import Progress
-from latentbench.data.cache import cache_root
+from latentbench.data.cache import cache_root, write_to_cache
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import write_atomically
 from latentbench.data.images import ImageData
@@ -89,7 +89,7 @@ def _cached(
             if note is not None:
                 note(f"{error}; the judge of {data.name} is trained again")
     judge = train_judge(data, seed=seed, device=device, progress=progress)
-    write_judge(judge, cache_folder(), name, n=len(data.test))
+    write_judge(judge, cache_folder(), name, n=len(data.test), write=write_to_cache)
     return judge
 
 
@@ -114,8 +114,15 @@ def find_cards(folder: Path, data_fingerprint: str) -> list[Path]:
     ]
 
 
-def write_judge(judge: Judge, folder: Path, name: str, *, n: int) -> Path:
-    """Write `name`.json and the weights that it refers to; `n` is the number of test images.
+def write_judge(
+    judge: Judge,
+    folder: Path,
+    name: str,
+    *,
+    n: int,
+    write: Callable[[Path, bytes], None] = write_atomically,
+) -> Path:
+    """Write `name`.json and the weights that it refers to, with `write`; `n` is the number of test images.
 
     The weights' file is named by their hash and the JSON is written last, so a reader never sees the
     card of one judge next to the weights of another.
@@ -134,8 +141,8 @@ def write_judge(judge: Judge, folder: Path, name: str, *, n: int) -> Path:
         torch=torch.__version__,
     )
     weights = safetensors.torch.save(state_dicts.storable(network.state_dict()))
-    write_atomically(folder / card.weights, weights)
-    write_atomically(folder / f"{name}.json", f"{card.model_dump_json(indent=2)}\n".encode())
+    write(folder / card.weights, weights)
+    write(folder / f"{name}.json", f"{card.model_dump_json(indent=2)}\n".encode())
     return folder / f"{name}.json"
 
 

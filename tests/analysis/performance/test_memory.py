@@ -1,5 +1,6 @@
 """Memory of a device: what is free, what a call needs, and how a shortage is told."""
 
+import statistics
 import subprocess
 import sys
 
@@ -30,14 +31,19 @@ print(before, before - free_memory(device), held.nbytes)
 
 
 def test_free_memory_falls_by_what_is_allocated():
-    """Measured in a fresh process: one that has freed memory before may take less from the system."""
-    size = 2**29
+    """Measured in fresh processes: one that has freed memory before may take less from the system.
+
+    The median of three, because other processes take and free memory meanwhile.
+    """
+    size = 2**30
     command = [sys.executable, "-c", ALLOCATE, str(size)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    before, taken, held = map(int, answer.split())
-    assert held == size
-    assert taken == pytest.approx(size, rel=0.5)
-    assert before < psutil.virtual_memory().total
+    answers = [
+        tuple(map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()))
+        for _ in range(3)
+    ]
+    assert {held for _, _, held in answers} == {size}
+    assert statistics.median(taken for _, taken, _ in answers) == pytest.approx(size, rel=0.5)
+    assert all(before < psutil.virtual_memory().total for before, _, _ in answers)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

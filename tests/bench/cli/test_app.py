@@ -242,9 +242,10 @@ def test_interrupted_while_workers_start_a_run_resumes(home):
     assert len(list(folder.glob("*.jsonl"))) == 1
 
 
-def test_a_cache_that_is_full_is_one_line_and_the_run_resumes(home):
-    """In processes that may write no file of more than 20 kB, which is less than the weights."""
-    (home / "my.yaml").write_text(SUITE.format(data="digits").replace("hidden: 16", "hidden: 256"))
+def fails_where_no_file_may_be_large(home, analysis):
+    """Run a suite in a process that may write at most 20 kB a file, less than a model or a judge has."""
+    suite = SUITE.format(data="digits").replace("hidden: 16", "hidden: 256")
+    (home / "my.yaml").write_text(suite.replace("[reconstruction, likelihood]", f"[{analysis}]"))
 
     def limited():
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -253,12 +254,20 @@ def test_a_cache_that_is_full_is_one_line_and_the_run_resumes(home):
     assert full.returncode == 2
     assert "cannot be written: File too large; make room" in full.stderr.splitlines()[-1]
     assert "Traceback" not in full.stderr
+
+
+def test_a_cache_without_room_for_a_model_is_one_line_and_the_run_resumes(home):
+    fails_where_no_file_may_be_large(home, "training")
     done = latentbench(home, "run", "my.yaml", *QUICK)
     assert done.returncode == 0, done.stderr
     assert [record.status for record in read(next((home / "results").glob("runs/my/*.jsonl"))).records] == [
         "ok",
         "ok",
     ]
+
+
+def test_a_cache_without_room_for_a_judge_is_one_line(home):
+    fails_where_no_file_may_be_large(home, "reconstruction")
 
 
 def test_users_code_may_print_and_change_the_folder(home):
