@@ -86,10 +86,8 @@ def imports(source: bytes, package: str = "") -> tuple[set[str], bool]:
     >>> sorted(imports(b"import numpy.linalg; from . import helper", "mine")[0])
     ['mine', 'mine.helper', 'numpy.linalg']
     """
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
+    tree = parse(source)
+    if tree is None:
         return set(), False
     names: set[str] = set()
     computed = False
@@ -105,6 +103,15 @@ def imports(source: bytes, package: str = "") -> tuple[set[str], bool]:
             else:
                 computed = True
     return names, computed
+
+
+def parse(source: bytes) -> ast.Module | None:
+    """Parse a source file; None if it is not Python."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
 
 
 def _imported_from(node: ast.ImportFrom, package: str) -> Iterator[str]:

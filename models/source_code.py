@@ -2,11 +2,12 @@
 
 latentbench's own training code is hashed as a whole, and so is the package of a family that another
 distribution installs. Of a user's module, every file counts that it imports from outside installed packages.
-The versions of the distributions that such code imports count too.
+The versions of the distributions that such code imports count too; comments, docstrings and layout do not.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from collections.abc import Mapping
@@ -16,13 +17,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from latentbench.models.family import find_family
-from latentbench.models.imported_files import imported_files, imports
+from latentbench.models.imported_files import imported_files, imports, parse
 
 OURS = "latentbench"
 ENTRY_POINTS = "latentbench.models"
 """The entry point group in which an installed package names functions and classes that make models."""
 TRAINING = ("latentbench.data", "latentbench.models")
 """Our packages that decide what the weights of a trained model are."""
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @cache
@@ -56,10 +58,24 @@ def _package_code(package: str) -> str:
 
 def _digest(sources: Mapping[str, bytes]) -> str:
     """Return a hash of named source files and of the versions of the distributions that they import."""
-    hashes = {name: hashlib.sha256(source).hexdigest() for name, source in sources.items()}
+    hashes = {name: hashlib.sha256(_statements(source)).hexdigest() for name, source in sources.items()}
     imported = {name.partition(".")[0] for source in sources.values() for name in imports(source)[0]}
     versions = _versions(imported)
     return hashlib.sha256(json.dumps([hashes, versions], sort_keys=True).encode()).hexdigest()
+
+
+def _statements(source: bytes) -> bytes:
+    """Return a source file without comments, docstrings and layout; unchanged if it cannot be parsed."""
+    tree = parse(source)
+    if tree is None:
+        return source
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    try:
+        return ast.unparse(tree).encode("utf-8", "surrogatepass")
+    except RecursionError:
+        return source
 
 
 def _files_of(package: str) -> dict[str, Path]:

@@ -46,7 +46,7 @@ def digest():
 @pytest.mark.parametrize("name", [name for name in USED if name not in ("cm_dynamic.py", "cm_plugin.py")])
 def test_a_change_in_any_imported_file_changes_the_digest(name, folder):
     before = digest()
-    (folder / name).write_text((folder / name).read_text() + "# changed\n")
+    (folder / name).write_text((folder / name).read_text() + "CHANGED = 1\n")
     assert digest() != before
 
 
@@ -54,7 +54,7 @@ def test_a_change_in_any_imported_file_changes_the_digest(name, folder):
 def test_a_change_in_another_file_does_not(name, folder):
     importlib.import_module("cm_unrelated")
     before = digest()
-    (folder / name).write_text(FILES[name] + "# changed\n")
+    (folder / name).write_text(FILES[name] + "CHANGED = 1\n")
     assert digest() == before
 
 

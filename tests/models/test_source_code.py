@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from latentbench.models import source_code
+from latentbench.models.families.variational.vae import VAE
 from latentbench.models.family import FAMILIES, Family
 from latentbench.models.source_code import family_code, training_code, user_code
 
@@ -28,6 +29,28 @@ def test_a_changed_helper_changes_the_hash(folder):
     assert user_code("sc_model:Net") == before
     (folder / "sc_helper.py").write_text("import torch\nSCALE = 2\n")
     assert user_code("sc_model:Net") != before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import torch  # the framework\nSCALE = 1\n",
+        '"""A helper."""\nimport torch\n\n\nSCALE = (\n    1\n)\n',
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(folder, text):
+    before = user_code("sc_model:Net")
+    (folder / "sc_helper.py").write_text(text)
+    assert user_code("sc_model:Net") == before
+
+
+@pytest.mark.parametrize("text", ["SCALE = " + "+".join(["1"] * 5_000), "SCALE =", "SCALE = '\\ud800'"])
+def test_every_file_has_a_hash(folder, text):
+    hashes = set()
+    for end in ("\n", "\nX = 1\n"):
+        (folder / "sc_helper.py").write_text(text + end)
+        hashes.add(user_code("sc_model:Net"))
+    assert len(hashes) == 2
 
 
 def test_a_new_version_of_a_dependency_changes_the_hash(folder, monkeypatch):
@@ -77,6 +100,7 @@ def test_a_family_of_another_package_has_a_hash(folder):
 
 
 def test_our_own_families_follow_our_training_code():
+    assert FAMILIES["vae"] is VAE
     assert family_code("vae") is None
     assert len(training_code()) == 64
     files = source_code._files_of("latentbench.models")

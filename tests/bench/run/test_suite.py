@@ -243,7 +243,7 @@ def test_the_same_model_in_two_spellings_is_one(own, digits):
 
 def test_imported_case_depends_on_weights_and_not_on_code(own, digits):
     first = suite.resolved(suite.load(str(own)), digits)
-    own.with_name("suite_module.py").write_text(MODULE + "\n# a comment\n")
+    own.with_name("suite_module.py").write_text(MODULE + "\nUNUSED = 1\n")
     again = suite.resolved(suite.load(str(own)), digits)
     own.with_name("suite_module.py").write_text(
         MODULE.replace("factor\n", "factor; self.w = torch.nn.Linear(1, 1)\n")
