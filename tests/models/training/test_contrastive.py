@@ -1,0 +1,16 @@
+"""The contrastive loss of captions that several images share."""
+
+import pytest
+import torch
+
+from latentbench.models.training.contrastive import multi_positive_cross_entropy
+
+
+def test_a_caption_with_several_images_has_them_all_as_positives():
+    logits = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 3.0], [9.0, 9.0, 9.0]])
+    caption = torch.tensor([0, 0, 1])  # the third caption has no image in this batch
+    first = -logits[0].log_softmax(0)[:2].mean()
+    second = -logits[1].log_softmax(0)[2]
+    assert multi_positive_cross_entropy(logits, caption).item() == pytest.approx(
+        ((first + second) / 2).item()
+    )
