@@ -33,7 +33,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is drawn: real points, repeats at most, and whether sweeps are thinned."""
+    """The number of real points and repeats that are drawn; sweeps may be thinned."""
 
     size: int = SIZE
     repeats: int = REPEATS

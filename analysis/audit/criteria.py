@@ -1,4 +1,4 @@
-"""What a check asks of a measure's curve: pure functions of the curve, with the published tolerances.
+"""The criteria of the checks: pure functions of a measure's curve, with the published tolerances.
 
 A curve is the mean value of a measure at every point of a sweep. 1 means good, 0 means bad.
 """
@@ -17,8 +17,8 @@ Verdict = Literal["pass", "fail", "low", "high", "unmeasured"]
 
 LEFT, RIGHT = -np.inf, np.inf
 NEAR, WOBBLE, DROP = 0.05, 0.1, 0.2
-"""How near a value must be to its target, how far an extreme may be from the end of a curve, and by how much
-the ends of a curve must differ."""
+"""The distance of a value to its target, the distance of an extreme to the end of a curve, and the least
+difference between the ends of a curve."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,7 +60,7 @@ class Cell:
 
     @property
     def differs(self) -> bool:
-        """Whether there is a published verdict, and it is another one."""
+        """True if there is a published verdict and it is another one."""
         return self.published not in (None, self.verdict)
 
 

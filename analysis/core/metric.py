@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Better = Literal["higher", "lower", "neither"]
 Doubt = Literal["contended", "collapsed"]
-"""Why a value must not decide anything.
+"""The reason why a value must not decide anything.
 
 `contended` means that other work disturbed a timing, `collapsed` that a model's samples lack variety, which
 the metric does not see.

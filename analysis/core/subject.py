@@ -83,7 +83,7 @@ class DataContext(Memo):
 
     @cached_property
     def no_judge(self) -> str | None:
-        """Why there is nothing that could judge images; None where there is."""
+        """The reason why nothing can judge images; None if something can."""
         return why_not_judged(self.judges, self.data)
 
     def view(self, images: Tensor) -> Views:
@@ -267,7 +267,7 @@ class Subject(Memo):
 
     @property
     def unit(self) -> Literal["image", "position"]:
-        """What a point of the latent analyses is: the code of an image, or one position of it.
+        """A point of the latent analyses: the code of an image, or one position of it.
 
         The positions of one image depend on each other; so an image has one point in either case.
         """

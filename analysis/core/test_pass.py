@@ -86,7 +86,7 @@ class TestPass:
     """KL(q(z | x) ‖ N(0, I)) of each image, nats, float64 `[N]`; None for a point posterior."""
     errors: ImageErrors | None = None
     problem: str | None = None
-    """Why reconstructions cannot be measured, if they cannot."""
+    """The reason why reconstructions cannot be measured; None if they can."""
 
     @classmethod
     def of(

@@ -192,7 +192,7 @@ def can_be_judged(data: ImageData) -> bool:
 
 
 def why_not_judged(judges: Sequence[Judge], data: ImageData) -> str | None:
-    """Why images cannot be judged: there are no judges, or they know no more than the commonest class."""
+    """The reason why images cannot be judged: no judges, or none better than the commonest class."""
     if not judges:
         return NO_JUDGE
     labels = data.test.labels

@@ -22,7 +22,7 @@ from latentbench.models.protocols import DiscreteAutoencoder
 from latentbench.models.seeds import derive
 
 NO_PRIOR = "this code is not trained to follow a prior; see the sampler `moment`"
-"""Why the sampler `prior` has no samples of a model: dividing its code by a number would change them."""
+"""The reason why a model has no samples of `prior`: dividing its code by a number would change them."""
 COMPONENTS = 10
 FITTED = 10_000
 """The number of codes to which a mixture is fitted."""

@@ -295,7 +295,7 @@ def _neighbourhood_scores(found: Neighbourhoods) -> dict[str, tuple[float, float
 
 
 def have_collapsed(vendi: float, reference: float) -> bool:
-    """Whether samples of this Vendi score lack the variety of others, by the entropy that it stands for.
+    """True if samples of this Vendi score lack the variety of others, by the entropy that it stands for.
 
     >>> have_collapsed(1.4, 4.0), have_collapsed(2.5, 4.0)
     (True, False)

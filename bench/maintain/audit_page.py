@@ -1,4 +1,4 @@
-"""What the published battery says of our measures: the tables in docs/metric_audit.md.
+"""Writes the tables of docs/metric_audit.md: the verdicts of the published battery on our measures.
 
     python -m latentbench.bench.maintain.audit_page docs/metric_audit.md
 

@@ -83,7 +83,7 @@ def how_to_read(table: Sequence[Row], shown: Sequence[MetricDefinition]) -> str:
 
 
 def _judges(table: Sequence[Row]) -> str:
-    """How well the judges know the original test images: no image made by a model can be judged better."""
+    """The judges' accuracy on the original test images: no image made by a model can be judged better."""
     found = dict.fromkeys(judge for row in table for record in row.records for judge in record.judges)
     if not found:
         return ""

@@ -31,7 +31,7 @@ THROTTLED = {
     0x40: "hardware thermal slowdown",
     0x80: "power brake",
 }
-"""Of NVML's reasons for a lower clock, those that reduce speed; idleness and chosen clocks do not."""
+"""The reasons of NVML for a lower clock that reduce speed; idleness and chosen clocks do not."""
 
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 

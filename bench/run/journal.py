@@ -31,7 +31,7 @@ TRAINING = "training the model"
 """The name of the step that trains. No analysis may have it: one of them is called `training`."""
 SUFFIX = ".sealed"
 KEPT_SECONDS = 30 * 24 * 3600
-"""How long the steps of a run that is not resumed are kept."""
+"""The time for which the steps of a run that is not resumed are kept."""
 JSON = "step"
 """The name of the array that contains a step as JSON; names of arrays of analyses have a slash."""
 

@@ -44,7 +44,7 @@ from latentbench.models.training.history import Diverged, History
 from latentbench.models.zoo import can_stack, takes_seed, train_or_load, train_or_load_stack
 
 HISTORY = "history/"
-"""How the names of a training's arrays begin."""
+"""The beginning of the names of a training's arrays."""
 
 
 @dataclass(frozen=True)

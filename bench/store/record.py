@@ -149,7 +149,7 @@ class Record(BaseModel):
     trained: bool = True
     """True if the weights come from a training that depends on the seed."""
     still_falling: bool | None = None
-    """Whether the loss was still falling when the training ended; None where that is not known."""
+    """True if the loss was still falling when the training ended; None if that is not known."""
     status: Status
     reason: str | None = None
     metrics: tuple[Metric, ...]

@@ -35,7 +35,7 @@ NESTED = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "model.")
 """Prefixes of names: of a model wrapped for several devices, or inside of a Lightning module."""
 COMPILED = "_orig_mod."
-"""What torch.compile puts into the names of a compiled module."""
+"""The prefix that torch.compile adds to the names of a compiled module."""
 DEFAULTED = ("num_batches_tracked", "position_ids", "relative_position_index")
 """Ends of the names of buffers that follow from the architecture: a checkpoint may have them or not."""
 LARGEST_HEADER = 100_000_000

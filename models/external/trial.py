@@ -19,8 +19,8 @@ from latentbench.models.external.resolve_object import user_code
 from latentbench.models.protocols import Autoencoder, ImageTextModel, Posterior
 
 TOLERANCE = 1e-3
-"""How far a pixel may lie outside [0, 1], an embedding's length from 1, and a repeated result from the first
-(relative to its largest value)."""
+"""The distance that a pixel may lie outside [0, 1], an embedding's length from 1, and a repeated result
+from the first (relative to its largest value)."""
 LOW_PRECISION_TOLERANCE = 3e-2
 """The same for repeated results of models in half precision, whose rounding depends on the batch size."""
 

@@ -62,7 +62,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a run says about a claim, and what the checks make of that."""
+    """The measured effect of a claim in a run, and the results of its checks."""
 
     claim: Claim
     outcome: Outcome
@@ -98,7 +98,7 @@ class Finding:
 
     @property
     def reason(self) -> str:
-        """Why the verdict is as it is, and what was not checked."""
+        """The reasons for the verdict, and the checks that could not be made."""
         parts = [self.outcome.reason] if self.outcome.reason else []
         if self.verdict == "depends":
             parts.append(
@@ -203,7 +203,7 @@ def _of_readings(claim: Claim, here: Setting, own: Tables, tables: Tables) -> It
 
 
 def _judges(claim: Claim, table: Sequence[Row]) -> int:
-    """How many judges read the claim's metrics; 0 where only their mean is known."""
+    """The number of judges that read the claim's metrics; 0 if only their mean is known."""
     wanted = {(term.model, term.metric) for term in claim.terms}
     found = [
         len(metric.by_judge)

@@ -27,7 +27,7 @@ from latentbench.bench.text import numbers
 
 Verdict = Literal["supported", "not supported", "inconclusive", "not measured"]
 Reading = Callable[[Metric], Metric]
-"""What is read of a measured metric, such as the value of one judge."""
+"""The part of a measured metric that is read, such as the value of one judge."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Outcome:
 
     @property
     def n(self) -> str:
-        """How many seeds, or for one seed how many images, the interval is over."""
+        """The number of seeds that the interval is over, or for one seed of images."""
         if self.effect is None:
             return ""
         if self.effect.repeated == "seeds":

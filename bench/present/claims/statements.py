@@ -51,7 +51,7 @@ class Claim:
 
     statement: str
     effect: str
-    """What is measured, in words."""
+    """The measured quantity, in words."""
     contrasts: tuple[Contrast, ...]
     bound: float = 0.0
 

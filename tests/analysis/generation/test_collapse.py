@@ -8,7 +8,7 @@ from latentbench.analysis.generation.sample_quality import have_collapsed, sampl
 from latentbench.models.protocols import Posterior
 
 FAR = 100.0
-"""How far codes of images lie from where the prior draws."""
+"""The distance of the codes of images from where the prior draws."""
 
 
 class CollapsesOnPrior:

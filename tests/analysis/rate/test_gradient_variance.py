@@ -21,7 +21,7 @@ from latentbench.models.protocols import Posterior
 
 MANY = 400_000
 TOLERANCE = 0.04
-"""Of a variance from so many draws: four standard errors of the heaviest tail here, a product with ε⁴."""
+"""The error of a variance of so many draws: four standard errors of the heaviest tail, that of ε⁴."""
 
 MEAN = torch.tensor([[0.3], [-1.2], [2.0]], dtype=torch.float64)
 SIGMA = torch.tensor([[0.8], [1.5], [0.4]], dtype=torch.float64)

@@ -49,7 +49,7 @@ def seeds(make_record, metric, values, **more):
 
 @pytest.mark.parametrize("side", [0, 1])
 def test_contended_timings_are_not_compared(make_record, hold, side):
-    """However different: a busy machine is no regression, and no improvement."""
+    """A busy machine is no regression and no improvement, however different its timings are."""
     records = [make_record(examples_per_second=rate, mse=0.02) for rate in (1000.0, 10.0)]
     rate, mse = records[side].metrics
     doubted = rate.doubted("contended", "waited for a core"), mse
