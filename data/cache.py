@@ -52,6 +52,11 @@ def read_sealed(path: Path) -> bytes:
     return content
 
 
+def digest_of(content: object) -> str:
+    """Return the sha256 of JSON content, by which a later change of it is noticed."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def write_to_cache(path: Path, content: bytes) -> None:
     """Write a file of the cache as a whole. Raises CacheError."""
     try:

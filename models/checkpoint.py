@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from safetensors import SafetensorError
 from torch import nn
 
-from latentbench.data.cache import CHANGED, write_to_cache
+from latentbench.data.cache import CHANGED, digest_of, write_to_cache
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import file_sha256
 from latentbench.models.external.state_dicts import storable
@@ -111,7 +111,7 @@ def read_card(folder: Path) -> Card:
     try:
         content = from_json(path.read_bytes())
         card, digest = content["card"], content["digest"]
-        if digest != _digest(card):
+        if digest != digest_of(card):
             raise LatentbenchError(f"{path}: {CHANGED}")
         return Card.model_validate_json(json.dumps(card))
     except FileNotFoundError:
@@ -125,11 +125,7 @@ def read_card(folder: Path) -> Card:
 def _sealed(card: Card) -> bytes:
     """Return a card as JSON, with its own digest."""
     content = card.model_dump(mode="json")
-    return json.dumps({"card": content, "digest": _digest(content)}, indent=2).encode()
-
-
-def _digest(card: object) -> str:
-    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"card": content, "digest": digest_of(content)}, indent=2).encode()
 
 
 def _verify(folder: Path, card: Card) -> None:

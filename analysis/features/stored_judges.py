@@ -19,7 +19,7 @@ from latentbench.analysis.features.judge import (
     train_judge,
 )
 from latentbench.analysis.statistics.fitting import Progress
-from latentbench.data.cache import cache_root, write_to_cache
+from latentbench.data.cache import CHANGED, cache_root, digest_of, write_to_cache
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.files import write_atomically
 from latentbench.data.images import ImageData
@@ -31,7 +31,10 @@ SHIPPED = Path(__file__).parent / "judges"
 
 
 class Card(BaseModel):
-    """The content of a judge's JSON file; `n` is the number of test images behind the accuracy."""
+    """The content of a judge's JSON file; `n` is the number of test images behind the accuracy.
+
+    `digest` is that of the rest, so that a changed accuracy is noticed; `hash` is that of the weights.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,6 +48,11 @@ class Card(BaseModel):
     n: int
     recipe: JudgeRecipe
     torch: str
+    digest: str = ""
+
+    def expected_digest(self) -> str:
+        """Return the digest that this content should have."""
+        return digest_of(self.model_dump(mode="json", exclude={"digest"}))
 
 
 def load_judges(
@@ -140,6 +148,7 @@ def write_judge(
         recipe=judge.recipe,
         torch=torch.__version__,
     )
+    card = card.model_copy(update={"digest": card.expected_digest()})
     weights = safetensors.torch.save(state_dicts.storable(network.state_dict()))
     write(folder / card.weights, weights)
     write(folder / f"{name}.json", f"{card.model_dump_json(indent=2)}\n".encode())
@@ -164,13 +173,16 @@ def read_judge(path: Path) -> Judge:
 
 def _read_card(path: Path) -> Card:
     try:
-        return Card.model_validate_json(path.read_bytes())
+        card = Card.model_validate_json(path.read_bytes())
     except OSError as error:
         raise _unusable(path, f"cannot be read ({error.strerror})") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise _unusable(path, f"not a judge's card: {where}: {first['msg']}") from None
+    if card.digest != card.expected_digest():
+        raise _unusable(path, CHANGED)
+    return card
 
 
 def _unusable(path: Path, why: str) -> LatentbenchError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from latentbench.analysis.core.metric import Doubt, Metric, MetricDefinition
@@ -11,7 +11,7 @@ from latentbench.analysis.statistics.estimates import Estimate, Repeated, estima
 from latentbench.bench.store.record import Record, numbered
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """A metric of one model: its estimate, or the reason why there is none."""
 
@@ -46,13 +46,43 @@ class Cell:
         return f"{self.measured}/{self.seeds} seeds" if 0 < self.measured < self.seeds else ""
 
 
+class Cells(Mapping[str, Cell]):
+    """A model's cells by metric, in the order of the definitions, each computed when it is looked up.
+
+    A table shows a few of many metrics, and a run may have thousands of models.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records, self._computed = records, dict[str, Cell]()
+        measured = {metric.name for record in records for metric in record.metrics}
+        self._names = tuple(name for name in definitions().metrics if name in measured)
+
+    def __getitem__(self, name: str) -> Cell:
+        """Return the cell of a metric. Raises KeyError for one that was not measured."""
+        if name not in self._computed:
+            if name not in self._names:
+                raise KeyError(name)
+            metrics = (record.metric(name) for record in self._records)
+            found = [as_defined_now(metric) for metric in metrics if metric is not None]
+            self._computed[name] = _cell(found, len(self._records))
+        return self._computed[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the measured metrics."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Count the measured metrics."""
+        return len(self._names)
+
+
 @dataclass(frozen=True)
 class Row:
     """One model: a cell for each metric."""
 
     label: str
     records: tuple[Record, ...]
-    cells: dict[str, Cell]
+    cells: Mapping[str, Cell]
 
     @property
     def problems(self) -> list[str]:
@@ -73,9 +103,9 @@ class Row:
         return next(metric for record in self.records if (metric := record.metric(name)))
 
 
-def rows(records: Sequence[Record], *, only: str | None = None) -> list[Row]:
-    """One row for each model, see `models_of`. With `only`, a row has the cell of this metric alone."""
-    return [Row(label, group, _cells(group, only)) for label, group in models_of(records)]
+def rows(records: Sequence[Record]) -> list[Row]:
+    """Return one row for each model, see `models_of`."""
+    return [Row(label, group, Cells(group)) for label, group in models_of(records)]
 
 
 def models_of(records: Sequence[Record]) -> list[tuple[str, tuple[Record, ...]]]:
@@ -110,15 +140,6 @@ def as_defined_now(metric: Metric) -> Metric:
         return metric
     reason = f"measured by version {metric.version} of this metric, now {definition.version}; run it again"
     return replace(metric, value=None, se=None, reason=reason, doubt=None)
-
-
-def _cells(records: Sequence[Record], only: str | None) -> dict[str, Cell]:
-    by_name: dict[str, list[Metric]] = {}
-    for record in records:
-        for metric in record.metrics:
-            if only in (None, metric.name):
-                by_name.setdefault(metric.name, []).append(as_defined_now(metric))
-    return {name: _cell(by_name[name], len(records)) for name in definitions().metrics if name in by_name}
 
 
 def _cell(metrics: Sequence[Metric], seeds: int) -> Cell:

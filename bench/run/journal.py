@@ -72,7 +72,10 @@ class Journal:
         return step
 
     def steps(self, case: Case) -> dict[str, Step]:
-        """Return the finished steps of a case by name, except those that were changed or lost their model."""
+        """Return the finished steps of a case by name.
+
+        Left out are those that were changed, that lost their model, and that other judges measured.
+        """
         found = {}
         for path in self._folder(case).glob(f"[!.]*{SUFFIX}"):
             try:
@@ -80,7 +83,8 @@ class Journal:
                 step = Step.model_validate_json(arrays.pop(JSON).tobytes())
             except (LatentbenchError, SafetensorError, KeyError, ValidationError):
                 continue
-            if step.checkpoint is None or checkpoint.is_whole(step.checkpoint):
+            usable = step.checkpoint is None or checkpoint.is_whole(step.checkpoint)
+            if usable and self.origin.has_judges(step.judges):
                 found[step.name] = step.model_copy(update={"arrays": arrays})
         return {name: found[name] for name in (TRAINING, *case.analyses) if name in found}
 

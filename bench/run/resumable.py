@@ -7,7 +7,7 @@ one by one, and each is on disk as soon as it exists. The same call resumes an i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -18,7 +18,7 @@ import torch
 from latentbench.bench.provenance.code import code
 from latentbench.bench.provenance.environment import environment, environment_hash
 from latentbench.bench.store.index import Place, open_index
-from latentbench.bench.store.record import Record, Status
+from latentbench.bench.store.record import JudgeReference, Record, Status
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store, Writer
 from latentbench.models.spec import ModelSpec
@@ -74,6 +74,12 @@ class Origin:
     source: str
     accepted: tuple[Status, ...] = ("ok",)
     """The statuses that count as results; a case with another status is repeated."""
+    judges: tuple[str, ...] | None = None
+    """The hashes of the data's judges; None as long as they are not known."""
+
+    def has_judges(self, judges: Sequence[JudgeReference]) -> bool:
+        """Return True if something was measured by the same judges, or by none."""
+        return not judges or self.judges is None or tuple(judge.hash for judge in judges) == self.judges
 
     def vouches_for(self, record: Record, wanted: Wanted) -> bool:
         """Return True if the record is a result of `wanted`, measured by this code in this environment.
@@ -88,6 +94,7 @@ class Origin:
             and record.environment == self.environment
             and record.code.source == self.source
             and record.analyses == wanted.analyses
+            and self.has_judges(record.judges)
         )
 
 
@@ -101,6 +108,8 @@ class Request(Generic[W]):
     device: torch.device
     fresh: bool = False
     accepted: tuple[Status, ...] = ("ok",)
+    judges: Callable[[], tuple[str, ...]] = tuple
+    """Returns the hashes of the judges, trained if necessary. Not called if nothing is missing."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,8 @@ def run_resumable(
     if latest and _holds_exactly(latest, wanted, origin):
         watcher.note(all_done)
         return latest
+    # One run must not mix results of several judges, which may have been trained again in between.
+    origin = replace(origin, judges=request.judges())
     resumed = latest.path if latest and _can_be_resumed(latest, wanted, origin, store) else None
     with store.writer(request.suite, code().run_commit, resumed) as writer:
         if writer.note:
@@ -176,6 +187,7 @@ def _can_be_resumed(run: Run, wanted: Sequence[Wanted], origin: Origin, store: S
         not run.finished
         and cases <= {each.id for each in wanted}
         and origins <= {(origin.environment, origin.source)}
+        and all(origin.has_judges(record.judges) for record in run.records)
         and not store.is_written_now(run.path)
     )
 

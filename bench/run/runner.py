@@ -79,18 +79,17 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     suite = resolved(suite, data, allow_pickle=options.allow_pickle)
     for entry in suite.entries:
         check_fits(entry.spec, data.image_shape, entry.where)
+    judged = any(ANALYSES[name].needs_judge for name in suite.analyses)
     request = Request(
         suite.name,
         "cases",
         cases(suite, data, options.seeds or suite.seeds),
         device,
         fresh=options.fresh,
+        judges=partial(_prepare_judges, data, device, watcher) if judged else tuple,
     )
 
     def produce(run: OpenRun[Case]) -> None:
-        judged = any(ANALYSES[name].needs_judge for case in run.todo for name in case.analyses)
-        if judged:
-            _prepare_judges(data, device, watcher)
         open_data = stages.data_opener(data, suite.data, suite.folder)
         open_context = partial(stages.open_context, open_data, str(device), judged=judged)
         stacked = device.type == "cuda" if options.stack is None else options.stack
@@ -125,8 +124,11 @@ def _load(suite: Suite, watcher: Watcher) -> ImageData:
     return datasets.load(suite.data, relative_to=suite.folder, mapped=True, progress=progress)
 
 
-def _prepare_judges(data: ImageData, device: torch.device, watcher: Watcher) -> None:
-    """Train the judges of data without any, once, before there are workers that would each train them."""
+def _prepare_judges(data: ImageData, device: torch.device, watcher: Watcher) -> tuple[str, ...]:
+    """Return the hashes of the data's judges.
+
+    Judges that are missing are trained once, before there are workers that would each train them.
+    """
 
     def progress(number: int, count: int) -> Callable[[int, int], None]:
         def step_done(done: int, total: int) -> None:
@@ -136,11 +138,13 @@ def _prepare_judges(data: ImageData, device: torch.device, watcher: Watcher) -> 
 
         return step_done
 
-    if not data.test_only:
-        channels, *sides = data.image_shape
-        small = JUDGE_BATCH * channels * math.prod(min(side, LARGEST_SIDE) for side in sides) < FEW_PIXELS
-        with threads(1 if small else usable_cores()):
-            load_judges(data, device=device, progress=progress, note=watcher.note)
+    if data.test_only:
+        return ()
+    channels, *sides = data.image_shape
+    small = JUDGE_BATCH * channels * math.prod(min(side, LARGEST_SIDE) for side in sides) < FEW_PIXELS
+    with threads(1 if small else usable_cores()):
+        judges = load_judges(data, device=device, progress=progress, note=watcher.note)
+    return tuple(judge.hash for judge in judges)
 
 
 @dataclass(frozen=True)

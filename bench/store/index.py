@@ -3,7 +3,7 @@
 The index is a cache, never the truth: it lies in latentbench's cache folder, a run whose file has another
 size or time than when it was indexed is indexed again, and a record found through the index is read from its
 run.
-Numbers are stored per run and metric, as arrays over the records of the run.
+Numbers are stored per run and metric, as arrays over the records of the run, each with its digest.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ CREATE TABLE IF NOT EXISTS records (
 );
 CREATE INDEX IF NOT EXISTS records_by_run ON records (run);
 CREATE INDEX IF NOT EXISTS records_by_origin ON records (origin);
-CREATE TABLE IF NOT EXISTS numbers (metric TEXT, run INTEGER, content BLOB, PRIMARY KEY (metric, run));
+CREATE TABLE IF NOT EXISTS numbers (
+    metric TEXT, run INTEGER, content BLOB, digest BLOB, PRIMARY KEY (metric, run)
+);
 """
 NUMBERS = ("value", "se", "n", "version", "common_se")
 """The stored values of a metric, NaN if there is none."""
@@ -125,16 +127,15 @@ class Index:
 
     def entries(self, metric: str) -> Iterator[tuple[Path, list[Entry]]]:
         """Yield the finished runs that have a metric, oldest first, with an entry for each value of it."""
-        for path, run in self._ids.items():
-            query = "SELECT content FROM numbers WHERE metric = ? AND run = ?"
-            found = self._database.execute(query, (metric, run)).fetchone()
-            if found is None or path.name.endswith(PARTIAL):
+        for path in self._ids:
+            content = None if path.name.endswith(PARTIAL) else self._numbers(metric, path)
+            if content is None:
                 continue
-            value, se, n, version, common_se = np.frombuffer(found[0]).reshape(len(NUMBERS), -1).tolist()
+            value, se, n, version, common_se = np.frombuffer(content).reshape(len(NUMBERS), -1).tolist()
             rows = self._database.execute(
                 "SELECT position, identity, environment, commit_label, seed FROM records "
                 "WHERE run = ? AND last = 1 ORDER BY position",
-                (run,),
+                (self._ids[path],),
             )
             yield (
                 path,
@@ -175,6 +176,20 @@ class Index:
             if run in paths and status in statuses:
                 found.setdefault(name, []).append(Place(paths[run], offset, length))
         return found
+
+    def _numbers(self, metric: str, path: Path) -> bytes | None:
+        """Return the stored values of a metric in a run; None if the run does not have it.
+
+        Values that were changed in the index are read from the run again.
+        """
+        query = "SELECT content, digest FROM numbers WHERE metric = ? AND run = ?"
+        found = self._database.execute(query, (metric, self._ids[path])).fetchone()
+        if found and _digest(found[0]) != found[1]:
+            with _transaction(self._database) as database:
+                _forget(database, self._ids[path])
+            self._ids[path] = self._indexed(path)
+            found = self._database.execute(query, (metric, self._ids[path])).fetchone()
+        return found[0] if found else None
 
     def _indexed(self, path: Path) -> int:
         """Return the number of a run, after indexing it if the index does not have the current file."""
@@ -259,8 +274,9 @@ def _insert(database: sqlite3.Connection, run: int, path: Path) -> None:
                 numbers[name] = np.full((len(NUMBERS), len(contents)), np.nan)
             values = (metric.get(field) for field in NUMBERS)
             numbers[name][:, position] = [np.nan if value is None else value for value in values]
-    blobs = [(metric, run, array.tobytes()) for metric, array in numbers.items()]
-    database.executemany("INSERT INTO numbers VALUES (?, ?, ?)", blobs)
+    contents_of = {metric: array.tobytes() for metric, array in numbers.items()}
+    blobs = [(metric, run, content, _digest(content)) for metric, content in contents_of.items()]
+    database.executemany("INSERT INTO numbers VALUES (?, ?, ?, ?)", blobs)
 
 
 def _content(line: bytes) -> dict[str, Any]:
@@ -274,6 +290,10 @@ def _content(line: bytes) -> dict[str, Any]:
         return {**content, "label": content["model_label"]}
     record = record_of(line)
     return {**record.model_dump(mode="json"), "label": record.label}
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def _origin(suite: str, environment: str, source: str, analyses: Sequence[str]) -> str:

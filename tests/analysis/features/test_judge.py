@@ -130,6 +130,13 @@ def test_truncated_weights_are_an_error(copied):
         read_judge(card)
 
 
+def test_missing_weights_are_an_error(copied):
+    card, weights = copied
+    weights.unlink()
+    with pytest.raises(LatentbenchError, match=r"\.safetensors: not this judge's weights"):
+        read_judge(card)
+
+
 def test_weights_of_another_network_are_an_error(copied):
     card, weights = copied
     save_file({"weight": torch.zeros(3)}, weights)
@@ -140,12 +147,13 @@ def test_weights_of_another_network_are_an_error(copied):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hash": "0" * 64}, "hash that mnist-0.json states"),
+        ({"hash": "0" * 64}, "mnist-0.json: was changed after it was written"),
+        ({"accuracy": 0.999}, "mnist-0.json: was changed after it was written"),
         ({"accuracy": "high"}, "mnist-0.json: not a judge's card: accuracy: Input should be a valid number"),
         ({"recipe": {"epoch": 3}}, "mnist-0.json: not a judge's card: recipe.epoch"),
         ({"channels": 0}, "mnist-0.json: not a judge's card: channels"),
         ({"weights": "../other.safetensors"}, "mnist-0.json: not a judge's card: weights"),
-        ({"weights": "missing.safetensors"}, "missing.safetensors: not this judge's weights"),
+        ({"weights": "missing.safetensors"}, "mnist-0.json: was changed after it was written"),
     ],
 )
 def test_changed_card_is_an_error(copied, change, message):

@@ -7,7 +7,7 @@ import torch
 
 from latentbench.bench.provenance.code import code
 from latentbench.bench.run.resumable import Request, run_resumable
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.record import JudgeReference, Record
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 from latentbench.models.spec import ModelSpec
@@ -52,17 +52,19 @@ def store(tmp_path):
 def ask(store, make_record):
     """`ask("a", "b")` runs a suite of the cases a and b; returns the run and what was heard."""
 
-    def ask(*ids, suite="my", fresh=False, stop_after=None):
+    def ask(*ids, suite="my", fresh=False, stop_after=None, judges=()):
         heard = Heard(stop_after)
 
         def produce(run):
             for each in run.todo:
                 template: Record = make_record(mse=0.1, case=each.id)
                 update = {"model": SPEC, "code": code(), "suite": run.suite, "run": run.writer.run_id}
+                update["judges"] = tuple(JudgeReference(hash=each, accuracy=0.9) for each in judges)
                 run.write(template.model_copy(update=update | {"environment": run.origin.environment}))
 
         wanted = [Asked(each) for each in ids]
-        request = Request(suite, "cases", wanted, torch.device("cpu"), fresh=fresh)
+        device = torch.device("cpu")
+        request = Request(suite, "cases", wanted, device, fresh=fresh, judges=lambda: judges)
         return run_resumable(request, store, heard, produce), heard
 
     return ask
@@ -134,3 +136,20 @@ def test_an_interrupted_run_of_other_cases_is_left_alone(ask):
     run, heard = ask("b", "c")
     assert heard.written == ["c"]
     assert cases(run) == ["b", "c"]
+
+
+def test_a_run_never_mixes_results_of_several_judges(ask):
+    ask("a", judges=("first",))
+    _, heard = ask("a", "b", judges=("first",))
+    assert heard.written == ["b"]
+    _, heard = ask("a", "b", "c", judges=("second",))
+    assert heard.written == ["a", "b", "c"]
+
+
+def test_a_run_of_other_judges_is_not_resumed(ask, store):
+    with pytest.raises(KeyboardInterrupt):
+        ask("a", "b", stop_after=1, judges=("first",))
+    (partial,) = store.paths()
+    run, heard = ask("a", "b", judges=("second",))
+    assert heard.written == ["a", "b"]
+    assert run.stem != partial.name.removesuffix(".partial.jsonl")

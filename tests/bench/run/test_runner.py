@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from latentbench.bench.run.case import cases
 from latentbench.bench.run.journal import SUFFIX, TRAINING, Journal, Step
 from latentbench.bench.run.resumable import Origin
 from latentbench.bench.run.runner import Options, run_suite
+from latentbench.bench.store.record import JudgeReference
 from latentbench.bench.store.store import Store
 from latentbench.data import load as load_data
 from latentbench.data.cache import cache_root
@@ -177,6 +179,16 @@ def test_a_changed_step_is_done_again(home):
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert journal.steps(wanted) == {}
+
+
+def test_a_step_of_other_judges_is_done_again(home):
+    case = run(home, "{family: pca, latent_dim: 2}").records[0]
+    (wanted,) = cases(suites.load(str(home / "my.yaml")), load_data("digits"), (0,))
+    judge = JudgeReference(hash="first", accuracy=0.9)
+    origin = Origin(case.environment, case.code.source, judges=("first",))
+    Journal(origin).keep(wanted, Step(name="likelihood", started="", judges=(judge,)))
+    assert list(Journal(origin).steps(wanted)) == ["likelihood"]
+    assert Journal(replace(origin, judges=("second",))).steps(wanted) == {}
 
 
 def test_steps_of_abandoned_runs_are_removed_in_time(home):

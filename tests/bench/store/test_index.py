@@ -114,6 +114,17 @@ def test_a_damaged_index_is_made_anew(store, make_record, own_cache):
     assert sqlite3.connect(file).execute("SELECT count(*) FROM runs").fetchone() == (1,)
 
 
+def test_a_changed_number_in_the_index_is_not_shown(store, make_record, own_cache):
+    path = write(store, [make_record(mse=0.1)])
+    values(store)
+    (file,) = (own_cache / "index").iterdir()
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as database:
+        (content,) = database.execute("SELECT content FROM numbers").fetchone()
+        flipped = bytes([content[0], content[1] ^ 0x40, *content[2:]])
+        database.execute("UPDATE numbers SET content = ?", (flipped,))
+    assert values(store) == [(path, [0.1])]
+
+
 def test_without_a_cache_the_index_is_made_in_memory(store, make_record, own_cache):
     path = write(store, [make_record(mse=0.1)])
     own_cache.write_text("in the way")
