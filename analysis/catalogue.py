@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from latentbench.analysis import reconstruction  # noqa: F401
+from latentbench.analysis.coding import bits  # noqa: F401
 from latentbench.analysis.core.metric import METRICS
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.generation import label_free_frechet, sample_quality  # noqa: F401
@@ -26,6 +27,7 @@ ANALYSES.arrange(
     [
         "reconstruction",
         "code",
+        "coding",
         "likelihood",
         "codebook",
         "importance",

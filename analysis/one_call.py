@@ -17,7 +17,7 @@ from latentbench.data.images import ImageData, Split
 from latentbench.data.loading import load
 from latentbench.models.external.user_module import Imported, adapted
 from latentbench.models.family import Family
-from latentbench.models.protocols import Encoder, ImageTextModel
+from latentbench.models.protocols import Encoder, ImageCodec, ImageTextModel
 from latentbench.models.seeds import derive
 
 
@@ -69,7 +69,7 @@ def measure(
     with _evaluated(family, place):
         if isinstance(family, Imported):
             family.tried_on(images, place)
-        assert isinstance(family, Encoder | ImageTextModel)
+        assert isinstance(family, Encoder | ImageCodec | ImageTextModel)
         subject = Subject(family, context_of(images, place), seed=derive(seed, "measure"))
         measurements = {analysis.name: analysis.measure(subject) for analysis in chosen}
     return Result(name, images.name, seed, measurements)

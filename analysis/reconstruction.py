@@ -126,7 +126,7 @@ def _pictures(subject: Subject, errors: Tensor) -> dict[str, NDArray[np.generic]
     for prefix, chosen in (("", torch.tensor(pictured(test.labels, len(test)))), ("ranked_", ranked)):
         images = test.images[chosen]
         arrays[f"{prefix}originals"] = images.numpy()
-        arrays[f"{prefix}reconstructions"] = to_uint8(subject.decode(subject.encode(images).mean)).numpy()
+        arrays[f"{prefix}reconstructions"] = to_uint8(subject.reconstructed(images)).numpy()
     return arrays | {"ranked_mse": errors[ranked].numpy()}
 
 

@@ -99,12 +99,17 @@ class FittedFamily(Family[SpecT]):
     @override
     @classmethod
     def resolve(cls, spec: SpecT, data: ImageData, resolver: Resolver) -> SpecT:
-        if data.test_only:
-            raise LatentbenchError(
-                f"{data.name}: has only test images, and {spec.label} has to be trained; use data with a "
-                f"train split"
-            )
-        return spec
+        return needs_train_images(spec, data)
+
+
+def needs_train_images(spec: SpecT, data: ImageData) -> SpecT:
+    """Return the same spec. Raises LatentbenchError for data without train images."""
+    if data.test_only:
+        raise LatentbenchError(
+            f"{data.name}: has only test images, and {spec.label} has to be trained; use data with a "
+            f"train split"
+        )
+    return spec
 
 
 class GradientFamily(FittedFamily[SpecT], Trainable):

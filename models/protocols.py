@@ -88,6 +88,17 @@ class DiscreteAutoencoder(Autoencoder, Protocol):
 
 
 @runtime_checkable
+class ImageCodec(Protocol):
+    """A compressor of images to files, such as JPEG. It has no code vector."""
+
+    def compress(self, x: Tensor) -> list[bytes]:
+        """Map images in [0, 1] `[B, C, H, W]` to one file each."""
+
+    def decompress(self, files: Sequence[bytes]) -> Tensor:
+        """Map files to images in [0, 1] `[B, C, H, W]`, on the CPU."""
+
+
+@runtime_checkable
 class ImageTextModel(Protocol):
     """A model of images and captions in one space; both outputs are L2-normalised `[B, D]`."""
 
@@ -96,6 +107,10 @@ class ImageTextModel(Protocol):
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Map captions to unit vectors `[B, D]`."""
+
+
+Model = Encoder | ImageCodec | ImageTextModel
+"""Everything that can be measured."""
 
 
 @runtime_checkable

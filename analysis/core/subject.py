@@ -30,7 +30,14 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.memo import Memo
 from latentbench.models.codes import Shape, one_position, pooled
-from latentbench.models.protocols import Autoencoder, DiscreteAutoencoder, Encoder, ImageTextModel, Posterior
+from latentbench.models.protocols import (
+    Autoencoder,
+    DiscreteAutoencoder,
+    Encoder,
+    ImageCodec,
+    Model,
+    Posterior,
+)
 from latentbench.models.seeds import generator
 from latentbench.models.training.history import History
 
@@ -42,6 +49,8 @@ TRAIN_CODES = 30_000
 
 NO_DECODER = "no decoder"
 """The reason of a metric of decoded images for a model that cannot decode."""
+NO_CODE = "a codec has no code vector"
+"""The reason of a metric of codes for a codec."""
 
 
 def batch_size(image_shape: Sequence[int], *, largest: int = BATCH) -> int:
@@ -111,7 +120,7 @@ class DataContext(Memo):
 class Subject(Memo):
     """A model to be measured. `seed` determines every draw made while measuring."""
 
-    model: Encoder | ImageTextModel
+    model: Model
     context: DataContext
     seed: int
     train_step: Callable[[Tensor], None] | None = None
@@ -126,8 +135,8 @@ class Subject(Memo):
 
     @property
     def can_decode(self) -> bool:
-        """True if the model can turn codes back into images."""
-        return isinstance(self.model, Autoencoder)
+        """True if the model can turn codes, or files, back into images."""
+        return isinstance(self.model, Autoencoder | ImageCodec)
 
     @property
     def is_stochastic(self) -> bool:
@@ -149,12 +158,17 @@ class Subject(Memo):
         return generator(self.seed, "measure", purpose)
 
     def encode(self, images: Tensor) -> Posterior:
-        """Encode uint8 images `[N, C, H, W]` to q(z | x), on the CPU, in batches."""
+        """Encode uint8 images `[N, C, H, W]` to q(z | x), on the CPU, in batches.
+
+        Raises Unmeasurable for a codec, as does everything that needs codes.
+        """
         size = batch_size(images.shape[1:])
         return joined_codes([self._encode(to_float(batch)) for batch in images.split(size)])
 
     @torch.inference_mode()
     def _encode(self, x: Tensor) -> Posterior:
+        if isinstance(self.model, ImageCodec):
+            raise Unmeasurable(NO_CODE)
         x = x.to(self.context.device)
         found = (
             self.model.encode(x) if isinstance(self.model, Encoder) else Posterior(self.model.encode_image(x))
@@ -179,14 +193,28 @@ class Subject(Memo):
     def decoded(self, codes: Tensor) -> Iterator[Tensor]:
         """Decode codes `[N, *shape]` to batches of float images in [0, 1] `[B, C, H, W]`, on the CPU.
 
-        Raises Unmeasurable for a model without a decoder.
+        Raises Unmeasurable for a model without a decoder of codes.
         """
+        if isinstance(self.model, ImageCodec):
+            raise Unmeasurable(NO_CODE)
         if not isinstance(self.model, Autoencoder):
             raise Unmeasurable(NO_DECODER)
         for batch in codes.split(batch_size(self.data.image_shape)):
             with torch.inference_mode():
                 images = self.model.decode(batch.to(self.context.device)).float().cpu()
             yield images
+
+    def reconstructed(self, images: Tensor) -> Tensor:
+        """Return the reconstructions of uint8 images `[N, C, H, W]`, float in [0, 1], on the CPU."""
+        batches = images.split(batch_size(images.shape[1:]))
+        return torch.cat([self._reconstructed(to_float(batch))[1] for batch in batches])
+
+    def _reconstructed(self, x: Tensor) -> tuple[Posterior | None, Tensor]:
+        """Return q(z | x), None for a codec, and the images decode(E[z | x])."""
+        if isinstance(self.model, ImageCodec):
+            return None, self.model.decompress(self.model.compress(x))
+        posterior = self._encode(x)
+        return posterior, self.decode(posterior.mean)
 
     @torch.inference_mode()
     def indices(self, codes: Tensor) -> Tensor:
@@ -233,16 +261,15 @@ class Subject(Memo):
         return TestPass.joined(passes)
 
     def _pass_over_batch(self, x: Tensor, decode: bool) -> TestPass:
-        posterior = self._encode(x)
         if not decode:
-            return TestPass.of(posterior)
-        images = self.decode(posterior.mean)
+            return TestPass.of(self._encode(x), count=len(x))
+        posterior, images = self._reconstructed(x)
         try:
             check_images(x, images)
         except ValueError as error:
-            return TestPass.of(posterior, problem=f"reconstructions: {error}")
+            return TestPass.of(posterior, problem=f"reconstructions: {error}", count=len(x))
         view = self.context.view if self.context.judges else None
-        return TestPass.of(posterior, ImageErrors.of(x, images, view))
+        return TestPass.of(posterior, ImageErrors.of(x, images, view), count=len(x))
 
     @cached_property
     def train_codes(self) -> Posterior:
@@ -253,6 +280,8 @@ class Subject(Memo):
     @property
     def test_codes(self) -> Posterior:
         """The posterior q(z | x) of the test images: of all, unless codes are large."""
+        if self.encoded.codes is None:
+            raise Unmeasurable(NO_CODE)
         return self.encoded.codes
 
     @cached_property

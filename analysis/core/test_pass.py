@@ -80,8 +80,8 @@ class TestPass:
     __test__ = False  # the name is no test's
 
     count: int
-    codes: Posterior
-    """q(z | x) of the first images, as many as are kept."""
+    codes: Posterior | None
+    """q(z | x) of the first images, as many as are kept; None for a codec, which has no code vector."""
     kl: Tensor | None
     """KL(q(z | x) ‖ N(0, I)) of each image, nats, float64 `[N]`; None for a point posterior."""
     errors: ImageErrors | None = None
@@ -90,15 +90,22 @@ class TestPass:
 
     @classmethod
     def of(
-        cls, posterior: Posterior, errors: ImageErrors | None = None, problem: str | None = None
+        cls,
+        posterior: Posterior | None,
+        errors: ImageErrors | None = None,
+        problem: str | None = None,
+        *,
+        count: int,
     ) -> TestPass:
         """Make the pass over one batch."""
-        kl = posterior.kl()
+        kl = None if posterior is None else posterior.kl()
         rate = None if kl is None else kl.double().flatten(1).sum(1)
-        return cls(len(posterior.mean), posterior, rate, errors, problem)
+        return cls(count, posterior, rate, errors, problem)
 
     def keeping_codes(self, earlier: int) -> TestPass:
         """Return the same pass with as many codes as are still kept after `earlier` images."""
+        if self.codes is None:
+            return self
         room = max(0, kept_codes(self.codes.mean.shape[1:].numel()) - earlier)
         return self if room >= self.count else replace(self, codes=self.codes.part(slice(room)))
 
@@ -107,14 +114,19 @@ class TestPass:
         """Join the passes over consecutive parts of the test images."""
         problem = next((part.problem for part in parts if part.problem is not None), None)
         errors = [part.errors for part in parts if part.errors is not None]
-        kept = kept_codes(parts[0].codes.mean.shape[1:].numel())
+        codes = [part.codes for part in parts if part.codes is not None]
         return cls(
             sum(part.count for part in parts),
-            joined_codes([part.codes for part in parts]).part(slice(kept)),
+            _first_codes(codes) if codes else None,
             _joined([part.kl for part in parts]),
             ImageErrors.joined(errors) if errors and problem is None else None,
             problem,
         )
+
+
+def _first_codes(parts: Sequence[Posterior]) -> Posterior:
+    """Join codes of consecutive sets of images, as many as are kept."""
+    return joined_codes(parts).part(slice(kept_codes(parts[0].mean.shape[1:].numel())))
 
 
 def joined_codes(parts: Sequence[Posterior]) -> Posterior:

@@ -28,7 +28,7 @@ from latentbench.analysis.core.subject import NO_DECODER, Subject, to_float
 from latentbench.analysis.performance.cores import threads
 from latentbench.analysis.performance.memory import peak_memory
 from latentbench.analysis.performance.timing import Effort, Timing, timed_when_quiet
-from latentbench.models.protocols import Autoencoder, Encoder
+from latentbench.models.protocols import Autoencoder, Encoder, ImageCodec
 
 BATCH = 256
 RATE = Effort(warm_up=2, repetitions=7, seconds=0.15, budget_seconds=10.0)
@@ -183,12 +183,17 @@ def _images(subject: Subject) -> Tensor:
 
 def _encoder(subject: Subject) -> Callable[[Tensor], object]:
     model = subject.model
+    if isinstance(model, ImageCodec):
+        return model.compress
     encode = model.encode if isinstance(model, Encoder) else model.encode_image
     return torch.inference_mode()(encode)
 
 
 def _decoder(subject: Subject, batch: Tensor) -> Callable[[], object] | None:
     model = subject.model
+    if isinstance(model, ImageCodec):
+        files = model.compress(batch)
+        return lambda: model.decompress(files)
     if not isinstance(model, Autoencoder):
         return None
     with torch.inference_mode():

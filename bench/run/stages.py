@@ -37,7 +37,7 @@ from latentbench.data.reading.pixel_file import MappedSplit
 from latentbench.data.request import DataRequest
 from latentbench.models import checkpoint as checkpoints
 from latentbench.models.checkpoint import Checkpoint
-from latentbench.models.protocols import Encoder, ImageTextModel
+from latentbench.models.protocols import Encoder, ImageCodec, ImageTextModel
 from latentbench.models.seeds import derive
 from latentbench.models.training.convergence import still_falling
 from latentbench.models.training.history import Diverged, History
@@ -280,7 +280,7 @@ def _subject(case: Case, training: Step, context: DataContext) -> Subject:
     assert training.checkpoint is not None
     trained = checkpoints.load(training.checkpoint)
     model = trained.model.to(context.device)
-    if not isinstance(model, Encoder | ImageTextModel):
+    if not isinstance(model, Encoder | ImageCodec | ImageTextModel):
         raise TypeError(f"{type(model).__name__} has neither encode/decode nor encode_image/encode_text")
     return Subject(
         model,

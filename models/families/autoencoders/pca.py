@@ -76,7 +76,7 @@ class PCA(FittedFamily[ModelSpec]):
                 ).to(device),
                 progress=progress,
             )
-        self.components.copy_(_with_fixed_signs(vectors.T[: len(self.components)]))
+        self.components.copy_(with_fixed_signs(vectors.T[: len(self.components)]))
         return History()
 
     def encode(self, x: Tensor) -> Posterior:
@@ -108,7 +108,7 @@ def _subspace_iteration(multiply: Callable[[Tensor], Tensor], *, start: Tensor, 
     return vectors
 
 
-def _with_fixed_signs(components: Tensor) -> Tensor:
+def with_fixed_signs(components: Tensor) -> Tensor:
     """Make each eigenvector's largest entry positive: its sign is arbitrary, and machines must agree."""
     largest = components.gather(1, components.abs().argmax(1, keepdim=True))
     return components * largest.sign()

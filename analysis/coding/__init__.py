@@ -1,0 +1,1 @@
+"""Codes as files: quantised, entropy-coded and measured in bits; and the cost of computing them."""
