@@ -163,10 +163,11 @@ class Subject(Memo):
         Raises Unmeasurable for a codec, as does everything that needs codes.
         """
         size = batch_size(images.shape[1:])
-        return joined_codes([self._encode(to_float(batch)) for batch in images.split(size)])
+        return joined_codes([self.posterior(to_float(batch)) for batch in images.split(size)])
 
     @torch.inference_mode()
-    def _encode(self, x: Tensor) -> Posterior:
+    def posterior(self, x: Tensor) -> Posterior:
+        """Encode float images in [0, 1] `[B, C, H, W]` to q(z | x), on the CPU."""
         if isinstance(self.model, ImageCodec):
             raise Unmeasurable(NO_CODE)
         x = x.to(self.context.device)
@@ -181,7 +182,7 @@ class Subject(Memo):
         Of a code that is a grid or tokens it is the mean over positions, `[N, C]`.
         """
         batches = images.split(batch_size(images.shape[1:]))
-        return torch.cat([pooled(self._encode(to_float(batch)).mean) for batch in batches])
+        return torch.cat([pooled(self.posterior(to_float(batch)).mean) for batch in batches])
 
     def decode(self, codes: Tensor) -> Tensor:
         """Decode codes `[N, *shape]` to float images in [0, 1] `[N, C, H, W]`, on the CPU.
@@ -213,7 +214,7 @@ class Subject(Memo):
         """Return q(z | x), None for a codec, and the images decode(E[z | x])."""
         if isinstance(self.model, ImageCodec):
             return None, self.model.decompress(self.model.compress(x))
-        posterior = self._encode(x)
+        posterior = self.posterior(x)
         return posterior, self.decode(posterior.mean)
 
     @torch.inference_mode()
@@ -262,7 +263,7 @@ class Subject(Memo):
 
     def _pass_over_batch(self, x: Tensor, decode: bool) -> TestPass:
         if not decode:
-            return TestPass.of(self._encode(x), count=len(x))
+            return TestPass.of(self.posterior(x), count=len(x))
         posterior, images = self._reconstructed(x)
         try:
             check_images(x, images)
@@ -292,7 +293,7 @@ class Subject(Memo):
     @cached_property
     def code_shape(self) -> Shape:
         """The shape of one code: `(D,)`, `(C, h, w)` or `(T, C)`."""
-        return tuple(self._encode(to_float(self.data.test.images[:1])).mean.shape[1:])
+        return tuple(self.posterior(to_float(self.data.test.images[:1])).mean.shape[1:])
 
     @property
     def unit(self) -> Literal["image", "position"]:

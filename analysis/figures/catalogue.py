@@ -19,6 +19,10 @@ import latentbench.analysis.figures.training.contrastive_history
 import latentbench.analysis.figures.latent.latent_maps
 import latentbench.analysis.figures.latent.decoded_planes
 import latentbench.analysis.figures.latent.umap_maps
+import latentbench.analysis.figures.health.channel_statistics
+import latentbench.analysis.figures.health.spectra
+import latentbench.analysis.figures.health.equivariance_errors
+import latentbench.analysis.figures.health.noise_curve
 import latentbench.analysis.figures.training.kl_curves
 import latentbench.analysis.figures.training.kl_per_dim_history
 import latentbench.analysis.figures.training.kl_per_dim

@@ -139,7 +139,7 @@ def _scores(codes: Tensor, draws: Tensor, seed: int) -> tuple[Score, ...]:
         _histograms(codes, draws, lambda z: z),
         _histograms(codes, draws, lambda z: z @ axes),
         _mixture(codes, whitening, seed),
-        _network(codes, draws, seed),
+        network_score(codes, draws, seed),
         _sparsity(codes, draws),
     )
 
@@ -194,7 +194,7 @@ def _sparsity(codes: Tensor, draws: Tensor) -> Score:
     return lambda z: -sparsity(z).clamp(1e-3, 1e3).log() * z.shape[1]
 
 
-def _network(codes: Tensor, draws: Tensor, seed: int) -> Score:
+def network_score(codes: Tensor, draws: Tensor, seed: int) -> Score:
     """Fit a small network on white coordinates: two hidden layers, 300 small batches, too few to overfit."""
     steps, batch, width = 300, 512, 32
     features = ClassifierFeatures.of(torch.cat([codes, draws]))

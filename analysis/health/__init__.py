@@ -1,0 +1,1 @@
+"""Health of a latent space: channels, spectra, equivariance, noise, interpolation, missing mass."""
