@@ -6,7 +6,7 @@ from latentbench.analysis import reconstruction  # noqa: F401
 from latentbench.analysis.coding import bits  # noqa: F401
 from latentbench.analysis.core.metric import METRICS
 from latentbench.analysis.core.registry import ANALYSES
-from latentbench.analysis.generation import label_free_frechet, sample_quality  # noqa: F401
+from latentbench.analysis.generation import flow_quality, label_free_frechet, sample_quality  # noqa: F401
 from latentbench.analysis.health import density_uniformity, latent_health  # noqa: F401
 from latentbench.analysis.latent import density_gaps, probes, umap  # noqa: F401
 from latentbench.analysis.performance import throughput  # noqa: F401
@@ -35,6 +35,7 @@ ANALYSES.arrange(
         "training",
         "estimators",
         "sampling",
+        "flow",
         "crosschecks",
         "coverage",
         "latent_health",

@@ -40,19 +40,20 @@ def family_code(family: str) -> str | None:
     Raises LatentbenchError for an unknown family.
     """
     package = find_family(family).__module__.partition(".")[0]
-    return None if package == OURS else _package_code(package)
+    return None if package == OURS else package_code(package)
 
 
 def user_code(target: str) -> str:
     """Return a hash of the code behind `module:attribute`, or behind an installed model's name."""
     module = target.partition(":")[0] if ":" in target else _entry_module(target)
     files = imported_files(module)
-    outside = "" if files else _package_code(module.partition(".")[0])
+    outside = "" if files else package_code(module.partition(".")[0])
     return _digest({name: path.read_bytes() for name, path in files.items()} | {"": outside.encode()})
 
 
 @cache
-def _package_code(package: str) -> str:
+def package_code(package: str) -> str:
+    """Return a hash of the Python files of a package, and of the versions of what they import."""
     return _digest({name: path.read_bytes() for name, path in _files_of(package).items()})
 
 

@@ -6,6 +6,7 @@ arXiv:1903.12436): every measure of samples belongs to a model and a sampler.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +16,15 @@ from torch import Tensor
 
 from latentbench.analysis.core.metric import Unmeasurable, finite
 from latentbench.analysis.core.subject import BATCH, Subject
+from latentbench.analysis.flow.recipe import recipe_for
+from latentbench.analysis.flow.stored_flows import flow_of
+from latentbench.analysis.flow.train_flow import TrainedFlow
 from latentbench.analysis.statistics.moments import Whitening, moment_matched
 from latentbench.data.registry import Registry
 from latentbench.models.codes import by_position, from_positions
-from latentbench.models.protocols import DiscreteAutoencoder
+from latentbench.models.protocols import DiscreteAutoencoder, Posterior
 from latentbench.models.seeds import derive
+from latentbench.models.training.history import Diverged
 
 NO_PRIOR = "this code is not trained to follow a prior; see the sampler `moment`"
 """The reason why a model has no samples of `prior`: dividing its code by a number would change them."""
@@ -27,6 +32,11 @@ COMPONENTS = 10
 FITTED = 10_000
 """The number of codes to which a mixture is fitted."""
 FEWEST = 10 * COMPONENTS
+SAMPLING, FLOW = "sampling", "flow"
+"""The analyses that measure samples: of densities that are fitted in seconds, and of a learned flow."""
+FLOW_VALUES = 100_000_000
+"""The number of values of the codes that a flow is trained on, at most: all of MNIST's pixels and more."""
+DISCRETE = "the code is discrete: a flow is a density of continuous codes"
 NO_MIXTURE = "the code is a grid or tokens: a mixture is fitted to vectors"
 
 
@@ -41,6 +51,8 @@ class Sampler:
     draw: Callable[[Subject, int], Tensor]
     of_data: bool = False
     """True if its codes are codes of images: an upper reference, which makes no new images."""
+    analysis: str = SAMPLING
+    """The analysis that measures its samples."""
 
 
 SAMPLERS: Registry[Sampler] = Registry("sampler")
@@ -48,14 +60,21 @@ SAMPLERS: Registry[Sampler] = Registry("sampler")
 Draw = Callable[[Subject, int], Tensor]
 
 
-def sampler(name: str, *, title: str, of_data: bool = False) -> Callable[[Draw], Draw]:
+def sampler(
+    name: str, *, title: str, of_data: bool = False, analysis: str = SAMPLING
+) -> Callable[[Draw], Draw]:
     """Register the decorated function as the sampler `name`."""
 
     def decorator(draw: Draw) -> Draw:
-        SAMPLERS.register(name)(Sampler(name, title, draw, of_data))
+        SAMPLERS.register(name)(Sampler(name, title, draw, of_data, analysis))
         return draw
 
     return decorator
+
+
+def samplers_of(analysis: str) -> tuple[str, ...]:
+    """Return the names of the samplers whose samples an analysis measures."""
+    return tuple(name for name, each in SAMPLERS.items() if each.analysis == analysis)
 
 
 @sampler("prior", title="samples of the prior (N(0, I), or uniform over discrete codes)")
@@ -112,6 +131,61 @@ def gmm10(subject: Subject, count: int) -> Tensor:
     noise = torch.randn(count, means.shape[1], generator=draws, dtype=torch.float64)
     white = means[chosen] + torch.einsum("nij,nj->ni", factors[chosen], noise)
     return whitening.undo(white).to(codes.dtype)
+
+
+@sampler("flow", title="samples of a learned flow of the codes", analysis=FLOW)
+def flow(subject: Subject, count: int) -> Tensor:
+    """Draw from a rectified flow that is trained on the codes of the train images, with a fixed budget."""
+    drawn = subject.once(_drawn_from_flow)
+    if count not in drawn:
+        drawn[count] = learned_flow(subject).flow.sample(_noise(subject, "flow", count))
+    return drawn[count]
+
+
+def _drawn_from_flow(subject: Subject) -> dict[int, Tensor]:  # noqa: ARG001 - the key is the subject
+    """Return the codes that were drawn already, by their number: each costs 64 evaluations of a network."""
+    return {}
+
+
+def learned_flow(subject: Subject) -> TrainedFlow:
+    """Return the flow of a model's codes, from the cache where it is there.
+
+    Raises Unmeasurable for codes without a density to learn, and for a flow that diverged.
+    """
+    outcome = subject.once(_flow_or_reason)
+    if isinstance(outcome, Unmeasurable):
+        raise outcome
+    return outcome
+
+
+def _flow_or_reason(subject: Subject) -> TrainedFlow | Unmeasurable:
+    try:
+        codes = flow_codes(subject)
+        seed = derive(subject.seed, "flow")
+        return flow_of(codes, recipe_for(subject.code_shape), seed=seed, device=subject.context.device)
+    except Unmeasurable as reason:
+        return reason
+    except Diverged as diverged:
+        return Unmeasurable(f"the flow diverged: {diverged}")
+
+
+def flow_codes(subject: Subject) -> Posterior:
+    """Return q(z | x) of the train images that a flow is trained on: all, or fewer if codes are large.
+
+    Raises Unmeasurable for codes without a density to learn.
+    """
+    if isinstance(subject.model, DiscreteAutoencoder):
+        raise Unmeasurable(DISCRETE)
+    kept = max(1, FLOW_VALUES // math.prod(subject.code_shape))
+    codes = subject.encode(subject.data.train.images[:kept])
+    for values in (codes.mean, codes.log_var):
+        if values is not None:
+            finite(values)
+    if len(codes.mean) < FEWEST:
+        raise Unmeasurable(f"fewer than {FEWEST} codes to train a flow on")
+    if not bool((codes.mean != codes.mean[:1]).any()) and codes.log_var is None:
+        raise Unmeasurable("the codes are all the same")
+    return codes
 
 
 @sampler("posterior", title="posterior samples of train images", of_data=True)

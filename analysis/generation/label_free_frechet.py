@@ -7,7 +7,7 @@ cannot be compared across spaces; the order of models can.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -19,7 +19,7 @@ from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasura
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import DataContext, Subject, to_float
 from latentbench.analysis.features.judge import FEATURES, JudgeNetwork
-from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.generation.code_samplers import SAMPLERS, SAMPLING, samplers_of
 from latentbench.analysis.generation.generative_metrics import frechet_between
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.generation.sample_quality import BLOCKS, why_unusable
@@ -120,25 +120,38 @@ OF_SAMPLES = {
 FLOORS = {space.name: space.define("floor", "as many train images", "floor") for space in SPACES}
 
 
-@analysis("crosschecks", [*OF_SAMPLES.values(), *FLOORS.values()], opt_in=True)
+def definitions_of(analysis: str) -> list[MetricDefinition]:
+    """Return the distances of the samplers of an analysis, space by space."""
+    return [OF_SAMPLES[space.name, sampler] for space in SPACES for sampler in samplers_of(analysis)]
+
+
+@analysis("crosschecks", [*definitions_of(SAMPLING), *FLOORS.values()], opt_in=True)
 def crosschecks(subject: Subject) -> Measurement:
     """Compare decoded samples of every sampler with the test images, in spaces that no label has shaped.
 
     This needs no judge, so data without labels can be measured too.
     """
-    if len(subject.data.test) < 2 or len(subject.data.train) < 2:
-        raise Unmeasurable("fewer than 2 train or test images")
+    metrics = label_free_distances(subject, samplers_of(SAMPLING))
     references = subject.context.once(_references)
-    metrics = [
-        _distance(OF_SAMPLES[space, sampler], reference, subject, sampler)
-        for space, reference in references.items()
-        for sampler in SAMPLERS
-    ]
     floors = [
         FLOORS[space].measured(reference.distance(reference.floor), n=reference.floor.count)
         for space, reference in references.items()
     ]
     return Measurement((*metrics, *floors))
+
+
+def label_free_distances(subject: Subject, samplers: Sequence[str]) -> list[Metric]:
+    """Return the distances of the samples of some samplers, space by space.
+
+    Raises Unmeasurable for fewer than two train or test images.
+    """
+    if len(subject.data.test) < 2 or len(subject.data.train) < 2:
+        raise Unmeasurable("fewer than 2 train or test images")
+    return [
+        _distance(OF_SAMPLES[space, sampler], reference, subject, sampler)
+        for space, reference in subject.context.once(_references).items()
+        for sampler in samplers
+    ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,16 +12,20 @@ samples of a sampler have collapsed by their Vendi score, both are in doubt.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+
+import numpy as np
+from numpy.typing import NDArray
 
 from latentbench.analysis.core.ensemble import over_judges
 from latentbench.analysis.core.metric import Better, Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.judge import JudgedImages
-from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.generation.code_samplers import SAMPLERS, SAMPLING, samplers_of
 from latentbench.analysis.generation.generative_metrics import (
     DENSITY_K,
     MANIFOLD_K,
@@ -44,6 +48,8 @@ BLOCKS = 10
 FEWEST = 2 * BLOCKS
 COLLAPSED = 0.5
 """Samples count as collapsed below this share of the entropy, the log of the Vendi score, of `posterior`."""
+POSTERIOR = "posterior"
+"""The sampler that the others are compared with: codes of train images."""
 OF_NEIGHBOURS = ("precision", "recall", "density", "coverage", "authenticity")
 """Kinds that seek neighbours, among `some` of the images and samples."""
 
@@ -158,7 +164,7 @@ FUNCTIONAL_DEAD_ZONE = {
         f"functional_dead_zone_{name}",
         unit="fraction",
         better="lower",
-        title=f"Precision of {SAMPLERS['posterior'].title} minus that of {sampler.title}: "
+        title=f"Precision of {SAMPLERS[POSTERIOR].title} minus that of {sampler.title}: "
         "the cost of gaps in the codes. Null where the samples have collapsed.",
         heading=f"functional dead zone {name}",
         version=2,
@@ -194,11 +200,17 @@ VENDI_TEST = define(
 )
 
 
+def definitions_of(analysis: str) -> list[MetricDefinition]:
+    """Return the metrics of the samplers of an analysis: every measure, then the functional dead zones."""
+    names = samplers_of(analysis)
+    every = [metric for name in names for metric in OF_SAMPLES[name].values()]
+    return [*every, *(FUNCTIONAL_DEAD_ZONE[name] for name in names if name in FUNCTIONAL_DEAD_ZONE)]
+
+
 @analysis(
     "sampling",
     [
-        *(metric for metrics in OF_SAMPLES.values() for metric in metrics.values()),
-        *FUNCTIONAL_DEAD_ZONE.values(),
+        *definitions_of(SAMPLING),
         FRECHET_FLOOR,
         KERNEL_FLOOR,
         VENDI_TEST,
@@ -209,35 +221,76 @@ def sampling(subject: Subject) -> Measurement:
     """Compare decoded samples of every sampler with the test images, as many samples as test images."""
     if reason := subject.context.no_judge:
         raise Unmeasurable(reason)
-    bank, reals = subject.once(SampleBank), subject.context.once(real_images)
+    reals = measurable_images(subject)
+    names = samplers_of(SAMPLING)
+    by_judge = [
+        [*metrics.values(), *_of_real_images(real)]
+        for metrics, real in zip(measured_by_judges(subject, names), reals, strict=True)
+    ]
+    metrics = tuple(over_judges(metrics) for metrics in zip(*by_judge, strict=True))
+    return Measurement(metrics, pictured(subject, names))
+
+
+def measurable_images(subject: Subject) -> tuple[RealImages, ...]:
+    """Return the real images as each judge sees them. Raises Unmeasurable for too few, or without a judge."""
+    if reason := subject.context.no_judge:
+        raise Unmeasurable(reason)
+    reals = subject.context.once(real_images)
     if len(reals[0].test.features) <= DENSITY_K:
         raise Unmeasurable(f"fewer than {DENSITY_K + 1} test images")
     if len(reals[0].train.features) < 2:
         raise Unmeasurable("fewer than 2 train images")
-    problems = {sampler: why_unusable(bank, sampler) for sampler in SAMPLERS}
-    by_judge = [_by_judge(number, real, bank, problems) for number, real in enumerate(reals)]
-    arrays = {
+    return reals
+
+
+def pictured(subject: Subject, samplers: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+    """Return the samples that are kept for figures, for each sampler that has some."""
+    bank = subject.once(SampleBank)
+    return {
         f"samples_{sampler}": bank.samples(sampler).pictured.numpy()
-        for sampler, problem in problems.items()
-        if problem is None
+        for sampler in samplers
+        if why_unusable(bank, sampler) is None
     }
-    return Measurement(tuple(over_judges(metrics) for metrics in zip(*by_judge, strict=True)), arrays)
 
 
-def _by_judge(
-    number: int, real: RealImages, bank: SampleBank, problems: dict[str, str | None]
-) -> list[Metric]:
-    """Every metric as one judge sees it, null for the samplers that have a problem."""
-    by_name: dict[str, Metric] = {}
-    for sampler, definitions in OF_SAMPLES.items():
-        if problem := problems[sampler]:
-            measured = [metric.missing(problem) for metric in definitions.values()]
-        else:
-            measured = _measure(definitions, bank.judged(sampler)[number], real)
-        by_name |= {metric.name: metric for metric in measured}
-    _doubt_collapsed(by_name)
-    dead = [_functional_dead_zone(sampler, by_name) for sampler in FUNCTIONAL_DEAD_ZONE]
-    return [*by_name.values(), *dead, *_of_real_images(real)]
+def measured_by_judges(subject: Subject, samplers: Sequence[str]) -> list[dict[str, Metric]]:
+    """Return every metric of these samplers by each judge, null for the samplers that have a problem.
+
+    A sampler whose samples collapsed, next to those of `posterior`, has doubtful values.
+    """
+    measures = subject.once(_Measures)
+    found: list[dict[str, Metric]] = []
+    for judge in range(len(measures.reals)):
+        # Collapse and functional dead zones are read next to the posterior samples.
+        names = dict.fromkeys([*samplers, POSTERIOR])
+        by_name = {metric.name: metric for name in names for metric in measures.of(name)[judge]}
+        _doubt_collapsed(by_name, names)
+        dead = [_functional_dead_zone(name, by_name) for name in names if name in FUNCTIONAL_DEAD_ZONE]
+        wanted = [metric.name for name in samplers for metric in OF_SAMPLES[name].values()]
+        found.append({name: by_name[name] for name in wanted} | {each.name: each for each in dead})
+    return found
+
+
+class _Measures:
+    """The metrics of each sampler by each judge, measured once for a subject."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.bank = subject.once(SampleBank)
+        self.reals = subject.context.once(real_images)
+        self._by_sampler: dict[str, list[list[Metric]]] = {}
+
+    def of(self, sampler: str) -> list[list[Metric]]:
+        """Return the metrics of a sampler as each judge sees them."""
+        if sampler not in self._by_sampler:
+            self._by_sampler[sampler] = self._measure(sampler)
+        return self._by_sampler[sampler]
+
+    def _measure(self, sampler: str) -> list[list[Metric]]:
+        definitions = OF_SAMPLES[sampler]
+        if problem := why_unusable(self.bank, sampler):
+            return [[metric.missing(problem) for metric in definitions.values()] for _ in self.reals]
+        views = zip(self.bank.judged(sampler), self.reals, strict=True)
+        return [_measure(definitions, view, real) for view, real in views]
 
 
 def why_unusable(bank: SampleBank, sampler: str) -> str | None:
@@ -303,10 +356,10 @@ def have_collapsed(vendi: float, reference: float) -> bool:
     return math.log(vendi) < COLLAPSED * math.log(reference)
 
 
-def _doubt_collapsed(measured: dict[str, Metric]) -> None:
+def _doubt_collapsed(measured: dict[str, Metric], samplers: Iterable[str]) -> None:
     """Put in doubt what collapsed samples score well in."""
-    reference = measured["vendi_posterior"].value
-    for sampler in SAMPLERS:
+    reference = measured[f"vendi_{POSTERIOR}"].value
+    for sampler in samplers:
         vendi = measured[f"vendi_{sampler}"].value
         if vendi is None or reference is None or not have_collapsed(vendi, reference):
             continue
@@ -318,7 +371,7 @@ def _doubt_collapsed(measured: dict[str, Metric]) -> None:
 def _functional_dead_zone(sampler: str, measured: dict[str, Metric]) -> Metric:
     """The precision that is lost with the sampler, compared with codes of real images."""
     metric = FUNCTIONAL_DEAD_ZONE[sampler]
-    best, own = measured["precision_posterior"], measured[f"precision_{sampler}"]
+    best, own = measured[f"precision_{POSTERIOR}"], measured[f"precision_{sampler}"]
     for precision in (best, own):
         if precision.decisive is None:
             return metric.missing(precision.reason or "no precision")

@@ -92,6 +92,9 @@ class Trainee(ABC):
     def gradient_norm(self) -> Tensor:
         """Return the Euclidean norm of each member's gradient, `[S]`."""
 
+    def stepped(self) -> None:  # noqa: B027 - most trainees have nothing to do
+        """Follow the parameters after a step of the optimiser."""
+
     @abstractmethod
     def keep(self, kept: list[int], optimiser: torch.optim.Optimizer) -> None:
         """Continue with the members at these positions only."""
@@ -126,26 +129,32 @@ class Single(Trainee):
 
 
 def train(
-    trainee: Trainee, tensors: tuple[Tensor, ...], recipe: Recipe, *, progress: Progress
+    trainee: Trainee,
+    tensors: tuple[Tensor, ...],
+    recipe: Recipe,
+    *,
+    progress: Progress,
+    steps: int | None = None,
 ) -> list[History | Diverged]:
     """Minimise the members' objectives over `tensors`, whose first axes agree; return each member's outcome.
 
-    A last, smaller batch is left out. A member whose loss goes non-finite is dropped at the end of that
-    epoch, with its history up to there; the others are not affected.
+    Training takes the recipe's epochs, or `steps` if they are given. A last, smaller batch is left out.
+    A member whose loss goes non-finite is dropped at the end of that epoch, with its history up to there; the
+    others are not affected.
     """
     tensors = tuple(tensor.to(trainee.device) for tensor in tensors)
     examples = len(tensors[0])
     batch_size = min(recipe.batch_size, examples)
     steps_per_epoch = examples // batch_size
-    steps = steps_per_epoch * recipe.epochs
+    steps = steps_per_epoch * recipe.epochs if steps is None else steps
     optimiser = make_optimiser(trainee, recipe)
     schedule = LambdaLR(optimiser, lambda step: schedule_factor(recipe, step, steps))
     ledger = Ledger(len(trainee.orders), steps, trainee.device)
 
-    for epoch in range(recipe.epochs):
+    for epoch in range(math.ceil(steps / steps_per_epoch)):
         permutations = torch.stack([torch.randperm(examples, generator=order) for order in trainee.orders])
         permutations = permutations.to(trainee.device)
-        for index in range(steps_per_epoch):
+        for index in range(min(steps_per_epoch, steps - epoch * steps_per_epoch)):
             chosen = permutations[:, index * batch_size : (index + 1) * batch_size]
             step = epoch * steps_per_epoch + index
             share = torch.full((), step / steps, device=trainee.device)
@@ -176,6 +185,7 @@ def one_step(
     terms["loss"].sum().backward()
     terms["gradient_norm"] = trainee.gradient_norm()
     optimiser.step()
+    trainee.stepped()
     return terms
 
 

@@ -80,7 +80,7 @@ def test_an_installed_package_counts_as_a_whole(folder, tmp_path, monkeypatch):
     importlib.invalidate_caches()
     before = user_code("sc_package.loss:Net")
     (package / "loss.py").write_text("WEIGHT = 2\n")
-    source_code._package_code.cache_clear()
+    source_code.package_code.cache_clear()
     assert user_code("sc_package.loss:Net") != before
 
 
@@ -92,7 +92,7 @@ def test_a_family_of_another_package_has_a_hash(folder):
         assert before is not None
         (folder / "sc_model.py").write_text("class Net: changed = True\n")
         family_code.cache_clear()
-        source_code._package_code.cache_clear()
+        source_code.package_code.cache_clear()
         assert family_code("sc_family") != before
     finally:
         FAMILIES._entries.pop("sc_family")

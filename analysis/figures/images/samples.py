@@ -22,8 +22,9 @@ SIDE = 5
     title="Samples",
     caption="Images decoded from random codes. The codes come from the prior N(0, I); from the Gaussian "
     "with the mean and covariance of the model's own codes (moment-matched); from a mixture of ten "
-    "Gaussians fitted to the codes; or from train images, which is the best possible result. The Fréchet "
-    "distance to the test images, in classifier features, is lower if samples look more like data.",
+    "Gaussians fitted to the codes; from a flow that learned the codes (opt-in); or from train images, "
+    "which is the best possible result. The Fréchet distance to the test images, in classifier features, "
+    "is lower if samples look more like data.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
     """Draw one tile per sampler of a model."""
@@ -49,4 +50,4 @@ def _tile(axes: Axes, model: ModelResult, sampler: str) -> None:
 
 
 def _array(sampler: str) -> str:
-    return f"sampling/samples_{sampler}"
+    return f"{SAMPLERS[sampler].analysis}/samples_{sampler}"

@@ -18,6 +18,7 @@ TITLES = {
     "prior": "samples of the prior",
     "moment": "moment-matched samples",
     "gmm10": "samples of a mixture of ten",
+    "flow": "samples of a learned flow",
     "posterior": "decoded codes of train images",
 }
 

@@ -56,9 +56,9 @@ def test_analysis_of_pca(pca, context):
 
 
 def test_every_sampler_has_every_measure():
-    names = {definition.name for definition in ANALYSES["sampling"].metrics}
+    names = {metric.name for analysis in ("sampling", "flow") for metric in ANALYSES[analysis].metrics}
     assert {f"{kind.name}_{sampler}" for kind in KINDS for sampler in SAMPLERS} < names
-    assert {f"functional_dead_zone_{name}" for name in ("prior", "moment", "gmm10")} < names
+    assert {f"functional_dead_zone_{name}" for name in ("prior", "moment", "gmm10", "flow")} < names
     assert "functional_dead_zone_posterior" not in names
 
 

@@ -1,0 +1,48 @@
+"""The budget of a flow: its network, its training, and the steps of sampling."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from latentbench.models.codes import Shape
+from latentbench.models.training.recipe import Positive, Recipe
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class FlowRecipe(BaseModel):
+    """Settings of a flow; part of its identity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    width: Positive = 256
+    """Hidden units of the residual MLP; channels of the first level of the U-Net."""
+    blocks: Positive = 3
+    """Residual blocks of the MLP."""
+    steps: Positive = 3000
+    batch_size: Positive = 512
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    average: Share = 0.995
+    """The decay per step of the moving average of the weights, which samples are drawn with."""
+    sampling_steps: Positive = 32
+    """Steps of Heun's method; the network is evaluated twice in each."""
+
+    @property
+    def training(self) -> Recipe:
+        """The optimiser's settings, for the training engine; the number of steps is given separately."""
+        return Recipe(batch_size=self.batch_size, learning_rate=self.learning_rate, adam_betas=(0.9, 0.999))
+
+
+VECTORS = FlowRecipe()
+GRIDS = FlowRecipe(width=32, batch_size=128)
+
+
+def recipe_for(shape: Shape) -> FlowRecipe:
+    """Return the budget for codes of a shape: a grid's network does more work for each example.
+
+    >>> recipe_for((16,)).batch_size, recipe_for((4, 8, 8)).batch_size
+    (512, 128)
+    """
+    return GRIDS if len(shape) == 3 else VECTORS
