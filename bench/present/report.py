@@ -35,14 +35,14 @@ def write_report(run: Run, store: Store) -> Path:
     table = rows(run.last_records)
     if not table:
         raise LatentbenchError(f"{run.path}: no records in this run")
-    return store.write(f"reports/{run.suite}.html", render(run, store, table))
+    return store.write_bytes(f"reports/{run.suite}.html", render(run, store, table))
 
 
-def render(run: Run, store: Store, table: Sequence[Row]) -> str:
-    """Return the page. All text that comes from a run is escaped."""
+def render(run: Run, store: Store, table: Sequence[Row]) -> bytes:
+    """Return the page in UTF-8. All text that comes from a run is escaped."""
     notes = Notes()
     headline = columns(table, headline=True)
-    return _template().render(
+    pieces = _template().generate(
         title=tables.title(run.suite, table),
         suite=run.suite,
         description=_description(run.suite),
@@ -60,6 +60,10 @@ def render(run: Run, store: Store, table: Sequence[Row]) -> str:
         command=_command(run),
         commit=run.last_records[0].code.commit,
     )
+    page = bytearray()
+    for piece in pieces:  # a page of thousands of models has half a million
+        page += piece.encode()
+    return bytes(page)
 
 
 def _template() -> Template:
@@ -92,7 +96,7 @@ class Notes:
         return self.numbers.setdefault(reason, len(self.numbers) + 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shown:
     """A cell of the page: a value with its error, or a dash with the number of its reason."""
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PADDING = 3
+LONGEST_TABLE = 500
+"""The number of models that a terminal shows."""
 WEAK_JUDGE = 0.8
 """Accuracy of a judge below which it is said to be weak."""
 DOUBT_MARKS: dict[Doubt, str] = {"contended": "†", "collapsed": "‡"}
@@ -120,48 +122,56 @@ def heading(definition: MetricDefinition) -> str:
 def as_rich(table: Sequence[Row], *, title: str, width: int) -> Group:
     """Build the headline table for a terminal of `width` characters, with the best values highlighted.
 
-    Columns that do not fit go into a further table below.
+    Columns that do not fit go into a further table below. Of a long table, the first rows are shown.
     """
-    shown = columns(table, headline=True)
-    labels = max(len(model_name(row)) for row in table)
+    kind, shown = repeated(table), table[:LONGEST_TABLE]
+    labels = max(len(model_name(row)) for row in shown)
+    headline = [
+        _Column(definition, best(table, definition), [row.cells.get(definition.name) for row in shown], kind)
+        for definition in columns(table, headline=True)
+    ]
     parts: list[RenderableType] = [escaping.plain(title, "bold")]
-    parts += [_part(table, some) for some in _fitting(shown, table, width - labels - PADDING)]
+    parts += [_part(shown, some) for some in _fitting(headline, width - labels - PADDING)]
+    if len(shown) < len(table):
+        left_out = f"{len(table) - len(shown):,} more models; --format csv has all"
+        parts.append(escaping.plain(left_out, "yellow"))
     return Group(*parts)
 
 
-def _fitting(
-    shown: Sequence[MetricDefinition], table: Sequence[Row], width: int
-) -> list[list[MetricDefinition]]:
+class _Column:
+    """A column of a terminal's table: its heading as words, and its texts."""
+
+    def __init__(
+        self, definition: MetricDefinition, best: float | None, cells: Sequence[Cell | None], kind: Repeated
+    ) -> None:
+        self.words = heading(definition).split()
+        texts = [format_cell(cell, definition, kind) for cell in cells]
+        self.width = max(len(text) for text in (*texts, *self.words)) + PADDING
+        self.texts = [
+            Text(text, style="bold green" if _leads(cell, best) else "")
+            for cell, text in zip(cells, texts, strict=True)
+        ]
+
+
+def _fitting(every: Sequence[_Column], width: int) -> list[list[_Column]]:
     """Group the columns so that each group fits the width; a group has at least one column."""
-    kind = repeated(table)
-    parts: list[list[MetricDefinition]] = []
+    parts: list[list[_Column]] = []
     left = 0
-    for definition in shown:
-        cells = [format_cell(row.cells.get(definition.name), definition, kind) for row in table]
-        words = heading(definition).split()
-        needed = max(len(text) for text in (*cells, *words)) + PADDING
-        if not parts or needed > left:
+    for column in every:
+        if not parts or column.width > left:
             parts.append([])
             left = width
-        parts[-1].append(definition)
-        left -= needed
+        parts[-1].append(column)
+        left -= column.width
     return parts
 
 
-def _part(table: Sequence[Row], shown: Sequence[MetricDefinition]) -> RichTable:
+def _part(table: Sequence[Row], shown: Sequence[_Column]) -> RichTable:
     rich = RichTable(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     rich.add_column("model", no_wrap=True, vertical="bottom")
-    for definition in shown:
-        words = heading(definition).replace(" ", "\n")
-        rich.add_column(Text(words), justify="right", no_wrap=True, vertical="bottom")
-    leaders = {definition.name: best(table, definition) for definition in shown}
-    kind = repeated(table)
-    for row in table:
-        cells = [row.cells.get(definition.name) for definition in shown]
-        texts = [
-            Text(format_cell(cell, definition, kind), style="bold green" if _leads(cell, leaders) else "")
-            for cell, definition, leaders in zip(cells, shown, leaders.values(), strict=True)
-        ]
+    for column in shown:
+        rich.add_column(Text("\n".join(column.words)), justify="right", no_wrap=True, vertical="bottom")
+    for row, *texts in zip(table, *(column.texts for column in shown), strict=True):
         rich.add_row(escaping.plain(model_name(row)), *texts)
     return rich
 

@@ -126,6 +126,17 @@ def test_terminal_marks_the_best_and_shows_null_as_a_dash(make_record):
     assert "–" in output
 
 
+def test_a_long_table_is_cut_in_a_terminal_and_says_so(make_record, monkeypatch):
+    monkeypatch.setattr(tables, "LONGEST_TABLE", 2)
+    table = rows([make_record(mse=0.1 * width, latent_dim=width) for width in (1, 2, 3)])
+    console = Console(file=io.StringIO(), width=100)
+    console.print(tables.as_rich(table, title="t", width=100))
+    output = console.file.getvalue()
+    assert [f"ae-{width}" in output for width in (1, 2, 3)] == [True, True, False]
+    assert "1 more models; --format csv has all" in output
+    assert "ae-3" in tables.as_csv(table)
+
+
 def test_problems_are_listed(make_record):
     (row,) = rows([make_record(mse=None, status="diverged", reason="the loss was not finite at step 3")])
     assert row.problems == ["ae-2, seed 0: diverged (the loss was not finite at step 3)"]

@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
+import torch
 
+from latentbench.analysis.features.judge import JUDGES, JudgeRecipe, train_judge
 from latentbench.bench.run import suite as suites
 from latentbench.bench.run.case import cases
 from latentbench.bench.run.journal import SUFFIX, TRAINING, Journal, Step
@@ -55,6 +58,22 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
     sys.modules.pop("ending_model", None)
+
+
+class Told(Silent):
+    """A watcher that keeps the notes, and the stages with the number of threads of their steps."""
+
+    def __init__(self):
+        self.notes, self.stages = [], {}
+
+    def note(self, message):
+        self.notes.append(message)
+
+    def stage_started(self, name, total, what):
+        self.stages[name] = set()
+
+    def stage_advanced(self, label):
+        self.stages[list(self.stages)[-1]].add(torch.get_num_threads())
 
 
 def write_suite(home, models, analyses="likelihood"):
@@ -142,16 +161,6 @@ def test_a_killed_run_keeps_every_finished_step(home):
     assert not kept.exists()
 
 
-class Told(Silent):
-    """A watcher that keeps the notes."""
-
-    def __init__(self):
-        self.notes = []
-
-    def note(self, message):
-        self.notes.append(message)
-
-
 def test_weights_changed_in_the_cache_are_not_measured(home):
     """The analysis is another than before, so the cached model is measured again."""
     models = "{family: ae, latent_dim: 2, hidden: 16}"
@@ -179,6 +188,23 @@ def test_a_changed_step_is_done_again(home):
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert journal.steps(wanted) == {}
+
+
+def test_judges_are_trained_in_sight_and_by_one_thread(home, monkeypatch):
+    """Threads would wait for each other on images of 64 pixels, and longer where others compute too."""
+    short = partial(train_judge, recipe=JudgeRecipe(epochs=1, smallest_steps=1))
+    monkeypatch.setattr("latentbench.analysis.features.stored_judges.train_judge", short)
+    monkeypatch.setattr("latentbench.bench.run.runner.usable_cores", lambda: 2)
+    loaded = suites.load(write_suite(home, "{family: pca, latent_dim: 2}", analyses="reconstruction"))
+    told = Told()
+    run_suite(loaded, Store(home / "results"), Options(device="cpu", jobs=1, this_process=True), told)
+    trained = {name: threads for name, threads in told.stages.items() if "judge" in name}
+    assert trained == {f"training judge {n} of {JUDGES}": {1} for n in range(1, JUDGES + 1)}
+
+
+def test_no_judge_is_trained_that_no_analysis_needs(home):
+    run(home, "{family: pca, latent_dim: 2}", jobs=1, this_process=True)
+    assert not (home / "cache" / "judges").exists()
 
 
 def test_a_step_of_other_judges_is_done_again(home):
