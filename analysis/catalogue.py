@@ -6,6 +6,7 @@ from latentbench.analysis import reconstruction  # noqa: F401
 from latentbench.analysis.coding import bits  # noqa: F401
 from latentbench.analysis.core.metric import METRICS
 from latentbench.analysis.core.registry import ANALYSES
+from latentbench.analysis.embeddings import embedding_bits, hard_negatives  # noqa: F401
 from latentbench.analysis.generation import flow_quality, label_free_frechet, sample_quality  # noqa: F401
 from latentbench.analysis.health import density_uniformity, latent_health  # noqa: F401
 from latentbench.analysis.latent import density_gaps, probes, umap  # noqa: F401
@@ -45,6 +46,8 @@ ANALYSES.arrange(
         "prompts",
         "controls",
         "transfer",
+        "embedding_bits",
+        "hard_negatives",
         "embedding",
         "throughput",
     ]

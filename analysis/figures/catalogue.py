@@ -15,6 +15,7 @@ import latentbench.analysis.figures.zero_shot.seen_unseen
 import latentbench.analysis.figures.zero_shot.factor_confusion
 import latentbench.analysis.figures.zero_shot.prompt_spread
 import latentbench.analysis.figures.zero_shot.width_curve
+import latentbench.analysis.figures.zero_shot.embedding_bits
 import latentbench.analysis.figures.training.contrastive_history
 import latentbench.analysis.figures.latent.latent_maps
 import latentbench.analysis.figures.latent.decoded_planes
