@@ -298,7 +298,8 @@ def export(
 ) -> None:
     """Write a run in the format of another tool.
 
-    csv, parquet, pytest-benchmark, github-action-benchmark; and with extras tensorboard, mlflow, wandb.
+    csv, parquet, pytest-benchmark, github-action-benchmark, clip-benchmark, mteb; and with extras
+    tensorboard, mlflow, wandb.
     """
     from latentbench.bench.exports.export import export as export_run
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from latentbench.bench.exports import benchmark_files, experiment_trackers, long_table  # noqa: F401
+from latentbench.bench.exports import (  # noqa: F401
+    benchmark_files,
+    clip_files,
+    experiment_trackers,
+    long_table,
+)
 from latentbench.bench.exports.registry import EXPORTS
 from latentbench.bench.store.run import Run
 from latentbench.data.errors import LatentbenchError
