@@ -27,6 +27,15 @@ def some(names: Iterable[str]) -> str:
     return ", ".join(every[:NAMED]) + (", …" if len(every) > NAMED else "")
 
 
+def counted(count: int, one: str, several: str) -> str:
+    """Return a count with what it counts, in the singular or the plural.
+
+    >>> counted(1, "image has", "images have"), counted(3, "image has", "images have")
+    ('1 image has', '3 images have')
+    """
+    return f"{count:,} {one if count == 1 else several}"
+
+
 class LatentbenchError(Exception):
     """The error of a mistaken request.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from latentbench.bench.cli.options import Format, FormatOption, emit, out, say
+from latentbench.bench.text.numbers import file_size
 
 if TYPE_CHECKING:
     from latentbench.data.cache import Entry
@@ -36,7 +37,7 @@ def list_(kind: KindOption = None, output: FormatOption = Format.rich) -> None:
         {
             "kind": entry.kind,
             "name": entry.name,
-            "size": _size(entry.size_bytes),
+            "size": file_size(entry.size_bytes),
             "unused for": f"{entry.unused_days:.0f} days",
             "what": entry.what,
         }
@@ -61,7 +62,7 @@ def size(output: FormatOption = Format.rich) -> None:
         return
     totals["all"] = [size for sizes in totals.values() for size in sizes]
     rows = [
-        {"kind": kind, "entries": f"{len(sizes):,}", "size": _size(sum(sizes))}
+        {"kind": kind, "entries": f"{len(sizes):,}", "size": file_size(sum(sizes))}
         for kind, sizes in totals.items()
     ]
     emit(render(rows, output.value))
@@ -93,7 +94,7 @@ def prune(
         if not dry_run:
             remove(entry)
     word = "would remove" if dry_run else "removed"
-    total = _size(sum(entry.size_bytes for entry in chosen))
+    total = file_size(sum(entry.size_bytes for entry in chosen))
     say(out, f"{word} {len(chosen):,} entries, {total}")
 
 
@@ -113,17 +114,3 @@ def _say_nothing() -> None:
     from latentbench.data.cache import cache_root
 
     say(out, f"{cache_root()}: the cache is empty")
-
-
-def _size(size_bytes: int) -> str:
-    """A size in the unit that suits it.
-
-    >>> _size(1_234_567)
-    '1.2 MB'
-    """
-    value = float(size_bytes)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"

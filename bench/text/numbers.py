@@ -85,6 +85,7 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 UNITS_OF_TIME = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
+UNITS_OF_SIZE = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 
 
 def duration(seconds: float | None) -> str:
@@ -125,3 +126,13 @@ def quantity(value: float, unit: str, half_width: float | None = None, decimals:
 def gibibytes(count: int) -> str:
     """Format bytes as whole GiB."""
     return f"{count / 2**30:.0f} GiB"
+
+
+def file_size(count: int) -> str:
+    """Format bytes in a suitable decimal unit, as file managers do.
+
+    >>> file_size(999), file_size(1_234_567), file_size(12_300_000_000)
+    ('999 B', '1.2 MB', '12.3 GB')
+    """
+    unit, size = next((each for each in UNITS_OF_SIZE if count >= each[1]), ("B", 1))
+    return f"{count / size:.{0 if size == 1 else 1}f} {unit}"

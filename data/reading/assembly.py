@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import torch
 
-from latentbench.data.errors import DataError, LatentbenchError, some
+from latentbench.data.errors import DataError, LatentbenchError, counted, some
 from latentbench.data.images import ImageData, Split
 from latentbench.data.reading import pixel_file
 from latentbench.data.reading.decoding import Batch, Pixels, Progress, decode
@@ -165,11 +165,11 @@ def _labels(sources: Sources, report: Report) -> Iterator[tuple[int, ...] | None
 
 def _notes(sources: Sources, report: Report) -> tuple[str, ...]:
     total = sum(map(len, sources.parts))
-    fate = "are left out" if sources.templates is None else "count as misses"
+    fate = "left out" if sources.templates is None else "counted as misses"
     told = (
-        (report.animated, "{} files have several frames, of which the first is read: {}"),
-        (report.enlarged, "{} images have a side shorter than the requested size and are enlarged: {}"),
-        (report.unreadable, f"{{}} of {total} files cannot be read as images and {fate}: {{}}"),
+        (report.animated, "{file_has} several frames, of which the first is read"),
+        (report.enlarged, "{image_has} a side shorter than the requested size, and had to be enlarged"),
+        (report.unreadable, f"{{count}} of {total} files cannot be read as images, {fate}"),
     )
     notes = []
     for marks, sentence in told:
@@ -177,7 +177,10 @@ def _notes(sources: Sources, report: Report) -> tuple[str, ...]:
             part.names[index] for part, indices in zip(sources.parts, marks, strict=True) for index in indices
         ]
         if names:
-            notes.append(sentence.format(len(names), some(names)))
+            count = len(names)
+            words = {"file_has": counted(count, "file has", "files have")}
+            words["image_has"] = counted(count, "image has", "images have")
+            notes.append(f"{sentence.format(count=count, **words)}: {some(names)}")
     return tuple(notes)
 
 

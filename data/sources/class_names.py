@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentbench.data.errors import DataError, printable, some
+from latentbench.data.errors import DataError, counted, printable, some
 from latentbench.data.files import read_text
 from latentbench.data.reading.prompted import DEFAULT_TEMPLATES
 
@@ -137,7 +137,8 @@ def _twins_note(names: Sequence[str]) -> tuple[str, ...]:
     twins = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if not twins:
         return ()
+    names_are = counted(len(twins), "name is", "names are")
     return (
-        f"{len(twins)} names are shared by several classes ({some(twins)}); accuracies count classes, not "
-        f"names: between classes of one name the first is taken",
+        f"{names_are} shared by several classes ({some(twins)}); accuracies count classes, not names: of "
+        f"classes with one name the first is taken",
     )

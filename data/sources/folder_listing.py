@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentbench.data.errors import NAMED, DataError, printable
+from latentbench.data.errors import NAMED, DataError, counted, printable
 from latentbench.data.reading.image_files import is_image_file
 from latentbench.data.registry import unknown
 
@@ -114,12 +114,15 @@ def left_out_note(left_out: Counter[str]) -> tuple[str, ...]:
 
     >>> left_out_note(Counter({".txt": 2, ".heic": 30}))
     ('32 entries that are not read: 30 .heic, 2 .txt',)
+    >>> left_out_note(Counter({".txt": 1}))
+    ('1 entry that is not read: 1 .txt',)
     """
     if not left_out:
         return ()
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in left_out.most_common(NAMED))
     more = ", …" if len(left_out) > NAMED else ""
-    return (f"{left_out.total():,} entries that are not read: {kinds}{more}",)
+    entries = counted(left_out.total(), "entry that is", "entries that are")
+    return (f"{entries} not read: {kinds}{more}",)
 
 
 def _kind(file: Path) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from latentbench.data.errors import DataError, printable, some
+from latentbench.data.errors import DataError, counted, printable, some
 from latentbench.data.files import read_text
 from latentbench.data.reading.hash_split import mixed
 from latentbench.data.reading.image_files import FilePart, is_image_file
@@ -148,7 +148,7 @@ def _shards(pattern: Path, found: _Found) -> list[Path]:
         raise DataError(f"{pattern}: no such tar files; give a path such as shards/{{0000..0049}}.tar")
     missing = [shard.name for shard in shards if not shard.is_file()]
     if missing:
-        found.problems.append(f"{len(missing)} of {len(shards)} tar files are missing: {some(missing)}")
+        found.problems.append(f"missing tar files, {len(missing)} of {len(shards)}: {some(missing)}")
     return there
 
 
@@ -172,13 +172,16 @@ def _source(where: str, pattern: Path, names: tuple[str, ...] | None, found: _Fo
         samples += _samples(shard, index.members, split, found, alone)
     if damaged:
         found.problems.append(
-            f"{len(damaged)} of {len(shards)} tar files are damaged, and only what comes before is read: "
-            f"{some(damaged)}"
+            f"damaged tar files, read up to the damage, {len(damaged)} of {len(shards)}: {some(damaged)}"
         )
     if alone:
-        found.problems.append(f"{len(alone)} labels have no image and are left out: {some(alone)}")
+        found.problems.append(
+            f"{counted(len(alone), 'label has', 'labels have')} no image, left out: {some(alone)}"
+        )
     if not samples:
-        raise DataError(f"{pattern}: no images in {len(shards)} tar files{_so(found)}")
+        raise DataError(
+            f"{pattern}: no images in {counted(len(shards), 'tar file', 'tar files')}{_so(found)}"
+        )
     samples = _with_labels(samples, found)
     classes, labels = _labels(where, samples, names)
     return EncodedSource(where, _unique(samples), tuple(sample.image for sample in samples), labels, classes)
@@ -220,7 +223,9 @@ def _with_labels(samples: list[_Sample], found: _Found) -> list[_Sample]:
     without = [sample.name for sample in samples if sample.label is None]
     if not without or len(without) == len(samples):
         return samples
-    found.problems.append(f"{len(without)} images have no label and are left out: {some(without)}")
+    found.problems.append(
+        f"{counted(len(without), 'image has', 'images have')} no label, left out: {some(without)}"
+    )
     return [sample for sample in samples if sample.label is not None]
 
 

@@ -81,7 +81,7 @@ def test_odd_images_are_read_or_named(tmp_path):
     assert (data.test.images[:, 0] > 250).all()
     names = folder_sources(tmp_path).test.names
     assert data.notes == (
-        "1 images have a side shorter than the requested size and are enlarged: test/line.png",
-        "2 of 5 files cannot be read as images and are left out: "
+        "1 image has a side shorter than the requested size, and had to be enlarged: test/line.png",
+        "2 of 5 files cannot be read as images, left out: "
         + ", ".join(name for name in names if "bomb" in name or "empty" in name),
     )

@@ -84,7 +84,7 @@ def test_images_that_are_missing_or_broken_are_named(tmp_path):
     data = load({"hf": str(tmp_path / "saved"), "size": 16})
     assert len(data.train) + len(data.test) == 38
     (note,) = data.notes
-    assert note.startswith("2 of 40 files cannot be read as images and are left out: ")
+    assert note.startswith("2 of 40 files cannot be read as images, left out: ")
     assert "/3" in note
     assert "/5" in note
 

@@ -184,7 +184,7 @@ def test_damaged_images_are_left_out_and_named(write_image, tmp_path, damage, su
     assert data.train.labels.tolist() == [0]
     assert (data.train.images == 90).all()
     name = f"train/a/broken.{suffix}"
-    assert data.notes == (f"1 of 3 files cannot be read as images and are left out: {name}",)
+    assert data.notes == (f"1 of 3 files cannot be read as images, left out: {name}",)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_a_missing_tar_file_is_named_and_the_others_read(tmp_path):
     (tmp_path / "1.tar").unlink()
     data = load(f"wds:{tmp_path}/{{0..2}}.tar?size=16")
     assert len(data.train) + len(data.test) == 40
-    assert data.notes == ("1 of 3 tar files are missing: 1.tar",)
+    assert data.notes == ("missing tar files, 1 of 3: 1.tar",)
     with pytest.raises(DataError, match="no such tar files; give a path such as"):
         load(f"wds:{tmp_path}/{{5..7}}.tar")
 
@@ -116,7 +116,7 @@ def test_a_missing_tar_file_is_named_and_the_others_read(tmp_path):
 def test_a_count_of_shards_tells_of_missing_ones(tmp_path):
     write_shards(tmp_path / "test")
     (tmp_path / "test" / "nshards.txt").write_text("5\n")
-    assert load(f"wds:{tmp_path}?size=16").notes == ("2 of 5 tar files are missing: 3.tar, 4.tar",)
+    assert load(f"wds:{tmp_path}?size=16").notes == ("missing tar files, 2 of 5: 3.tar, 4.tar",)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.45, 0.5, 0.7, 0.77])
@@ -130,7 +130,7 @@ def test_a_tar_file_cut_off_keeps_what_comes_before(tmp_path, share):
     count = len(data.train) + len(data.test)
     assert 40 <= count < 60
     note = next(note for note in data.notes if "damaged" in note)
-    assert note.startswith("1 of 3 tar files are damaged, and only what comes before is read: 1.tar (")
+    assert note.startswith("damaged tar files, read up to the damage, 1 of 3: 1.tar (")
     known = {image.numpy().tobytes() for part in (whole.train, whole.test) for image in part.images}
     assert all(image.numpy().tobytes() in known for part in (data.train, data.test) for image in part.images)
 
@@ -161,9 +161,9 @@ def test_members_that_are_no_images_are_named(tmp_path):
     data = load(f"wds:{tmp_path}/*.tar?size=16")
     assert len(data.train) + len(data.test) == 60
     unread = next(note for note in data.notes if "cannot be read" in note)
-    assert unread.startswith("3 of 63 files cannot be read as images and are left out: ")
+    assert unread.startswith("3 of 63 files cannot be read as images, left out: ")
     assert all(name in unread for name in ("empty.png", "text.png", "torn.png"))
-    assert "1 entries that are not read: 1 .json" in data.notes
+    assert "1 entry that is not read: 1 .json" in data.notes
 
 
 def test_labels_without_images_are_named(tmp_path):
@@ -174,8 +174,8 @@ def test_labels_without_images_are_named(tmp_path):
     data = load(f"wds:{tmp_path}/*.tar?size=16")
     assert len(data.train) + len(data.test) == 60
     assert data.notes == (
-        "1 labels have no image and are left out: 0.tar: alone",
-        "1 images have no label and are left out: bare.png",
+        "1 label has no image, left out: 0.tar: alone",
+        "1 image has no label, left out: bare.png",
     )
 
 
@@ -186,7 +186,7 @@ def test_tar_files_without_images_or_labels(tmp_path):
     assert data.train.labels is None
     with tarfile.open(tmp_path / "none.tar", "w") as tar:
         add(tar, "a.cls", b"1")
-    with pytest.raises(DataError, match=r"no images in 1 tar files; 1 labels have no image"):
+    with pytest.raises(DataError, match=r"no images in 1 tar file; 1 label has no image"):
         load(f"wds:{tmp_path}/none.tar")
 
 

@@ -60,7 +60,7 @@ def test_an_unreadable_image_is_counted_and_named_and_stays_in_n(folder):
     data = load(f"folder:{folder}?size=32")
     assert len(data.test) == 5
     assert data.unreadable == ("n01/torn.png",)
-    assert data.notes[1:] == ("1 of 5 files cannot be read as images and count as misses: n01/torn.png",)
+    assert data.notes[1:] == ("1 of 5 files cannot be read as images, counted as misses: n01/torn.png",)
     assert data.readable.tolist() == [True, True, False, True, True]
     assert not data.test.images[2].any()
 
@@ -158,14 +158,14 @@ def test_animated_files_are_named(folder):
     frames[0].save(folder / "n01" / "0.gif", save_all=True, append_images=frames[1:])
     data = load(f"folder:{folder}?size=32")
     assert data.test.images[0, :, 9, 9].tolist() == [0, 255, 0]
-    assert "1 files have several frames, of which the first is read: n01/0.gif" in data.notes
+    assert "1 file has several frames, of which the first is read: n01/0.gif" in data.notes
 
 
 def test_classes_may_have_one_name(folder):
     (folder / "classes.txt").write_text("crane\ncrane\n")
     data = load(f"folder:{folder}?size=32")
     assert data.classes == ("crane", "crane")
-    assert any(note.startswith("1 names are shared by several classes (crane)") for note in data.notes)
+    assert any(note.startswith("1 name is shared by several classes (crane)") for note in data.notes)
 
 
 def test_names_that_are_not_utf8_are_printable(folder):
