@@ -46,6 +46,8 @@ BATCH_VALUES = 2_000_000
 """The number of values in a batch, for images so large that a thousand would be too much."""
 TRAIN_CODES = 30_000
 """The number of train images whose codes describe the latent space: as many as any analysis uses."""
+DRAWN = 256
+"""Codes of many positions that are drawn at once; a multiple of 16 draws what one call for all would."""
 
 NO_DECODER = "no decoder"
 """The reason of a metric of decoded images for a model that cannot decode."""
@@ -176,13 +178,14 @@ class Subject(Memo):
         )
         return found.map(lambda values: values.float().cpu())
 
-    def vectors(self, images: Tensor) -> Tensor:
+    def vectors(self, images: Tensor, of: Callable[[Tensor], Tensor] = pooled) -> Tensor:
         """Encode each of uint8 images `[N, C, H, W]` as one vector, on the CPU: `[N, D]`.
 
-        Of a code that is a grid or tokens it is the mean over positions, `[N, C]`.
+        `of` makes the vectors from codes; by default they are the means over the positions of a grid or
+        tokens, `[N, C]`.
         """
         batches = images.split(batch_size(images.shape[1:]))
-        return torch.cat([pooled(self.posterior(to_float(batch)).mean) for batch in batches])
+        return torch.cat([of(self.posterior(to_float(batch)).mean) for batch in batches])
 
     def decode(self, codes: Tensor) -> Tensor:
         """Decode codes `[N, *shape]` to float images in [0, 1] `[N, C, H, W]`, on the CPU.
@@ -275,7 +278,9 @@ class Subject(Memo):
     @cached_property
     def train_codes(self) -> Posterior:
         """The posterior q(z | x) of the first 30,000 train images, or of fewer if codes are large."""
-        kept = min(TRAIN_CODES, kept_codes(math.prod(self.code_shape)))
+        kept = min(TRAIN_CODES, kept_codes(self.code_shape))
+        if self.data.test_only:
+            return self.test_codes.part(slice(kept))
         return self.encode(self.data.train.images[:kept])
 
     @property
@@ -288,7 +293,14 @@ class Subject(Memo):
     @cached_property
     def code_samples(self) -> Tensor:
         """One draw z ~ q(z | x) per train image, `[N, *shape]`; the code itself for a point posterior."""
-        return self.train_codes.rsample(generator=self.generator("codes"))
+        codes, draws = self.train_codes, self.generator("codes")
+        if codes.log_var is None or codes.mean.ndim == 2:
+            return codes.rsample(generator=draws)
+        samples = torch.empty_like(codes.mean)
+        for start in range(0, len(samples), DRAWN):
+            part = slice(start, start + DRAWN)
+            samples[part] = codes.part(part).rsample(generator=draws)
+        return samples
 
     @cached_property
     def code_shape(self) -> Shape:

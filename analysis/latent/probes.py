@@ -28,6 +28,8 @@ PENALTY = 1.0
 STEPS = 100
 COMPONENTS = 256
 """Principal components of a code that is a grid or tokens."""
+PROJECTED = 1000
+"""Codes that are projected at once: their differences from the mean are a copy."""
 
 
 def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,64 +113,73 @@ PROBE_KNN = define(
 )
 
 
-_POOLED = "the mean over positions of each code that is a grid or tokens"
-_COMPONENTS = f"{COMPONENTS} principal components of each code that is a grid or tokens"
+POOLED = "the mean over positions of each code that is a grid or tokens"
+WITH_COMPONENTS = f"{COMPONENTS} principal components of each code that is a grid or tokens"
 PROBE_LINEAR_POOLED = define(
     "probe_linear_pooled",
     unit="accuracy",
     better="higher",
-    title=f"Accuracy on test images of a linear classifier of {_POOLED}.",
+    title=f"Accuracy on test images of a linear classifier of {POOLED}.",
     heading="probe pooled",
 )
 PROBE_KNN_POOLED = define(
     "probe_knn_pooled",
     unit="accuracy",
     better="higher",
-    title=f"Accuracy on test images of a vote of the 20 nearest train images, by {_POOLED}.",
+    title=f"Accuracy on test images of a vote of the 20 nearest train images, by {POOLED}.",
     heading="k-NN pooled",
 )
 PROBE_LINEAR_PCA = define(
     "probe_linear_pca256",
     unit="accuracy",
     better="higher",
-    title=f"Accuracy on test images of a linear classifier of {_COMPONENTS}.",
+    title=f"Accuracy on test images of a linear classifier of {WITH_COMPONENTS}.",
     heading="probe PCA-256",
 )
 PROBE_KNN_PCA = define(
     "probe_knn_pca256",
     unit="accuracy",
     better="higher",
-    title=f"Accuracy on test images of a vote of the 20 nearest train images, by {_COMPONENTS}.",
+    title=f"Accuracy on test images of a vote of the 20 nearest train images, by {WITH_COMPONENTS}.",
     heading="k-NN PCA-256",
 )
 
 
+Vectors = Callable[[Tensor], Tensor]
+"""A function from codes `[N, *shape]` to vectors `[N, D]`."""
+
+
 @dataclass(frozen=True)
 class Summary:
-    """A way to make vectors of train and test codes, and the two probes of these."""
+    """A way to make vectors of codes, fitted to train codes, and the two probes of these."""
 
-    vectors: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    fit: Callable[[Tensor], Vectors]
     linear: MetricDefinition
     knn: MetricDefinition
 
 
-def components(train: Tensor, test: Tensor, count: int = COMPONENTS) -> tuple[Tensor, Tensor]:
-    """The first `count` principal components of whole codes `[N, *shape]`, or all if there are fewer.
+def components(train: Tensor, count: int = COMPONENTS) -> Vectors:
+    """Fit the first `count` principal components of whole codes `[N, *shape]`, or all if there are fewer.
 
-    They are fitted to `train` by a randomised decomposition with a fixed seed. Raises Unmeasurable for values
-    that are not finite.
+    They are fitted to `train` by a randomised decomposition with a fixed seed. Fitting and projecting raise
+    Unmeasurable for values that are not finite.
     """
-    train, test = finite(train).flatten(1), finite(test).flatten(1)
-    mean = train.mean(0)
+    flat = finite(train).flatten(1)
+    mean = flat.mean(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        _, _, axes = torch.pca_lowrank(train, min(count, *train.shape), center=True, niter=4)
-    return (train - mean) @ axes, (test - mean) @ axes
+        _, _, axes = torch.pca_lowrank(flat, min(count, *flat.shape), center=True, niter=4)
+
+    def project(codes: Tensor) -> Tensor:
+        parts = finite(codes).flatten(1).split(PROJECTED)
+        return torch.cat([(part - mean) @ axes for part in parts])
+
+    return project
 
 
-WHOLE = Summary(lambda train, test: (train, test), PROBE_LINEAR, PROBE_KNN)
+WHOLE = Summary(lambda _: lambda codes: codes, PROBE_LINEAR, PROBE_KNN)
 OF_GRIDS = (
-    Summary(lambda train, test: (pooled(train), pooled(test)), PROBE_LINEAR_POOLED, PROBE_KNN_POOLED),
+    Summary(lambda _: pooled, PROBE_LINEAR_POOLED, PROBE_KNN_POOLED),
     Summary(components, PROBE_LINEAR_PCA, PROBE_KNN_PCA),
 )
 SUMMARIES = (WHOLE, *OF_GRIDS)
@@ -193,7 +204,8 @@ def probe(subject: Subject) -> Measurement:
             reason = IS_GRID if summary is WHOLE else IS_VECTOR
             metrics += [summary.linear.missing(reason), summary.knn.missing(reason)]
             continue
-        fitted, asked = standardise(*summary.vectors(codes, test_codes))
+        vectors = summary.fit(codes)
+        fitted, asked = standardise(vectors(codes), vectors(test_codes))
         linear = fit_linear_probe(fitted, labels, classes).predict(asked)
         neighbours = knn_predict(fitted, labels, asked, classes)
         for definition, predicted in ((summary.linear, linear), (summary.knn, neighbours)):

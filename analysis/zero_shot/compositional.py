@@ -11,6 +11,7 @@ unseen ones show how the accuracy would differ with others, 5,000 images of them
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,35 +19,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentbench.analysis.core.metric import Metric, define, define_accuracy, finite
+from latentbench.analysis.core.metric import Metric, MetricDefinition, define, define_accuracy, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.statistics.intervals import clustered_se
-from latentbench.analysis.zero_shot.lit import captions_of, locked_image
+from latentbench.analysis.latent.probes import IS_GRID, IS_VECTOR, POOLED, WITH_COMPONENTS
+from latentbench.analysis.zero_shot.lit import LockedImage, captions_of, locked_components, locked_image
+from latentbench.analysis.zero_shot.zero_shot_metrics import CaptionScores, harmonic_mean, seen_unseen_auc
 from latentbench.data.captioned.draw import CaptionedData
 from latentbench.data.captioned.schemes import SCHEMES
 from latentbench.models.protocols import ImageTextModel
 
 
-@dataclass(frozen=True, eq=False)
-class CaptionScores:
-    """A score for each of the M captions and each image, higher is better, and the correct captions.
-
-    `seen` and `unseen` are float `[N, M]` over the images of seen and of unseen captions, `*_truth` int64
-    `[N]`; `held_out` bool `[M]` marks the captions that were not trained on.
-    """
-
-    seen: Tensor
-    seen_truth: Tensor
-    unseen: Tensor
-    unseen_truth: Tensor
-    held_out: Tensor
-
-
-def locked_image_scores(subject: Subject, drawn: CaptionedData) -> CaptionScores:
-    """Return the scores of the subject's locked-image towers on the test images."""
-    locked = subject.once(locked_image)
-    seen, unseen = (subject.vectors(part.images) for part in (drawn.test_seen, drawn.test_unseen))
+def locked_image_scores(
+    subject: Subject, drawn: CaptionedData, tune: Callable[[Subject], LockedImage] = locked_image
+) -> CaptionScores:
+    """Return the scores on the test images of the towers that `tune` trains on the subject's codes."""
+    locked = subject.once(tune)
+    seen, unseen = (
+        subject.vectors(part.images, locked.vectors) for part in (drawn.test_seen, drawn.test_unseen)
+    )
     held_out = torch.zeros(len(drawn.captions), dtype=torch.bool)
     held_out[[*drawn.validation, *drawn.unseen]] = True
     return CaptionScores(
@@ -58,92 +49,102 @@ def locked_image_scores(subject: Subject, drawn: CaptionedData) -> CaptionScores
     )
 
 
-def harmonic_mean(first: float, second: float) -> float:
-    """Compute 2ab / (a + b) of two accuracies, 0 if both are 0: high only if both are."""
-    return 2 * first * second / (first + second) if first + second > 0 else 0.0
-
-
-def seen_unseen_auc(scores: CaptionScores) -> tuple[float, float | None]:
-    """Compute the area under the curve of seen against unseen accuracy, by bias for held-out captions.
-
-    Chao et al. 2016 (arXiv:1605.04253): a bias b is added to every held-out caption's score. An unseen
-    image is correct for every b above its own threshold, a seen image for every b below its own, so the
-    area is the share of (unseen, seen) pairs that some b gets both right. Range [0, 1]. Returns the area
-    and its standard error over captions (DeLong et al. 1988, in clusters).
-    """
-    needed = _bias_needed(scores.unseen, scores.unseen_truth, scores.held_out)
-    borne = -_bias_needed(scores.seen, scores.seen_truth, ~scores.held_out)
-    both = (needed.unsqueeze(1) < borne).double()
-    truths = scores.unseen_truth, scores.seen_truth
-    errors = [clustered_se(both.mean(1 - part), truth) for part, truth in enumerate(truths)]
-    known = [error for error in errors if error is not None]
-    return both.mean().item(), math.hypot(*known) if known else None
-
-
-def _bias_needed(scores: Tensor, truth: Tensor, group: Tensor) -> Tensor:
-    """Return the bias for its `group` of captions above which each image is correct, `[N]`; ∞ if none helps.
-
-    None helps if another caption of the same group has a higher score than the correct one.
-    """
-    own = scores.gather(1, truth.unsqueeze(1)).squeeze(1)
-    best_in_group = scores[:, group].amax(1)
-    needed = scores[:, ~group].amax(1) - own
-    return torch.where(own >= best_in_group, needed, torch.inf)
-
-
 VERSION = 2
 """The errors are over captions; in version 1 they counted images, and were 4 to 11 times too small."""
-TOP1 = define_accuracy(
-    "zero_shot_top1",
-    version=VERSION,
-    heading="zero-shot",
-    title=(
-        "Accuracy on captions never trained on, among all 90, of towers on frozen codes; chance 0.011. How "
-        "much of an image the code keeps; image–text models saw captions and redrawn images, others did not."
-    ),
-    headline=True,
-)
-UNSEEN_ONLY = define_accuracy(
-    "zero_shot_unseen_only",
-    version=VERSION,
-    heading="zs unseen",
-    title=(
-        "Accuracy on captions never trained on, among those 18 only, of towers on frozen codes; chance 0.056."
-    ),
-)
-SEEN = define_accuracy(
-    "zero_shot_seen",
-    version=VERSION,
-    heading="zs seen",
-    title="Accuracy on test images of trained captions, among all 90, of towers on frozen codes.",
-)
-HARMONIC = define_accuracy(
-    "zero_shot_harmonic",
-    version=VERSION,
-    heading="zs harmonic",
-    title="Harmonic mean of the accuracies on unseen and on seen captions.",
-)
-AUC = define(
-    "zero_shot_auc",
-    version=VERSION,
-    unit="area",
-    better="higher",
-    title="Area under the curve of seen against unseen accuracy as a bias for held-out captions is varied.",
-    heading="zs AUC",
-)
-FACTORS = {
-    factor.name: define_accuracy(
-        f"zero_shot_{factor.name}",
-        version=VERSION,
-        heading=f"zs {factor.name}",
-        title=(
-            f"Share of unseen images whose {factor.name} is named "
-            f"correctly; chance {1 / len(factor.words):.3g}."
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """The metrics of the towers on one kind of vectors; `tune` trains the towers."""
+
+    top1: MetricDefinition
+    unseen_only: MetricDefinition
+    seen: MetricDefinition
+    harmonic: MetricDefinition
+    auc: MetricDefinition
+    factors: dict[str, MetricDefinition]
+    tune: Callable[[Subject], LockedImage]
+
+    @property
+    def all(self) -> list[MetricDefinition]:
+        """All of them, in the order of tables."""
+        return [self.top1, self.unseen_only, self.seen, self.harmonic, self.auc, *self.factors.values()]
+
+
+def _define(
+    suffix: str, of: str, tune: Callable[[Subject], LockedImage], *, headline: bool = False
+) -> Accuracies:
+    """Define the metrics of towers on vectors called `of`, which are the codes where `suffix` is empty."""
+    more, end = (f" {suffix}", f"_{suffix}") if suffix else ("", "")
+    towers = f", of towers on {of}" if suffix else ""
+
+    def accuracy(name: str, heading: str, title: str, *, headline: bool = False) -> MetricDefinition:
+        return define_accuracy(
+            f"zero_shot_{name}{end}",
+            version=VERSION,
+            heading=heading + more,
+            title=title,
+            headline=headline,
+        )
+
+    return Accuracies(
+        top1=accuracy(
+            "top1",
+            "zero-shot",
+            f"Accuracy on captions never trained on, among all 90, of towers on {of}; chance 0.011. How much "
+            "of an image the code keeps; image–text models saw captions and redrawn images, others did not.",
+            headline=headline,
         ),
+        unseen_only=accuracy(
+            "unseen_only",
+            "zs unseen",
+            f"Accuracy on captions never trained on, among those 18 only, of towers on {of}; chance 0.056.",
+        ),
+        seen=accuracy(
+            "seen",
+            "zs seen",
+            f"Accuracy on test images of trained captions, among all 90, of towers on {of}.",
+        ),
+        harmonic=accuracy(
+            "harmonic",
+            "zs harmonic",
+            f"Harmonic mean of the accuracies on unseen and on seen captions{towers}.",
+        ),
+        auc=define(
+            f"zero_shot_auc{end}",
+            version=VERSION,
+            unit="area",
+            better="higher",
+            title="Area under the curve of seen against unseen accuracy as a bias for held-out captions is "
+            f"varied{towers}.",
+            heading=f"zs AUC{more}",
+        ),
+        factors={} if suffix else _of_factors(),
+        tune=tune,
     )
-    for scheme in SCHEMES
-    for factor in scheme.factors
-}
+
+
+def _of_factors() -> dict[str, MetricDefinition]:
+    return {
+        factor.name: define_accuracy(
+            f"zero_shot_{factor.name}",
+            version=VERSION,
+            heading=f"zs {factor.name}",
+            title=(
+                f"Share of unseen images whose {factor.name} is named "
+                f"correctly; chance {1 / len(factor.words):.3g}."
+            ),
+        )
+        for scheme in SCHEMES
+        for factor in scheme.factors
+    }
+
+
+OF_VECTORS = _define("", "frozen codes", locked_image, headline=True)
+OF_GRIDS = (
+    _define("pooled", f"{POOLED}, frozen", locked_image),
+    _define("pca256", f"{WITH_COMPONENTS}, frozen", locked_components),
+)
 NATIVE = define_accuracy(
     "native_zero_shot_top1",
     version=VERSION,
@@ -152,10 +153,10 @@ NATIVE = define_accuracy(
         "Accuracy on captions never trained on, among all 90, by the model's own text encoder; chance 0.011."
     ),
 )
-LOCKED = (TOP1, UNSEEN_ONLY, SEEN, HARMONIC, AUC, *FACTORS.values())
+LOCKED = (OF_VECTORS, *OF_GRIDS)
 
 
-@analysis("zero_shot", [*LOCKED, NATIVE])
+@analysis("zero_shot", [*(metric for each in LOCKED for metric in each.all), NATIVE])
 def zero_shot(subject: Subject) -> Measurement:
     """Measure accuracy on captioned images, of towers on frozen codes and of the model's own text encoder.
 
@@ -164,14 +165,24 @@ def zero_shot(subject: Subject) -> Measurement:
     """
     drawn = captions_of(subject)
     finite(subject.test_codes.mean)
-    scores = locked_image_scores(subject, drawn)
-    examples = {TOP1.name: _unseen_hits(scores)}
+    is_vector = len(subject.code_shape) == 1
+    metrics: list[Metric] = []
+    scores: list[CaptionScores] = []
+    examples: dict[str, Tensor] = {}
+    for accuracies in LOCKED:
+        if (accuracies is OF_VECTORS) != is_vector:
+            reason = IS_VECTOR if is_vector else IS_GRID
+            metrics += [metric.missing(reason) for metric in accuracies.all]
+            continue
+        scores.append(locked_image_scores(subject, drawn, accuracies.tune))
+        metrics += _locked_metrics(accuracies, scores[-1], drawn)
+        examples[accuracies.top1.name] = _unseen_hits(scores[-1])
     if isinstance(subject.model, ImageTextModel):
         examples[NATIVE.name] = _native_hits(subject, subject.model, drawn)
-    metrics = (*_locked_metrics(scores, drawn), _native_metric(examples.get(NATIVE.name), drawn))
+    metrics.append(_native_metric(examples.get(NATIVE.name), drawn))
     return Measurement(
-        metrics,
-        confusions(scores.unseen.argmax(1), scores.unseen_truth, drawn),
+        tuple(metrics),
+        confusions(scores[0].unseen.argmax(1), scores[0].unseen_truth, drawn),
         {name: hits.numpy() for name, hits in examples.items()},
         dict.fromkeys(examples, drawn.test_unseen.captions.numpy()),
     )
@@ -193,25 +204,27 @@ def confusions(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> dict[s
     return tables
 
 
-def _locked_metrics(scores: CaptionScores, drawn: CaptionedData) -> list[Metric]:
+def _locked_metrics(accuracies: Accuracies, scores: CaptionScores, drawn: CaptionedData) -> list[Metric]:
     predicted, truth = scores.unseen.argmax(1), scores.unseen_truth
-    top1 = TOP1.share(_unseen_hits(scores), truth)
+    top1 = accuracies.top1.share(_unseen_hits(scores), truth)
     unseen = torch.tensor(drawn.unseen)
-    unseen_only = UNSEEN_ONLY.share(unseen[scores.unseen[:, unseen].argmax(1)] == truth, truth)
-    seen = SEEN.share(scores.seen.argmax(1) == scores.seen_truth, scores.seen_truth)
+    among_unseen = unseen[scores.unseen[:, unseen].argmax(1)] == truth
+    seen = accuracies.seen.share(scores.seen.argmax(1) == scores.seen_truth, scores.seen_truth)
     area, area_se = seen_unseen_auc(scores)
     n = len(truth) + len(scores.seen_truth)
     return [
         top1,
-        unseen_only,
+        accuracies.unseen_only.share(among_unseen, truth),
         seen,
-        _harmonic_metric(top1, seen),
-        AUC.measured(area, se=area_se, n=n, common_se=area_se),
-        *_factor_metrics(predicted, truth, drawn),
+        _harmonic_metric(accuracies.harmonic, top1, seen),
+        accuracies.auc.measured(area, se=area_se, n=n, common_se=area_se),
+        *_factor_metrics(accuracies.factors, predicted, truth, drawn),
     ]
 
 
-def _factor_metrics(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> list[Metric]:
+def _factor_metrics(
+    factors: dict[str, MetricDefinition], predicted: Tensor, truth: Tensor, drawn: CaptionedData
+) -> list[Metric]:
     """Return the share of images with a correct factor; null for factors that the captions do not name."""
     right = (drawn.factors[predicted] == drawn.factors[truth]).T
     named = {factor.name: column for factor, column in zip(drawn.scheme.factors, right, strict=True)}
@@ -219,7 +232,7 @@ def _factor_metrics(predicted: Tensor, truth: Tensor, drawn: CaptionedData) -> l
         metric.share(named[name], truth)
         if name in named
         else metric.missing(f"{drawn.scheme.name} name no {name}")
-        for name, metric in FACTORS.items()
+        for name, metric in factors.items()
     ]
 
 
@@ -236,7 +249,7 @@ def _native_metric(hits: Tensor | None, drawn: CaptionedData) -> Metric:
     return NATIVE.share(hits, drawn.test_unseen.captions)
 
 
-def _harmonic_metric(unseen: Metric, seen: Metric) -> Metric:
+def _harmonic_metric(metric: MetricDefinition, unseen: Metric, seen: Metric) -> Metric:
     """Return the harmonic mean, its errors propagated from both accuracies to first order."""
     u, s = unseen.value or 0.0, seen.value or 0.0
 
@@ -245,7 +258,7 @@ def _harmonic_metric(unseen: Metric, seen: Metric) -> Metric:
             return None
         return 2 * math.hypot(s**2 * of_unseen, u**2 * of_seen) / (u + s) ** 2
 
-    return HARMONIC.measured(
+    return metric.measured(
         harmonic_mean(u, s),
         se=carried(unseen.se, seen.se),
         n=(unseen.n or 0) + (seen.n or 0),

@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from latentbench.analysis.core.metric import Unmeasurable
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.latent.probes import standardise
+from latentbench.analysis.core.test_pass import kept_codes
+from latentbench.analysis.latent.probes import FITTED, Vectors, components, standardise
 from latentbench.analysis.statistics.fitting import fit
 from latentbench.data.captioned.draw import CaptionedData, with_captions
 from latentbench.data.errors import DataError
+from latentbench.models.codes import pooled
 from latentbench.models.networks.tokenizer import Tokenizer
 from latentbench.models.seeds import derive, generator
 
@@ -102,8 +104,10 @@ def fit_towers(
 class LockedImage:
     """Towers trained on the seen captions, on the frozen encoder that computed `train_codes`."""
 
+    vectors: Vectors
+    """The vectors that `Subject.vectors` makes of codes."""
     train_codes: Tensor
-    """Codes of the captioned train images, `[N, D]`, by which other codes are standardised."""
+    """Vectors of the captioned train images, `[N, D]`, by which others are standardised."""
     towers: Towers
     captions: tuple[str, ...]
 
@@ -117,14 +121,25 @@ class LockedImage:
 def locked_image(subject: Subject) -> LockedImage:
     """Train towers on the subject's codes of the train images, whose captions are all seen ones.
 
-    `subject.once(locked_image)` trains them once. Raises AssertionError if a held-out caption is among them.
+    A grid or tokens are averaged over positions. `subject.once(locked_image)` trains them once. Raises
+    AssertionError if a held-out caption is among them.
     """
+    return _tuned(subject, captions_of(subject), pooled)
+
+
+def locked_components(subject: Subject) -> LockedImage:
+    """Train towers as `locked_image` does, on the principal components of codes that are a grid or tokens."""
     drawn = captions_of(subject)
+    fitted = drawn.train.images[: min(FITTED, kept_codes(subject.code_shape))]
+    return _tuned(subject, drawn, components(subject.encode(fitted).mean))
+
+
+def _tuned(subject: Subject, drawn: CaptionedData, vectors: Vectors) -> LockedImage:
     if set(drawn.train.captions.tolist()) & {*drawn.validation, *drawn.unseen}:
         raise AssertionError("a held-out caption is among the train captions")
-    raw = subject.vectors(drawn.train.images)
+    raw = subject.vectors(drawn.train.images, vectors)
     codes, _ = standardise(raw, raw)
     towers = fit_towers(
         codes, drawn.train.captions, Tokenizer(drawn.vocabulary), drawn.captions, seed=subject.seed
     )
-    return LockedImage(raw, towers, drawn.captions)
+    return LockedImage(vectors, raw, towers, drawn.captions)

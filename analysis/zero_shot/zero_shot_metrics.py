@@ -6,11 +6,14 @@ truth is no class (−1) counts and is never recognised.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from latentbench.analysis.statistics.intervals import clustered_se
 
 BINS = 15
 
@@ -129,3 +132,54 @@ def widths_up_to(width: int) -> list[int]:
     ([2, 4, 8, 12], [1])
     """
     return [2**power for power in range(1, width.bit_length()) if 2**power < width] + [width]
+
+
+# Seen and unseen captions
+
+
+@dataclass(frozen=True, eq=False)
+class CaptionScores:
+    """A score for each of the M captions and each image, higher is better, and the correct captions.
+
+    `seen` and `unseen` are float `[N, M]` over the images of seen and of unseen captions, `*_truth` int64
+    `[N]`; `held_out` bool `[M]` marks the captions that were not trained on.
+    """
+
+    seen: Tensor
+    seen_truth: Tensor
+    unseen: Tensor
+    unseen_truth: Tensor
+    held_out: Tensor
+
+
+def harmonic_mean(first: float, second: float) -> float:
+    """Compute 2ab / (a + b) of two accuracies, 0 if both are 0: high only if both are."""
+    return 2 * first * second / (first + second) if first + second > 0 else 0.0
+
+
+def seen_unseen_auc(scores: CaptionScores) -> tuple[float, float | None]:
+    """Compute the area under the curve of seen against unseen accuracy, by bias for held-out captions.
+
+    Chao et al. 2016 (arXiv:1605.04253): a bias b is added to every held-out caption's score. An unseen
+    image is correct for every b above its own threshold, a seen image for every b below its own, so the
+    area is the share of (unseen, seen) pairs that some b gets both right. Range [0, 1]. Returns the area
+    and its standard error over captions (DeLong et al. 1988, in clusters).
+    """
+    needed = _bias_needed(scores.unseen, scores.unseen_truth, scores.held_out)
+    borne = -_bias_needed(scores.seen, scores.seen_truth, ~scores.held_out)
+    both = (needed.unsqueeze(1) < borne).double()
+    truths = scores.unseen_truth, scores.seen_truth
+    errors = [clustered_se(both.mean(1 - part), truth) for part, truth in enumerate(truths)]
+    known = [error for error in errors if error is not None]
+    return both.mean().item(), math.hypot(*known) if known else None
+
+
+def _bias_needed(scores: Tensor, truth: Tensor, group: Tensor) -> Tensor:
+    """Return the bias for its `group` of captions above which each image is correct, `[N]`; ∞ if none helps.
+
+    None helps if another caption of the same group has a higher score than the correct one.
+    """
+    own = scores.gather(1, truth.unsqueeze(1)).squeeze(1)
+    best_in_group = scores[:, group].amax(1)
+    needed = scores[:, ~group].amax(1) - own
+    return torch.where(own >= best_in_group, needed, torch.inf)

@@ -5,21 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 import latentbench.data
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject
 from latentbench.analysis.latent.probes import standardise
-from latentbench.analysis.zero_shot.compositional import (
-    CaptionScores,
-    harmonic_mean,
-    seen_unseen_auc,
-)
 from latentbench.analysis.zero_shot.lit import fit_towers, locked_image
+from latentbench.analysis.zero_shot.zero_shot_metrics import CaptionScores, harmonic_mean, seen_unseen_auc
 from latentbench.data import with_captions
 from latentbench.data.captioned.draw import CaptionedImageData
 from latentbench.models.family import FAMILIES
 from latentbench.models.networks.tokenizer import Tokenizer
+from latentbench.models.protocols import Posterior
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import Training, model_spec, train_or_load
 
@@ -62,6 +60,26 @@ def test_sixteen_components_recognise_unseen_combinations(metrics):
 def test_a_caption_is_right_where_all_its_factors_are(metrics):
     factors = [metrics[f"zero_shot_{factor}"].value for factor in ("digit", "stroke", "slant")]
     assert sum(factors) - 2 <= metrics["zero_shot_top1"].value <= min(factors)
+
+
+class Reduced:
+    """A code that is a grid of 7 x 7 means of 4 x 4 pixels: its own mean says little, its components much."""
+
+    def encode(self, x):
+        return Posterior(F.avg_pool2d(x, 4))
+
+
+def test_grids_are_recognised_by_means_and_by_components(mnist, metrics):
+    measured = ANALYSES["zero_shot"].measure(Subject(Reduced(), DataContext(mnist), seed=0))
+    found = {metric.name: metric for metric in measured.metrics}
+    assert list(found) == list(metrics)
+    names = ("top1", "unseen_only", "seen", "harmonic", "auc")
+    for name in names:
+        assert found[f"zero_shot_{name}"].reason == "the code is no vector"
+        assert metrics[f"zero_shot_{name}_pca256"].reason == "the code is a vector"
+        assert found[f"zero_shot_{name}_pooled"].value < found[f"zero_shot_{name}_pca256"].value
+    assert found["zero_shot_top1_pooled"].value < 0.1 < 0.5 < found["zero_shot_top1_pca256"].value
+    assert {"zero_shot_top1_pooled", "zero_shot_top1_pca256"} == set(measured.examples)
 
 
 def test_every_number_has_its_error_and_count(metrics, captioned):
