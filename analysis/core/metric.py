@@ -126,7 +126,8 @@ NOT_FINITE = "codes hold values that are not finite"
 
 def finite(codes: Tensor, reason: str = NOT_FINITE) -> Tensor:
     """Return the same codes. Raises Unmeasurable for non-finite values, which would spoil any result."""
-    if not codes.isfinite().all():
+    # The extremes are NaN if any value is; `isfinite` would make several copies of large codes.
+    if codes.numel() and not all(bound.isfinite() for bound in codes.aminmax()):
         raise Unmeasurable(reason)
     return codes
 

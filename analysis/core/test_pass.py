@@ -6,6 +6,7 @@ shards whose borders are those of batches give the same values as one pass over 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,19 +22,22 @@ from latentbench.analysis.image_similarity import (
     mse,
     ssim,
 )
+from latentbench.models.codes import Shape
 from latentbench.models.protocols import Posterior
 
 KEPT_VALUES = 20_000_000
 """Values of codes that are kept: all codes of 10,000 images up to 2,000 values each, fewer of larger ones."""
+KEPT_IN_POSITIONS = KEPT_VALUES // 2
+"""The same for grids and tokens, of which the latent analyses use one position of each image."""
 
 
-def kept_codes(values: int) -> int:
-    """Return how many codes of `values` numbers each are kept, at least one.
+def kept_codes(shape: Shape) -> int:
+    """Return how many codes of this shape are kept, at least one.
 
-    >>> kept_codes(16), kept_codes(4 * 32 * 32)
-    (1250000, 4882)
+    >>> kept_codes((16,)), kept_codes((4, 32, 32))
+    (1250000, 2441)
     """
-    return max(1, KEPT_VALUES // values)
+    return max(1, (KEPT_VALUES if len(shape) == 1 else KEPT_IN_POSITIONS) // math.prod(shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +110,7 @@ class TestPass:
         """Return the same pass with as many codes as are still kept after `earlier` images."""
         if self.codes is None:
             return self
-        room = max(0, kept_codes(self.codes.mean.shape[1:].numel()) - earlier)
+        room = max(0, kept_codes(self.codes.mean.shape[1:]) - earlier)
         return self if room >= self.count else replace(self, codes=self.codes.part(slice(room)))
 
     @classmethod
@@ -126,7 +130,7 @@ class TestPass:
 
 def _first_codes(parts: Sequence[Posterior]) -> Posterior:
     """Join codes of consecutive sets of images, as many as are kept."""
-    return joined_codes(parts).part(slice(kept_codes(parts[0].mean.shape[1:].numel())))
+    return joined_codes(parts).part(slice(kept_codes(parts[0].mean.shape[1:])))
 
 
 def joined_codes(parts: Sequence[Posterior]) -> Posterior:

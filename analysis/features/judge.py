@@ -182,7 +182,16 @@ def _as_seen(images: Tensor) -> Tensor:
     """uint8 images as a judge sees them, uint8: reduced once instead of in every batch."""
     if max(images.shape[2:]) <= LARGEST_SIDE:
         return images
-    return torch.cat([reduced(batch.float()).round().to(torch.uint8) for batch in images.split(BATCH)])
+    return torch.cat([reduced(batch.float()).round().to(torch.uint8) for batch in _in_batches(images)])
+
+
+def _in_batches(images: Tensor) -> tuple[Tensor, ...]:
+    """Split images `[N, C, H, W]` so that no batch has more pixels than a thousand of those seen whole."""
+    height, width = images.shape[2:]
+    batches: tuple[Tensor, ...] = images.split(
+        max(1, min(BATCH, BATCH * LARGEST_SIDE**2 // (height * width)))
+    )
+    return batches
 
 
 def can_be_judged(data: ImageData) -> bool:
@@ -211,8 +220,8 @@ def why_not_judged(judges: Sequence[Judge], data: ImageData) -> str | None:
 def accuracy(judge: Judge, split: Split, device: torch.device | str = "cpu") -> float:
     """Compute the share of a labelled split's images that the judge classifies correctly, in [0, 1]."""
     assert split.labels is not None
-    batches = split.images.split(BATCH)
-    predictions = torch.cat([judge.view(batch.float() / 255, device=device).predictions for batch in batches])
+    views = [judge.view(batch.float() / 255, device=device) for batch in _in_batches(split.images)]
+    predictions = torch.cat([view.predictions for view in views])
     return (predictions == split.labels).double().mean().item()
 
 

@@ -10,6 +10,8 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -19,7 +21,7 @@ from latentbench.analysis.core.subject import BATCH, Subject
 from latentbench.analysis.flow.recipe import recipe_for
 from latentbench.analysis.flow.stored_flows import flow_of
 from latentbench.analysis.flow.train_flow import TrainedFlow
-from latentbench.analysis.statistics.moments import Whitening, moment_matched
+from latentbench.analysis.statistics.moments import Moments, Whitening, moment_matched
 from latentbench.data.registry import Registry
 from latentbench.models.codes import by_position, from_positions
 from latentbench.models.protocols import DiscreteAutoencoder, Posterior
@@ -109,9 +111,10 @@ def moment(subject: Subject, count: int) -> Tensor:
     codes, noise = finite(subject.code_samples), _noise(subject, "moment", count)
     if codes.ndim == 2:
         return moment_matched(codes, noise)
-    vectors = by_position(noise)
-    drawn = moment_matched(by_position(codes).flatten(0, 1), vectors.flatten(0, 1))
-    return from_positions(drawn.reshape(vectors.shape), subject.code_shape)
+    moments = reduce(add, (Moments.of(by_position(part).flatten(0, 1)) for part in codes.split(BATCH)))
+    for part in noise.split(BATCH):  # in place: a second set of large codes may not fit
+        part.copy_(from_positions(moments.draws(by_position(part)), subject.code_shape))
+    return noise
 
 
 @sampler("gmm10", title="samples of a mixture of ten Gaussians fitted to the codes")

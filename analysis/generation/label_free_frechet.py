@@ -7,6 +7,7 @@ cannot be compared across spaces; the order of models can.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -17,77 +18,98 @@ from torch import Tensor
 
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import DataContext, Subject, to_float
+from latentbench.analysis.core.subject import DataContext, Subject, batch_size, to_float
 from latentbench.analysis.features.judge import FEATURES, JudgeNetwork
 from latentbench.analysis.generation.code_samplers import SAMPLERS, SAMPLING, samplers_of
 from latentbench.analysis.generation.generative_metrics import frechet_between
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.generation.sample_quality import BLOCKS, why_unusable
 from latentbench.analysis.statistics.intervals import jackknife_error
-from latentbench.analysis.statistics.moments import NO_VARIANCE, Moments
+from latentbench.analysis.statistics.moments import AT_ONCE, NO_VARIANCE, Moments, columns
 from latentbench.models.seeds import derive
 
-BATCH = 1000
+FITTED = 5000
+"""Images of more values than this have their principal components fitted to this many images at most."""
 SETTLING = 1000
 """Train images whose activations the untrained network's normalisation is fitted to."""
 SEED = 0
 """Seed of the untrained network, which is the same for all models and data sets of one shape."""
 
 Features = Callable[[Tensor], Tensor]
-"""A function from images in [0, 1] `[N, C, H, W]` to float64 `[N, D]`."""
+"""A function from float images in [0, 1] `[N, C, H, W]` to float64 `[N, D]`."""
 
 
 def principal_components(images: Tensor, count: int = FEATURES) -> Features:
-    """Fit the projection on the first `count` principal components of `images`, or on all if there are fewer.
+    """Fit the projection on the first `count` principal components of uint8 `images`, or on all if fewer.
 
     N images of P pixels have at most P components, and at most N − 1. The smaller of the two matrices that
     have the same eigenvalues is decomposed, `[P, P]` or `[N, N]`: photographs have many more pixels than
-    there are images.
+    there are images. Where P is more than `FITTED`, at most the first `FITTED` images are used.
     """
-    pixels = images.flatten(1).double()
-    mean = pixels.mean(0)
-    if len(pixels) > len(mean):
-        _, vectors = torch.linalg.eigh(torch.cov(pixels.T).reshape(len(mean), len(mean)))
-        axes = vectors.flip(1)[:, :count]
+    pixels = math.prod(images.shape[1:])
+    if pixels > FITTED:
+        images = images[:FITTED]
+    if len(images) > pixels:
+        blocks = images.split(max(1, AT_ONCE // pixels))
+        moments = reduce(add, (Moments.of(_values(block, slice(None))) for block in blocks))
+        mean, axes = moments.mean, torch.linalg.eigh(moments.covariance)[1].flip(1)[:, :count]
     else:
-        axes = _axes_of_few(pixels - mean, count)
+        mean, axes = _axes_of_few(images, pixels, count)
     return lambda others: (others.flatten(1).double() - mean) @ axes
 
 
-def _axes_of_few(centred: Tensor, count: int) -> Tensor:
-    """Return the principal axes `[P, K]` of centred images `[N, P]`, N ≤ P, from their inner products."""
-    variances, weights = torch.linalg.eigh(centred @ centred.T)
+def _axes_of_few(images: Tensor, pixels: int, count: int) -> tuple[Tensor, Tensor]:
+    """Return the mean `[P]` and the principal axes `[P, K]` of N ≤ P images, from their inner products.
+
+    The images are read a few pixels at a time, because all of them as floats are eight times as large.
+    """
+    blocks = columns(len(images), pixels)
+    mean = torch.cat([_values(images, block).mean(0) for block in blocks])
+    products = torch.zeros(len(images), len(images), dtype=torch.float64)
+    for block in blocks:
+        centred = _values(images, block) - mean[block]
+        products += centred @ centred.T
+    variances, weights = torch.linalg.eigh(products)
     varies = variances > NO_VARIANCE * variances[-1]
-    axes: Tensor = centred.T @ (weights[:, varies] / variances[varies].sqrt())
-    return axes.flip(1)[:, :count]
+    scaled = (weights[:, varies] / variances[varies].sqrt()).flip(1)[:, :count]
+    axes = torch.cat([(_values(images, block) - mean[block]).T @ scaled for block in blocks])
+    return mean, axes
+
+
+def _values(images: Tensor, block: slice) -> Tensor:
+    """Return some pixels of uint8 images as float64 in [0, 1], `[N, B]`."""
+    return to_float(images.flatten(1)[:, block]).double()
 
 
 def untrained_network(images: Tensor) -> Features:
     """Build the features of a network of the judge's shape with random weights.
 
-    Its normalisations are fitted to the first of `images`, so that every layer's activations have a spread of
-    one: without that the first layer's random scale would decide which features count.
+    Its normalisations are fitted to the first of uint8 `images`, so that every layer's activations have a
+    spread of one: without that the first layer's random scale would decide which features count.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(SEED, "untrained judge"))
         network = JudgeNetwork(images.shape[1], 2)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the mean over all images, not a moving one
+            module.momentum = None  # the mean over all batches, not a moving one
+    size = batch_size(images.shape[1:])
+    network.train()
     with torch.inference_mode():
-        network.train()(images[:SETTLING])
+        for batch in images[:SETTLING].split(size):
+            network(to_float(batch))
     network.eval().requires_grad_(False)
 
     @torch.inference_mode()
     def features(others: Tensor) -> Tensor:
-        return torch.cat([network(batch)[0] for batch in others.split(BATCH)]).double()
+        return torch.cat([network(batch)[0] for batch in others.split(size)]).double()
 
     return features
 
 
 @dataclass(frozen=True)
 class Space:
-    """A feature space in which samples are compared with images; `fit` makes it from train images."""
+    """A feature space in which samples are compared with images; `fit` makes it from uint8 train images."""
 
     name: str
     title: str
@@ -168,14 +190,20 @@ class _Reference:
 
 def _references(context: DataContext) -> dict[str, _Reference]:
     """Return the real images in every space."""
-    test = to_float(context.data.test.images)
-    train = to_float(context.data.train.images[: len(test)])
+    test = context.data.test.images
+    train = context.data.train.images[: len(test)]
     return {
         space.name: _Reference(
-            features := space.fit(train), Moments.of(features(test)), Moments.of(features(train))
+            features := space.fit(train), _moments(features, test), _moments(features, train)
         )
         for space in SPACES
     }
+
+
+def _moments(features: Features, images: Tensor) -> Moments:
+    """Return the moments of uint8 images in a space, looking at few of them at once."""
+    batches = images.split(batch_size(images.shape[1:]))
+    return Moments.of(torch.cat([features(to_float(batch)) for batch in batches]))
 
 
 def _distance(metric: MetricDefinition, reference: _Reference, subject: Subject, sampler: str) -> Metric:

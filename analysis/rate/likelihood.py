@@ -19,6 +19,7 @@ from latentbench.analysis.core.metric import Metric, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject, batch_size, to_float
 from latentbench.analysis.rate.mutual_information import information
+from latentbench.analysis.statistics.moments import columns
 from latentbench.models.protocols import DiscreteAutoencoder, LikelihoodModel, Posterior
 from latentbench.models.seeds import generator
 from latentbench.models.training.objectives import kl_standard_normal
@@ -113,7 +114,8 @@ def active_units(mean: Tensor) -> Tensor:
     """
     if mean.ndim != 2 or len(mean) < 2:
         raise ValueError(f"posterior means must be [N, D] with N ≥ 2, got {list(mean.shape)}")
-    return mean.double().var(0) > ACTIVE_VARIANCE
+    blocks = columns(*mean.shape)
+    return torch.cat([mean[:, block].double().var(0) for block in blocks]) > ACTIVE_VARIANCE
 
 
 def uniform_kl(code_sizes: Sequence[int]) -> float:
@@ -136,7 +138,8 @@ def kl_per_dim(mean: Tensor, log_var: Tensor) -> Tensor:
     if mean.ndim != 2 or mean.shape != log_var.shape or len(mean) == 0:
         shapes = f"{list(mean.shape)} and {list(log_var.shape)}"
         raise ValueError(f"mean and log_var must both be [N, D] with N ≥ 1, got {shapes}")
-    return kl_standard_normal(mean, log_var).double().mean(0)
+    blocks = columns(*mean.shape)
+    return torch.cat([kl_standard_normal(mean[:, b], log_var[:, b]).double().mean(0) for b in blocks])
 
 
 @torch.inference_mode()

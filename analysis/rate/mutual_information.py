@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from latentbench.analysis.statistics.moments import columns
 from latentbench.models.protocols import Posterior
 
 CHUNK = 500
@@ -42,12 +43,12 @@ def information(posterior: Posterior, codes: Tensor) -> Information:
 
     Memory O(N). Raises ValueError for a point posterior, fewer than two images, and more codes than images.
     """
-    mean, log_var = posterior.mean.double(), posterior.log_var
+    mean, log_var = posterior.mean, posterior.log_var
     if log_var is None:
         raise ValueError("a deterministic code has no information in nats")
     if not 1 <= len(codes) <= len(mean) or len(mean) < 2:
         raise ValueError(f"{len(codes)} codes of {len(mean)} images: at least 2 images, and no more codes")
-    density = _Densities.of(mean, log_var.double())
+    density = _Densities(mean, log_var)
     count, z = len(mean), codes.double()
     own, inside, outside = (torch.empty(len(z), dtype=torch.float64) for _ in range(3))
     for start in range(0, len(z), CHUNK):
@@ -63,19 +64,18 @@ def information(posterior: Posterior, codes: Tensor) -> Information:
 
 @dataclass(frozen=True, eq=False)
 class _Densities:
-    """ln q(z | x_n) of every pair: a quadratic form in z, so two matrix products."""
+    """ln q(z | x_n) of every pair: a quadratic form in z, by two matrix products per block of columns."""
 
-    precision: Tensor
-    scaled_mean: Tensor
-    constant: Tensor
-
-    @classmethod
-    def of(cls, mean: Tensor, log_var: Tensor) -> _Densities:
-        precision = (-log_var).exp()
-        constant = (mean.square() * precision + log_var + math.log(2 * math.pi)).sum(1)
-        return cls(precision, mean * precision, constant)
+    mean: Tensor
+    log_var: Tensor
 
     def __call__(self, z: Tensor) -> Tensor:
         """Map codes `[M, D]` to `[M, N]`."""
-        form = z.square() @ self.precision.T - 2 * z @ self.scaled_mean.T + self.constant
-        return -0.5 * form
+        form = torch.zeros(len(z), len(self.mean), dtype=torch.float64)
+        for block in columns(*self.mean.shape):
+            mean, log_var, own = self.mean[:, block].double(), self.log_var[:, block].double(), z[:, block]
+            precision = (-log_var).exp()
+            constant = (mean.square() * precision + log_var + math.log(2 * math.pi)).sum(1)
+            part = own.square() @ precision.T  # in place from here on: it has a number for every pair
+            form += part.sub_(2 * own @ (mean * precision).T).add_(constant)
+        return form.mul_(-0.5)

@@ -13,6 +13,18 @@ from torch import Tensor
 
 NO_VARIANCE = 1e-10
 """A direction with less than this share of the largest variance counts as constant."""
+AT_ONCE = 2_000_000
+"""Values that a block of `columns` has at most: 16 MB in float64."""
+
+
+def columns(count: int, width: int) -> list[slice]:
+    """Split `width` columns of `count` rows into blocks, so that no copy of all of them is ever made.
+
+    >>> columns(1000, 16), columns(1_000_000, 3)
+    ([slice(0, 16, None)], [slice(0, 2, None), slice(2, 3, None)])
+    """
+    step = max(1, AT_ONCE // max(1, count))
+    return [slice(start, min(start + step, width)) for start in range(0, width, step)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +66,10 @@ class Moments:
         root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
         return root
 
+    def draws(self, noise: Tensor) -> Tensor:
+        """Turn standard normal `noise` `[..., D]` into draws of the Gaussian with these moments, float64."""
+        return self.mean + noise.double() @ self.root
+
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
@@ -89,5 +105,4 @@ def moment_matched(codes: Tensor, noise: Tensor) -> Tensor:
 
     The covariance's symmetric square root is used, so a dimension without variance stays constant.
     """
-    moments = Moments.of(codes)
-    return (moments.mean + noise.double() @ moments.root).to(codes.dtype)
+    return Moments.of(codes).draws(noise).to(codes.dtype)

@@ -59,7 +59,7 @@ def test_shards_give_the_values_of_one_pass(shards, context_of_1009, vae):
 
 @pytest.mark.usefixtures("small_batches")
 def test_large_codes_are_kept_of_the_first_images(context_of_1009, monkeypatch):
-    monkeypatch.setattr(passes, "KEPT_VALUES", 300 * 2 * 7 * 7)
+    monkeypatch.setattr(passes, "KEPT_IN_POSITIONS", 300 * 2 * 7 * 7)
     subject = Subject(grid_vae(), context_of_1009, seed=0)
     passed = subject.tested
     assert passed.count == len(passed.kl) == len(passed.errors.mse) == COUNT
@@ -90,6 +90,22 @@ def test_a_pass_encodes_and_decodes_each_image_once(context_of_1009):
     assert subject.tested.count == COUNT
     assert subject.test_codes.mean.shape[0] == COUNT
     assert calls == {"encode": COUNT, "decode": COUNT}
+
+
+def test_codes_of_grids_are_drawn_in_parts(context_of_1009, monkeypatch):
+    monkeypatch.setattr(subjects, "DRAWN", 48)
+    subject = Subject(grid_vae(), context_of_1009, seed=0)
+    at_once = subject.train_codes.rsample(generator=subject.generator("codes"))
+    assert torch.equal(subject.code_samples, at_once)
+
+
+def test_only_test_images_are_encoded_once(context_of_1009):
+    data = context_of_1009.data
+    subject = Subject(
+        grid_vae(), DataContext(ImageData("test only", data.test, data.test, data.classes)), seed=0
+    )
+    assert subject.train_codes.mean.data_ptr() == subject.test_codes.mean.data_ptr()
+    assert len(subject.train_codes.mean) == COUNT
 
 
 def test_a_shard_without_images_is_refused(context_of_1009, vae):

@@ -10,6 +10,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from latentbench.analysis.rate.likelihood import likelihood
 from latentbench.analysis.rate.mutual_information import information
+from latentbench.analysis.statistics import moments
 from latentbench.models.protocols import Posterior
 
 
@@ -32,6 +33,15 @@ def test_a_gaussian_channel_is_closed_form(d, sigma):
     assert (sum(found.excess) / 2).mean().item() == pytest.approx(excess, abs=0.2)
     inside, outside = (values.mean().item() for values in found.information)
     assert inside - 0.08 < exact < outside + 0.08
+
+
+def test_blocks_of_columns_give_the_same_densities(monkeypatch):
+    posterior, codes = channel(300, 10, 0.5)
+    whole = information(posterior, codes[:100])
+    monkeypatch.setattr(moments, "AT_ONCE", 300 * 3)
+    parts = information(posterior, codes[:100])
+    for one, other in zip(whole.information + whole.excess, parts.information + parts.excess, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 def test_more_information_than_images_can_show_is_not_agreed_on():
