@@ -6,6 +6,8 @@ from __future__ import annotations
 import latentbench.analysis.figures.images.reconstructions
 import latentbench.analysis.figures.images.error_strips
 import latentbench.analysis.figures.images.samples
+import latentbench.analysis.figures.generation.sampler_distances
+import latentbench.analysis.figures.generation.flow_predictors
 import latentbench.analysis.figures.trade_offs.trade_off
 import latentbench.analysis.figures.trade_offs.precision_recall
 import latentbench.analysis.figures.trade_offs.rate_distortion

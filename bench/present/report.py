@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.metric import MetricDefinition
 from latentbench.analysis.figures.catalogue import FIGURES
+from latentbench.analysis.predictors import ENOUGH, Values, predictors
 from latentbench.analysis.statistics.estimates import Repeated
 from latentbench.bench.present import tables
 from latentbench.bench.present.claims.checks import findings, other_records
@@ -52,6 +53,8 @@ def render(run: Run, store: Store, table: Sequence[Row]) -> bytes:
         models=[tables.model_name(row) for row in table],
         headline=_lines(table, headline, notes),
         findings=findings(run.last_records, other_records(store)),
+        predictors=predictors(_values(table)),
+        few_models=ENOUGH if len(table) < ENOUGH else None,
         sections=_sections(table, notes),
         how_to_read=tables.how_to_read(table, columns(table)),
         notes=notes.reasons,
@@ -64,6 +67,14 @@ def render(run: Run, store: Store, table: Sequence[Row]) -> bytes:
     for piece in pieces:  # a page of thousands of models has half a million
         page += piece.encode()
     return bytes(page)
+
+
+def _values(table: Sequence[Row]) -> Values:
+    """Return every decisive value of each model, from which predictors of a learned generator are sought."""
+    return {
+        row.label: {name: value for name, cell in row.cells.items() if (value := cell.decisive) is not None}
+        for row in table
+    }
 
 
 def _template() -> Template:
