@@ -60,8 +60,37 @@ def over_judges(metrics: Sequence[Metric]) -> Metric:
     )
 
 
+def difference(values: Sequence[float]) -> float:
+    """The first value, less all others."""
+    first, *others = values
+    return math.fsum([first, *(-other for other in others)])
+
+
+def error_of_difference(terms: Sequence[Metric], errors: Sequence[float | None]) -> float | None:
+    """The standard error of the first term less the others, from theirs; None if none is known.
+
+    The same judges see all terms and err alike in them, so what they add is the spread of the differences by
+    judge, in place of the part that `over_judges` added to each term. Everything else is taken as
+    independent, which makes the error rather too large.
+    """
+    known = [error for error in errors if error is not None]
+    if not known:
+        return None
+    judges = {len(metric.by_judge) for metric in terms}
+    if len(terms) < 2 or len(judges) > 1 or judges == {0}:
+        return math.hypot(*known)
+    of_judges = judge_error([difference(values) for values in zip(*(m.by_judge for m in terms), strict=True)])
+    parts = map(error_of_images, terms, errors)
+    return math.hypot(*(part for part in parts if part is not None), of_judges)
+
+
+def error_of_images(metric: Metric, error: float | None) -> float | None:
+    """A standard error of a metric without the part that `over_judges` added to it."""
+    return None if error is None else math.sqrt(max(0.0, error**2 - judge_error(metric.by_judge) ** 2))
+
+
 def _mean_error(errors: Sequence[float | None]) -> float | None:
-    """The mean of the errors that are known: a share of 0 or 1 states none, and has less than the others."""
+    """The mean of the errors that are known."""
     known = [error for error in errors if error is not None]
     return math.fsum(known) / len(known) if known else None
 

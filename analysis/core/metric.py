@@ -79,12 +79,13 @@ class MetricDefinition:
     def measured(
         self, value: float, *, se: float | None = None, n: int | None = None, common_se: float | None = None
     ) -> Metric:
-        """Return the metric with a value; a value or error that is not finite becomes null with a reason."""
+        """Return the metric with a value; null with a reason if that is not finite.
+
+        An error that is not finite is not known, and neither is one of 0, which would claim certainty.
+        """
         if not math.isfinite(value):
             return self.missing(f"not finite ({value})", n=n)
-        se, common_se = (
-            error if error is None or math.isfinite(error) else None for error in (se, common_se)
-        )
+        se, common_se = (error if error and math.isfinite(error) else None for error in (se, common_se))
         return Metric(
             self.name, self.version, float(value), se, n, self.unit, self.better, common_se=common_se
         )
@@ -92,8 +93,8 @@ class MetricDefinition:
     def share(self, hits: Tensor, clusters: Tensor | None = None) -> Metric:
         """Return the share of hits among the test images, in [0, 1], from bool `[N]`, N ≥ 1.
 
-        Its standard error is binomial; it is missing if all or none are hits (`binomial_se`). With
-        `clusters`, int64 `[N]`, images of one cluster may be alike (`clustered_se`).
+        Its standard error is binomial (`binomial_se`). With `clusters`, int64 `[N]`, images of one cluster
+        may be alike (`clustered_se`).
         """
         if clusters is not None:
             return self.mean(hits, clusters)

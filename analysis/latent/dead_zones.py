@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from latentbench.analysis.statistics.intervals import binomial_se
 from latentbench.analysis.statistics.moments import Whitening
 from latentbench.analysis.statistics.neighbours import nearest
 from latentbench.models.seeds import generator
@@ -119,10 +120,10 @@ def exceedance(calibration: Tensor, evaluation: Tensor, alpha: float = ALPHA) ->
     1 / α calibration values.
     """
     threshold, level, bracket = _threshold(calibration, alpha)
-    share = _share(evaluation > threshold)
+    hits, n = int((evaluation > threshold).sum()), len(evaluation)
     fewer, more = (_share(evaluation > bound) for bound in bracket)
-    error = math.hypot(math.sqrt(share * (1 - share) / len(evaluation)), (more - fewer) / 2)
-    return Estimate((share - level) / (1 - level), error / (1 - level))
+    error = math.hypot(binomial_se(hits, n), (more - fewer) / 2)
+    return Estimate((hits / n - level) / (1 - level), error / (1 - level))
 
 
 def _threshold(calibration: Tensor, alpha: float) -> tuple[float, float, tuple[float, float]]:

@@ -7,7 +7,11 @@ Over S seeds with values x_s, an interval has two parts. What differs between tr
 the values. What all seeds share, such as the test images, is not: each x_s is off by the same amount, whose
 standard error c_s each measurement states (`common_se`). So half of the 95 % interval is
 
-    √((t_{S−1} s / √S)² + 1.96² · mean(c_s²)).
+    √(max(t_{S−1} s / √S, 1.96 m / √S)² + 1.96² · mean(c_s²)).
+
+m² = mean(e_s² − c_s²) is the part of the stated errors e_s (`se`) that seeds do not share: values cannot
+vary by less than they are measured. Without it, seeds that all read 0, as a value that is cut off there often
+does, would claim certainty. Equal values without any stated error have no interval.
 
 It covers in 95 % of cases or more, where Satterthwaite's degrees of freedom would give 87 % at two seeds. The
 part of an image's error that differs between trainings is in both terms: the interval is rather too wide.
@@ -23,6 +27,8 @@ from typing import Literal, Protocol, TypeVar
 from latentbench.analysis.statistics.intervals import NORMAL_95, mean_interval
 
 Repeated = Literal["seeds", "examples"]
+TIED = 1e-12
+"""Values that vary by less, relative to their size, are equal except for rounding."""
 
 
 class Measured(Protocol):
@@ -51,8 +57,9 @@ MetricT = TypeVar("MetricT", bound=Measured)
 class Estimate:
     """A value with half of its 95 % interval.
 
-    `repeated` is `seeds` where the interval is over `n` trainings, `examples` where it is over the `n` images
-    or samples of one measurement, and None where there is no interval; `half_width` is None exactly then.
+    `repeated` is `seeds` where the value is the mean of `n` trainings, `examples` where the interval is over
+    the `n` images or samples of one measurement, and None for a measurement without one. `half_width` is
+    None where the error is not known, also if `n` trainings gave the same value and stated no error.
     `common` is the half width that would remain after any number of seeds, None if that is unknown.
     """
 
@@ -96,15 +103,26 @@ def estimate(seeds: Iterable[Measured]) -> Estimate | None:
     if not values:
         return None
     if len(values) > 1:
-        return of_seeds(values, common_error(metric.common_se for metric in measured))
+        return of_seeds(
+            values,
+            typical_error(metric.common_se for metric in measured),
+            typical_error(map(error_of_one_seed, measured)),
+        )
     errors = [error for error in (measured[0].se, measured[0].common_se) if error is not None]
     return of_one(values[0], max(errors, default=None), measured[0].n)
 
 
-def common_error(errors: Iterable[float | None]) -> float | None:
-    """Return the standard error that seeds share: the root mean square of their values, if any."""
+def typical_error(errors: Iterable[float | None]) -> float | None:
+    """Return one standard error for several seeds: the root mean square of those that are known, if any."""
     known = [error for error in errors if error is not None]
     return math.sqrt(math.fsum(error**2 for error in known) / len(known)) if known else None
+
+
+def error_of_one_seed(metric: Measured) -> float | None:
+    """Return the part of a metric's standard error that other seeds do not share; None if it is not known."""
+    if metric.se is None:
+        return None
+    return math.sqrt(max(metric.se**2 - (metric.common_se or 0.0) ** 2, 0.0))
 
 
 def newest(seeds: Iterable[MetricT]) -> list[MetricT]:
@@ -114,29 +132,38 @@ def newest(seeds: Iterable[MetricT]) -> list[MetricT]:
     return [metric for metric in metrics if metric.version == version]
 
 
-def of_seeds(values: Sequence[float], common_se: float | None = None) -> Estimate:
+def of_seeds(
+    values: Sequence[float], common_se: float | None = None, own_se: float | None = None
+) -> Estimate:
     """Average over two or more seeds, whose values share an error with this standard error.
+
+    `own_se` is the typical standard error of one value that the others do not share.
 
     >>> found = of_seeds([1.0, 2.0, 3.0])
     >>> found.value, round(found.half_width, 3), found.n, found.repeated
     (2.0, 2.484, 3, 'seeds')
     >>> round(of_seeds([1.0, 2.0, 3.0], common_se=1.0).half_width, 3)
     3.164
+    >>> round(of_seeds([0.0, 0.0, 0.0, 0.0], own_se=0.1).half_width, 3), of_seeds([1.0, 1.0]).half_width
+    (0.098, None)
     """
+    n, mean = len(values), math.fsum(values) / len(values)
     low, high = mean_interval(values)
+    measured = NORMAL_95 * (own_se or 0.0) / math.sqrt(n)
     common = None if common_se is None else NORMAL_95 * common_se
-    width = math.hypot((high - low) / 2, common or 0.0)
-    return Estimate(math.fsum(values) / len(values), width, len(values), "seeds", common)
+    width = math.hypot(max((high - low) / 2, measured), common or 0.0)
+    certain = width <= TIED * max(map(abs, values))
+    return Estimate(mean, None if certain else width, n, "seeds", common)
 
 
 def of_one(value: float, se: float | None, n: int | None) -> Estimate:
-    """Estimate from one measurement on `n` examples, with 1.96 of its standard errors.
+    """Estimate from one measurement on `n` examples, with 1.96 of its standard errors; 0 is none.
 
     >>> of_one(0.5, 0.1, 100)
     Estimate(value=0.5, half_width=0.196, n=100, repeated='examples', common=None)
     >>> of_one(0.5, None, 100)
     Estimate(value=0.5, half_width=None, n=100, repeated=None, common=None)
     """
-    if se is None:
+    if not se:
         return Estimate(value, None, n)
     return Estimate(value, NORMAL_95 * se, n, "examples")

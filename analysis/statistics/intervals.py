@@ -56,17 +56,18 @@ def as_normal(error: float, freedom: int) -> float:
     return error * _quantile_of_t(0.975, freedom) / NORMAL_95
 
 
-def binomial_se(hits: int, n: int) -> float | None:
+def binomial_se(hits: int, n: int) -> float:
     """Compute the standard error of the share hits / n of independent trials, √(p (1 − p) / n).
 
-    None if all or none hit, where the formula's 0 would claim certainty. `wilson_interval` is valid there.
+    If all or none hit, where that would be 0 and claim certainty, 1.96 of it reach the far end of
+    Wilson's interval: z / (n + z²).
 
-    >>> binomial_se(20, 100)
-    0.04
+    >>> binomial_se(20, 100), round(1.96 * binomial_se(0, 100), 3)
+    (0.04, 0.037)
     """
     _check_counts(hits, n)
     if hits in (0, n):
-        return None
+        return NORMAL_95 / (n + NORMAL_95**2)
     share = hits / n
     return math.sqrt(share * (1 - share) / n)
 

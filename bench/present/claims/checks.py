@@ -15,6 +15,7 @@ from functools import partial
 from typing import Literal
 
 from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.core.ensemble import error_of_images
 from latentbench.analysis.core.metric import Metric
 from latentbench.bench.present.claims.effects import Outcome, Reading, Verdict, outcome
 from latentbench.bench.present.claims.statements import CLAIMS, VARIANTS, Claim
@@ -216,7 +217,8 @@ def _judges(claim: Claim, table: Sequence[Row]) -> int:
 
 
 def _by_judge(metric: Metric, number: int) -> Metric:
-    """One judge's value, without the error that the choice of a judge makes; unjudged metrics stay."""
+    """One judge's value, with the error of the images alone; unjudged metrics stay."""
     if metric.value is None or not metric.by_judge:
         return metric
-    return replace(metric, value=metric.by_judge[number], common_se=None, by_judge=())
+    se, common_se = (error_of_images(metric, error) for error in (metric.se, metric.common_se))
+    return replace(metric, value=metric.by_judge[number], se=se, common_se=common_se, by_judge=())

@@ -17,9 +17,15 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from latentbench.analysis.catalogue import METRICS
-from latentbench.analysis.core.ensemble import judge_error
+from latentbench.analysis.core.ensemble import difference, error_of_difference
 from latentbench.analysis.core.metric import Metric
-from latentbench.analysis.statistics.estimates import Estimate, common_error, of_one, of_seeds
+from latentbench.analysis.statistics.estimates import (
+    Estimate,
+    error_of_one_seed,
+    of_one,
+    of_seeds,
+    typical_error,
+)
 from latentbench.bench.present.claims.statements import Claim, Contrast, Term
 from latentbench.bench.present.rows import Row, as_defined_now
 from latentbench.bench.store.record import Record
@@ -95,14 +101,15 @@ def _of_contrast(contrast: Contrast, bound: float, table: Sequence[Row], reading
         pairs = _by_seed(contrast, table, reading)
     except _NotMeasuredError as reason:
         return Outcome("not measured", metric, reason=str(reason))
-    effects = [_difference([each.value for each in pair]) for pair in pairs]
+    effects = [difference([each.value for each in pair if each.value is not None]) for pair in pairs]
     if len(effects) > 1:
-        shared = (_error(pair, [each.common_se for each in pair]) for pair in pairs)
-        effect = of_seeds(effects, common_error(shared))
+        shared = (error_of_difference(pair, [each.common_se for each in pair]) for pair in pairs)
+        effect = of_seeds(effects, typical_error(shared), typical_error(map(_error_of_one_seed, pairs)))
     else:
         (pair,) = pairs
         errors = [None if each.se is None else max(each.se, each.common_se or 0.0) for each in pair]
-        effect = of_one(effects[0], None if None in errors else _error(pair, errors), pair[0].n)
+        error = None if None in errors else error_of_difference(pair, errors)
+        effect = of_one(effects[0], error, pair[0].n)
     verdict, why = _verdict(effect.interval, bound)
     return Outcome(verdict, metric, effect, why, contrast.models)
 
@@ -133,35 +140,15 @@ def _measured(term: Term, table: Sequence[Row], reading: Reading) -> dict[int, M
     return measured
 
 
-def _difference(values: Sequence[float | None]) -> float:
-    first, *others = (value for value in values if value is not None)
-    return math.fsum([first, *(-other for other in others)])
-
-
-def _error(pair: Sequence[Metric], errors: Sequence[float | None]) -> float | None:
-    """The standard error of a difference from those of its terms; None if none is known.
-
-    The same judges see both terms and err alike in them, so what they add is the spread of the differences by
-    judge. Everything else is taken as independent, which makes the error rather too large.
-    """
-    known = [error for error in errors if error is not None]
-    if not known:
-        return None
-    judges = {len(metric.by_judge) for metric in pair}
-    if len(pair) < 2 or len(judges) > 1 or judges == {0}:
-        return math.hypot(*known)
-    of_judges = judge_error([_difference(values) for values in zip(*(m.by_judge for m in pair), strict=True)])
-    return math.hypot(*map(_without_judges, pair, errors), of_judges)
-
-
-def _without_judges(metric: Metric, error: float | None) -> float:
-    """The standard error of a metric without the part that the spread of its judges has in it."""
-    return 0.0 if error is None else math.sqrt(max(0.0, error**2 - judge_error(metric.by_judge) ** 2))
+def _error_of_one_seed(pair: Sequence[Metric]) -> float | None:
+    """The part of a difference's standard error that other seeds do not share; None if it is not known."""
+    known = [error for error in map(error_of_one_seed, pair) if error is not None]
+    return math.hypot(*known) if known else None
 
 
 def _verdict(interval: tuple[float, float] | None, bound: float) -> tuple[Verdict, str]:
     if interval is None:
-        return "inconclusive", "one seed, and the error of its measurement is not known"
+        return "inconclusive", "the error of the measurement is not known"
     low, high = interval
     if low > bound:
         return "supported", ""

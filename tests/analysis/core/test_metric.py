@@ -17,9 +17,14 @@ def test_share_has_its_binomial_error_and_n():
 
 
 @pytest.mark.parametrize("hit", [True, False])
-def test_share_of_all_or_none_has_no_error(hit):
+def test_share_of_all_or_none_is_not_certain(hit):
     metric = SHARE.share(torch.full((5,), hit))
-    assert (metric.value, metric.se, metric.n) == (float(hit), None, 5)
+    assert (metric.value, metric.se, metric.n) == (float(hit), binomial_se(0, 5), 5)
+
+
+def test_an_error_of_zero_is_not_known():
+    metric = SHARE.measured(0.5, se=0.0, common_se=0.0)
+    assert (metric.value, metric.se, metric.common_se) == (0.5, None, None)
 
 
 def test_a_metric_is_defined_once():

@@ -47,6 +47,31 @@ def test_identical_seeds_keep_the_error_of_their_images():
     assert (found.n, found.repeated) == (5, "seeds")
 
 
+def test_equal_seeds_vary_by_no_less_than_their_error():
+    """Four seeds that read 0, each ± 0.1, say that the value is within 0.05 of 0, not that it is 0."""
+    found = estimate([metric(0.0, 0.1 / 1.96)] * 4)
+    assert (found.value, found.half_width, found.n) == (0.0, pytest.approx(0.05), 4)
+    assert found.overlaps(Estimate(0.04))
+
+
+def test_only_the_error_that_seeds_do_not_share_shrinks():
+    found = estimate([metric(0.5, 0.5, common_se=0.3)] * 16)
+    assert found.half_width == pytest.approx(1.96 * math.hypot(0.4 / 4, 0.3))
+
+
+def test_equal_seeds_without_any_error_have_no_interval():
+    found = estimate([metric(0.1 + 0.2), metric(0.3), metric(0.3)])
+    assert (found.half_width, found.n, found.repeated) == (None, 3, "seeds")
+    assert math.isnan(found.error_bar)
+    assert estimate([metric(1.0, 0.0)]).half_width is None
+
+
+def test_a_spread_above_the_stated_errors_stays_as_it_is():
+    values = (1.0, 2.0, 3.0)
+    with_error = estimate([metric(value, 0.5) for value in values])
+    assert with_error == estimate([metric(value) for value in values])
+
+
 def test_a_common_error_adds_to_the_spread_over_seeds():
     seeds = estimate([metric(value) for value in (1.0, 2.0, 3.0)])
     both = estimate([metric(value, 1.5, common_se=error) for value, error in ((1, 0.6), (2, 0.8), (3, None))])

@@ -24,10 +24,10 @@ def test_standard_error_of_one_value_is_unknown():
     assert standard_error([]) is None
 
 
-def test_binomial_se_is_unknown_at_the_edges():
+def test_binomial_se_reaches_wilsons_end_at_the_edges():
     assert binomial_se(5, 10) == pytest.approx(math.sqrt(0.025))
-    assert binomial_se(0, 10) is None
-    assert binomial_se(10, 10) is None
+    assert 1.96 * binomial_se(0, 10) == pytest.approx(wilson_interval(0, 10)[1], abs=1e-4)
+    assert binomial_se(10, 10) == binomial_se(0, 10)
 
 
 def test_clustered_error_has_the_design_effect():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from latentbench.analysis.catalogue import ANALYSES, METRICS
+from latentbench.analysis.core.ensemble import over_judges
 from latentbench.bench.present.claims.checks import JUDGED, SUITES, findings, other_records
 from latentbench.bench.present.claims.statements import CLAIMS, NO_GAP, VARIANTS
 from latentbench.bench.run import suite
@@ -98,6 +99,30 @@ def test_another_feature_space_may_be_measured_by_another_run(records):
     finding = found(CANNOT_GENERATE, records(of_frechet(60.0, 50.0)), others)
     assert finding.headline == "depends on the feature space"
     assert finding.unchecked == ("training budget", "data set", "judge")
+
+
+def test_a_single_judge_has_no_spread_of_judges_in_its_error(records):
+    """The three differ by 8 about a difference of 10; each alone is known to 0.2."""
+    made = records(of_frechet(60.0, 50.0))
+    by_judge = {"frechet_gmm10": (52.0, 60.0, 68.0), "frechet_prior": (50.0, 50.0, 50.0)}
+    judged = [
+        record.model_copy(
+            update={
+                "metrics": tuple(
+                    over_judges(
+                        [METRICS[metric.name].measured(value, se=0.1) for value in by_judge[metric.name]]
+                    )
+                    for metric in record.metrics
+                    if metric.name in by_judge
+                )
+            }
+        )
+        for record in made
+    ]
+    checks = [check.outcome for check in found(CANNOT_GENERATE, judged).checks]
+    assert [check.verdict for check in checks] == ["supported"] * 3
+    assert [check.effect.value for check in checks] == [2.0, 10.0, 18.0]
+    assert all(check.effect.half_width < 0.3 for check in checks)
 
 
 def test_a_run_of_other_models_has_no_findings(records):

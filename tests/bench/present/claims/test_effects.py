@@ -25,8 +25,8 @@ def test_several_seeds_are_paired(rows):
     """The differences 1.0, 1.1, 1.2 have a small spread, though the values do not."""
     table = rows(
         {
-            "ae-2": [{"mse": (value, 0.5)} for value in (2.0, 5.1, 9.2)],
-            "ae-16": [{"mse": (value, 0.5)} for value in (1.0, 4.0, 8.0)],
+            "ae-2": [{"mse": (value, 0.01)} for value in (2.0, 5.1, 9.2)],
+            "ae-16": [{"mse": (value, 0.01)} for value in (1.0, 4.0, 8.0)],
         }
     )
     found = outcome(CLAIM, table)
@@ -50,6 +50,16 @@ def test_one_seed_uses_the_standard_error_of_its_images(rows, difference, bound,
     found = outcome(Claim("s", "e", CLAIM.contrasts, bound=bound), table)
     assert found.effect.interval == pytest.approx((difference - 0.098, difference + 0.098))
     assert (found.verdict, found.n) == (verdict, "1 seed, 10,000 images")
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"), [(None, "inconclusive"), (0.06, "inconclusive"), (0.01, "supported")]
+)
+def test_equal_seeds_do_not_decide_by_themselves(rows, error, verdict):
+    """Three differences of 0.05: no spread over seeds, but each is only as exact as it was measured."""
+    table = rows({"ae-2": [{"mse": (0.55, error)}] * 3, "ae-16": [{"mse": (0.5, error)}] * 3})
+    found = outcome(CLAIM, table)
+    assert (found.verdict, found.n) == (verdict, "3 seeds")
 
 
 def test_one_seed_without_an_error_is_inconclusive(rows):
