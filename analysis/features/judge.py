@@ -16,14 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Generator, Tensor, nn
 
-from latentbench.analysis.statistics.fitting import Progress, fit
+from latentbench.analysis.statistics.fitting import EarlyStop, Progress, fit
 from latentbench.analysis.statistics.intervals import wilson_interval
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
@@ -107,6 +107,14 @@ class JudgeRecipe(BaseModel):
     label_smoothing: float = 0.05
     shift: int = 1
     """Largest shift of a batch in each direction, in pixels; the image wraps around."""
+    held_out: float = 0.0
+    """Share of the train images that the training ends by: when the accuracy on them no longer rises."""
+
+
+QUICK = JudgeRecipe(held_out=0.1)
+"""The recipe of judges that are trained on a user's machine: as short as the data allow."""
+FEWEST_HELD_OUT, MOST_HELD_OUT = 50, 1000
+"""With fewer images an accuracy is too uncertain to end a training by; more would only take longer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,6 +239,12 @@ def _fit(
     assert train.labels is not None
     device = next(network.parameters()).device
     images, labels = _as_seen(train.images).to(device), train.labels.to(device)
+    held_out, early_stop = _held_out(len(images), recipe, draws), None
+    if held_out is not None:
+        kept = torch.ones(len(images), dtype=torch.bool)
+        kept[held_out] = False
+        early_stop = EarlyStop(partial(_accuracy_on, network, images[held_out], labels[held_out]))
+        images, labels = images[kept], labels[kept]
     per_epoch = math.ceil(len(images) / recipe.batch_size)
     steps = per_epoch * max(recipe.epochs, math.ceil(recipe.smallest_steps / per_epoch))
     batches = _batches(len(images), per_epoch, recipe.shift, draws)
@@ -249,8 +263,27 @@ def _fit(
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         warm_up=0.2,
+        early_stop=early_stop,
         progress=progress,
     )
+
+
+def _held_out(count: int, recipe: JudgeRecipe, draws: Generator) -> Tensor | None:
+    """Choose the rows that a training ends by, int64 `[M]`; None if the recipe or the data have too few."""
+    chosen = min(MOST_HELD_OUT, int(recipe.held_out * count))
+    return torch.randperm(count, generator=draws)[:chosen] if chosen >= FEWEST_HELD_OUT else None
+
+
+@torch.no_grad()
+def _accuracy_on(network: JudgeNetwork, images: Tensor, labels: Tensor) -> float:
+    """The share of uint8 images that a network in training classifies correctly; it goes on training."""
+    network.eval()
+    hits = [
+        network(part.float() / 255)[1].argmax(1) == label
+        for part, label in zip(images.split(BATCH), labels.split(BATCH), strict=True)
+    ]
+    network.train()
+    return torch.cat(hits).double().mean().item()
 
 
 def _batches(count: int, per_epoch: int, shift: int, draws: Generator) -> Iterator[tuple[Tensor, list[int]]]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from latentbench.analysis.features.judge import (
     JUDGES,
+    QUICK,
     Judge,
     JudgeNetwork,
     JudgeRecipe,
@@ -88,7 +89,7 @@ def _cached(
     note: Callable[[str], None] | None,
 ) -> Judge:
     """The judge of one seed, read from the cache or trained."""
-    name = f"{ARCHITECTURE}-{data.fingerprint[:16]}-{seed}"
+    name = f"{ARCHITECTURE}-quick-{data.fingerprint[:16]}-{seed}"
     cached = cache_folder() / f"{name}.json"
     if cached.exists():
         try:
@@ -96,7 +97,7 @@ def _cached(
         except LatentbenchError as error:
             if note is not None:
                 note(f"{error}; the judge of {data.name} is trained again")
-    judge = train_judge(data, seed=seed, device=device, progress=progress)
+    judge = train_judge(data, recipe=QUICK, seed=seed, device=device, progress=progress)
     write_judge(judge, cache_folder(), name, n=len(data.test), write=write_to_cache)
     return judge
 

@@ -133,7 +133,7 @@ def _prepare_judges(data: ImageData, device: torch.device, watcher: Watcher) -> 
     def progress(number: int, count: int) -> Callable[[int, int], None]:
         def step_done(done: int, total: int) -> None:
             if done == 1:
-                watcher.stage_started(f"training judge {number} of {count}", total, "steps")
+                watcher.stage_started(f"training judge {number} of {count}", total, "steps at most")
             watcher.stage_advanced(data.name)
 
         return step_done
