@@ -154,7 +154,7 @@ def coverage(subject: Subject) -> Measurement:
         _dead_zone_of_means(subject, order, used, noise),
         DEAD_ZONE_PRIOR.missing(NO_PRIOR),
         _measured(LEAK_MOMENT, gap.leak(), _gap_n(codes)),
-        _overlap(OVERLAP_MOMENT, codes, moment, subject.seed),
+        _overlap(OVERLAP_MOMENT, codes, moment, subject.seed, fitted=True),
         OVERLAP_PRIOR.missing(NO_PRIOR),
     ]
     if subject.has_prior:
@@ -204,10 +204,13 @@ def _dead_zone_of_means(subject: Subject, order: Tensor, used: Tensor, noise: Te
     return _measured(DEAD_ZONE_MEANS, zone, _gap_n(means))
 
 
-def _overlap(metric: MetricDefinition, codes: Tensor, reference: Tensor, seed: int) -> Metric:
+def _overlap(
+    metric: MetricDefinition, codes: Tensor, reference: Tensor, seed: int, *, fitted: bool = False
+) -> Metric:
     codes = codes[: 2 * CLASSIFIED]
     try:
-        return _measured(metric, overlap_coverage(codes, reference, seed=seed), len(codes))
+        found = overlap_coverage(codes, reference, fitted=fitted, seed=seed)
+        return _measured(metric, found, len(codes))
     except ValueError as reason:
         return metric.missing(str(reason), n=len(codes))
 

@@ -44,9 +44,9 @@ SHELL = (0.8, 1.2)
 DEGREES = 3
 """Degrees of freedom of Student's t."""
 BLOCK, COVERAGE_BLOCK = "calibration", "overlap coverage"
-COVERAGE_CODES = 3_000
+COVERAGE_CODES = 4_000
 COVERAGE_CASES = ("no gap", "uniform cube", "ten clusters at radius 6", "Student t (3)")
-COVERAGE_DIMENSIONS = (2, 12)
+COVERAGE_DIMENSIONS = (2, 12, 48, 128)
 
 Array = NDArray[np.float64]
 
@@ -277,7 +277,7 @@ def overlaps(known: Known, dimensions: int, seeds: int) -> tuple[Array, Array]:
     for seed in range(seeds):
         codes = known.codes(COVERAGE_CODES, dimensions, seed)
         reference = moment_matched(codes, gaussian(COVERAGE_CODES, dimensions, seed, "reference"))
-        found.append(overlap_coverage(codes, reference, seed=seed))
+        found.append(overlap_coverage(codes, reference, fitted=True, seed=seed))
     return np.array([each.value for each in found]), np.array([each.se for each in found])
 
 

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
-from latentbench.analysis.latent.overlap import evaluation_error, overlap_coverage
+from latentbench.analysis.latent.overlap import evaluation_error, moments_error, overlap_coverage
 from latentbench.analysis.statistics.moments import moment_matched
 from latentbench.bench.maintain.calibrate import KNOWN
 
@@ -132,3 +133,35 @@ def test_the_error_is_at_least_that_of_the_counts(hit_rate, false_alarm_rate):
     assert stated >= 0.98 * spread
     if hit_rate + false_alarm_rate == 1:
         assert stated == pytest.approx(spread, rel=0.02)
+
+
+def test_the_error_of_the_moments_by_hand():
+    """P(z > 1) moves by φ(1) with the mean and by φ(1) / 2 with the variance: √(1.5 / N) φ(1) in all."""
+    draws = gaussian(200_000, 1, 1)
+    found = moments_error(gaussian(20_000, 1, 0), draws, draws[:, 0] > 1)
+    assert found == pytest.approx(math.sqrt(1.5 / 20_000) * norm.pdf(1), rel=0.03)
+
+
+@pytest.mark.parametrize("degrees", [5, 1000], ids=["heavy tails", "a Gaussian"])
+def test_the_error_of_the_moments_is_their_spread(degrees):
+    """Share of the fitted Gaussian within 1 of the origin, over 300 sets of codes."""
+    sets = np.random.default_rng(0).standard_t(degrees, (300, 1000))
+    shares = norm.cdf(1, sets.mean(1), sets.std(1)) - norm.cdf(-1, sets.mean(1), sets.std(1))
+    stated = []
+    for codes in sets[:40]:
+        white = gaussian(20_000, 1, 1)
+        draws = (white - white.mean()) / white.std() * codes.std() + codes.mean()
+        points = torch.from_numpy(codes[:, None]).float()
+        stated.append(moments_error(points, draws, draws[:, 0].abs() < 1))
+    assert np.sqrt(np.square(stated).mean()) == pytest.approx(shares.std(), rel=0.2)
+
+
+def test_a_fitted_reference_adds_its_error():
+    codes = gaussian(900, 12, 0)
+    fixed, fitted = (overlap_coverage(codes, gaussian(900, 12, 1), fitted=each, seed=0) for each in (0, 1))
+    assert fitted.value == fixed.value
+    assert fitted.se >= fixed.se
+
+
+def test_an_overlap_of_zero_is_not_certain():
+    assert 0 < evaluation_error(1.0, 1000) < 0.002
