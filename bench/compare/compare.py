@@ -121,6 +121,8 @@ def _finding(pair: Pair, name: str, policy: Policy) -> Outcome | None:
     lost = [seed for seed in a if seed in pair.b and seed not in b]
     if not b or lost:
         return found(verdict="missing", why=Why.NULL_IN_B, detail=_why_null(pair, name, lost))
+    if collapsed := _newly_collapsed(a, b):
+        return found(verdict="missing", why=Why.COLLAPSED, detail=collapsed)
     if reason := _incomparable(pair, a, b, name):
         return found(verdict="incomparable", why=reason[0], detail=reason[1])
     shared = [seed for seed in a if seed in b]
@@ -226,6 +228,18 @@ def _of_one_seed(found: Decided, pair: Pair, seed: int) -> Why:
 def _measured(records: dict[int, Record], name: str) -> Measured:
     metrics = {seed: records[seed].metric(name) for seed in sorted(records)}
     return {seed: metric for seed, metric in metrics.items() if metric and metric.value is not None}
+
+
+def _newly_collapsed(a: Measured, b: Measured) -> str | None:
+    """Return the reason if most seeds of B have collapsed, and none of A; None if not.
+
+    A single one may be chance at a model that is near to it: its metric is shown as incomparable.
+    """
+    counted = {seed: metric for seed, metric in b.items() if seed in a} or b
+    reasons = [metric.reason for metric in counted.values() if metric.doubt == "collapsed"]
+    if any(metric.doubt for metric in a.values()) or 2 * len(reasons) <= len(counted):
+        return None
+    return f"at {len(reasons)} of {len(counted)} seeds of B: {reasons[0]}"
 
 
 def _incomparable(pair: Pair, a: Measured, b: Measured, name: str) -> tuple[Why, str] | None:

@@ -61,6 +61,37 @@ def test_contended_timings_are_not_compared(make_record, hold, side):
     assert (found.why, found.detail) == (Why.CONTENDED, "waited for a core")
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ((), (0, 1), "missing"),
+        ((), (0, 1, 2), "missing"),
+        ((), (2,), "incomparable"),
+        ((0, 1, 2), (0, 1, 2), "incomparable"),
+        ((0, 1, 2), (), "incomparable"),
+    ],
+)
+def test_a_new_collapse_of_most_seeds_fails(make_record, hold, before, after, verdict):
+    """Precision would rise, so no test of its values could see it."""
+    sides = []
+    for value, collapsed in ((0.6, before), (0.9, after)):
+        records = [
+            make_record(precision_moment=value + 0.01 * seed, mse=0.02, seed=seed) for seed in range(3)
+        ]
+        for seed in collapsed:
+            precision, mse = records[seed].metrics
+            doubted = precision.doubted("collapsed", "Vendi score 1.2")
+            records[seed] = records[seed].model_copy(update={"metrics": (doubted, mse)})
+        sides.append(records)
+    comparison = hold(*sides)
+    assert verdicts(comparison) == {"precision_moment": verdict, "mse": "ok"}
+    assert bool(comparison.failures) == (verdict == "missing")
+    found = next(finding for finding in comparison.findings if finding.metric == "precision_moment")
+    assert found.why is Why.COLLAPSED
+    if verdict == "missing":
+        assert found.detail == f"at {len(after)} of 3 seeds of B: Vendi score 1.2"
+
+
 def test_a_run_equals_itself(make_record, hold):
     record = make_record(mse=0.02, psnr=18.0, ssim=None)
     comparison = hold([record], [record])
