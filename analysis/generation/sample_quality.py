@@ -313,17 +313,13 @@ def _measure(
     found = neighbourhoods(real.test_points, points, real_distances=real.test_distances)
     authentic = authenticity(real.train_points, points, real_distances=real.train_distances)
     classes = (samples.predictions, real.test.predictions, samples.probabilities.shape[1])
-    blocks = features.tensor_split(BLOCKS)
-    moments, cubes = [Moments.of(block) for block in blocks], [Cubes.of(block) for block in blocks]
-
-    def frechet(part: Moments) -> float:
-        return frechet_between(real.test_moments, part)
+    cubes = [Cubes.of(block) for block in features.tensor_split(BLOCKS)]
 
     def kernel(part: Cubes) -> float:
         return kernel_between(real.test_cubes, part)
 
     values: dict[str, tuple[float, float | None]] = {
-        "frechet": (frechet(reduce(add, moments)), jackknife_error(moments, frechet)),
+        "frechet": frechet(samples, real),
         "kernel": (kernel(reduce(add, cubes)), jackknife_error(cubes, kernel)),
         **_neighbourhood_scores(found),
         "class_kl": (class_histogram_kl(*classes), class_kl_standard_error(*classes)),
@@ -335,6 +331,16 @@ def _measure(
         metric.measured(values[name][0], se=values[name][1], n=counts.get(name, len(features)))
         for name, metric in definitions.items()
     ]
+
+
+def frechet(samples: JudgedImages, real: RealImages) -> tuple[float, float]:
+    """Return the Fréchet distance of samples to the test images as one judge sees both, and its error."""
+    moments = [Moments.of(block) for block in samples.features.tensor_split(BLOCKS)]
+
+    def distance(part: Moments) -> float:
+        return frechet_between(real.test_moments, part)
+
+    return distance(reduce(add, moments)), jackknife_error(moments, distance)
 
 
 def _neighbourhood_scores(found: Neighbourhoods) -> dict[str, tuple[float, float | None]]:

@@ -1,12 +1,13 @@
 """Measures how often a gate raises a false alarm on real trainings: seeds of one run against others of it.
 
     latentbench run bench/maintain/gate_trainings.yaml --seeds 0-59 --results /tmp/gate --no-figures
-    python -m latentbench.bench.maintain.gate_trainings /tmp/gate/runs/gate_trainings/*.jsonl
+    python -m latentbench.bench.maintain.gate_trainings docs/ci.md /tmp/gate/runs/gate_trainings/*.jsonl \\
+        results/reference/runs/mnist/*.jsonl --test-images 60
 
 Both sides of each comparison have the same code, so every `regressed` is false. Pairs of disjoint sets of
 seeds are drawn at random, and compared as `check` compares runs: paired, as if the second set were the first
-one's seeds trained by other code, and unpaired, as the other seeds that they are. Writes
-`study/gate_trainings.json` and `.md` into the store of `--results`.
+one's seeds trained by other code, and unpaired, as the other seeds that they are. With `--test-images 60` the
+first run is also judged by 60 of its test images, in the metrics that keep a value for each image.
 
 Draws from few seeds overlap, so the interval, which takes gates as independent, is then too narrow.
 """
@@ -14,10 +15,9 @@ Draws from few seeds overlap, so the interval, which takes gates as independent,
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,12 +26,13 @@ import numpy as np
 from latentbench.analysis.statistics.intervals import wilson_interval
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import Policy, shipped
+from latentbench.bench.store.per_example import unpacked
+from latentbench.bench.store.record import Record
 from latentbench.bench.store.run import Run, read
-from latentbench.bench.store.store import Store
 from latentbench.bench.text import markdown
 from latentbench.data.errors import LatentbenchError
 
-COMMAND = "python -m latentbench.bench.maintain.gate_trainings"
+COMMAND, BLOCK = "python -m latentbench.bench.maintain.gate_trainings", "gate trainings"
 SEEDS = (2, 3, 5)
 """Seeds on each side of a comparison."""
 GATES: tuple[Literal["headline", "all"], ...] = ("headline", "all")
@@ -41,6 +42,11 @@ GATES: tuple[Literal["headline", "all"], ...] = ("headline", "all")
 class Alarms:
     """The comparisons of one kind that reported a regression, and its 95 % interval as a share."""
 
+    data: str
+    images: int
+    """Test images behind the metrics."""
+    available: int
+    """Seeds that the sets were drawn from."""
     gate: str
     seeds: int
     paired: bool
@@ -72,6 +78,24 @@ def with_seeds(run: Run, seeds: Sequence[int], called: Sequence[int]) -> Run:
         if record.seed in names and record.trained
     )
     return replace(run, records=records)
+
+
+def with_images(run: Run, count: int, *, seed: int = 0) -> Run:
+    """Return the run as `count` of its test images show it, with the metrics that keep a value for each."""
+
+    def reduced(record: Record) -> Record:
+        arrays = run.arrays(record)
+        metrics = []
+        for metric in record.metrics:
+            kept = unpacked(arrays, metric)
+            if kept is not None and kept.clusters is None and len(kept.values) >= count:
+                chosen = np.random.default_rng(seed).choice(len(kept.values), count, replace=False)
+                value = float(kept.values[chosen].mean())
+                metrics.append(replace(metric, value=value, n=count, se=None, common_se=None, by_judge=()))
+        data = record.data.model_copy(update={"test": count})
+        return record.model_copy(update={"metrics": tuple(metrics), "data": data})
+
+    return replace(run, records=tuple(map(reduced, run.last_records)))
 
 
 def study(run: Run, gates: int, *, seed: int = 0) -> Iterator[Alarms]:
@@ -110,50 +134,64 @@ def _alarms(
         comparison = compare(a, b, policy, metrics=policy.gated, correction="Holm")
         raised += any(found.verdict == "regressed" for found in comparison.findings)
         tests = max((found.tests for found in comparison.decided), default=0)
-    return Alarms(str(policy.gate), count, paired, tests, gates, raised, *wilson_interval(raised, gates))
+    data = run.last_records[0].data
+    return Alarms(
+        data.name,
+        data.test,
+        len(available),
+        str(policy.gate),
+        count,
+        paired,
+        tests,
+        gates,
+        raised,
+        *wilson_interval(raised, gates),
+    )
 
 
-def table(rates: Sequence[Alarms], run: Run) -> str:
+def table(rates: Sequence[Alarms]) -> str:
     """Return the rates as Markdown."""
-    record = run.last_records[0]
-    models = len({record.identity for record in run.last_records if record.trained})
     intro = (
-        f"Real trainings, all of the same code: {models} models, {len(complete_seeds(run))} seeds, "
-        f"{record.data.name} with {record.data.test:,} test images. Each comparison draws two disjoint sets "
-        "of seeds; the gate promises an alarm in at most 5 %."
+        "False alarms on real trainings, all of the same code. Each comparison draws two disjoint sets of "
+        "seeds; the gate promises an alarm in at most 5 %. Sets from few seeds overlap, so that these "
+        f"intervals are too narrow. `{COMMAND}`"
     )
     cells = [
         (
+            f"{rate.data}, {rate.images:,}",
+            f"{rate.available}",
             rate.gate,
             f"{rate.seeds} v {rate.seeds}",
             "paired" if rate.paired else "other seeds",
             f"{rate.tests}",
-            f"{rate.gates:,}",
             f"{rate.raised / rate.gates:.1%}",
             f"{rate.low:.1%} to {rate.high:.1%}",
         )
         for rate in rates
     ]
-    header = ["gate", "seeds", "compared", "tests", "comparisons", "alarms", "95 % interval"]
-    return f"{intro}\n\n{markdown.table(header, cells, align='lllr')}\n\n`{COMMAND}`\n"
+    header = ["test images", "trained", "gate", "seeds", "compared", "tests", "alarms", "95 % interval"]
+    return f"{intro}\n\n{markdown.table(header, cells, align='lrlllr')}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the study and write its results."""
+    """Rewrite the table in the file that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("run", type=Path, help="the records of a run with many seeds")
-    parser.add_argument("--results", type=Path, default=Path("results/reference"))
+    parser.add_argument("file", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+", help="the records of runs with several seeds")
+    parser.add_argument("--test-images", type=int, nargs="*", default=[], help="also judge the first run so")
     parser.add_argument("--gates", type=int, default=300, help="comparisons of each kind")
     given = parser.parse_args(arguments)
-    run = read(given.run)
+    runs = [read(path) for path in given.runs]
+    runs = [*(with_images(runs[0], count) for count in given.test_images), *runs]
     rates = []
-    for rate in study(run, given.gates):
-        sys.stderr.write(f"{rate}\n")
-        rates.append(rate)
-    store = Store(given.results)
-    content = json.dumps([asdict(rate) for rate in rates], indent=2) + "\n"
-    store.write("study/gate_trainings.json", content)
-    sys.stdout.write(f"{store.write('study/gate_trainings.md', table(rates, run))}\n")
+    for run in runs:
+        for rate in study(run, given.gates):
+            sys.stderr.write(f"{rate}\n")
+            rates.append(rate)
+    content = table(rates)
+    text = markdown.with_blocks(given.file.read_text(encoding="utf-8"), {BLOCK: content}, given.file.name)
+    given.file.write_text(text, encoding="utf-8")
+    sys.stdout.write(content + "\n")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 
 from latentbench.bench.maintain import gate_trainings
-from latentbench.bench.maintain.gate_trainings import complete_seeds, study, table, with_seeds
-from latentbench.bench.store.run import Run
+from latentbench.bench.maintain.gate_trainings import (
+    complete_seeds,
+    main,
+    study,
+    table,
+    with_images,
+    with_seeds,
+)
+from latentbench.bench.store.run import Run, read
+from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
 
@@ -44,9 +52,8 @@ def test_equal_trainings_raise_few_alarms(trainings):
     assert len(rates) == 12
     assert sum(rate.raised for rate in rates) <= 0.08 * 60 * len(rates)
     assert all(rate.tests == 6 for rate in rates)
-    shown = table(rates, run)
-    assert "3 models, 30 seeds, mnist with 10,000 test images" in shown
-    assert shown.count("| headline |") == 6
+    shown = table(rates)
+    assert shown.count("| mnist, 10,000 | 30 | headline |") == 6
 
 
 def test_a_worse_half_of_seeds_raises_alarms(trainings, monkeypatch):
@@ -74,3 +81,43 @@ def test_seeds_that_lack_a_model_are_left_out(trainings, make_record):
     assert complete_seeds(partial) == [0, 1, 2]
     with pytest.raises(LatentbenchError, match="3 seeds have every model; at least 4"):
         next(study(partial, 1))
+
+
+@pytest.fixture
+def stored(tmp_path, make_record):
+    """The path of a run of four seeds with hits, errors, and a metric that keeps nothing for each image."""
+    draws = np.random.default_rng(3)
+    with Store(tmp_path).writer("my", None) as writer:
+        for seed in range(4):
+            hits, errors = draws.random(100) < 0.7, draws.uniform(0.01, 0.03, 100).astype(np.float16)
+            record = make_record(
+                seed=seed,
+                n=100,
+                recognisable=float(hits.mean()),
+                mse=float(errors.mean()),
+                coverage_prior=0.5,
+            )
+            writer.append(record, {"examples/recognisable": np.packbits(hits), "examples/mse": errors})
+        return writer.finish()
+
+
+def test_fewer_test_images_have_the_metrics_that_keep_them(stored):
+    run = read(stored)
+    few = with_images(run, 60)
+    assert {record.data.test for record in few.records} == {60}
+    for record in few.records:
+        assert {metric.name for metric in record.metrics} == {"recognisable", "mse"}
+        assert {metric.n for metric in record.metrics} == {60}
+        assert (60 * record.metric("recognisable").value) % 1 == pytest.approx(0, abs=1e-9)
+    whole = with_images(run, 100)
+    for record, same in zip(run.last_records, whole.records, strict=True):
+        assert same.metric("mse").value == pytest.approx(record.metric("mse").value, rel=1e-3)
+        assert same.metric("recognisable").value == pytest.approx(record.metric("recognisable").value)
+
+
+def test_the_page_has_every_run_and_number_of_images(stored, tmp_path):
+    page = tmp_path / "ci.md"
+    page.write_text("<!-- begin gate trainings -->\n<!-- end gate trainings -->\n", encoding="utf-8")
+    main([str(page), str(stored), "--test-images", "60", "--gates", "3"])
+    text = page.read_text(encoding="utf-8")
+    assert text.count("| mnist, 60 | 4 |") == text.count("| mnist, 10,000 | 4 |") == 4
