@@ -51,8 +51,7 @@ class ModelSpec(BaseModel):
         >>> spec.number("latent_dim"), spec.number("beta")
         (4.0, None)
         """
-        value = dict(self).get(name)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        return _as_number(dict(self).get(name))
 
     @property
     def size(self) -> str:
@@ -88,9 +87,13 @@ class ModelSpec(BaseModel):
     @property
     def rank(self) -> tuple[tuple[str, ...], int, tuple[float, ...]]:
         """A key that sorts members of one family: by settings that are words, width, and numbers."""
-        words = tuple(value if isinstance(value, str) else "" for value in self.settings.values())
-        numbers = tuple(self.number(name) or 0.0 for name in self.settings)
-        return words, self.latent_dim, numbers
+        values = self.settings.values()
+        words = tuple(value if isinstance(value, str) else "" for value in values)
+        return words, self.latent_dim, tuple(_as_number(value) or 0.0 for value in values)
+
+
+def _as_number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 class ForeignSpec(ModelSpec):

@@ -77,6 +77,8 @@ def compare(
     if a.suite != b.suite:
         notes.append(f"A is a run of suite {a.suite}, B of suite {b.suite}")
     notes += [f"{name} is unfinished" for name, run in (("A", a), ("B", b)) if not run.finished]
+    if metrics is not None and TIMINGS & {name for pair in pairs for name in pair.metrics} - metrics:
+        notes.append("speed was measured and is not tested; test it with: latentbench check --throughput")
     if across_environments and any(pair.environments for pair in pairs):
         notes.append(f"compared across environments: {environment_difference(a, b, pairs)}")
     for pair in pairs:

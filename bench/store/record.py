@@ -8,6 +8,8 @@ had no `judges`.
 
 A record describes itself: reading one needs no family of the zoo, and so no torch. Only if an older
 record does not name its model is the zoo asked.
+
+The file is long because the fields of a record and the format of its line change together.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ A run in progress ends in `.partial.jsonl`. The process that writes it holds a l
 renames it after its last case. Each line is on disk before the next case starts, so an interruption
 loses at most the cases in progress. Names sort in the order in which runs were started, even if the clock
 was set back in between.
+
+The file is long because readers and the writer of a run agree on its names, its lock and its ending here.
 """
 
 from __future__ import annotations

@@ -417,6 +417,15 @@ def test_what_was_impossible_before_is_no_failure(make_record, hold, before, fai
     assert len(comparison.failed) == failures
 
 
+def test_a_gate_says_that_it_does_not_test_speed(hold, make_record):
+    timed = [make_record(mse=0.1, encode_latency_seconds=0.01)]
+    (note,) = hold(timed, timed, metrics=shipped().gated).notes
+    assert "latentbench check --throughput" in note
+    assert hold(timed, timed).notes == ()
+    untimed = [make_record(mse=0.1)]
+    assert hold(untimed, untimed, metrics=shipped().gated).notes == ()
+
+
 def test_an_unfinished_run_is_said_to_be_one(make_record, tmp_path):
     runs = []
     for finish in (True, False):

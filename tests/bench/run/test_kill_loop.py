@@ -153,4 +153,3 @@ def test_twenty_kills_lose_nothing_and_change_no_number(tmp_path, server):
     server.start(folder)
     assert server.join() == 0
     assert measured(folder) == expected
-    assert not list((folder / "cache" / "steps").iterdir())
