@@ -13,24 +13,19 @@ import torch
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.devices import find_device
-from latentbench.analysis.core.subject import DataContext
 from latentbench.analysis.features.judge import LARGEST_SIDE
 from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.performance.cores import threads, usable_cores
 from latentbench.analysis.performance.memory import free_memory
+from latentbench.bench.executors.crew import Crew, stopped_at_the_end
+from latentbench.bench.executors.local import LocalProcesses, ThisProcess, default_jobs, threads_of
+from latentbench.bench.executors.protocol import Died
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case, cases
 from latentbench.bench.run.journal import TRAINING, Journal
 from latentbench.bench.run.resumable import OpenRun, Request, Watcher, run_resumable
 from latentbench.bench.run.stages import Progress, TrainingOptions
 from latentbench.bench.run.suite import Suite, resolved
-from latentbench.bench.run.workers import (
-    Died,
-    Workers,
-    default_jobs,
-    threads_of,
-    workers,
-)
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
 from latentbench.data.images import ImageData
@@ -93,14 +88,20 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
         open_data = stages.data_opener(data, suite.data, suite.folder)
         open_context = partial(stages.open_context, open_data, str(device), judged=judged)
         stacked = device.type == "cuda" if options.stack is None else options.stack
-        size = min(jobs, len(run.todo))
-        with workers(size, threads_of(jobs), open_context, this_process=options.this_process) as crew:
+        size, each = min(jobs, len(run.todo)), threads_of(jobs)
+        executor = (
+            ThisProcess(each, open_context)
+            if options.this_process
+            else LocalProcesses(size, each, open_context)
+        )
+        with stopped_at_the_end(executor):
+            team = _Team(Crew(executor, key=stages.key), size, each, free_memory(device) * STACK_SHARE / size)
             journal = Journal(run.origin)
             journal.prune()
             for case in run.todo if options.fresh else ():
                 journal.drop(case)
             training = TrainingOptions(options.use_cache and not options.fresh, stacked)
-            job = _Job(run, crew, training, journal, data.image_shape, device)
+            job = _Job(run, team, training, journal, data.image_shape)
             # Complete seeds, so that an interrupted run has some; but one stack trains all seeds well.
             for _, group in groupby(run.todo, key=lambda case: None if stacked else case.seed):
                 job.run_cases(list(group))
@@ -148,15 +149,26 @@ def _prepare_judges(data: ImageData, device: torch.device, watcher: Watcher) -> 
 
 
 @dataclass(frozen=True)
+class _Team:
+    """The workers of a run."""
+
+    crew: Crew[list[Progress]]
+    size: int
+    threads: int
+    """The threads of each worker."""
+    stack_bytes: float
+    """The memory that a worker has for training a stack."""
+
+
+@dataclass(frozen=True)
 class _Job:
     """Takes cases through training, timing and measuring, and writes a record of each."""
 
     run: OpenRun[Case]
-    crew: Workers[DataContext]
+    team: _Team
     training: TrainingOptions
     journal: Journal
     image_shape: ImageShape
-    device: torch.device
 
     def run_cases(self, todo: list[Case]) -> None:
         """Complete every case; a record is written as soon as it is complete."""
@@ -171,7 +183,7 @@ class _Job:
         todo = [progress for progress in progresses if TRAINING not in progress.steps]
         yield from (progress for progress in progresses if TRAINING in progress.steps)
         train = partial(stages.train, options=self.training, journal=self.journal)
-        for group, outcome in self.crew.map(train, self._training_groups(todo)):
+        for group, outcome in self.team.crew.map(train, self._training_groups(todo)):
             if not isinstance(outcome, Died):
                 for note in (note for progress in outcome for note in progress.notes):
                     self.run.watcher.note(note)
@@ -179,25 +191,25 @@ class _Job:
                 continue
             # Members of a stack whose process died are trained one by one, so that the others have results.
             for progress in group:
-                alone = self.crew.alone(train, [progress]) if len(group) > 1 else outcome
+                alone = self.team.crew.alone(train, [progress]) if len(group) > 1 else outcome
                 if isinstance(alone, Died):
                     yield stages.killed(progress, alone, TRAINING, self.journal)
                 else:
                     yield from alone
 
     def _measure(self, progresses: list[Progress], *, exclusive: bool) -> Iterator[Progress]:
-        measure = partial(stages.measure, exclusive=exclusive, journal=self.journal)
-        todo = [progress for progress in progresses if progress.missing(exclusive=exclusive)]
+        measure = partial(stages.measure_all, exclusive=exclusive, journal=self.journal)
+        todo = [[progress] for progress in progresses if progress.missing(exclusive=exclusive)]
         yield from (progress for progress in progresses if not progress.missing(exclusive=exclusive))
-        for progress, first in self.crew.map(measure, todo, at_once=1 if exclusive else None):
+        for (progress,), first in self.team.crew.map(measure, todo, exclusive=exclusive):
             outcome = first
             while isinstance(outcome, Died):
                 # The journal has the finished analyses; the process died in the next one.
                 progress.steps.update(self.journal.steps(progress.case))
                 in_hand = progress.missing(exclusive=exclusive)[0]
                 stages.killed(progress, outcome, in_hand, self.journal)
-                outcome = self.crew.alone(measure, progress)
-            yield outcome
+                outcome = self.team.crew.alone(measure, [progress], exclusive=exclusive)
+            yield from outcome
 
     def _write(self, progress: Progress) -> None:
         record = stages.record(
@@ -205,7 +217,7 @@ class _Job:
             suite=self.run.suite,
             run=self.run.writer.run_id,
             environment=self.run.origin.environment,
-            threads=self.crew.threads,
+            threads=self.team.threads,
         )
         self.run.write(record, progress.arrays, progress.failure.details if progress.failure else None)
         self.journal.drop(progress.case)
@@ -217,8 +229,8 @@ class _Job:
         positions = stacks(
             [progress.case.training for progress in todo],
             self.image_shape,
-            memory_bytes=free_memory(self.device) * STACK_SHARE / self.crew.jobs,
-            largest=math.ceil(len(todo) / self.crew.jobs),
+            memory_bytes=self.team.stack_bytes,
+            largest=math.ceil(len(todo) / self.team.size),
         )
         return [[todo[position] for position in stack] for stack in positions]
 

@@ -24,10 +24,10 @@ from latentbench.analysis.catalogue import ANALYSES, METRICS
 from latentbench.analysis.core.registry import Measurement
 from latentbench.analysis.core.subject import DataContext, Subject
 from latentbench.analysis.performance.memory import is_out_of_memory
+from latentbench.bench.executors.protocol import Died
 from latentbench.bench.provenance.code import code
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Arrays, Journal, Step
-from latentbench.bench.run.workers import Died
 from latentbench.bench.store.per_example import packed
 from latentbench.bench.store.record import JudgeReference, Record, RecordedModel, Seconds, Status
 from latentbench.data.cache import CacheError
@@ -153,6 +153,18 @@ def _training(outcome: Checkpoint | Diverged, began: str) -> Step:
         checkpoint=outcome.folder,
         arrays=arrays,
     )
+
+
+def key(progresses: Sequence[Progress]) -> str:
+    """Name the unit of work on some cases."""
+    return "+".join(progress.case.id for progress in progresses)
+
+
+def measure_all(
+    progresses: Sequence[Progress], context: DataContext, *, exclusive: bool, journal: Journal
+) -> list[Progress]:
+    """Measure each of some cases, see `measure`."""
+    return [measure(progress, context, exclusive=exclusive, journal=journal) for progress in progresses]
 
 
 def measure(progress: Progress, context: DataContext, *, exclusive: bool, journal: Journal) -> Progress:

@@ -14,11 +14,11 @@ from latentbench.analysis.performance.roofline import Ceilings, measure_ceilings
 from latentbench.analysis.workloads.candidate import Candidate
 from latentbench.analysis.workloads.measure import Place, RowResult, measure, without_numbers
 from latentbench.analysis.workloads.operations import step_recipe
+from latentbench.bench.executors.local import threads_of
 from latentbench.bench.provenance.code import code
 from latentbench.bench.provenance.environment import environment
 from latentbench.bench.provenance.machine_state import Conditions, Observer
 from latentbench.bench.run.resumable import OpenRun, Request, Watcher, run_resumable
-from latentbench.bench.run.workers import threads_of
 from latentbench.bench.store.record import DataReference, Record, RecordedModel, Seconds, Status
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store

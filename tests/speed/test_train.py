@@ -22,12 +22,13 @@ from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
 import latentbench.data
+from latentbench.bench.executors.crew import Crew, stopped_at_the_end
+from latentbench.bench.executors.local import LocalProcesses, default_jobs, threads_of
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Journal
 from latentbench.bench.run.resumable import Origin
 from latentbench.bench.run.stages import Progress, TrainingOptions, open_context
-from latentbench.bench.run.workers import default_jobs, threads_of, workers
 from latentbench.bench.store.record import DataReference
 from latentbench.data.images import ImageData, Split
 from latentbench.models.checkpoint import load
@@ -133,14 +134,14 @@ def in_workers(mnist):
     cases = [Case(one.spec, reference, one.recipe, one.seed, ()) for one in grid]
     tasks = [[Progress(case)] for case in cases]
     jobs = default_jobs(DEVICE)
-    with workers(
-        jobs,
-        threads_of(jobs),
-        partial(open_context, partial(latentbench.data.load, "mnist"), str(DEVICE), judged=False),
-    ) as crew:
+    open_data = partial(latentbench.data.load, "mnist")
+    executor = LocalProcesses(
+        jobs, threads_of(jobs), partial(open_context, open_data, str(DEVICE), judged=False)
+    )
+    with stopped_at_the_end(executor):
         journal = Journal(Origin("speed", "speed"))
         train = partial(stages.train, options=TrainingOptions(use_cache=False), journal=journal)
-        done = [progress for _, (progress,) in crew.map(train, tasks)]
+        done = [progress for _, (progress,) in Crew(executor, key=stages.key).map(train, tasks)]
     torch.set_num_threads(ALL_THREADS)
     return [load(progress.steps[TRAINING].checkpoint) for progress in done]
 

@@ -8,19 +8,21 @@ import psutil
 import pytest
 import torch
 
-from latentbench.bench.run.workers import default_jobs, threads_of
+from latentbench.bench.executors.local import default_jobs, threads_of
 
 PARENT = """
 import os, sys, time
-from latentbench.bench.run.workers import workers
+from latentbench.bench.executors.crew import Crew, stopped_at_the_end
+from latentbench.bench.executors.local import LocalProcesses
 
 def task(number, context):
     print(os.getpid(), flush=True)
     time.sleep(600)
 
 if __name__ == "__main__":
-    with workers(2, 1, dict) as crew:
-        list(crew.map(task, [1, 2]))
+    executor = LocalProcesses(2, 1, dict)
+    with stopped_at_the_end(executor):
+        list(Crew(executor, key=str).map(task, [1, 2]))
 """
 
 

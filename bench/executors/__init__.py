@@ -1,0 +1,1 @@
+"""Where units of work run: worker processes of this machine, a Ray cluster, or Slurm jobs."""
