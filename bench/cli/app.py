@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -122,6 +123,16 @@ def run(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Cases that run in parallel; default: one per core.")
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[local|ray|ray://HOST:PORT|slurm]",
+            help="Where cases run: here, on a Ray cluster, in Slurm jobs; default: the suite's, else local.",
+        ),
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Workers that share the test images of one model; default: 1.")
+    ] = None,
     fresh: Annotated[
         bool,
         typer.Option("--fresh", help="Train and measure everything again, also what is in the cache."),
@@ -143,6 +154,7 @@ def run(
     For a sweep, such as `throughput`, this is `latentbench time`.
     """
     say_started(suite, results)
+    from latentbench.bench.executors.settings import chosen
     from latentbench.bench.run.runner import Options, run_suite
     from latentbench.bench.run.seeds import seeds_option
     from latentbench.bench.run.suite import load, with_analyses, with_recipe
@@ -157,6 +169,8 @@ def run(
             precision=precision,
             analysis=", ".join(analysis or ()) or None,
             jobs=jobs,
+            executor=executor,
+            shards=shards,
             stack=stack,
             allow_pickle=allow_pickle or None,
         )
@@ -177,6 +191,7 @@ def run(
         loaded = with_recipe(load(suite), epochs=epochs, precision=precision and precision.value)
         if analysis:
             loaded = with_analyses(loaded, analysis)
+    options = replace(options, executor=chosen(executor, shards, loaded.executor))
     done = interruptible(lambda watch: run_suite(loaded, store, options, watch))
     show(done, store, output, figures=figures)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -110,8 +111,17 @@ def footnote(table: Sequence[Row]) -> str:
     return (
         f"{how_to_read(table, columns(table, headline=True))}; {numbers.MISSING}: no value, the reason is in "
         f"--format json; all metrics are in --format csv\n"
-        f"latentbench {record.code.version}, {commit}, environment {record.environment}"
+        f"latentbench {record.code.version}, {commit}, {_environments(table)}"
     )
+
+
+def _environments(table: Sequence[Row]) -> str:
+    """Return the environment of the records; with several, their times do not compare."""
+    counts = Counter(record.environment for row in table for record in row.records)
+    if len(counts) == 1:
+        return f"environment {min(counts)}"
+    listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
+    return f"different environments, whose times do not compare (cases): {listed}"
 
 
 def heading(definition: MetricDefinition) -> str:

@@ -55,6 +55,10 @@ class Step(BaseModel):
     """The judges of an analysis that needs them."""
     checkpoint: Path | None = None
     """The folder of the trained model."""
+    node: str | None = None
+    """The machine that did it, if it is a worker of another engine."""
+    environment: str | None = None
+    """The environment of that machine."""
     arrays: Arrays = Field(default_factory=dict, exclude=True)
 
 

@@ -76,6 +76,12 @@ class Origin:
     """The statuses that count as results; a case with another status is repeated."""
     judges: tuple[str, ...] | None = None
     """The hashes of the data's judges; None as long as they are not known."""
+    elsewhere: bool = False
+    """True if results of other machines count: in a run on many machines, those that such a run has."""
+
+    def is_place_of(self, record: Record) -> bool:
+        """Return True if a record was measured where its result counts."""
+        return record.environment == self.environment or (self.elsewhere and bool(record.nodes))
 
     def has_judges(self, judges: Sequence[JudgeReference]) -> bool:
         """Return True if something was measured by the same judges, or by none."""
@@ -91,7 +97,7 @@ class Origin:
             and record.case == wanted.id
             and record.model.is_of(wanted.spec)
             and record.family_code == wanted.family_code
-            and record.environment == self.environment
+            and self.is_place_of(record)
             and record.code.source == self.source
             and record.analyses == wanted.analyses
             and self.has_judges(record.judges)
@@ -110,6 +116,8 @@ class Request(Generic[W]):
     accepted: tuple[Status, ...] = ("ok",)
     judges: Callable[[], tuple[str, ...]] = tuple
     """Returns the hashes of the judges, trained if necessary. Not called if nothing is missing."""
+    elsewhere: bool = False
+    """True if the results come from many machines."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,7 @@ def run_resumable(
     """
     wanted = request.wanted
     here = environment(request.device)
-    origin = Origin(environment_hash(here), code().source, request.accepted)
+    origin = Origin(environment_hash(here), code().source, request.accepted, elsewhere=request.elsewhere)
     store.remember_environment(origin.environment, here)
     all_done = f"all {len(wanted)} {request.what} are already done; --fresh measures them again"
     latest = None if request.fresh else _latest(store, request.suite)
@@ -182,11 +190,11 @@ def _holds_exactly(run: Run, wanted: Sequence[Wanted], origin: Origin) -> bool:
 def _can_be_resumed(run: Run, wanted: Sequence[Wanted], origin: Origin, store: Store) -> bool:
     """Return True if an interrupted run is of this code and environment, and contains only wanted results."""
     cases = {record.case for record in run.records}
-    origins = {(record.environment, record.code.source) for record in run.records}
     return (
         not run.finished
         and cases <= {each.id for each in wanted}
-        and origins <= {(origin.environment, origin.source)}
+        and all(origin.is_place_of(record) for record in run.records)
+        and {record.code.source for record in run.records} <= {origin.source}
         and all(origin.has_judges(record.judges) for record in run.records)
         and not store.is_written_now(run.path)
     )
@@ -207,13 +215,18 @@ def _lacking(records: Sequence[Record], wanted: Sequence[W], origin: Origin) -> 
 def _take_over(todo: list[W], request: Request[W], origin: Origin, store: Store, writer: Writer) -> list[W]:
     """Copy results of earlier runs into the run that is being written; return the missing ones."""
     left: list[W] = []
+    environments = [origin.environment]
+    if origin.elsewhere:
+        environments += sorted(store.environments() - {origin.environment})
     with open_index(store, request.suite) as index:
         for analyses, group in groupby(todo, key=lambda each: each.analyses):
-            places = index.records(
-                request.suite, origin.environment, origin.source, analyses, origin.accepted
-            )
+            found_in = [
+                index.records(request.suite, environment, origin.source, analyses, origin.accepted)
+                for environment in environments
+            ]
             for each in group:
-                if found := _first_result(places.get(each.id, []), each, origin):
+                places = [place for found in found_in for place in found.get(each.id, [])]
+                if found := _first_result(places, each, origin):
                     run, record = found
                     # A copy that is lost in a crash is made again.
                     writer.append(record.reused_in(writer.run_id), run.arrays(record), durably=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
@@ -13,27 +14,27 @@ import torch
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.devices import find_device
+from latentbench.analysis.core.subject import batch_size
+from latentbench.analysis.core.test_pass import TestPass
 from latentbench.analysis.features.judge import LARGEST_SIDE
 from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.performance.cores import threads, usable_cores
 from latentbench.analysis.performance.memory import free_memory
-from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.local import LocalProcesses, ThisProcess, default_jobs, threads_of
-from latentbench.bench.executors.protocol import Died
+from latentbench.bench.executors.protocol import Died, Executor
+from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case, cases
 from latentbench.bench.run.journal import TRAINING, Journal
 from latentbench.bench.run.resumable import OpenRun, Request, Watcher, run_resumable
 from latentbench.bench.run.stages import Progress, TrainingOptions
 from latentbench.bench.run.suite import Suite, resolved
+from latentbench.bench.run.team import Team, local_team, remote_context, remote_team
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
+from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
-from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.zoo import check_fits, prepare_cache, stacks
-
-STACK_SHARE = 0.5
-"""The share of the free memory for training stacks; the rest is for the data and as a reserve."""
 
 JUDGE_BATCH = 256
 FEW_PIXELS = 100_000
@@ -57,6 +58,8 @@ class Options:
     """True if weights of imported models may come from a pickle."""
     this_process: bool = False
     """True if everything runs in this process, as a debugger needs it."""
+    executor: ExecutorSettings | None = None
+    """Where the work runs; as the suite says if None."""
 
 
 def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) -> Run:
@@ -66,8 +69,11 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     """
     store.prepare()
     prepare_cache()
-    device = find_device(options.device)
-    jobs = options.jobs or default_jobs(device)
+    settings = options.executor or suite.executor or ExecutorSettings()
+    if settings.is_remote and options.jobs is not None:
+        raise LatentbenchError(f"--jobs has no effect here: the executor {settings.name} counts its workers")
+    # Remote workers find their own devices.
+    device = find_device("auto" if settings.is_remote else options.device)
     data = _load(suite, watcher)
     for note in data.notes:
         watcher.note(note)
@@ -82,28 +88,38 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
         device,
         fresh=options.fresh,
         judges=partial(_prepare_judges, data, device, watcher) if judged else tuple,
+        elsewhere=settings.is_remote,
     )
 
-    def produce(run: OpenRun[Case]) -> None:
+    def open_team(run: OpenRun[Case], journal: Journal) -> AbstractContextManager[Team]:
+        if settings.is_remote:
+            judges = load_judges(data, device=device) if judged and not data.test_only else ()
+            context = remote_context(data, suite.data, suite.folder, judges, options.device, settings.name)
+            return remote_team(settings, context, journal, store.remember_environment, watcher.note)
         open_data = stages.data_opener(data, suite.data, suite.folder)
         open_context = partial(stages.open_context, open_data, str(device), judged=judged)
-        stacked = device.type == "cuda" if options.stack is None else options.stack
-        size, each = min(jobs, len(run.todo)), threads_of(jobs)
-        executor = (
-            ThisProcess(each, open_context)
-            if options.this_process
-            else LocalProcesses(size, each, open_context)
-        )
-        with stopped_at_the_end(executor):
-            team = _Team(Crew(executor, key=stages.key), size, each, free_memory(device) * STACK_SHARE / size)
-            journal = Journal(run.origin)
-            journal.prune()
-            for case in run.todo if options.fresh else ():
-                journal.drop(case)
+        jobs = options.jobs or default_jobs(device)
+        size = min(jobs, max(len(run.todo), settings.shards))
+        if options.this_process:
+            here: Executor = ThisProcess(threads_of(jobs), open_context)
+        else:
+            here = LocalProcesses(size, threads_of(jobs), open_context)
+        return local_team(here, size, threads_of(jobs), free_memory(device), journal)
+
+    def produce(run: OpenRun[Case]) -> None:
+        on_gpu = settings.gpus > 0 if settings.is_remote else device.type == "cuda"
+        stacked = on_gpu if options.stack is None else options.stack
+        journal = Journal(run.origin)
+        journal.prune()
+        for case in run.todo if options.fresh else ():
+            journal.drop(case)
+        with open_team(run, journal) as team:
             training = TrainingOptions(options.use_cache and not options.fresh, stacked)
-            job = _Job(run, team, training, journal, data.image_shape)
-            # Complete seeds, so that an interrupted run has some; but one stack trains all seeds well.
-            for _, group in groupby(run.todo, key=lambda case: None if stacked else case.seed):
+            job = _Job(run, team, training, journal, data, settings.shards)
+            # Complete seeds, so that an interrupted run has some; but one stack trains all seeds well, and
+            # many machines are to be busy.
+            together = stacked or settings.is_remote
+            for _, group in groupby(run.todo, key=lambda case: None if together else case.seed):
                 job.run_cases(list(group))
 
     return run_resumable(request, store, watcher, produce)
@@ -149,26 +165,16 @@ def _prepare_judges(data: ImageData, device: torch.device, watcher: Watcher) -> 
 
 
 @dataclass(frozen=True)
-class _Team:
-    """The workers of a run."""
-
-    crew: Crew[list[Progress]]
-    size: int
-    threads: int
-    """The threads of each worker."""
-    stack_bytes: float
-    """The memory that a worker has for training a stack."""
-
-
-@dataclass(frozen=True)
 class _Job:
     """Takes cases through training, timing and measuring, and writes a record of each."""
 
     run: OpenRun[Case]
-    team: _Team
+    team: Team
     training: TrainingOptions
     journal: Journal
-    image_shape: ImageShape
+    data: ImageData
+    shards: int
+    """The number of workers that share the test images of a model."""
 
     def run_cases(self, todo: list[Case]) -> None:
         """Complete every case; a record is written as soon as it is complete."""
@@ -182,7 +188,7 @@ class _Job:
     def _train(self, progresses: list[Progress]) -> Iterator[Progress]:
         todo = [progress for progress in progresses if TRAINING not in progress.steps]
         yield from (progress for progress in progresses if TRAINING in progress.steps)
-        train = partial(stages.train, options=self.training, journal=self.journal)
+        train = self.team.stage(partial(stages.train, options=self.training))
         for group, outcome in self.team.crew.map(train, self._training_groups(todo)):
             if not isinstance(outcome, Died):
                 for note in (note for progress in outcome for note in progress.notes):
@@ -198,18 +204,58 @@ class _Job:
                     yield from alone
 
     def _measure(self, progresses: list[Progress], *, exclusive: bool) -> Iterator[Progress]:
-        measure = partial(stages.measure_all, exclusive=exclusive, journal=self.journal)
+        measure = self.team.stage(partial(stages.measure_all, exclusive=exclusive))
         todo = [[progress] for progress in progresses if progress.missing(exclusive=exclusive)]
         yield from (progress for progress in progresses if not progress.missing(exclusive=exclusive))
-        for (progress,), first in self.team.crew.map(measure, todo, exclusive=exclusive):
-            outcome = first
-            while isinstance(outcome, Died):
-                # The journal has the finished analyses; the process died in the next one.
+        if not exclusive:
+            todo = self._passed_over([progress for (progress,) in todo])
+        for (progress,), outcome in self.team.crew.map(measure, todo, exclusive=exclusive):
+            if isinstance(outcome, Died):
+                yield self._after_death(progress, outcome, exclusive=exclusive)
+            else:
+                yield from outcome
+
+    def _after_death(self, progress: Progress, died: Died, *, exclusive: bool) -> Progress:
+        """Finish a case whose process died: the analysis in hand is recorded, the others are done.
+
+        The journal tells which one that was; where it does not, the analyses are tried one by one.
+        """
+        most = None if self.team.shares_journal else 1
+        measure = self.team.stage(partial(stages.measure_all, exclusive=exclusive, most=most))
+        outcome: list[Progress] | Died = died
+        if not self.team.shares_journal:
+            outcome = self.team.crew.alone(measure, [progress], exclusive=exclusive)
+        while True:
+            if isinstance(outcome, Died):
                 progress.steps.update(self.journal.steps(progress.case))
                 in_hand = progress.missing(exclusive=exclusive)[0]
                 stages.killed(progress, outcome, in_hand, self.journal)
-                outcome = self.team.crew.alone(measure, [progress], exclusive=exclusive)
-            yield from outcome
+            else:
+                (progress,) = outcome
+            if not progress.missing(exclusive=exclusive):
+                return progress
+            outcome = self.team.crew.alone(measure, [progress], exclusive=exclusive)
+
+    def _passed_over(self, progresses: list[Progress]) -> list[list[Progress]]:
+        """Let several workers share the pass over the test images of each trained case."""
+        batches = math.ceil(len(self.data.test) / batch_size(self.data.image_shape))
+        count = min(self.shards, batches)
+        trained = [progress for progress in progresses if progress.steps[TRAINING].checkpoint] * (count > 1)
+        pieces = [[replace(progress, shard=(i, count))] for progress in trained for i in range(count)]
+        found: dict[str, dict[int, TestPass]] = {progress.case.id: {} for progress in trained}
+        if pieces:
+            self.run.watcher.stage_started("encoding and decoding", len(pieces), "shards")
+        for _, outcome in self.team.crew.map(self.team.stage(stages.pass_over_shard), pieces):
+            for piece in () if isinstance(outcome, Died) else outcome:
+                self.run.watcher.stage_advanced(piece.case.label)
+                if piece.shard is not None and piece.passed is not None:
+                    found[piece.case.id][piece.shard[0]] = piece.passed
+        for progress in trained:
+            parts = [found[progress.case.id].get(i) for i in range(count)]
+            whole = [part for part in parts if part is not None]
+            # If a shard failed, measuring fails in the same way, and is recorded.
+            progress.passed = TestPass.joined(whole) if len(whole) == count else None
+        return [[progress] for progress in progresses]
 
     def _write(self, progress: Progress) -> None:
         record = stages.record(
@@ -228,9 +274,9 @@ class _Job:
             return [[progress] for progress in todo]
         positions = stacks(
             [progress.case.training for progress in todo],
-            self.image_shape,
+            self.data.image_shape,
             memory_bytes=self.team.stack_bytes,
-            largest=math.ceil(len(todo) / self.team.size),
+            largest=math.ceil(len(todo) / (self.team.size)),
         )
         return [[todo[position] for position in stack] for stack in positions]
 

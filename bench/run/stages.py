@@ -1,7 +1,8 @@
 """Takes one case through its steps: training, timing and measuring; an error becomes a status.
 
 Each step may run in a worker process, and is in the journal when it is finished. Timing needs the machine
-to itself, so `exclusive` analyses run one case at a time, between the other two.
+to itself, so `exclusive` analyses run one case at a time, between the other two. The file is long because it
+has every step of a case, and what a record contains of each.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pickle
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -23,6 +25,7 @@ from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES, METRICS
 from latentbench.analysis.core.registry import Measurement
 from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.test_pass import TestPass
 from latentbench.analysis.performance.memory import is_out_of_memory
 from latentbench.bench.executors.protocol import Died
 from latentbench.bench.provenance.code import code
@@ -64,6 +67,10 @@ class Progress:
     steps: dict[str, Step] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """Notes for the user on its training."""
+    shard: tuple[int, int] | None = None
+    """For a pass over a part of the test images: the number of the part, and of how many."""
+    passed: TestPass | None = None
+    """The pass over that part, or over all test images, if other workers did it."""
 
     @property
     def failure(self) -> Step | None:
@@ -157,22 +164,32 @@ def _training(outcome: Checkpoint | Diverged, began: str) -> Step:
 
 def key(progresses: Sequence[Progress]) -> str:
     """Name the unit of work on some cases."""
-    return "+".join(progress.case.id for progress in progresses)
+    shards = ["" if progress.shard is None else f"/{progress.shard[0]}" for progress in progresses]
+    return "+".join(f"{progress.case.id}{shard}" for progress, shard in zip(progresses, shards, strict=True))
 
 
 def measure_all(
-    progresses: Sequence[Progress], context: DataContext, *, exclusive: bool, journal: Journal
+    progresses: Sequence[Progress],
+    context: DataContext,
+    *,
+    exclusive: bool,
+    journal: Journal,
+    most: int | None = None,
 ) -> list[Progress]:
     """Measure each of some cases, see `measure`."""
-    return [measure(progress, context, exclusive=exclusive, journal=journal) for progress in progresses]
+    return [
+        measure(progress, context, exclusive=exclusive, journal=journal, most=most) for progress in progresses
+    ]
 
 
-def measure(progress: Progress, context: DataContext, *, exclusive: bool, journal: Journal) -> Progress:
-    """Add the results of the exclusive analyses, or of all others, for a trained case.
+def measure(
+    progress: Progress, context: DataContext, *, exclusive: bool, journal: Journal, most: int | None = None
+) -> Progress:
+    """Add the results of the exclusive analyses, or of all others, for a trained case; of at most `most`.
 
     An analysis that fails leaves its metrics null and the others unchanged.
     """
-    names = progress.missing(exclusive=exclusive)
+    names = progress.missing(exclusive=exclusive)[:most]
     training = progress.steps[TRAINING]
     if not names:
         return progress
@@ -182,6 +199,8 @@ def measure(progress: Progress, context: DataContext, *, exclusive: bool, journa
         return progress
     try:
         subject = _subject(progress.case, training, context)
+        if progress.passed is not None:
+            subject.tested = progress.passed
     except Exception as error:
         failure = _failure("loading the trained model", error)
         for name in names:
@@ -189,7 +208,24 @@ def measure(progress: Progress, context: DataContext, *, exclusive: bool, journa
         return progress
     for name in names:
         progress.steps[name] = journal.keep(progress.case, _analysed(name, subject))
+    progress.passed = None
     return progress
+
+
+def pass_over_shard(
+    progresses: Sequence[Progress], context: DataContext, *, journal: Journal
+) -> list[Progress]:
+    """Encode and decode a part of the test images, for each case that names one.
+
+    A case that fails has no pass: measuring it then fails in the same way, and says why.
+    """
+    del journal
+    for progress in progresses:
+        assert progress.shard is not None
+        with suppress(Exception):
+            subject = _subject(progress.case, progress.steps[TRAINING], context)
+            progress.passed = subject.pass_over(*progress.shard)
+    return list(progresses)
 
 
 def _analysed(name: str, subject: Subject) -> Step:
@@ -264,7 +300,8 @@ def record(progress: Progress, *, suite: str, run: str, environment: str, thread
         reason=progress.reason,
         metrics=tuple(sorted(metrics, key=lambda metric: order[metric.name])),
         judges=tuple(dict.fromkeys(judge for step in measured for judge in step.judges)),
-        environment=environment,
+        environment=next((step.environment for step in reversed(measured) if step.environment), environment),
+        nodes=tuple(dict.fromkeys(step.node for step in progress.steps.values() if step.node)),
         family_code=case.family_code,
         threads=threads,
         code=code(),

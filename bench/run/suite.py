@@ -16,6 +16,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from latentbench.analysis.catalogue import ANALYSES
+from latentbench.bench.executors.settings import ExecutorSettings
+from latentbench.bench.executors.settings import parse as parse_executor
 from latentbench.bench.run.seeds import Seeds
 from latentbench.bench.store.store import check_suite_name
 from latentbench.data.errors import LatentbenchError
@@ -52,6 +54,7 @@ class SuiteFile(BaseModel):
     recipe: dict[str, Any] = {}
     seeds: Seeds = (0,)
     analyses: list[str] | None = None
+    executor: str | dict[str, Any] | None = None
     models: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
@@ -65,6 +68,8 @@ class Suite:
     seeds: tuple[int, ...]
     analyses: tuple[str, ...]
     entries: tuple[Entry, ...]
+    executor: ExecutorSettings | None = None
+    """Where the suite wants to run; None: on this machine."""
     folder: Path = Path()
     """The folder of the file, in which modules and weights that it names are found."""
 
@@ -126,7 +131,8 @@ def parse(text: str, *, name: str, where: str) -> Suite:
     entries = [entry for place, grid in grids.items() for entry in _entries(grid, file.recipe, place)]
     _refuse_duplicates(entries)
     data = parse_data(file.data, list(DATASETS), f"{where}, data")
-    return Suite(name, file.description, data, file.seeds, analyses, tuple(entries))
+    executor = None if file.executor is None else parse_executor(file.executor, f"{where}, executor")
+    return Suite(name, file.description, data, file.seeds, analyses, tuple(entries), executor)
 
 
 def with_recipe(suite: Suite, **settings: object) -> Suite:

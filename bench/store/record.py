@@ -4,7 +4,7 @@ A line ends in its `digest`, the first 16 hex digits of the sha256 of the line w
 detects slips, such as an edited value or half of a merge; it does not protect against forgery.
 
 Schema 1 had neither digest nor `weights`, schema 2 had neither `trained` nor the names of the model, schema 3
-had no `judges`.
+had no `judges`, schema 4 had no `nodes`.
 
 A record describes itself: reading one needs no family of the zoo, and so no torch. Only if an older
 record does not name its model is the zoo asked.
@@ -38,7 +38,7 @@ from latentbench.bench.provenance.machine_state import Conditions
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.recipe import Recipe
 
-SCHEMA = 4
+SCHEMA = 5
 OLDEST_SCHEMA = 1
 _SEAL = b',"digest":"'
 _SEALED = len(_SEAL) + 16 + len(b'"}')
@@ -160,6 +160,8 @@ class Record(BaseModel):
     arrays: str | None = None
     """The sha256 of the file of arrays stored with the run."""
     environment: str
+    nodes: tuple[str, ...] = ()
+    """The machines that trained and measured, if those are workers of another engine."""
     family_code: str | None = None
     """A hash of the installed package that defines the model's family; None for our own families."""
     threads: int | None = None

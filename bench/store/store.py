@@ -187,6 +187,10 @@ class Store:
             ) from None
         return path
 
+    def environments(self) -> set[str]:
+        """Return the hashes of the environments that are described."""
+        return {path.stem for path in (self.root / "environments").glob("*.json")}
+
     def remember_environment(self, name: str, content: dict[str, Any]) -> None:
         """Write an environment under its hash."""
         if not (self.root / "environments" / f"{name}.json").exists():

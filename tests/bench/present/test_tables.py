@@ -225,3 +225,13 @@ def test_accuracy_of_the_judges_is_next_to_the_table(make_record):
         assert "the judges recognise: 90.0% (11111111), 70.0% (22222222), which is little (below 80%)" in text
         assert "± includes the spread of the judges" in text
     assert "judges" not in tables.footnote(rows([make_record(mse=0.1)]))
+
+
+def test_cases_of_several_environments_are_marked(make_record):
+    here = [make_record(mse=0.1, seed=seed, environment="here") for seed in range(2)]
+    there = make_record(mse=0.1, seed=2, environment="there")
+    assert tables.footnote(rows(here)).endswith("environment here")
+    told = tables.footnote(rows([*here, there]))
+    assert told.endswith(
+        "different environments, whose times do not compare, with the number of cases: here (2), there (1)"
+    )

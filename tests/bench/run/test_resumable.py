@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from latentbench.bench.provenance.code import code
-from latentbench.bench.run.resumable import Request, run_resumable
+from latentbench.bench.run.resumable import Origin, Request, run_resumable
 from latentbench.bench.store.record import JudgeReference, Record
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
@@ -153,3 +153,12 @@ def test_a_run_of_other_judges_is_not_resumed(ask, store):
     run, heard = ask("a", "b", judges=("second",))
     assert heard.written == ["a", "b"]
     assert run.stem != partial.name.removesuffix(".partial.jsonl")
+
+
+def test_results_of_other_nodes_count_only_in_a_run_on_many_machines(make_record):
+    record = make_record(mse=0.1, case="a", environment="node").model_copy(update={"nodes": ("node-7",)})
+    local = record.model_copy(update={"nodes": ()})
+    one, many = (Origin("driver", "abc", elsewhere=elsewhere) for elsewhere in (False, True))
+    assert [many.is_place_of(record), many.is_place_of(local)] == [True, False]
+    assert not one.is_place_of(record)
+    assert Origin("node", "abc").is_place_of(record)

@@ -264,3 +264,11 @@ def test_a_suite_with_a_byte_order_mark_is_read(tmp_path, encoding):
     (tmp_path / "mine.yaml").write_text(text, encoding="latin-1")
     with pytest.raises(LatentbenchError, match=r"mine\.yaml, line 1: byte 0xe9 is not UTF-8 text; save"):
         suite.load(str(tmp_path / "mine.yaml"))
+
+
+def test_a_suite_names_its_executor():
+    parsed = parse(f"{GOOD}\nexecutor: {{name: ray, gpus: 0.25}}\n")
+    assert (parsed.executor.name, parsed.executor.gpus) == ("ray", 0.25)
+    assert parse(GOOD).executor is None
+    with pytest.raises(LatentbenchError, match=r"my\.yaml, executor: unknown executor 'slurn'"):
+        parse(f"{GOOD}\nexecutor: slurn\n")

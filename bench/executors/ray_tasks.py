@@ -1,0 +1,146 @@
+"""Runs units as tasks of a Ray cluster; Ray places them, and this module submits lost ones again."""
+
+from __future__ import annotations
+
+import logging
+import math
+import pickle
+import socket
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any
+
+from latentbench.bench.executors.protocol import Died, Unit
+from latentbench.bench.executors.settings import CLIENT, ExecutorSettings
+from latentbench.bench.executors.worker import Setup, perform, result_of
+from latentbench.data.errors import LatentbenchError
+
+ANSWER_SECONDS = 10.0
+POLL_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
+"""After so long without a result the user learns what the cluster lacks, if it lacks something."""
+AT_ONCE = 1000
+"""Units known to Ray at a time: enough for any cluster, and few enough for the memory of the driver."""
+
+
+class RayTasks:
+    """An executor of tasks on the nodes of a Ray cluster, which may join and leave."""
+
+    at_once = exclusive_at_once = AT_ONCE
+
+    def __init__(self, settings: ExecutorSettings, setup: Setup, note: Callable[[str], None]) -> None:
+        self._ray = _connected(settings.address)
+        self._settings, self._note = settings, note
+        self._running: dict[Any, str] = {}
+        self._quiet_since = monotonic()
+        self._resources = {
+            "num_cpus": settings.cpus,
+            "num_gpus": settings.gpus,
+            "max_retries": 0,  # the crew tries again, on any executor
+        }
+        if lacking := self._lacking():
+            self.stop(now=True)
+            raise LatentbenchError(lacking)
+        self.workers = max(1, sum(self._workers_on(node) for node in self._nodes()))
+        self._setup = self._ray.put(setup)
+        self._task = self._ray.remote(perform)
+
+    def submit(self, unit: Unit) -> None:
+        """Hand a unit to Ray."""
+        options = self._whole_node() if unit.exclusive else self._resources
+        reference = self._task.options(name=unit.key[:50], **options).remote(self._setup, pickle.dumps(unit))
+        self._running[reference] = unit.key
+
+    def finished(self) -> Sequence[tuple[str, Any]]:
+        """Wait for a few seconds for any unit."""
+        done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_SECONDS)
+        if done:
+            self._quiet_since = monotonic()
+        elif monotonic() - self._quiet_since > PATIENCE_SECONDS:
+            self._quiet_since = monotonic()
+            if lacking := self._lacking():
+                self._note(f"waiting for nodes to join: {lacking}")
+        return [(self._running.pop(reference), self._result(reference)) for reference in done]
+
+    def stop(self, *, now: bool) -> None:
+        """Cancel what is running, and leave the cluster."""
+        if now:
+            for reference in self._running:
+                self._ray.cancel(reference, force=True)
+        self._ray.shutdown()
+
+    def _result(self, reference: Any) -> Any:
+        from ray import exceptions
+
+        try:
+            return result_of(self._ray.get(reference))
+        except exceptions.OutOfMemoryError as error:
+            return Died(f"Ray ended its process when the node's memory ran out: {_brief(error)}", True, True)
+        except exceptions.RayTaskError as error:
+            cause = str(error.cause or error).strip().splitlines()[-1]
+            raise LatentbenchError(
+                f"a Ray worker cannot run this code: {cause}; install latentbench on every node"
+            ) from None
+        except (exceptions.ObjectStoreFullError, exceptions.OutOfDiskError) as error:
+            raise LatentbenchError(f"Ray's object store is full: {_brief(error)}") from None
+        except exceptions.RayError as error:
+            return Died(f"its Ray worker or node ended: {_brief(error)}", may_succeed_elsewhere=True)
+
+    def _whole_node(self) -> dict[str, Any]:
+        """Return the resources of a whole node for timings: nothing else of this cluster runs next to it."""
+        nodes = self._nodes(timing=True) or self._nodes()
+        label = self._settings.timing_on
+        return self._resources | {
+            "num_cpus": max(node.get("CPU", 0) for node in nodes) if nodes else self._settings.cpus,
+            "resources": {label: 0.001} if label else {},
+        }
+
+    def _nodes(self, *, timing: bool = False) -> list[dict[str, float]]:
+        """Return the resources of the nodes that are alive, or of those on which timings run."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        label = self._settings.timing_on
+        return [node for node in nodes if not timing or label is None or label in node]
+
+    def _workers_on(self, node: dict[str, float]) -> int:
+        """Return the number of workers for which a node has room."""
+        by_gpu = node.get("GPU", 0) / self._settings.gpus if self._settings.gpus else math.inf
+        return int(min(node.get("CPU", 0) / self._settings.cpus, by_gpu))
+
+    def _lacking(self) -> str | None:
+        """Return what no node offers, None if a unit can run somewhere."""
+        cpus, gpus, label = self._settings.cpus, self._settings.gpus, self._settings.timing_on
+        if label and not self._nodes(timing=True):
+            return f"no node of the Ray cluster has the resource {label!r} that timing_on names"
+        if any(self._workers_on(node) for node in self._nodes()):
+            return None
+        return f"no node of the Ray cluster has {cpus} CPUs and {gpus:g} GPUs for a worker"
+
+
+def _connected(address: str | None) -> Any:
+    """Return the module ray, connected. Raises LatentbenchError if it is not installed or none answers."""
+    try:
+        import ray
+    except ImportError:
+        raise LatentbenchError(
+            "--executor ray needs the package ray: python -m pip install 'latentbench[ray]'"
+        ) from None
+    if address is not None:
+        host, port = address.removeprefix(CLIENT).rsplit(":", 1)
+        try:
+            socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise LatentbenchError(
+                f"--executor {address}: no Ray cluster answers there ({error}); start one with: ray start "
+                "--head --ray-client-server-port=PORT"
+            ) from None
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        raise LatentbenchError(f"--executor {address or 'ray'}: cannot connect: {_brief(error)}") from None
+    return ray
+
+
+def _brief(error: Exception) -> str:
+    """Return the first sentence of Ray's long messages."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].removeprefix("\x1b[33m(raylet)\x1b[0m ")[:200]

@@ -1,0 +1,243 @@
+"""The workers of a run, here or on other machines, and what travels between them and the driver.
+
+Remote workers receive the data by name and check their fingerprint. Judges travel from the driver, since a
+judge that was trained elsewhere would be another one. Weights travel with a case, unless the worker sees the
+driver's cache. Only the driver writes the store.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from typing_extensions import override
+
+from latentbench import data as datasets
+from latentbench.analysis.core.devices import find_device
+from latentbench.analysis.core.subject import DataContext
+from latentbench.analysis.features.judge import Judge
+from latentbench.bench.executors.crew import Crew, stopped_at_the_end
+from latentbench.bench.executors.protocol import Executor
+from latentbench.bench.executors.ray_tasks import RayTasks
+from latentbench.bench.executors.settings import ExecutorSettings
+from latentbench.bench.executors.slurm_jobs import SlurmJobs
+from latentbench.bench.executors.worker import Setup
+from latentbench.bench.provenance.environment import environment, environment_hash
+from latentbench.bench.run import stages
+from latentbench.bench.run.case import Case
+from latentbench.bench.run.journal import TRAINING, Journal, Step
+from latentbench.bench.run.resumable import Origin
+from latentbench.bench.run.stages import Progress
+from latentbench.data.cache import cache_root, write_to_cache
+from latentbench.data.errors import DataError
+from latentbench.data.images import ImageData
+from latentbench.data.reading.pixel_file import MappedSplit
+from latentbench.data.request import DataRequest
+from latentbench.models import checkpoint as checkpoints
+
+Stage = Callable[..., Any]
+"""A function of some cases, the context, and a journal."""
+
+REMOTE: dict[str, type[RayTasks] | type[SlurmJobs]] = {"ray": RayTasks, "slurm": SlurmJobs}
+SMALL_BYTES = 64_000_000
+"""Data in memory up to this size go through Ray's object store; each worker opens larger ones itself."""
+STACK_SHARE = 0.5
+"""The share of the free memory for training stacks; the rest is for the data and as a reserve."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """The workers of a run."""
+
+    crew: Crew[list[Progress]]
+    size: int
+    """The number of workers when the run starts."""
+    threads: int
+    """The threads of each worker."""
+    stack_bytes: float
+    """The memory that a worker has for training a stack."""
+    stage: Callable[[Stage], Stage]
+    """Prepares a function for the workers."""
+    shares_journal: bool
+    """True if the journal has what a worker finished before it died."""
+
+
+@contextmanager
+def local_team(
+    executor: Executor, size: int, threads: int, memory_bytes: float, journal: Journal
+) -> Iterator[Team]:
+    """Provide the workers of this machine, which share its cache and so its journal."""
+    crew: Crew[list[Progress]] = Crew(executor, key=stages.key)
+    stack_bytes = memory_bytes * STACK_SHARE / size
+    with stopped_at_the_end(executor):
+        yield Team(crew, size, threads, stack_bytes, lambda stage: partial(stage, journal=journal), True)
+
+
+@contextmanager
+def remote_team(
+    settings: ExecutorSettings,
+    open_context: Callable[[], DataContext],
+    journal: Journal,
+    remember: Callable[[str, dict[str, Any]], None],
+    note: Callable[[str], None],
+) -> Iterator[Team]:
+    """Provide the workers of another engine; `remember` receives each environment after its hash."""
+    mark = cache_root() / "shared" / uuid4().hex
+    write_to_cache(mark, b"")
+    driver = _Driver(journal, remember, mark.name)
+    try:
+        executor = REMOTE[settings.name](settings, Setup.of(settings.cpus, open_context), note)
+        crew: Crew[list[Progress]] = Crew(executor, key=stages.key, pack=driver.pack, unpack=driver.unpack)
+        memory = settings.memory_gb * 1e9 * STACK_SHARE
+        with stopped_at_the_end(executor):
+            yield Team(
+                crew, executor.workers, settings.cpus, memory, lambda stage: partial(work, stage=stage), False
+            )
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def remote_context(
+    data: ImageData, request: DataRequest, folder: Path, judges: tuple[Judge, ...], device: str, engine: str
+) -> Callable[[], DataContext]:
+    """Return how a remote worker gets its context."""
+    size = sum(split.images.numel() for split in (data.train, data.test))
+    travels = engine == "ray" and size <= SMALL_BYTES and not isinstance(data.test, MappedSplit)
+    open_data = partial(_given, data) if travels else partial(_opened, request, folder, data.fingerprint)
+    movable = tuple(replace(judge, network=judge.network.cpu()) for judge in judges)
+    return partial(_context, open_data, movable, device)
+
+
+def _given(data: ImageData) -> ImageData:
+    return data
+
+
+def _opened(request: DataRequest, folder: Path, fingerprint: str) -> ImageData:
+    """Load the data on this machine. Raises DataError if they are missing, or are not those of the driver."""
+    data = datasets.load(request, relative_to=folder, mapped=True)
+    if data.fingerprint != fingerprint:
+        raise DataError(
+            f"data {data.name}: the content has the fingerprint {data.fingerprint[:12]} here and "
+            f"{fingerprint[:12]} where the run was started; every node must see the same images"
+        )
+    return data
+
+
+def _context(open_data: Callable[[], ImageData], judges: tuple[Judge, ...], device: str) -> DataContext:
+    return DataContext(open_data(), judges, find_device(device))
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Cases on their way to a worker or back, with the weights that the other side may lack."""
+
+    progresses: list[Progress]
+    origin: Origin
+    mark: str
+    """The name of a file by which a worker knows that it shares the driver's cache."""
+    weights: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """The files of each checkpoint, by the name of its folder."""
+    environment: dict[str, Any] = field(default_factory=dict)
+    """The worker's."""
+    shared: bool = False
+    """True if the worker sees the driver's cache."""
+
+
+@dataclass
+class _Driver:
+    """The driver's side of the journey."""
+
+    journal: Journal
+    remember: Callable[[str, dict[str, Any]], None]
+    mark: str
+    shared: bool = False
+    """True if the last worker saw the driver's cache, so that weights need not travel."""
+
+    def pack(self, progresses: list[Progress]) -> Parcel:
+        weights = {} if self.shared else _weights(progresses)
+        return Parcel(progresses, self.journal.origin, self.mark, weights)
+
+    def unpack(self, parcel: Parcel) -> list[Progress]:
+        self.shared = parcel.shared
+        _store(parcel.weights)
+        self.remember(environment_hash(parcel.environment), parcel.environment)
+        for progress in parcel.progresses:
+            _find_checkpoint(progress)
+            known = {} if not parcel.shared else progress.steps
+            for name in progress.steps.keys() - known.keys():
+                self.journal.keep(progress.case, progress.steps[name])
+        return parcel.progresses
+
+
+@dataclass(frozen=True)
+class _WorkerJournal(Journal):
+    """Signs steps with the machine that did them, and keeps them if the driver sees this cache."""
+
+    shared: bool
+    node: str
+    environment: str
+
+    @override
+    def keep(self, case: Case, step: Step) -> Step:
+        signed = step.model_copy(update={"node": self.node, "environment": self.environment})
+        return super().keep(case, signed) if self.shared else signed
+
+    @override
+    def steps(self, case: Case) -> dict[str, Step]:
+        return super().steps(case) if self.shared else {}
+
+
+def work(parcel: Parcel, context: DataContext, *, stage: Stage) -> Parcel:
+    """Take the cases of a parcel through a stage, in a worker."""
+    shared = (cache_root() / "shared" / parcel.mark).exists()
+    here = environment(context.device)
+    journal = _WorkerJournal(parcel.origin, shared, platform.node(), environment_hash(here))
+    _store(parcel.weights)
+    for progress in parcel.progresses:
+        _find_checkpoint(progress)
+        # What an earlier try finished, before its job was pre-empted or its process died.
+        progress.steps = {**journal.steps(progress.case), **progress.steps}
+    done = stage(parcel.progresses, context, journal=journal)
+    return replace(
+        parcel, progresses=done, weights={} if shared else _weights(done), environment=here, shared=shared
+    )
+
+
+def _at_work(stage: Stage) -> Stage:
+    return partial(work, stage=stage)
+
+
+def _find_checkpoint(progress: Progress) -> None:
+    """Let a case name its checkpoint in the cache of this machine."""
+    training = progress.steps.get(TRAINING)
+    if training is not None and training.checkpoint is not None:
+        place = _folder(training.checkpoint.name)
+        progress.steps[TRAINING] = training.model_copy(update={"checkpoint": place})
+
+
+def _folder(name: str) -> Path:
+    return cache_root() / "checkpoints" / name
+
+
+def _weights(progresses: list[Progress]) -> dict[str, dict[str, bytes]]:
+    """Return the files of the cases' checkpoints."""
+    trained = [progress.steps[TRAINING].checkpoint for progress in progresses if TRAINING in progress.steps]
+    return {
+        folder.name: {name: (folder / name).read_bytes() for name in checkpoints.FILES}
+        for folder in trained
+        if folder is not None and checkpoints.is_whole(folder)
+    }
+
+
+def _store(weights: dict[str, dict[str, bytes]]) -> None:
+    """Write checkpoints that this machine lacks; the card is the last file, as in `checkpoint.save`."""
+    for name, files in weights.items():
+        if not checkpoints.is_whole(_folder(name)):
+            for file in checkpoints.FILES:
+                write_to_cache(_folder(name) / file, files[file])

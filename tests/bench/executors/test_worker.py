@@ -1,0 +1,53 @@
+"""A remote worker works only for the same code and with the data of the run."""
+
+import pickle
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from latentbench.bench.executors.protocol import Unit
+from latentbench.bench.executors.worker import Refused, Setup, perform, result_of
+from latentbench.data import load
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.request import DataRequest
+
+
+def context():
+    return {"opened": True}
+
+
+def unit(task, context):
+    return task, context
+
+
+PACKED = pickle.dumps(Unit("a", unit, 3))
+
+
+def test_a_worker_returns_the_result():
+    assert perform(Setup.of(1, context), PACKED) == (3, {"opened": True})
+
+
+def test_a_worker_with_another_version_refuses_by_name():
+    refused = perform(replace(Setup.of(1, context), source="other", version="9.9"), b"unreadable")
+    assert isinstance(refused, Refused)
+    with pytest.raises(LatentbenchError, match=r"node .*has latentbench .* but this run is of 9\.9 \(source"):
+        result_of(refused)
+
+
+def test_a_worker_without_the_data_says_which():
+    open_data = partial(load, DataRequest(folder="/nowhere/photos", size=8))
+    refused = perform(Setup.of(1, open_data), PACKED)
+    assert "node " in refused.reason
+    assert "/nowhere/photos: does not exist" in refused.reason
+
+
+def test_a_worker_with_other_data_refuses_the_fingerprint():
+    from latentbench.bench.run.team import remote_context
+
+    here = load("digits")
+    other = replace(here, test=here.train, train=here.test)
+    open_context = remote_context(other, DataRequest(name="digits"), Path(), (), "cpu", "slurm")
+    refused = perform(Setup.of(1, open_context), PACKED)
+    assert f"has the fingerprint {here.fingerprint[:12]} here and {other.fingerprint[:12]}" in refused.reason

@@ -1,0 +1,90 @@
+"""What travels between the driver and its workers, and what a shared pass over the test images gives."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from latentbench.bench.executors.settings import ExecutorSettings
+from latentbench.bench.run import suite as suites
+from latentbench.bench.run.runner import Options, run_suite
+from latentbench.bench.store.store import Store
+from latentbench.data.errors import LatentbenchError
+
+PRIME = 101
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    def __getattr__(self, name):
+        return lambda *arguments: None
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def run(home):
+    """`run("one", shards=2)` runs the suite into the store `one`; returns the records."""
+
+    def run(store, **options):
+        loaded = suites.load(str(home / "my.yaml"))
+        return run_suite(loaded, Store(home / store), Options(device="cpu", **options), Silent()).records
+
+    return run
+
+
+def write_suite(home, data, models, analyses):
+    (home / "my.yaml").write_text(
+        f"description: x\ndata: {data}\nanalyses: [{analyses}]\nrecipe: {{epochs: 1}}\nmodels: [{models}]\n"
+    )
+
+
+def values(record):
+    return [(metric.name, metric.value, metric.se, metric.n) for metric in record.metrics]
+
+
+@pytest.fixture
+def photos(home):
+    """A prime number of images of 128 pixels, which are three batches."""
+    draws = np.random.default_rng(0)
+    for split, count in (("train", 24), ("test", PRIME)):
+        folder = home / "photos" / split
+        folder.mkdir(parents=True)
+        for number in range(count):
+            pixels = draws.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize((128, 128)).save(folder / f"{number:03}.png")
+    return "{folder: photos, size: 128, channels: 3}"
+
+
+def test_shards_of_a_prime_number_of_images_give_the_whole(home, photos, run):
+    write_suite(home, photos, "{family: pca, latent_dim: 4}", "reconstruction, code")
+    whole, two, three = (
+        run(f"shards{k}", executor=ExecutorSettings(shards=k), this_process=True) for k in (1, 2, 3)
+    )
+    assert whole[0].metric("mse").n == PRIME
+    assert values(whole[0]) == values(two[0]) == values(three[0])
+
+
+def test_the_number_of_jobs_is_refused_where_it_has_no_effect(home, run):
+    write_suite(home, "digits", "{family: pca, latent_dim: 2}", "likelihood")
+    with pytest.raises(LatentbenchError, match="--jobs has no effect here: the executor ray"):
+        run("results", executor=ExecutorSettings(name="ray"), jobs=2)
+
+
+def test_slurm_jobs_give_the_records_of_this_machine(home, run):
+    """Submitit's debug executor runs jobs in this process, each with the steps that a node would do."""
+    pytest.importorskip("submitit")
+    write_suite(home, "digits", "{family: pca, latent_dim: [2, 3]}", "likelihood, code")
+    there = run("slurm", executor=ExecutorSettings(name="slurm", cluster="debug", memory_gb=1))
+    here = run("local", this_process=True)
+    assert list(map(values, there)) == list(map(values, here))
+    assert [record.weights for record in there] == [record.weights for record in here]
+    assert [len(record.nodes) for record in there] == [1, 1]
+    assert [record.nodes for record in here] == [(), ()]
+    assert not list((home / "cache" / "shared").iterdir())
+    again = run("slurm", executor=ExecutorSettings(name="slurm", cluster="debug", memory_gb=1))
+    assert again == there
