@@ -22,7 +22,10 @@ def unchanged(task: Any) -> Any:
 
 
 class Crew(Generic[Task]):
-    """Workers that share an executor. `pack` and `unpack` convert a task and its result for the journey."""
+    """Workers that share an executor. `pack` and `unpack` convert a task and its result for the journey.
+
+    `note` receives a line for each unit that is tried again.
+    """
 
     def __init__(
         self,
@@ -31,8 +34,10 @@ class Crew(Generic[Task]):
         key: Callable[[Task], str],
         pack: Callable[[Task], Any] = unchanged,
         unpack: Callable[[Any], Task] = unchanged,
+        note: Callable[[str], None] = unchanged,
     ) -> None:
         self.executor, self._key, self._pack, self._unpack = executor, key, pack, unpack
+        self._note = note
         self._tries: dict[str, int] = {}
         self._units: dict[str, Unit] = {}
         self._arrived: dict[str, Any] = {}
@@ -85,6 +90,7 @@ class Crew(Generic[Task]):
             self._arrived[key] = self._unpack(outcome)
         elif outcome.may_succeed_elsewhere and self._tries[key] < TRIES:
             self._tries[key] += 1
+            self._note(f"{outcome}; its work is tried again ({self._tries[key]} of {TRIES})")
             self._units[key] = replace(self._units[key], alone=True)
             self.executor.submit(self._units[key])
         else:

@@ -74,8 +74,8 @@ class RayTasks:
 
         try:
             return result_of(self._ray.get(reference))
-        except exceptions.OutOfMemoryError as error:
-            return Died(f"Ray ended its process when the node's memory ran out: {_brief(error)}", True, True)
+        except exceptions.OutOfMemoryError:
+            return Died("Ray ended its process, since the memory of its node ran out", True, True)
         except exceptions.RayTaskError as error:
             cause = str(error.cause or error).strip().splitlines()[-1]
             raise LatentbenchError(
@@ -84,7 +84,7 @@ class RayTasks:
         except (exceptions.ObjectStoreFullError, exceptions.OutOfDiskError) as error:
             raise LatentbenchError(f"Ray's object store is full: {_brief(error)}") from None
         except exceptions.RayError as error:
-            return Died(f"its Ray worker or node ended: {_brief(error)}", may_succeed_elsewhere=True)
+            return Died(f"its Ray worker or node ended ({type(error).__name__})", may_succeed_elsewhere=True)
 
     def _whole_node(self) -> dict[str, Any]:
         """Return the resources of a whole node for timings: nothing else of this cluster runs next to it."""

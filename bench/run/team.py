@@ -93,7 +93,9 @@ def remote_team(
     driver = _Driver(journal, remember, mark.name)
     try:
         executor = REMOTE[settings.name](settings, Setup.of(settings.cpus, open_context), note)
-        crew: Crew[list[Progress]] = Crew(executor, key=stages.key, pack=driver.pack, unpack=driver.unpack)
+        crew: Crew[list[Progress]] = Crew(
+            executor, key=stages.key, pack=driver.pack, unpack=driver.unpack, note=note
+        )
         memory = settings.memory_gb * 1e9 * STACK_SHARE
         with stopped_at_the_end(executor):
             yield Team(

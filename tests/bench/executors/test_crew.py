@@ -39,8 +39,8 @@ def upper(task, context):
     return task.upper()
 
 
-def run(executor, tasks, **options):
-    return sorted(Crew(executor, key=str).map(upper, tasks, **options))
+def run(executor, tasks, note=print, **options):
+    return sorted(Crew(executor, key=str, note=note).map(upper, tasks, **options))
 
 
 def test_a_second_result_of_a_task_is_dropped():
@@ -50,8 +50,9 @@ def test_a_second_result_of_a_task_is_dropped():
 
 
 def test_a_lost_task_is_tried_again_on_its_own():
-    executor = Scripted(b=[LOST, LOST])
-    assert run(executor, "abc") == [("a", "A"), ("b", "B"), ("c", "C")]
+    executor, notes = Scripted(b=[LOST, LOST]), []
+    assert run(executor, "abc", notes.append) == [("a", "A"), ("b", "B"), ("c", "C")]
+    assert notes == [f"its node ended; its work is tried again ({number} of 3)" for number in (2, 3)]
     assert [alone for key, alone in executor.submitted if key == "b"] == [False, True, True]
 
 

@@ -60,6 +60,7 @@ def cluster(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("LATENTBENCH_CACHE", str(tmp_path_factory.mktemp("worker-cache")))
     patch.setenv("OMP_NUM_THREADS", "1")
+    patch.setenv("RAY_worker_niceness", "0")
     patch.setenv("RAY_AUTH_MODE", "disabled")
     # A busy machine needs minutes, and Ray waits for its agent only if it does not know the agent's port.
     patch.setenv("RAY_raylet_start_wait_time_s", "300")
