@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor
 
+from latentbench.data.reading.transform import ImageTransform
 from latentbench.models.training.objectives import kl_standard_normal
 
 
@@ -107,6 +108,15 @@ class ImageTextModel(Protocol):
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Map captions to unit vectors `[B, D]`."""
+
+
+@runtime_checkable
+class OwnTransform(ImageTextModel, Protocol):
+    """An image–text model that scales images by itself, from their original size."""
+
+    @property
+    def transform(self) -> ImageTransform:
+        """The transform from an image in RGB to the height and width that the model takes."""
 
 
 Model = Encoder | ImageCodec | ImageTextModel

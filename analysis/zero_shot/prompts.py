@@ -17,9 +17,11 @@ from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at, 
 from latentbench.data.captioned.draw import CaptionedData, with_captions
 from latentbench.data.errors import DataError
 from latentbench.data.images import ImageData
+from latentbench.data.reading.decoding import decode
+from latentbench.data.reading.image_source import ImageSource
 from latentbench.data.reading.prompted import PromptedImageData, templates_of
 from latentbench.data.sources.class_names import prompts_of
-from latentbench.models.protocols import ImageTextModel
+from latentbench.models.protocols import ImageTextModel, OwnTransform
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,8 @@ class Question:
     shortened: tuple[tuple[str, ...], ...]
     train: Tensor
     by_captions: bool = False
+    originals: ImageSource | None = None
+    """The same images at their original size, if they come from files."""
 
     @property
     def clusters(self) -> Tensor | None:
@@ -91,6 +95,7 @@ def _by_names(data: ImageData) -> Question:
         shortened_templates=(),
         shortened=(),
         train=data.train.images,
+        originals=data.originals if isinstance(data, PromptedImageData) else None,
     )
 
 
@@ -138,9 +143,17 @@ def embed(subject: Subject, model: ImageTextModel, asked: Question) -> Embedded:
     vectors = model.encode_text(different).float().cpu()
     found = [vectors[[position[text] for text in row]] for row in rows]
     count = len(asked.texts)
-    image = subject.vectors(asked.images)
+    image = _own_vectors(subject, model, asked)
     shortened = torch.stack(found[count:]) if asked.shortened else vectors[:0]
     return Embedded(asked, image, torch.stack(found[:count]), shortened)
+
+
+def _own_vectors(subject: Subject, model: ImageTextModel, asked: Question) -> Tensor:
+    """Encode the images `[N, D]`: from their files, if there are any and the model scales images itself."""
+    if asked.originals is None or not isinstance(model, OwnTransform):
+        return subject.vectors(asked.images)
+    batches = decode(asked.originals, model.transform)
+    return torch.cat([subject.vectors(torch.from_numpy(batch.pixels)) for batch in batches])
 
 
 def template_hits(embedded: Embedded) -> list[Tensor]:

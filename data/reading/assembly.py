@@ -57,7 +57,15 @@ def read(
     readable[list(report.unreadable[-1])] = False
     unreadable = tuple(sources.test.names[index] for index in report.unreadable[-1])
     return PromptedImageData(
-        name, train, test, sources.test.classes, sources.templates, readable, unreadable, notes=notes
+        name,
+        train,
+        test,
+        sources.test.classes,
+        sources.templates,
+        readable,
+        unreadable,
+        sources.test,
+        notes=notes,
     )
 
 

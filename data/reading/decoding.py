@@ -18,7 +18,7 @@ from PIL import Image
 from latentbench.data.errors import DataError
 from latentbench.data.reading.image_files import Encoded, read_image
 from latentbench.data.reading.image_source import EncodedSource, ImageSource
-from latentbench.data.reading.transform import Transform
+from latentbench.data.reading.transform import ImageTransform
 
 BATCH = 16
 FEW = 64
@@ -33,7 +33,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some images in order, `[n, 3, size, size]`, and bool `[n]` of each; unreadable ones are black."""
+    """Some images in order, `[n, 3, H, W]`, and bool `[n]` of each; unreadable ones are black."""
 
     pixels: Pixels
     readable: NDArray[np.bool_]
@@ -45,7 +45,7 @@ class Batch:
     """The three channels are equal everywhere."""
 
 
-def decode(source: ImageSource, transform: Transform, *, jobs: int | None = None) -> Iterator[Batch]:
+def decode(source: ImageSource, transform: ImageTransform, *, jobs: int | None = None) -> Iterator[Batch]:
     """Read every image of a source, scaled by `transform`, in batches and in order.
 
     The work is done by `jobs` processes, by default one per core, and in this process for few images.
@@ -63,7 +63,7 @@ def decode(source: ImageSource, transform: Transform, *, jobs: int | None = None
     yield from _pooled(tasks, transform, jobs, source.where)
 
 
-def decode_batch(stored: Sequence[Encoded], transform: Transform) -> Batch:
+def decode_batch(stored: Sequence[Encoded], transform: ImageTransform) -> Batch:
     """Read some images, in a process of the pool."""
     images: list[Image.Image | None] = []
     for each in stored:
@@ -74,9 +74,9 @@ def decode_batch(stored: Sequence[Encoded], transform: Transform) -> Batch:
     return _batch(images, transform)
 
 
-def _batch(images: Sequence[Image.Image | None], transform: Transform) -> Batch:
-    size = transform.size
-    pixels = np.zeros((len(images), 3, size, size), np.uint8)
+def _batch(images: Sequence[Image.Image | None], transform: ImageTransform) -> Batch:
+    height, width = transform.shape
+    pixels = np.zeros((len(images), 3, height, width), np.uint8)
     for row, image in zip(pixels, images, strict=True):
         if image is not None:
             row[:] = np.asarray(transform(image)).transpose(2, 0, 1)
@@ -84,9 +84,11 @@ def _batch(images: Sequence[Image.Image | None], transform: Transform) -> Batch:
         pixels,
         readable=np.array([image is not None for image in images], bool),
         animated=np.array([bool(image and image.info.get("frames_dropped")) for image in images], bool),
-        enlarged=np.array([image is not None and min(image.size) < size for image in images], bool),
+        enlarged=np.array(
+            [image is not None and min(image.size) < max(transform.shape) for image in images], bool
+        ),
         # A few rows of pixels tell nearly every colour image.
-        grey=_is_grey(pixels[..., :: max(1, size // 4), :]) and _is_grey(pixels),
+        grey=_is_grey(pixels[..., :: max(1, height // 4), :]) and _is_grey(pixels),
     )
 
 
@@ -95,7 +97,9 @@ def _is_grey(pixels: Pixels) -> bool:
     return np.array_equal(red, green) and np.array_equal(green, blue)
 
 
-def _pooled(tasks: Iterator[list[Encoded]], transform: Transform, jobs: int, where: str) -> Iterator[Batch]:
+def _pooled(
+    tasks: Iterator[list[Encoded]], transform: ImageTransform, jobs: int, where: str
+) -> Iterator[Batch]:
     # loky's processes do not import the main module again, so a script needs no `if __name__` guard.
     pool = ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_the_parent)
     waiting: deque[Future[Batch]] = deque()

@@ -10,6 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from latentbench.data.images import ImageData
+from latentbench.data.reading.image_source import ImageSource
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
@@ -27,6 +28,8 @@ class PromptedImageData(ImageData):
     templates: tuple[str, ...]
     readable: Tensor
     unreadable: tuple[str, ...]
+    originals: ImageSource | None = None
+    """The test images at their original size, for models that scale images by themselves."""
 
     @cached_property
     def fingerprint(self) -> str:

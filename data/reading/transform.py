@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from PIL import Image
 
@@ -14,6 +14,17 @@ LONGEST_ASPECT = 8
 """An image longer than this many times its shorter side is cut to it before it is scaled."""
 
 
+class ImageTransform(Protocol):
+    """Makes an image of a fixed shape of an image of any size. It is sent to other processes."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of what it makes, in pixels."""
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Scale an image in RGB to the shape."""
+
+
 @dataclass(frozen=True)
 class Transform:
     """Makes `size` x `size` pixels of an image; with the defaults by the steps of open_clip, to the pixel."""
@@ -22,17 +33,28 @@ class Transform:
     crop: Crop = "center"
     resize: Resize = "bicubic"
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width: the size."""
+        return self.size, self.size
+
     def __call__(self, image: Image.Image) -> Image.Image:
         """Scale an image to `size` x `size` pixels."""
         filter_ = Image.Resampling[self.resize.upper()]
         if self.crop == "none":
             return image.resize((self.size, self.size), filter_)
-        longest = LONGEST_ASPECT * min(image.size)
-        if max(image.size) > longest:  # scaled whole, a line of 1 x 10,000 pixels would need gigabytes
-            image = _middle(image, min(image.width, longest), min(image.height, longest))
+        image = within_aspect(image)
         shorter = min(image.size)
         width, height = (int(self.size * side / shorter) for side in image.size)
         return _middle(image.resize((width, height), filter_), self.size, self.size)
+
+
+def within_aspect(image: Image.Image) -> Image.Image:
+    """Return the middle of a very long image: one of 1 x 10,000 pixels, scaled, would need gigabytes."""
+    longest = LONGEST_ASPECT * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    return _middle(image, min(image.width, longest), min(image.height, longest))
 
 
 def _middle(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
-from latentbench.data.reading.prompted import templates_of
+from latentbench.data.reading.prompted import PromptedImageData, templates_of
+from latentbench.data.reading.transform import ImageTransform
 from latentbench.data.sources.class_names import prompts_of
 from latentbench.models.external import open_clip_source, state_dicts
 from latentbench.models.external.base import LoadedFamily, LoadedSpec, stated
@@ -60,7 +61,8 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
     """A trained model of open_clip, `pretrained: {model: ViT-B-32, tag: …, checkpoint: …}`; never trained.
 
     Images get the model's own preprocessing: size, way of resizing, interpolation, mean and standard
-    deviation. Grey images are repeated to RGB.
+    deviation. Images that are to be recognised by their classes' names come from their files through
+    open_clip's own transform. Others are resized from the size of the data; grey ones are repeated to RGB.
     """
 
     Spec: ClassVar[type[PretrainedSpec]] = PretrainedSpec
@@ -124,6 +126,11 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
         size: Any = self.preprocessing["size"]
         height, width = size if isinstance(size, Sequence) else (size, size)
         return int(height), int(width)
+
+    @property
+    def transform(self) -> ImageTransform:
+        """open_clip's own transform of an image, up to its pixels."""
+        return open_clip_source.OpenClipTransform(self.preprocessing, self.size)
 
     def encode_image(self, x: Tensor) -> Tensor:
         """Map images in [0, 1] `[B, C, H, W]` to unit vectors `[B, D]`."""
@@ -219,6 +226,8 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
 
 def _check_size(model: Pretrained, data: ImageData) -> None:
     """Refuse images of a folder that were read smaller than the model's size: enlarging adds no detail."""
+    if isinstance(data, PromptedImageData) and data.originals is not None:
+        return
     side, needed = data.image_shape[-1], max(model.size)
     if data.name.startswith("folder:") and side < needed:
         base = data.name.rpartition("?")[0] or data.name

@@ -6,19 +6,23 @@ weights, or there is an error that tells how to obtain them.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.reading.transform import within_aspect
 from latentbench.data.registry import unknown
 from latentbench.models.external import state_dicts
 from latentbench.models.resolver import Resolver
@@ -69,6 +73,31 @@ class Loaded:
     config: Json
     """The content of an open_clip_config.json: `model_cfg` and `preprocess_cfg`."""
     weights: state_dicts.Weights
+
+
+@dataclass(frozen=True)
+class OpenClipTransform:
+    """open_clip's transform of an image in RGB by a `preprocess_cfg`, up to 8-bit pixels."""
+
+    preprocessing: Mapping[str, Any]
+    shape: tuple[int, int]
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Scale, crop or pad an image."""
+        if self.preprocessing.get("resize_mode", "shortest") == "shortest":
+            image = within_aspect(image)
+        for step in _steps(json.dumps(dict(self.preprocessing), sort_keys=True)):
+            image = step(image)
+        return image
+
+
+@cache
+def _steps(preprocessing: str) -> list[Any]:
+    """Return the steps of open_clip's transform that come before the pixels become a tensor."""
+    from open_clip.transform import MaybeToTensor, PreprocessCfg, image_transform_v2
+
+    whole = image_transform_v2(PreprocessCfg(**json.loads(preprocessing)), is_train=False)
+    return list(itertools.takewhile(lambda step: not isinstance(step, MaybeToTensor), whole.transforms))
 
 
 def load(source: Source, resolver: Resolver) -> Loaded:

@@ -325,7 +325,10 @@ def test_images_are_resized_as_the_model_states(mode, size, data, folder):
     assert (ours - expected).abs().mean() < 0.008
 
 
-def test_images_read_smaller_than_the_model_s_size_are_refused(data, folder):
+def test_images_read_smaller_than_the_model_s_size_are_refused(folder):
+    """Only those that have no files at hand: images to be recognised by name are read at their own size."""
+    (folder / "images" / "classes.txt").unlink()
+    data = load(f"folder:{folder / 'images'}?size=32")
     wide = {**TINY, "vision_cfg": {**TINY["vision_cfg"], "image_size": 64}}
     local_folder(folder, wide, {})
     with pytest.raises(LatentbenchError, match=r"takes images of 64 pixels, .* read at 32; use .*\?size=64"):

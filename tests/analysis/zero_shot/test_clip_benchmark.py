@@ -1,0 +1,161 @@
+"""Zero-shot accuracy is that of CLIP_benchmark, for many kinds of model and of image file."""
+
+import json
+
+import numpy as np
+import open_clip
+import pytest
+import safetensors.torch
+import torch
+from clip_benchmark.metrics.zeroshot_classification import run_classification, zero_shot_classifier
+from PIL import Image
+from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerFast
+
+from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.zero_shot.prompts import embed, question
+from latentbench.data import load
+from latentbench.models import zoo
+from latentbench.models.resolver import Resolver
+from latentbench.models.training.recipe import Recipe
+
+CLASSES = ("ant", "bee", "cow", "dog", "eel", "fox")
+TEMPLATES = ("a photo of a {}.", "the {} at night")
+VISION = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16}
+TEXT = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+TINY = {"embed_dim": 16, "vision_cfg": VISION, "text_cfg": TEXT}
+SIGLIP = {
+    "embed_dim": 16,
+    "init_logit_bias": -10,
+    "custom_text": True,
+    "vision_cfg": VISION,
+    "text_cfg": {**TEXT, "no_causal_mask": True, "pool_type": "last", "proj_bias": True},
+}
+TIMM = {
+    "embed_dim": 16,
+    "vision_cfg": {"timm_model_name": "test_vit", "timm_pool": "token", "image_size": 160},
+    "text_cfg": TEXT,
+}
+CONFIGURATIONS = {
+    "quick_gelu": ({**TINY, "quick_gelu": True}, {}),
+    "siglip": (
+        SIGLIP,
+        {
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "interpolation": "bilinear",
+            "resize_mode": "squash",
+        },
+    ),
+    "timm": (TIMM, {"mean": [0.1, 0.2, 0.3], "std": [0.9, 0.8, 0.7]}),
+    "hugging_face_tokenizer": (TINY, {"resize_mode": "longest", "fill_color": 127}),
+}
+
+
+def picture(draws, width, height):
+    """Noise on a gradient, which a wrong crop or filter changes."""
+    ramp = np.linspace(0, 200, width)[None, :, None] + np.linspace(0, 50, height)[:, None, None]
+    return (ramp + draws.integers(0, 6, (height, width, 3))).astype(np.uint8)
+
+
+def save_all_kinds(folder, draws):
+    """A PNG, a JPEG, one that is turned by its EXIF, a transparent, a palette and a 16-bit image."""
+    large = Image.fromarray(picture(draws, 90, 60))
+    large.save(folder / "0.png")
+    large.save(folder / "1.jpg", quality=90)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    large.save(folder / "2.jpg", exif=turned)
+    transparent = large.convert("RGBA")
+    transparent.putalpha(Image.fromarray(draws.integers(0, 256, (60, 90), dtype=np.uint8)))
+    transparent.save(folder / "3.png")
+    large.quantize(32).save(folder / "4.png")
+    deep = picture(draws, 70, 80)[:, :, 0].astype(np.uint16) * 257
+    Image.fromarray(deep).save(folder / "5.png")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    draws = np.random.default_rng(0)
+    for name in CLASSES:
+        (folder / name).mkdir()
+        save_all_kinds(folder / name, draws)
+    (folder / "classes.txt").write_text("\n".join(CLASSES))
+    (folder / "templates.txt").write_text("\n".join(TEMPLATES))
+    return folder
+
+
+def save_tokenizer(folder):
+    """A tokenizer in the format of Hugging Face, as `save_pretrained` writes it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = " ".join([*TEMPLATES, *CLASSES]).replace("{}", "").replace(".", " .").split()
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", *dict.fromkeys(words)])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+    fast.save_pretrained(folder)
+
+
+@pytest.fixture(params=CONFIGURATIONS)
+def checkpoint(request, tmp_path, monkeypatch):
+    """A folder as open_clip pushes it to the hub, with random weights."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    architecture, preprocessing = CONFIGURATIONS[request.param]
+    if request.param == "hugging_face_tokenizer":
+        save_tokenizer(tmp_path)
+        text = {**TEXT, "hf_tokenizer_name": str(tmp_path)}
+        architecture = {**architecture, "text_cfg": text}
+    config = {"model_cfg": architecture, "preprocess_cfg": preprocessing}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    model = open_clip.create_model(f"local-dir:{tmp_path}", load_weights=False, pretrained_text=False)
+    safetensors.torch.save_model(model, tmp_path / "open_clip_model.safetensors")
+    return tmp_path
+
+
+def ours(checkpoint, data):
+    spec = zoo.model_spec(family="clip", pretrained={"model": f"local-dir:{checkpoint}"})
+    spec = zoo.resolve(spec, data, Resolver(checkpoint))
+    model = zoo.train_or_load(zoo.Training(spec, Recipe(), 0), data).model
+    subject = Subject(model, DataContext(data), seed=0)
+    measured = ANALYSES["prompts"].measure(subject)
+    cosines = embed(subject, model, question(data)).scores
+    return {metric.name: metric.value for metric in measured.metrics}, cosines
+
+
+def theirs(checkpoint, data):
+    """What CLIP_benchmark measures on the same images, in open_clip's own transform."""
+    model, _, transform = open_clip.create_model_and_transforms(
+        f"local-dir:{checkpoint}", require_pretrained=True
+    )
+    source = data.originals
+    rows = [(transform(source.open(index)), source.labels[index]) for index in range(len(source))]
+    templates = [template.replace("{}", "{c}") for template in TEMPLATES]
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{checkpoint}")
+    texts = zero_shot_classifier(model.eval(), tokenizer, list(CLASSES), templates, "cpu", amp=False)
+    scores, truth = run_classification(model, texts, DataLoader(rows, batch_size=7), "cpu", amp=False)
+    shares = {
+        "prompt_top1": top_k_accuracy_score(truth, scores, k=1),
+        "prompt_top5": top_k_accuracy_score(truth, scores, k=5),
+        "prompt_mean_recall": balanced_accuracy_score(truth, scores.argmax(1)),
+    }
+    return shares, scores / 100  # CLIP_benchmark's fixed temperature
+
+
+def test_the_numbers_are_those_of_clip_benchmark(checkpoint, images):
+    data = load(f"folder:{images}")
+    (found, cosines), (expected, scores) = ours(checkpoint, data), theirs(checkpoint, data)
+    assert torch.allclose(cosines, scores, atol=2e-6)
+    assert scores.std(0).min() > 1e-4  # the images are told apart
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_the_size_of_the_data_changes_no_number(checkpoint, images):
+    first, second = (ours(checkpoint, load(f"folder:{images}?size={size}"))[0] for size in (16, 64))
+    assert first == second
