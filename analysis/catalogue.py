@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from latentbench.analysis import reconstruction  # noqa: F401
-from latentbench.analysis.coding import bits  # noqa: F401
+from latentbench.analysis.coding import bits, image_cost  # noqa: F401
 from latentbench.analysis.core.metric import METRICS
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.embeddings import embedding_bits, hard_negatives  # noqa: F401
@@ -49,6 +49,7 @@ ANALYSES.arrange(
         "embedding_bits",
         "hard_negatives",
         "embedding",
+        "image_cost",
         "throughput",
     ]
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 # ruff: isort: off
 import latentbench.analysis.figures.images.reconstructions
 import latentbench.analysis.figures.images.error_strips
+import latentbench.analysis.figures.images.worst_reconstructions
 import latentbench.analysis.figures.images.samples
 import latentbench.analysis.figures.generation.sampler_distances
 import latentbench.analysis.figures.generation.flow_predictors
 import latentbench.analysis.figures.trade_offs.trade_off
 import latentbench.analysis.figures.trade_offs.precision_recall
 import latentbench.analysis.figures.trade_offs.rate_distortion
+import latentbench.analysis.figures.trade_offs.coded_rate_distortion
 import latentbench.analysis.figures.trade_offs.quality_speed
 import latentbench.analysis.figures.zero_shot.zero_shot_bottleneck
 import latentbench.analysis.figures.zero_shot.seen_unseen

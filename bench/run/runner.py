@@ -94,9 +94,11 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     def open_team(run: OpenRun[Case], journal: Journal) -> AbstractContextManager[Team]:
         if settings.is_remote:
             judges = load_judges(data, device=device) if judged and not data.test_only else ()
-            context = remote_context(data, suite.data, suite.folder, judges, options.device, settings.name)
+            context = remote_context(
+                data, suite.data, suite.data_folder, judges, options.device, settings.name
+            )
             return remote_team(settings, context, journal, store.remember_environment, watcher.note)
-        open_data = stages.data_opener(data, suite.data, suite.folder)
+        open_data = stages.data_opener(data, suite.data, suite.data_folder)
         open_context = partial(stages.open_context, open_data, str(device), judged=judged)
         jobs = options.jobs or default_jobs(device)
         size = min(jobs, max(len(run.todo), settings.shards))
@@ -138,7 +140,7 @@ def _load(suite: Suite, watcher: Watcher) -> ImageData:
             watcher.stage_advanced(str(suite.data))
         shown = done
 
-    return datasets.load(suite.data, relative_to=suite.folder, mapped=True, progress=progress)
+    return datasets.load(suite.data, relative_to=suite.data_folder, mapped=True, progress=progress)
 
 
 def _prepare_judges(data: ImageData, device: torch.device, watcher: Watcher) -> tuple[str, ...]:

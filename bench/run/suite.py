@@ -72,6 +72,8 @@ class Suite:
     """Where the suite wants to run; None: on this machine."""
     folder: Path = Path()
     """The folder of the file, in which modules and weights that it names are found."""
+    data_folder: Path = Path()
+    """The folder in which the data are found: that of the file, unless the data were given with `--data`."""
 
 
 MOST_CASES = 100_000
@@ -104,7 +106,8 @@ def load(name: str) -> Suite:
         if path.stem in [*names(), *shipped("sweeps")]:
             raise LatentbenchError(f"{name}: latentbench ships a suite named {path.stem!r}; rename the file")
         parsed = parse(read_text(path), name=path.stem, where=path.name)
-        return replace(parsed, folder=path.parent.resolve())
+        folder = path.parent.resolve()
+        return replace(parsed, folder=folder, data_folder=folder)
     if name not in names():
         error = unknown("suite", name, [*names(), *shipped("sweeps")])
         raise LatentbenchError(f"{error} (or the path of a .yaml file)")
@@ -143,6 +146,14 @@ def with_recipe(suite: Suite, **settings: object) -> Suite:
     given = {name: value for name, value in settings.items() if value is not None}
     entries = [replace(entry, recipe=entry.recipe.model_copy(update=given)) for entry in suite.entries]
     return replace(suite, entries=tuple(entries))
+
+
+def with_data(suite: Suite, data: str) -> Suite:
+    """Return the suite on other data, such as `folder:photos?size=256` below the current folder.
+
+    Raises LatentbenchError for data that are not described correctly.
+    """
+    return replace(suite, data=parse_data(data, list(DATASETS), "--data"), data_folder=Path.cwd())
 
 
 def with_analyses(suite: Suite, analyses: Sequence[str]) -> Suite:

@@ -207,7 +207,7 @@ class ImportedAutoencoder(Imported):
 
     def encode(self, x: Tensor) -> Posterior:
         """Map images in [0, 1] `[B, C, H, W]` to q(z | x), from any form that the user's `encode` returns."""
-        mean, log_var = _mean_and_log_var(self.module.encode(self._images(x)))
+        mean, log_var = mean_and_log_var(self.module.encode(self._images(x)))
         expected = (
             "a tensor [B, *shape], a pair (mean, log_var) of them, a Posterior, or what diffusers returns"
         )
@@ -231,7 +231,7 @@ class ImportedAutoencoder(Imported):
         return self.trial.autoencoder(self, x)
 
 
-def _mean_and_log_var(given: Any) -> tuple[object, object]:
+def mean_and_log_var(given: Any) -> tuple[object, object]:
     """Return mean and log-variance from what an `encode` returned; None for no log-variance.
 
     A diffusers model returns an object with `latent_dist` (AutoencoderKL), `latents` (AutoencoderTiny,

@@ -14,7 +14,7 @@ from latentbench.analysis.figures.drawing import naming, scatter, style
 from latentbench.analysis.figures.drawing.registry import ModelResult
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 from latentbench.analysis.figures.drawing.tiles import GAP, tile
-from latentbench.analysis.figures.images import error_strips, reconstructions, samples
+from latentbench.analysis.figures.images import error_strips, reconstructions, samples, worst_reconstructions
 from latentbench.analysis.figures.latent import latent_maps
 from latentbench.analysis.figures.performance.timed_models import looks
 from latentbench.analysis.figures.training import (
@@ -53,6 +53,12 @@ def whole(family, latent_dim, seed=0, **settings):
         "reconstruction/ranked_originals": images(10),
         "reconstruction/ranked_reconstructions": images(10),
         "reconstruction/ranked_mse": np.geomspace(1e-4, 0.2, 10),
+        "coding/bits_per_pixel": np.array([0.01, 0.03, 0.06]) * latent_dim,
+        "coding/mse": np.array([0.2, 0.15, 0.1]) / latent_dim,
+        "coding/jpeg_bits_per_pixel": np.array([3.0, 4.0, 6.0]),
+        "coding/jpeg_mse": np.array([0.03, 0.01, 0.002]),
+        "coding/worst_originals": images(6),
+        "coding/worst_reconstructions": images(6),
         "sampling/samples_prior": images(64),
         "sampling/samples_moment": images(64),
         "embedding/moment": rng.normal(size=(50, 2)).astype(np.float32),
@@ -541,3 +547,28 @@ def test_confusion_by_factor_shows_the_widest_clip(readers):
     shown = words(FIGURES["factor_confusion"].draw(readers))
     assert "clip-32: digit" in shown
     assert "clip-8: digit" not in shown
+
+
+def test_codecs_are_curves_over_quality_next_to_codes(zoo):
+    def codec(family, bits, error, **settings):
+        spec = model_spec(family=family, **settings)
+        arrays = {**zoo[0].arrays, "coding/bits_per_pixel": np.array([bits]), "coding/mse": np.array([error])}
+        return ModelResult(spec.label, spec, 0, {}, arrays)
+
+    webp = [codec("webp", 4.0, 0.001, quality=80), codec("webp", 2.0, 0.01, quality=20)]
+    (axes,) = FIGURES["coded_rate_distortion"].draw([zoo[0], *webp, codec("png", 9.0, 0.0)]).axes
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    assert list(lines) == ["JPEG, 13 qualities", "pca-2", "webp"]
+    np.testing.assert_allclose(lines["webp"].get_xydata(), [[2.0, 20.0], [4.0, 30.0]])
+    assert len(lines["pca-2"].get_xdata()) == 3
+
+
+def test_difference_images_are_grey_where_nothing_differs():
+    originals = np.array([[[[0, 100, 100, 250]]]], np.uint8)
+    reconstructions = np.array([[[[0, 110, 90, 0]]]], np.uint8)
+    assert worst_reconstructions.difference(originals, reconstructions).tolist() == [[[[128, 168, 88, 0]]]]
+
+
+def test_worst_reconstructions_show_one_model_per_family(zoo):
+    titles = [axes.get_title(loc="left") for axes in FIGURES["worst_reconstructions"].draw(zoo).axes]
+    assert titles == ["pca-2", "ae-2", "vae-2 β=0.25"]

@@ -272,3 +272,18 @@ def test_a_suite_names_its_executor():
     assert parse(GOOD).executor is None
     with pytest.raises(LatentbenchError, match=r"my\.yaml, executor: unknown executor 'slurn'"):
         parse(f"{GOOD}\nexecutor: slurn\n")
+
+
+def test_data_option_replaces_the_data_and_is_relative_to_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = suite.with_data(suite.load("codecs"), "folder:mine?size=64")
+    assert (other.data.folder, other.data.size, other.data_folder) == ("mine", 64, tmp_path)
+    with pytest.raises(LatentbenchError, match="--data"):
+        suite.with_data(suite.load("codecs"), "no-such-data")
+
+
+@pytest.mark.parametrize("name", ["codecs", "tokenizers", "bits"])
+def test_suites_of_codecs_measure_bits(name):
+    loaded = suite.load(name)
+    assert {"reconstruction", "coding"} <= set(loaded.analyses)
+    assert {"jpeg", "avif" if name != "bits" else "png"} <= {entry.spec.family for entry in loaded.entries}
