@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -50,10 +51,6 @@ class Card(BaseModel):
     recipe: JudgeRecipe
     torch: str
     digest: str = ""
-
-    def expected_digest(self) -> str:
-        """Return the digest that this content should have."""
-        return digest_of(self.model_dump(mode="json", exclude={"digest"}))
 
 
 def load_judges(
@@ -149,10 +146,11 @@ def write_judge(
         recipe=judge.recipe,
         torch=torch.__version__,
     )
-    card = card.model_copy(update={"digest": card.expected_digest()})
+    content = card.model_dump(mode="json", exclude={"digest"})
+    sealed = json.dumps({**content, "digest": digest_of(content)}, indent=2)
     weights = safetensors.torch.save(state_dicts.storable(network.state_dict()))
     write(folder / card.weights, weights)
-    write(folder / f"{name}.json", f"{card.model_dump_json(indent=2)}\n".encode())
+    write(folder / f"{name}.json", f"{sealed}\n".encode())
     return folder / f"{name}.json"
 
 
@@ -174,14 +172,17 @@ def read_judge(path: Path) -> Judge:
 
 def _read_card(path: Path) -> Card:
     try:
-        card = Card.model_validate_json(path.read_bytes())
+        written = path.read_bytes()
+        card = Card.model_validate_json(written)
     except OSError as error:
         raise _unusable(path, f"cannot be read ({error.strerror})") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise _unusable(path, f"not a judge's card: {where}: {first['msg']}") from None
-    if card.digest != card.expected_digest():
+    # Of the content as it was written: a later version of latentbench may add fields to a card.
+    content = json.loads(written)
+    if content.pop("digest", None) != digest_of(content):
         raise _unusable(path, CHANGED)
     return card
 

@@ -24,6 +24,7 @@ from latentbench.analysis.features.stored_judges import (
     read_judge,
     write_judge,
 )
+from latentbench.data.cache import digest_of
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.data.sources.named_sets.fashion_mnist import DEBIAN_FOLDER
@@ -160,6 +161,15 @@ def test_changed_card_is_an_error(copied, change, message):
     card.write_text(json.dumps(json.loads(card.read_text()) | change))
     with pytest.raises(LatentbenchError, match=message):
         read_judge(card)
+
+
+def test_card_without_a_later_field_is_read(copied):
+    """The digest is of the card as it was written, not as this version would write it."""
+    card, _ = copied
+    content = json.loads(card.read_text())
+    del content["digest"], content["recipe"]["shift"]
+    card.write_text(json.dumps({**content, "digest": digest_of(content)}))
+    assert read_judge(card).recipe.shift == JudgeRecipe().shift
 
 
 def test_card_that_is_not_json_is_an_error(copied):
