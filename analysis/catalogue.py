@@ -8,8 +8,8 @@ from latentbench.analysis.core.metric import METRICS
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.embeddings import embedding_bits, hard_negatives  # noqa: F401
 from latentbench.analysis.generation import flow_quality, label_free_frechet, sample_quality  # noqa: F401
-from latentbench.analysis.health import density_uniformity, latent_health  # noqa: F401
-from latentbench.analysis.latent import density_gaps, probes, umap  # noqa: F401
+from latentbench.analysis.health import latent_health, missing_mass  # noqa: F401
+from latentbench.analysis.latent import density_gaps, density_uniformity, probes, umap  # noqa: F401
 from latentbench.analysis.performance import throughput  # noqa: F401
 from latentbench.analysis.rate import (  # noqa: F401
     code_size,
@@ -41,6 +41,7 @@ ANALYSES.arrange(
         "coverage",
         "latent_health",
         "density_uniformity",
+        "missing_mass",
         "probe",
         "zero_shot",
         "prompts",

@@ -24,6 +24,8 @@ import latentbench.analysis.figures.training.contrastive_history
 import latentbench.analysis.figures.latent.latent_maps
 import latentbench.analysis.figures.latent.decoded_planes
 import latentbench.analysis.figures.latent.umap_maps
+import latentbench.analysis.figures.health.missing_classes
+import latentbench.analysis.figures.health.missing_examples
 import latentbench.analysis.figures.health.channel_statistics
 import latentbench.analysis.figures.health.spectra
 import latentbench.analysis.figures.health.equivariance_errors

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from latentbench.analysis.health.code_statistics import participation
-from latentbench.analysis.health.density_uniformity import Uniformity, kernel_density, t_sne, uniformity
 from latentbench.analysis.latent.dead_zones import Estimate, Gap, beyond_null, null_gaps
 from latentbench.analysis.latent.density_gaps import POINTS
+from latentbench.analysis.latent.density_uniformity import Uniformity, kernel_density, t_sne, uniformity
 from latentbench.analysis.latent.intrinsic_dimension import two_nn
 from latentbench.analysis.latent.overlap import evaluation_error, network_score, overlap_coverage
 from latentbench.analysis.statistics.intervals import NORMAL_95

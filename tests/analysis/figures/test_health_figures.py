@@ -10,6 +10,8 @@ from latentbench.analysis.figures.drawing.registry import ModelResult
 from latentbench.analysis.figures.health import (
     channel_statistics,
     equivariance_errors,
+    missing_classes,
+    missing_examples,
     noise_curve,
     spectra,
 )
@@ -80,3 +82,30 @@ def test_noise_curves_have_their_reconstruction_error():
     crosses = [line for line in fig.axes[0].get_lines() if line.get_marker() == "x"]
     assert [line.get_label() for line in curves] == ["ae-4", "ae-8"]
     assert [line.get_ydata()[0] for line in crosses] == [0.003]
+
+
+def missing(latent_dim, **arrays):
+    spec = model_spec(family="ae", latent_dim=latent_dim)
+    named = {f"missing_mass/{name}_moment": array for name, array in arrays.items()}
+    return ModelResult(spec.label, spec, 0, {}, named)
+
+
+def test_what_is_missing_is_mapped_by_class_and_attribute():
+    shares, quarters = np.linspace(0, 1, 10), np.full((3, 4), 0.25)
+    fig = missing_classes.draw([missing(2, classes=shares, attributes=quarters), missing(4)])
+    by_class, by_attribute = (axes.get_images()[0].get_array() for axes in fig.axes)
+    assert by_class.tolist() == [pytest.approx(shares.tolist())]
+    assert by_attribute.shape == (1, 12)
+    assert [text.get_text() for text in fig.axes[0].texts][-1] == "1.00"
+    without_labels = missing_classes.draw([missing(2, attributes=quarters)])
+    assert len(without_labels.axes) == 1
+    assert missing_classes.draw([missing(2)]) is None
+
+
+def test_each_cluster_is_a_row_of_three_sides():
+    examples = np.zeros((2, 3, 5, 1, 8, 8), np.uint8)
+    fig = missing_examples.draw([missing(2, clusters=np.array([[0.2, 3], [0.1, -1]]), examples=examples)])
+    (axes,) = fig.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["20.0%, class 3", "10.0%"]
+    assert axes.get_images()[0].get_array().shape == (2 * 10 + 2, 15 * 10 + 2, 3)
+    assert missing_examples.draw([missing(2)]) is None

@@ -52,6 +52,7 @@ def test_opt_in_analyses_run_only_where_a_suite_names_them():
         "crosschecks",
         "latent_health",
         "density_uniformity",
+        "missing_mass",
         "prompts",
         "controls",
         "transfer",

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
-from latentbench.analysis.health.density_uniformity import kernel_density, t_sne, uniformity
+from latentbench.analysis.latent.density_uniformity import kernel_density, t_sne, uniformity
 
-from .conftest import noise
+
+def noise(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
 def test_uniformity_of_known_densities():

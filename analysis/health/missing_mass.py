@@ -1,0 +1,267 @@
+"""Analysis `missing_mass`: which images a sampler never makes, by class, by attribute and in clusters.
+
+A test image is missing if no sample lies within the ball of its fifth nearest other test image, in a judge's
+features. Chance leaves some images missing even for perfect samples: as many train images tell how many, and
+what exceeds them, (u − u₀) / (1 − u₀), is the missing mass. It is a share of the real images, unlike the dead
+zone, which is a share of what a Gaussian draws. It does not see bad samples as long as good ones are among
+them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latentbench.analysis.core.ensemble import over_judges
+from latentbench.analysis.core.metric import Metric, Unmeasurable, define
+from latentbench.analysis.core.registry import Measurement, analysis
+from latentbench.analysis.core.subject import Subject, to_float, to_uint8
+from latentbench.analysis.features.judge import reduced
+from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.generation.generative_metrics import DENSITY_K, neighbourhoods
+from latentbench.analysis.generation.sample_bank import RealImages, SampleBank, real_images, some
+from latentbench.analysis.generation.sample_quality import why_unusable
+from latentbench.analysis.latent.dead_zones import Estimate
+from latentbench.analysis.statistics.neighbours import nearest
+from latentbench.models.seeds import derive
+
+SAMPLED = ("prior", "moment")
+CLUSTERS, SMALLEST_CLUSTER = 6, 20
+"""Clusters of missing images at most, and the images that each needs on average."""
+SHOWN = 5
+"""Images of each kind for each cluster in the figure."""
+QUARTERS = 4
+ATTRIBUTES = ("brightness", "contrast", "detail")
+"""Properties of any image: mean and standard deviation of its pixels, and of differences of neighbours."""
+NO_LABELS = "the data have no labels"
+
+MISSING_MASS = {
+    name: define(
+        f"missing_mass_{name}",
+        unit="fraction",
+        better="lower",
+        title=f"Share of test images that no {SAMPLERS[name].title} come near, beyond that of train images.",
+        heading=f"missing mass {name}",
+    )
+    for name in SAMPLED
+}
+MISSING_CLASS = {
+    name: define(
+        f"missing_class_{name}",
+        unit="fraction",
+        better="lower",
+        title=f"Missing mass of the class whose images {SAMPLERS[name].title} miss most.",
+        heading=f"missing class {name}",
+    )
+    for name in SAMPLED
+}
+MISSING_CLASSES = {
+    name: define(
+        f"missing_classes_{name}",
+        unit="classes",
+        better="lower",
+        title=f"Number of classes of which more than half is missing among {SAMPLERS[name].title}.",
+        heading=f"missing classes {name}",
+        decimals=1,
+    )
+    for name in SAMPLED
+}
+
+Array = NDArray[np.generic]
+
+
+# Formulas
+
+
+def uncovered(real: Tensor, samples: Tensor, *, real_distances: Tensor | None = None) -> Tensor:
+    """Find the real points `[N, D]` whose ball to the fifth nearest other holds none of `samples` `[M, D]`.
+
+    Returns bool `[N]`; its share is 1 minus the coverage of Naeem et al. 2020. Raises ValueError below six
+    real points, for mismatched widths and for values that are not finite.
+    """
+    return ~neighbourhoods(real, samples, real_distances=real_distances).covered
+
+
+def beyond_chance(missing: Tensor, by_chance: Tensor) -> Estimate:
+    """Compute (u − u₀) / (1 − u₀) of the shares of two bool `[N]` of the same images, with its error.
+
+    The error is that over images, of the difference of the two, which are paired. NaN if chance misses all.
+
+    >>> beyond_chance(torch.tensor([True, True, False, False]), torch.zeros(4, dtype=torch.bool)).value
+    0.5
+    """
+    share, chance = (each.double().mean().item() for each in (missing, by_chance))
+    if chance == 1 or len(missing) < 2:
+        return Estimate(math.nan if chance == 1 else (share - chance) / (1 - chance), math.nan)
+    value = (share - chance) / (1 - chance)
+    effect = missing.double() - (1 - value) * by_chance.double()
+    return Estimate(value, effect.std().item() / math.sqrt(len(missing)) / (1 - chance))
+
+
+def attributes(images: Tensor) -> Tensor:
+    """Compute the `ATTRIBUTES` of float images `[N, C, H, W]`, float64 `[N, 3]`."""
+    values = images.double()
+    steps = [values.diff(dim=dim).square().mean((1, 2, 3)) for dim in (2, 3)]
+    flat = values.flatten(1)
+    return torch.stack([flat.mean(1), flat.std(1), (steps[0] + steps[1]).sqrt()], dim=1)
+
+
+def clusters(points: Tensor, *, seed: int) -> Tensor:
+    """Divide points `[N, D]` into at most `CLUSTERS` by k-means: int64 `[N]`, the largest cluster is 0."""
+    from sklearn.cluster import KMeans
+
+    count = max(1, min(CLUSTERS, len(points) // SMALLEST_CLUSTER, len(points.unique(dim=0))))
+    found = KMeans(count, n_init=3, random_state=seed % 2**32).fit_predict(points.double().numpy())
+    members = torch.from_numpy(found).long()
+    rank = members.bincount(minlength=count).argsort(descending=True, stable=True).argsort()
+    return rank[members]
+
+
+# The analysis
+
+
+@dataclass(frozen=True, eq=False)
+class Missing:
+    """What one judge sees of one sampler: bool `[N]` of the test images that neighbours are sought among."""
+
+    samples: Tensor
+    by_chance: Tensor
+
+    @classmethod
+    def of(cls, real: RealImages, samples: Tensor) -> Missing:
+        """Compare features of samples, and of train images, with the test images."""
+        return cls(
+            uncovered(real.test_points, samples, real_distances=real.test_distances),
+            uncovered(real.test_points, real.train_points, real_distances=real.test_distances),
+        )
+
+    def among(self, chosen: Tensor) -> Estimate:
+        """The missing mass of some of the images."""
+        return beyond_chance(self.samples[chosen], self.by_chance[chosen])
+
+
+@analysis(
+    "missing_mass",
+    [metric for kind in (MISSING_MASS, MISSING_CLASS, MISSING_CLASSES) for metric in kind.values()],
+    opt_in=True,
+    needs_judge=True,
+)
+def missing_mass(subject: Subject) -> Measurement:
+    """Find the test images that the samplers never come near, and show where they are."""
+    if reason := subject.context.no_judge:
+        raise Unmeasurable(reason)
+    if len(subject.context.once(real_images)[0].test_points) <= DENSITY_K:
+        raise Unmeasurable(f"fewer than {DENSITY_K + 1} test images")
+    found: dict[str, Metric] = {}
+    arrays: dict[str, Array] = {}
+    for name in SAMPLED:
+        metrics, of_sampler = _of_sampler(subject, name)
+        found |= {metric.name: metric for metric in metrics}
+        arrays |= {f"{key}_{name}": array for key, array in of_sampler.items()}
+    kinds = (MISSING_MASS, MISSING_CLASS, MISSING_CLASSES)
+    return Measurement(tuple(found[kind[name].name] for kind in kinds for name in SAMPLED), arrays)
+
+
+def _of_sampler(subject: Subject, name: str) -> tuple[list[Metric], dict[str, Array]]:
+    kinds = [kind[name] for kind in (MISSING_MASS, MISSING_CLASS, MISSING_CLASSES)]
+    bank, reals = subject.once(SampleBank), subject.context.once(real_images)
+    if problem := why_unusable(bank, name):
+        return [metric.missing(problem) for metric in kinds], {}
+    points = [some(view.features) for view in bank.judged(name)]
+    seen = [Missing.of(real, samples) for real, samples in zip(reals, points, strict=True)]
+    indices = some(torch.arange(len(subject.data.test)))
+    labels = None if subject.data.test.labels is None else subject.data.test.labels[indices]
+    metrics = [over_judges(each) for each in zip(*(_metrics(name, one, labels) for one in seen), strict=True)]
+    arrays = _by_attribute(subject, indices, seen)
+    if labels is not None:
+        shares = torch.stack([_by_class(one, labels, len(subject.data.classes)) for one in seen])
+        arrays["classes"] = shares.mean(0).numpy()
+    return metrics, arrays | _clusters(subject, name, indices, seen[0], reals[0], points[0])
+
+
+def _metrics(name: str, seen: Missing, labels: Tensor | None) -> list[Metric]:
+    n = len(seen.samples)
+    whole = seen.among(torch.ones(n, dtype=torch.bool))
+    found = [MISSING_MASS[name].measured(whole.value, se=whole.se, n=n, common_se=whole.se)]
+    if labels is None:
+        return [*found, *(kind[name].missing(NO_LABELS) for kind in (MISSING_CLASS, MISSING_CLASSES))]
+    by_class = {int(each): seen.among(labels == each) for each in labels.unique()}
+    worst = max(by_class, key=lambda each: np.nan_to_num(by_class[each].value, nan=-np.inf))
+    most, size = by_class[worst], int((labels == worst).sum())
+    halves = sum(each.value > 0.5 for each in by_class.values())
+    return [
+        *found,
+        MISSING_CLASS[name].measured(most.value, se=most.se, n=size, common_se=most.se),
+        MISSING_CLASSES[name].measured(halves, n=n),
+    ]
+
+
+def _by_class(seen: Missing, labels: Tensor, classes: int) -> Tensor:
+    return torch.tensor([seen.among(labels == each).value for each in range(classes)])
+
+
+def _by_attribute(subject: Subject, indices: Tensor, seen: Sequence[Missing]) -> dict[str, Array]:
+    """Return the missing mass by quarter of each attribute, float64 `[A, 4]`, the lowest quarter first."""
+    parts = [attributes(reduced(to_float(subject.data.test.images[batch]))) for batch in indices.split(1000)]
+    ranks = torch.cat(parts).argsort(0).argsort(0)
+    quarter = ranks * QUARTERS // len(ranks)
+    shares = [
+        [np.mean([one.among(column == each).value for one in seen]) for each in range(QUARTERS)]
+        for column in quarter.T
+    ]
+    return {"attributes": np.array(shares, dtype=np.float64)}
+
+
+def _clusters(
+    subject: Subject, name: str, indices: Tensor, seen: Missing, real: RealImages, samples: Tensor
+) -> dict[str, Array]:
+    """Return clusters of the first judge's missing images, with images from both sides of the gap.
+
+    `clusters` `[K, 2]` has the share of all test images and the commonest class, −1 without labels.
+    `examples` uint8 `[K, 3, SHOWN, C, H, W]` has missing images, what the model makes of them, and the
+    samples that are nearest to them.
+    """
+    missing = seen.samples.nonzero().squeeze(1)
+    if len(missing) < SHOWN or len(samples) < SHOWN:
+        return {}
+    features = real.test_points[missing].double()
+    member = clusters(features, seed=derive(subject.seed, "missing clusters"))
+    drawn = some(torch.arange(subject.once(SampleBank).samples(name).count))
+    codes = subject.once(SampleBank).codes(name, len(subject.data.test))
+    rows, pictures = [], []
+    for each in range(int(member.max()) + 1):
+        own = member == each
+        if int(own.sum()) < SHOWN:
+            continue
+        middle = features[own].mean(0, keepdim=True)
+        typical = missing[own][nearest(middle, features[own], SHOWN)[1][0]]
+        images = subject.data.test.images[indices[typical]]
+        close = drawn[nearest(middle, samples.double(), SHOWN)[1][0]]
+        pictures.append(
+            torch.stack(
+                [
+                    _small(to_float(images)),
+                    _small(subject.decode(subject.encode(images).mean)),
+                    _small(subject.decode(codes[close])),
+                ]
+            )
+        )
+        rows.append([int(own.sum()) / len(seen.samples), _commonest(subject, indices[missing[own]])])
+    if not rows:
+        return {}
+    return {"clusters": np.array(rows, dtype=np.float64), "examples": torch.stack(pictures).numpy()}
+
+
+def _small(images: Tensor) -> Tensor:
+    return to_uint8(reduced(images.clamp(0, 1)))
+
+
+def _commonest(subject: Subject, images: Tensor) -> int:
+    labels = subject.data.test.labels
+    return -1 if labels is None else int(labels[images].mode().values)
