@@ -1,10 +1,11 @@
 """Analysis `missing_mass`: which images a sampler never makes, by class, by attribute and in clusters.
 
-A test image is missing if no sample lies within the ball of its fifth nearest other test image, in a judge's
-features. Chance leaves some images missing even for perfect samples: as many train images tell how many, and
-what exceeds them, (u − u₀) / (1 − u₀), is the missing mass. It is a share of the real images, unlike the dead
-zone, which is a share of what a Gaussian draws. It does not see bad samples as long as good ones are among
-them.
+It compares images that the decoder can make: the reconstructions of test images. One is missing if no sample
+lies within the ball of its fifth nearest other, in a judge's features. Chance leaves some missing even where
+codes are those of images: the `posterior` samples tell how many, and what exceeds them,
+(u − u₀) / (1 − u₀), is the missing mass. So the decoder's blur has no part in it, only the sampler. It is a
+share of the real images, unlike the dead zone, which is a share of what a Gaussian draws. It does not see bad
+samples as long as good ones are among them.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentbench.analysis.core.ensemble import over_judges
-from latentbench.analysis.core.metric import Metric, Unmeasurable, define
+from latentbench.analysis.core.metric import Metric, Unmeasurable, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import Subject, to_float, to_uint8
+from latentbench.analysis.core.subject import NO_DECODER, Subject, to_float, to_uint8
 from latentbench.analysis.features.judge import reduced
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.generation.generative_metrics import DENSITY_K, neighbourhoods
-from latentbench.analysis.generation.sample_bank import RealImages, SampleBank, real_images, some
+from latentbench.analysis.generation.sample_bank import SampleBank, some
 from latentbench.analysis.generation.sample_quality import why_unusable
 from latentbench.analysis.latent.dead_zones import Estimate
 from latentbench.analysis.statistics.neighbours import nearest
@@ -46,7 +47,7 @@ MISSING_MASS = {
         f"missing_mass_{name}",
         unit="fraction",
         better="lower",
-        title=f"Share of test images that no {SAMPLERS[name].title} come near, beyond that of train images.",
+        title=f"Share of decoded test images that no {SAMPLERS[name].title} come near, beyond chance.",
         heading=f"missing mass {name}",
     )
     for name in SAMPLED
@@ -91,7 +92,8 @@ def uncovered(real: Tensor, samples: Tensor, *, real_distances: Tensor | None = 
 def beyond_chance(missing: Tensor, by_chance: Tensor) -> Estimate:
     """Compute (u − u₀) / (1 − u₀) of the shares of two bool `[N]` of the same images, with its error.
 
-    The error is that over images, of the difference of the two, which are paired. NaN if chance misses all.
+    The error is that over images, of the difference of the two, which are paired; NaN where it is not known.
+    The value is NaN if chance misses all.
 
     >>> beyond_chance(torch.tensor([True, True, False, False]), torch.zeros(4, dtype=torch.bool)).value
     0.5
@@ -100,8 +102,9 @@ def beyond_chance(missing: Tensor, by_chance: Tensor) -> Estimate:
     if chance == 1 or len(missing) < 2:
         return Estimate(math.nan if chance == 1 else (share - chance) / (1 - chance), math.nan)
     value = (share - chance) / (1 - chance)
-    effect = missing.double() - (1 - value) * by_chance.double()
-    return Estimate(value, effect.std().item() / math.sqrt(len(missing)) / (1 - chance))
+    spread = (missing.double() - (1 - value) * by_chance.double()).std().item()
+    # Where every image is missing, an error of 0 would claim certainty.
+    return Estimate(value, spread / math.sqrt(len(missing)) / (1 - chance) if spread else math.nan)
 
 
 def attributes(images: Tensor) -> Tensor:
@@ -133,14 +136,6 @@ class Missing:
     samples: Tensor
     by_chance: Tensor
 
-    @classmethod
-    def of(cls, real: RealImages, samples: Tensor) -> Missing:
-        """Compare features of samples, and of train images, with the test images."""
-        return cls(
-            uncovered(real.test_points, samples, real_distances=real.test_distances),
-            uncovered(real.test_points, real.train_points, real_distances=real.test_distances),
-        )
-
     def among(self, chosen: Tensor) -> Estimate:
         """The missing mass of some of the images."""
         return beyond_chance(self.samples[chosen], self.by_chance[chosen])
@@ -156,25 +151,60 @@ def missing_mass(subject: Subject) -> Measurement:
     """Find the test images that the samplers never come near, and show where they are."""
     if reason := subject.context.no_judge:
         raise Unmeasurable(reason)
-    if len(subject.context.once(real_images)[0].test_points) <= DENSITY_K:
-        raise Unmeasurable(f"fewer than {DENSITY_K + 1} test images")
+    decoded = subject.once(_decoded)
     found: dict[str, Metric] = {}
     arrays: dict[str, Array] = {}
     for name in SAMPLED:
-        metrics, of_sampler = _of_sampler(subject, name)
+        metrics, of_sampler = _of_sampler(subject, name, decoded)
         found |= {metric.name: metric for metric in metrics}
         arrays |= {f"{key}_{name}": array for key, array in of_sampler.items()}
     kinds = (MISSING_MASS, MISSING_CLASS, MISSING_CLASSES)
     return Measurement(tuple(found[kind[name].name] for kind in kinds for name in SAMPLED), arrays)
 
 
-def _of_sampler(subject: Subject, name: str) -> tuple[list[Metric], dict[str, Array]]:
-    kinds = [kind[name] for kind in (MISSING_MASS, MISSING_CLASS, MISSING_CLASSES)]
-    bank, reals = subject.once(SampleBank), subject.context.once(real_images)
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """The reconstructions of the test images that neighbours are sought among, as one judge sees them."""
+
+    points: Tensor
+    distances: Tensor
+    by_chance: Tensor
+    """bool `[N]`: the ones that no `posterior` sample comes near."""
+
+
+def _decoded(subject: Subject) -> tuple[Decoded, ...]:
+    """See the reconstructions by every judge. Raises Unmeasurable for a model without sound ones."""
+    if not subject.can_decode:
+        raise Unmeasurable(NO_DECODER)
+    if subject.tested.errors is None:
+        raise Unmeasurable(subject.tested.problem or NO_DECODER)
+    bank = subject.once(SampleBank)
+    if problem := why_unusable(bank, "posterior"):
+        raise Unmeasurable(problem)
+    if subject.tested.count <= DENSITY_K:
+        raise Unmeasurable(f"fewer than {DENSITY_K + 1} test images")
+    found = []
+    views = zip(subject.tested.errors.judged, bank.judged("posterior"), strict=True)
+    for reconstructions, posterior in views:
+        points = some(finite(reconstructions.features, "reconstructions cannot be judged")).double()
+        distances, _ = nearest(points, points, DENSITY_K, exclude_self=True)
+        by_chance = uncovered(points, some(posterior.features), real_distances=distances)
+        found.append(Decoded(points, distances, by_chance))
+    return tuple(found)
+
+
+def _of_sampler(
+    subject: Subject, name: str, decoded: Sequence[Decoded]
+) -> tuple[list[Metric], dict[str, Array]]:
+    bank = subject.once(SampleBank)
     if problem := why_unusable(bank, name):
-        return [metric.missing(problem) for metric in kinds], {}
-    points = [some(view.features) for view in bank.judged(name)]
-    seen = [Missing.of(real, samples) for real, samples in zip(reals, points, strict=True)]
+        kinds = (MISSING_MASS, MISSING_CLASS, MISSING_CLASSES)
+        return [kind[name].missing(problem) for kind in kinds], {}
+    samples = [some(view.features) for view in bank.judged(name)]
+    seen = [
+        Missing(uncovered(real.points, own, real_distances=real.distances), real.by_chance)
+        for real, own in zip(decoded, samples, strict=True)
+    ]
     indices = some(torch.arange(len(subject.data.test)))
     labels = None if subject.data.test.labels is None else subject.data.test.labels[indices]
     metrics = [over_judges(each) for each in zip(*(_metrics(name, one, labels) for one in seen), strict=True)]
@@ -182,7 +212,7 @@ def _of_sampler(subject: Subject, name: str) -> tuple[list[Metric], dict[str, Ar
     if labels is not None:
         shares = torch.stack([_by_class(one, labels, len(subject.data.classes)) for one in seen])
         arrays["classes"] = shares.mean(0).numpy()
-    return metrics, arrays | _clusters(subject, name, indices, seen[0], reals[0], points[0])
+    return metrics, arrays | _clusters(subject, name, indices, seen[0], decoded[0].points, samples[0])
 
 
 def _metrics(name: str, seen: Missing, labels: Tensor | None) -> list[Metric]:
@@ -219,7 +249,7 @@ def _by_attribute(subject: Subject, indices: Tensor, seen: Sequence[Missing]) ->
 
 
 def _clusters(
-    subject: Subject, name: str, indices: Tensor, seen: Missing, real: RealImages, samples: Tensor
+    subject: Subject, name: str, indices: Tensor, seen: Missing, points: Tensor, samples: Tensor
 ) -> dict[str, Array]:
     """Return clusters of the first judge's missing images, with images from both sides of the gap.
 
@@ -230,7 +260,7 @@ def _clusters(
     missing = seen.samples.nonzero().squeeze(1)
     if len(missing) < SHOWN or len(samples) < SHOWN:
         return {}
-    features = real.test_points[missing].double()
+    features = points[missing]
     member = clusters(features, seed=derive(subject.seed, "missing clusters"))
     drawn = some(torch.arange(subject.once(SampleBank).samples(name).count))
     codes = subject.once(SampleBank).codes(name, len(subject.data.test))

@@ -21,11 +21,11 @@ CLASSES, BY_ATTRIBUTE = "missing_mass/classes_{}", "missing_mass/attributes_{}"
 @figure(
     "missing_classes",
     title="What is never sampled",
-    caption="Missing mass: the share of test images that no sample comes near in the judges' features, "
-    "beyond what as many train images leave. Left by class; right by quarter of three attributes of the "
+    caption="Missing mass: the share of decoded test images that no sample comes near in the judges' "
+    "features, beyond chance. Left by class; right by quarter of three attributes of the "
     "images, from the lowest (q1) to the highest (q4): brightness, contrast, and detail (differences of "
-    "neighbouring pixels). 0 is as good as real images, 1 means that none of these images is ever made. Mean "
-    "over seeds.",
+    "neighbouring pixels). 0 is as good as codes of real images, 1 means that none of these images is ever "
+    "made. Mean over seeds.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
     """Draw a row for each model and sampler: one map by class, one by attribute."""

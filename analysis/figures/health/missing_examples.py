@@ -19,11 +19,10 @@ CLUSTERS, EXAMPLES = "missing_mass/clusters_{}", "missing_mass/examples_{}"
 @figure(
     "missing_examples",
     title="Both sides of the gap",
-    caption="Clusters of test images that no sample comes near, the largest first; one row per cluster. Left "
-    "the images that are typical of it, in the middle what the model makes of their codes, right the samples "
-    "that are nearest to them. If the middle looks right and the right does not, the decoder can make these "
-    "images, and the sampler does not reach their codes. If the middle looks wrong, the decoder is at fault. "
-    "The title has each cluster's share of all test images and its commonest class.",
+    caption="Clusters of decoded test images that no sample comes near, the largest first; one row per "
+    "cluster. Left the test images that are typical of it, in the middle what the model makes of their "
+    "codes, right the samples that are nearest to them: the two sides of the gap. The row names each "
+    "cluster's share of all test images and its commonest class.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
     """Draw one panel for each model and sampler."""
