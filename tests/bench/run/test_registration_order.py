@@ -46,18 +46,8 @@ def test_the_order_does_not_depend_on_what_was_imported_before(first):
 def test_opt_in_analyses_run_only_where_a_suite_names_them():
     models = "description: d\nmodels: [{family: pca, latent_dim: 2}]\n"
     usual = suite.parse(models, name="s", where="s.yaml").analyses
-    opt_in = [
-        "coding",
-        "importance",
-        "crosschecks",
-        "latent_health",
-        "density_uniformity",
-        "missing_mass",
-        "prompts",
-        "controls",
-        "transfer",
-    ]
-    assert {name for name in ANALYSES if name not in usual} == set(opt_in)
+    assert set(usual) == {name for name, each in ANALYSES.items() if not each.opt_in}
+    assert {"importance", "latent_health", "missing_mass"}.isdisjoint(usual)
     named = suite.parse(models + "analyses: [importance]\n", name="s", where="s.yaml")
     assert named.analyses == ("importance",)
 
