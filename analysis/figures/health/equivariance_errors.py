@@ -53,6 +53,7 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
         )
     axes.axhline(1, color=style.FAINT, linestyle="--", linewidth=1.2)
     axes.set_xticks(np.arange(len(METRICS)), list(METRICS.values()))
+    axes.set_xlim(-0.6, len(METRICS) - 0.4)
     axes.set_ylabel("equivariance error")
     axes.grid(False, axis="x")
     style.legend_right(axes)

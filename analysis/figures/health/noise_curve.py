@@ -50,5 +50,6 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     axes.set_xticks(groups[0][0].arrays[SIGMA])
     axes.minorticks_off()
     style.plain_numbers(axes.xaxis)
+    style.plain_numbers(axes.yaxis)
     style.legend_right(axes)
     return fig

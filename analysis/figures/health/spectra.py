@@ -35,6 +35,7 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     for model, colour in zip(shown, style.colours_by_width([each.spec for each in shown]), strict=True):
         _eigenvalues(panels[0], model, colour)
     panels[0].set(yscale="log", xlabel="direction, by variance", ylabel="share of the variance")
+    style.plain_numbers(panels[0].yaxis)
     panels[0].legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
     if grids:
         _powers(panels[1], grids)
@@ -67,6 +68,7 @@ def _powers(axes: Axes, models: Sequence[ModelResult]) -> None:
         _power(axes, models[0], "images", colour=style.INK, label=f"images: slope {slope:.2f}", dashed=True)
     axes.set(xscale="log", yscale="log", xlabel="cycles per side", ylabel="power, relative to the first")
     style.plain_numbers(axes.xaxis)
+    style.plain_numbers(axes.yaxis)
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
 
 
