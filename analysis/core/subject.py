@@ -15,6 +15,7 @@ from typing import Literal, Self
 import torch
 from torch import Generator, Tensor
 
+from latentbench.analysis.core.freed_memory import tidied
 from latentbench.analysis.core.metric import Unmeasurable
 from latentbench.analysis.core.test_pass import (
     ImageErrors,
@@ -64,6 +65,12 @@ def batch_size(image_shape: Sequence[int], *, largest: int = BATCH) -> int:
     return max(1, min(largest, BATCH_VALUES // math.prod(image_shape)))
 
 
+def in_batches(images: Tensor) -> Iterator[Tensor]:
+    """Yield images `[N, C, H, W]` in batches of `batch_size`."""
+    shape = images.shape[1:]
+    return tidied(images.split(batch_size(shape)), shape)
+
+
 def to_float(images: Tensor) -> Tensor:
     """Convert uint8 images 0–255 to float32 in [0, 1]."""
     return images.float() / 255
@@ -110,7 +117,7 @@ class DataContext(Memo):
 
     def view_stored(self, images: Tensor) -> Views:
         """Return each judge's view of uint8 images `[N, C, H, W]`."""
-        return self.view_all(map(to_float, images.split(batch_size(self.data.image_shape))))
+        return self.view_all(map(to_float, in_batches(images)))
 
     @cached_property
     def judged_test(self) -> Views:
@@ -164,8 +171,7 @@ class Subject(Memo):
 
         Raises Unmeasurable for a codec, as does everything that needs codes.
         """
-        size = batch_size(images.shape[1:])
-        return joined_codes([self.posterior(to_float(batch)) for batch in images.split(size)])
+        return joined_codes([self.posterior(to_float(batch)) for batch in in_batches(images)])
 
     @torch.inference_mode()
     def posterior(self, x: Tensor) -> Posterior:
@@ -184,8 +190,7 @@ class Subject(Memo):
         `of` makes the vectors from codes; by default they are the means over the positions of a grid or
         tokens, `[N, C]`.
         """
-        batches = images.split(batch_size(images.shape[1:]))
-        return torch.cat([of(self.posterior(to_float(batch)).mean) for batch in batches])
+        return torch.cat([of(self.posterior(to_float(batch)).mean) for batch in in_batches(images)])
 
     def decode(self, codes: Tensor) -> Tensor:
         """Decode codes `[N, *shape]` to float images in [0, 1] `[N, C, H, W]`, on the CPU.
@@ -203,15 +208,15 @@ class Subject(Memo):
             raise Unmeasurable(NO_CODE)
         if not isinstance(self.model, Autoencoder):
             raise Unmeasurable(NO_DECODER)
-        for batch in codes.split(batch_size(self.data.image_shape)):
+        shape = self.data.image_shape
+        for batch in tidied(codes.split(batch_size(shape)), shape):
             with torch.inference_mode():
                 images = self.model.decode(batch.to(self.context.device)).float().cpu()
             yield images
 
     def reconstructed(self, images: Tensor) -> Tensor:
         """Return the reconstructions of uint8 images `[N, C, H, W]`, float in [0, 1], on the CPU."""
-        batches = images.split(batch_size(images.shape[1:]))
-        return torch.cat([self._reconstructed(to_float(batch))[1] for batch in batches])
+        return torch.cat([self._reconstructed(to_float(batch))[1] for batch in in_batches(images)])
 
     def _reconstructed(self, x: Tensor) -> tuple[Posterior | None, Tensor]:
         """Return q(z | x), None for a codec, and the images decode(E[z | x])."""
@@ -258,7 +263,7 @@ class Subject(Memo):
             raise ValueError(f"shard {shard} of {shards} has none of {len(batches)} batches of test images")
         passes: list[TestPass] = []
         decode = decode and self.can_decode
-        for images in own:
+        for images in tidied(own, self.data.image_shape):
             sound = not passes or passes[-1].problem is None
             done = sum(each.count for each in passes)
             passes.append(self._pass_over_batch(to_float(images), decode and sound).keeping_codes(done))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import DataContext, Subject, batch_size, to_float
+from latentbench.analysis.core.subject import DataContext, Subject, batch_size, in_batches, to_float
 from latentbench.analysis.features.judge import FEATURES, JudgeNetwork
 from latentbench.analysis.generation.code_samplers import SAMPLERS, SAMPLING, samplers_of
 from latentbench.analysis.generation.generative_metrics import frechet_between
@@ -202,8 +202,7 @@ def _references(context: DataContext) -> dict[str, _Reference]:
 
 def _moments(features: Features, images: Tensor) -> Moments:
     """Return the moments of uint8 images in a space, looking at few of them at once."""
-    batches = images.split(batch_size(images.shape[1:]))
-    return Moments.of(torch.cat([features(to_float(batch)) for batch in batches]))
+    return Moments.of(torch.cat([features(to_float(batch)) for batch in in_batches(images)]))
 
 
 def _distance(metric: MetricDefinition, reference: _Reference, subject: Subject, sampler: str) -> Metric:

@@ -74,8 +74,8 @@ class _Densities:
         form = torch.zeros(len(z), len(self.mean), dtype=torch.float64)
         for block in columns(*self.mean.shape):
             mean, log_var, own = self.mean[:, block].double(), self.log_var[:, block].double(), z[:, block]
-            precision = (-log_var).exp()
-            constant = (mean.square() * precision + log_var + math.log(2 * math.pi)).sum(1)
+            precision = (-log_var).exp_()
+            constant = mean.square().mul_(precision).add_(log_var).add_(math.log(2 * math.pi)).sum(1)
             part = own.square() @ precision.T  # in place from here on: it has a number for every pair
             form += part.sub_(2 * own @ (mean * precision).T).add_(constant)
         return form.mul_(-0.5)

@@ -65,16 +65,17 @@ def _search(
 
     The third result is the greatest of their bounds, squared, `[M]`. Query i skips point `own[i]`.
     """
-    found, apart, bounds = [], [], []
+    # Made before the loop: small results in the space that large temporary tensors left would split it.
+    found = torch.empty(len(x), count, dtype=torch.int64, device=x.device)
+    apart = torch.empty(len(x), count, dtype=torch.float64, device=x.device)
+    bounds = torch.empty(len(x), dtype=torch.float64, device=x.device)
     for rows, groups in _bounds(x.to(dtype), y.to(dtype), chunk=chunk):
         if own is not None:
             groups.flatten(1)[torch.arange(len(groups), device=x.device), own[rows]] = torch.inf
         bound, candidates = _least(groups, count)
         exact, order = (x[rows].unsqueeze(1) - y[candidates]).norm(dim=2).sort(dim=1, stable=True)
-        found.append(candidates.gather(1, order))
-        apart.append(exact)
-        bounds.append(bound[:, -1].double())
-    return torch.cat(found), torch.cat(apart), torch.cat(bounds)
+        found[rows], apart[rows], bounds[rows] = candidates.gather(1, order), exact, bound[:, -1].double()
+    return found, apart, bounds
 
 
 def _least(groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
