@@ -111,7 +111,9 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     def produce(run: OpenRun[Case]) -> None:
         on_gpu = settings.gpus > 0 if settings.is_remote else device.type == "cuda"
         stacked = on_gpu if options.stack is None else options.stack
-        journal = Journal(run.origin)
+        # What nodes did is not taken for the work of this machine.
+        place = settings.name if settings.is_remote else run.origin.environment
+        journal = Journal(replace(run.origin, environment=place))
         journal.prune()
         for case in run.todo if options.fresh else ():
             journal.drop(case)

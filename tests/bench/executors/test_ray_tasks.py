@@ -1,5 +1,6 @@
 """A Ray cluster of two nodes in processes of this machine, one of which is removed in the middle."""
 
+import importlib
 import os
 import socket
 import subprocess
@@ -27,6 +28,15 @@ seeds: 4
 analyses: [likelihood, code]
 recipe: {{epochs: 5}}
 models: [{MODELS}]
+"""
+
+
+ENDING = """
+import importlib
+import os
+
+def end(code, context):
+    return os._exit(code) if code else code
 """
 
 
@@ -58,6 +68,10 @@ def cluster(tmp_path_factory):
     from ray.cluster_utils import Cluster
 
     patch = pytest.MonkeyPatch()
+    modules = tmp_path_factory.mktemp("modules")
+    (modules / "ending_unit.py").write_text(ENDING)
+    patch.syspath_prepend(modules)
+    patch.setenv("PYTHONPATH", os.pathsep.join([str(modules), *filter(None, [os.environ.get("PYTHONPATH")])]))
     patch.setenv("LATENTBENCH_CACHE", str(tmp_path_factory.mktemp("worker-cache")))
     patch.setenv("OMP_NUM_THREADS", "1")
     patch.setenv("RAY_worker_niceness", "0")
@@ -118,22 +132,19 @@ def test_a_sweep_survives_the_removal_of_a_node(cluster, home):
     assert values(there) == values(here)
 
 
-def end(code, context):
-    if code:
-        os._exit(code)
-    return code
-
-
 @pytest.mark.slow
 def test_a_unit_that_ends_its_worker_is_its_result(cluster):
     from latentbench.bench.executors.ray_tasks import RayTasks
     from latentbench.bench.executors.worker import Setup
 
-    ray = RayTasks(RAY, Setup.of(1, dict), print)
+    end = importlib.import_module("ending_unit").end
+    notes = []
+    ray = RayTasks(RAY, Setup.of(1, dict), notes.append)
     with stopped_at_the_end(ray):
-        found = dict(Crew(ray, key=str).map(end, [0, 3]))
+        found = dict(Crew(ray, key=str, note=notes.append).map(end, [0, 3]))
     assert found[0] == 0
     assert isinstance(found[3], Died)
+    assert [note.rpartition("tried again ")[2] for note in notes] == ["(2 of 3)", "(3 of 3)"]
 
 
 @pytest.mark.slow

@@ -37,6 +37,17 @@ def run(home):
     return run
 
 
+class Interrupting(Silent):
+    """A watcher that ends the driver when two steps are done."""
+
+    left = 2
+
+    def stage_advanced(self, label):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
 def write_suite(home, data, models, analyses):
     (home / "my.yaml").write_text(
         f"description: x\ndata: {data}\nanalyses: [{analyses}]\nrecipe: {{epochs: 1}}\nmodels: [{models}]\n"
@@ -88,3 +99,19 @@ def test_slurm_jobs_give_the_records_of_this_machine(home, run):
     assert not list((home / "cache" / "shared").iterdir())
     again = run("slurm", executor=ExecutorSettings(name="slurm", cluster="debug", memory_gb=1))
     assert again == there
+
+
+def test_a_driver_that_ends_resumes_with_the_steps_of_its_workers(home):
+    pytest.importorskip("submitit")
+    write_suite(home, "digits", "{family: ae, latent_dim: [2, 3], hidden: 16}", "likelihood")
+    loaded, store = suites.load(str(home / "my.yaml")), Store(home / "results")
+    slurm = ExecutorSettings(name="slurm", cluster="debug", memory_gb=1)
+    options = Options(device="cpu", executor=slurm, use_cache=False)
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(loaded, store, options, Interrupting())
+    weights = sorted((home / "cache" / "checkpoints").glob("*/weights.safetensors"))
+    trained = [path.stat().st_mtime_ns for path in weights]
+    done = run_suite(loaded, store, options, Silent())
+    assert [record.status for record in done.records] == ["ok", "ok"]
+    assert [path.stat().st_mtime_ns for path in weights] == trained
+    assert len(trained) == 2
