@@ -9,6 +9,7 @@ import latentbench.analysis.figures.images.worst_reconstructions
 import latentbench.analysis.figures.images.samples
 import latentbench.analysis.figures.generation.sampler_distances
 import latentbench.analysis.figures.generation.flow_predictors
+import latentbench.analysis.figures.generation.equal_cost
 import latentbench.analysis.figures.trade_offs.trade_off
 import latentbench.analysis.figures.trade_offs.precision_recall
 import latentbench.analysis.figures.trade_offs.rate_distortion

@@ -33,7 +33,7 @@ WIDEST = 4
 
 def network_for(shape: Shape, recipe: FlowRecipe) -> nn.Module:
     """Build the network for codes of a shape; tokens `(T, C)` are treated as one vector."""
-    if len(shape) == 3:
+    if len(shape) == 3 and recipe.network == "by shape":
         return GridUNet(shape, width=recipe.width)
     return ResidualMLP(shape, width=recipe.width, blocks=recipe.blocks)
 

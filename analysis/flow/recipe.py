@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,8 @@ class FlowRecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    network: Literal["by shape", "mlp"] = "by shape"
+    """`mlp` has a residual MLP for grids too, on their values as one vector."""
     width: Positive = 256
     """Hidden units of the residual MLP; channels of the first level of the U-Net."""
     blocks: Positive = 3

@@ -8,7 +8,7 @@ cannot be compared across spaces; the order of models can.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -209,7 +209,22 @@ def _distance(metric: MetricDefinition, reference: _Reference, subject: Subject,
     bank = subject.once(SampleBank)
     if problem := why_unusable(bank, sampler):
         return metric.missing(problem)
-    features = torch.cat([reference.features(images) for images in bank.batches(sampler)])
+    return _measured(metric, reference, bank.batches(sampler))
+
+
+def distances_of(
+    subject: Subject, batches: Callable[[], Iterable[Tensor]], metrics: Mapping[str, MetricDefinition]
+) -> list[Metric]:
+    """Return the distance of images in each space as the metric of that space.
+
+    `batches` gives float images in [0, 1] `[B, C, H, W]`, once for each space.
+    """
+    references = subject.context.once(_references)
+    return [_measured(metric, references[space], batches()) for space, metric in metrics.items()]
+
+
+def _measured(metric: MetricDefinition, reference: _Reference, batches: Iterable[Tensor]) -> Metric:
+    features = torch.cat([reference.features(images) for images in batches])
     blocks = [Moments.of(block) for block in features.tensor_split(BLOCKS)]
     whole = reduce(add, blocks)
     return metric.measured(

@@ -18,7 +18,7 @@ from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.ensemble import error_of_images
 from latentbench.analysis.core.metric import Metric
 from latentbench.bench.present.claims.effects import Outcome, Reading, Verdict, outcome
-from latentbench.bench.present.claims.statements import CLAIMS, VARIANTS, Claim
+from latentbench.bench.present.claims.statements import CLAIMS, OPTIONAL_CLAIMS, VARIANTS, Claim
 from latentbench.bench.present.rows import Row, rows
 from latentbench.bench.store.record import Record
 from latentbench.bench.store.run import read
@@ -27,7 +27,11 @@ from latentbench.bench.store.store import Store
 SUITES = ("claims", "claims-fashion")
 """The suites that measure the claims' models with other choices."""
 BUDGET, DATA, JUDGE = "training budget", "data set", "judge"
-JUDGED = {metric.name for metric in ANALYSES["sampling"].metrics} | {"recognisable", "recognisable_originals"}
+JUDGED = {
+    *(metric.name for name in ("sampling", "flow", "equal_flops") for metric in ANALYSES[name].metrics),
+    "recognisable",
+    "recognisable_originals",
+}
 """The metrics that a judge has a part in."""
 
 
@@ -120,7 +124,8 @@ def _listed(checks: Sequence[Check]) -> str:
 def findings(records: Sequence[Record], others: Sequence[Record] = ()) -> list[Finding]:
     """Return one finding for each claim, in order; none where the run measured none of the claims.
 
-    `others` are records with other choices, see `other_records`.
+    Optional claims are left out where the run did not measure them. `others` are records with other choices,
+    see `other_records`.
     """
     if not records:
         return []
@@ -128,7 +133,9 @@ def findings(records: Sequence[Record], others: Sequence[Record] = ()) -> list[F
     table = rows([record for record in records if _setting(record) == here])
     tables = _tables(others)
     found = [_finding(claim, here, table, tables) for claim in CLAIMS]
-    return found if any(each.outcome.effect is not None for each in found) else []
+    optional = [_finding(claim, here, table, tables) for claim in OPTIONAL_CLAIMS]
+    measured = [each for each in optional if each.outcome.effect is not None]
+    return [*(found if any(each.outcome.effect is not None for each in found) else []), *measured]
 
 
 def other_records(store: Store) -> list[Record]:

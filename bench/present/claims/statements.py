@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from latentbench.analysis.generation.equal_flops import BUDGETS, metric_at
 from latentbench.analysis.generation.label_free_frechet import SPACES
 from latentbench.analysis.rate.kl_dynamics import SPIKE
 
@@ -185,3 +186,22 @@ CLAIMS = (
         rising("zero_shot_top1", *AE_BY_WIDTH),
     ),
 )
+
+PIXELS = "identity-1×28×28"
+OPTIONAL_CLAIMS = (
+    Claim(
+        "At equal cost, generation in codes is better than generation in pixels.",
+        "Fréchet distance of samples of a flow of the pixels, less that of the same flow of the codes of "
+        "ae-16 with equal operations, at each of the budgets: the smallest step",
+        tuple(
+            Contrast(Term(PIXELS, metric_at(budget)), Term("ae-16", metric_at(budget))) for budget in BUDGETS
+        ),
+    ),
+    Claim(
+        "A plain autoencoder with a learned generator gives better samples than a VAE with its prior.",
+        "Fréchet distance of samples of the prior from vae-16 β=1, less that of samples of a flow of the "
+        "codes of ae-16",
+        one("frechet_prior", "vae-16 β=1", "ae-16", of_other="frechet_flow"),
+    ),
+)
+"""Claims of opt-in analyses: left out where a run does not measure them."""

@@ -72,6 +72,7 @@ def whole(family, latent_dim, seed=0, **settings):
         "frechet_prior": 900.0 / latent_dim,
         "frechet_moment": 300.0 / latent_dim,
         "frechet_flow": 100.0 / latent_dim,
+        **{f"frechet_at_{budget}_gflop": 1e4 / budget / latent_dim for budget in (100, 400, 1600, 6400)},
         "frechet_floor": 1.5,
         "zero_shot_top1": 0.1 * math.log2(latent_dim),
         **{f"precision_{sampler}": 0.9 - 0.4 / latent_dim for sampler in SAMPLERS},

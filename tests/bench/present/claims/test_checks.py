@@ -8,9 +8,10 @@ import pytest
 from latentbench.analysis.catalogue import ANALYSES, METRICS
 from latentbench.analysis.core.ensemble import over_judges
 from latentbench.bench.present.claims.checks import JUDGED, SUITES, findings, other_records
-from latentbench.bench.present.claims.statements import CLAIMS, NO_GAP, VARIANTS
+from latentbench.bench.present.claims.statements import CLAIMS, NO_GAP, OPTIONAL_CLAIMS, VARIANTS
 from latentbench.bench.run import suite
 from latentbench.bench.store.store import Store
+from latentbench.models.families.codecs.weight_free import with_grid
 
 ROOT = Path(__file__).parents[4]
 RECONSTRUCTS_WORSE = next(claim for claim in CLAIMS if claim.statement.startswith("A VAE reconstructs"))
@@ -145,6 +146,35 @@ def test_suites_of_checks_measure_every_claim(name):
     labels = {entry.spec.label for entry in checks.entries if entry.recipe.epochs == epochs}
     assert {term.model for claim in CLAIMS for term in claim.terms} <= labels
     assert {term.metric for claim in CLAIMS for term in claim.terms} <= measured
+
+
+@pytest.mark.parametrize(
+    ("claim", "names"),
+    [
+        (OPTIONAL_CLAIMS[0], ("equal-flops", "equal-flops-fashion")),
+        (OPTIONAL_CLAIMS[1], ("latent-generation",)),
+    ],
+)
+def test_suites_measure_the_optional_claims(claim, names):
+    for name in names:
+        shipped = suite.load(name)
+        measured = {metric.name for analysis in shipped.analyses for metric in ANALYSES[analysis].metrics}
+        specs = [entry.spec for entry in shipped.entries]
+        labels = {
+            with_grid(spec, (1, 28, 28)).label if spec.family == "identity" else spec.label for spec in specs
+        }
+        assert {term.model for term in claim.terms} <= labels
+        assert {term.metric for term in claim.terms} <= measured
+
+
+def test_optional_claims_are_shown_only_where_measured(records):
+    measured = {"vae-16 β=1": [{"frechet_prior": (60.0, 1.0)}], "ae-16": [{"frechet_flow": (4.0, 0.1)}]}
+    (finding,) = findings(records(measured))
+    assert finding.claim is OPTIONAL_CLAIMS[1]
+    assert finding.outcome.verdict == "supported"
+    assert "judge" in finding.unchecked
+    others = findings(records({"ae-2": [{"dead_zone_moment": (0.1, 0.01)}]}))
+    assert [each.claim for each in others] == list(CLAIMS)
 
 
 def test_a_store_without_checks_has_no_other_records(tmp_path):
