@@ -3,9 +3,9 @@
     python -m latentbench.bench.maintain.memory
 
 A small convolutional VAE with random weights is measured on random images of 128 pixels, which are a memory-
-mapped file. Each number of test images has a process of its own, whose memory is sampled while it measures:
-the memory that it has for itself, without files that it maps. What it has before the first analysis is
-subtracted. The limit is a growth of 20 kB per image.
+mapped file, with as many train images as test images. Each number of test images has a process of its own,
+whose memory is sampled while it measures: the memory that it has for itself, without files that it maps. What
+it has before the first analysis is subtracted. The limit is a growth of 20 kB per test image.
 
 Writes `study/memory.json` and `.md` into the reference store.
 """
@@ -42,7 +42,7 @@ from latentbench.models.zoo import model_spec
 COMMAND = "python -m latentbench.bench.maintain.memory"
 LIMIT = 20_000
 """Bytes by which the peak may grow per test image."""
-SIDE, CLASSES, TRAIN = 128, 10, 1000
+SIDE, CLASSES, JUDGES = 128, 10, 3
 MODELS: dict[str, dict[str, Any]] = {
     "vector": {"latent_dim": 16},
     "grid": {"latent_dim": 4, "code": "grid"},
@@ -103,10 +103,10 @@ def measured(model: str, count: int, names: Sequence[str], *, side: int = SIDE) 
     with tempfile.TemporaryDirectory() as folder:
         train, test = (
             Split(mapped_images(Path(folder) / role, images, side), torch.arange(images) % CLASSES)
-            for role, images in (("train", TRAIN), ("test", count))
+            for role, images in (("train", count), ("test", count))
         )
         data = ImageData("random", train, test, tuple(f"class {index}" for index in range(CLASSES)))
-        context = DataContext(data, (Judge(network, "random", 1.0, data.fingerprint),))
+        context = DataContext(data, (Judge(network, "random", 1.0, data.fingerprint),) * JUDGES)
         vae = find_family("vae").build(spec, data.image_shape).eval()
         assert isinstance(vae, Autoencoder)
         subject = Subject(vae, context, seed=0)
