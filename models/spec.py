@@ -101,6 +101,9 @@ class ForeignSpec(ModelSpec):
 
     model_config = ConfigDict(extra="allow")
 
+    latent_dim: Annotated[int, Field(ge=0, strict=True)]
+    """As in `ModelSpec`; 0 for what has no code vector."""
+
 
 class ReferenceSpec(ModelSpec):
     """A production architecture with random weights: sweeps time it, and no suite trains it.

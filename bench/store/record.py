@@ -83,6 +83,9 @@ class RecordedModel(ModelSpec):
 
     model_config = ConfigDict(extra="allow")
 
+    latent_dim: Annotated[int, Field(ge=0, strict=True)]
+    """As in `ModelSpec`; 0 for a codec, which has no code vector."""
+
     _label: str = PrivateAttr("")
     _series: str = PrivateAttr("")
 

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from latentbench.bench.store.record import identity_of, line_of, numbered, record_of
+from latentbench.bench.store.record import RecordedModel, identity_of, line_of, numbered, record_of
+from latentbench.models.spec import ForeignSpec
 from latentbench.models.zoo import model_spec
 
 
@@ -68,3 +69,12 @@ def test_reading_a_record_does_not_import_torch(make_record, tmp_path):
         "assert record_of(open(sys.argv[1], 'rb').read()).label == 'ae-2'; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "line")], check=True)
+
+
+def test_codecs_are_recorded_without_a_width(make_record):
+    for spec in (model_spec(family="jpeg", quality=40), model_spec(family="png")):
+        record = make_record(mse=0.1).model_copy(update={"model": RecordedModel.of(spec)})
+        again = record_of(line_of(record))
+        assert (again.model.label, again.model.latent_dim) == (spec.label, 0)
+        assert again.model.is_of(spec)
+    assert ForeignSpec(family="codec-of-a-plugin", latent_dim=0).latent_dim == 0
