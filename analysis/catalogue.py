@@ -7,7 +7,13 @@ from latentbench.analysis.coding import bits, image_cost  # noqa: F401
 from latentbench.analysis.core.metric import METRICS
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.embeddings import embedding_bits, hard_negatives  # noqa: F401
-from latentbench.analysis.generation import equal_flops, flow_quality, label_free_frechet, sample_quality  # noqa: F401
+from latentbench.analysis.generation import (  # noqa: F401
+    equal_flops,
+    feature_distances,
+    flow_quality,
+    label_free_frechet,
+    sample_quality,
+)
 from latentbench.analysis.health import latent_health, missing_mass  # noqa: F401
 from latentbench.analysis.latent import density_gaps, density_uniformity, probes, umap  # noqa: F401
 from latentbench.analysis.performance import throughput  # noqa: F401
@@ -28,6 +34,7 @@ __all__ = ["ANALYSES", "METRICS"]
 ANALYSES.arrange(
     [
         "reconstruction",
+        "features",
         "code",
         "coding",
         "likelihood",
@@ -39,6 +46,7 @@ ANALYSES.arrange(
         "flow",
         "equal_flops",
         "crosschecks",
+        "sample_features",
         "coverage",
         "latent_health",
         "density_uniformity",

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from latentbench.analysis.core.metric import MetricDefinition
+from latentbench.analysis.core.metric import MetricDefinition, base_name, in_features
 from latentbench.data.cache import CacheError, cache_root, read_sealed, write_sealed
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
@@ -59,10 +59,22 @@ def definitions() -> Definitions:
 def definition_of(metric: str) -> MetricDefinition:
     """Return the definition of a metric. Raises LatentbenchError for an unknown name."""
     metrics = definitions().metrics
-    if metric not in metrics:
+    found = in_features(metrics, metric)
+    if found is None:
         error: LatentbenchError = unknown("metric", metric, list(metrics))
         raise error
-    return metrics[metric]
+    return found
+
+
+def ordered(names: Iterable[str]) -> list[MetricDefinition]:
+    """Return the definitions of the names that are known, in the order of the tables.
+
+    A metric in several features has these in the order in which they are first named.
+    """
+    metrics = definitions().metrics
+    order = {name: position for position, name in enumerate(metrics)}
+    found = {name: definition for name in names if (definition := in_features(metrics, name)) is not None}
+    return [found[name] for name in sorted(found, key=lambda name: order[base_name(name)])]
 
 
 def _version() -> str:

@@ -17,12 +17,16 @@ from torch import Tensor
 SSIM_TAPS = 11
 SSIM_SIGMA = 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
+UNIFORM_TAPS = 7
+OFFSETS = torch.arange(SSIM_TAPS, dtype=torch.float64) - SSIM_TAPS // 2
+GAUSSIAN = (-(OFFSETS**2) / (2 * SSIM_SIGMA**2)).exp()
 SSIM_BATCH, MS_SSIM_BATCH = 500, 20
 BATCH_VALUES = 500_000
 """Values of the images that are compared at once, several times over in float64."""
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights from the finest scale to the coarsest, as published."""
-MS_SSIM_SIDE = SSIM_TAPS * 2 ** (len(MS_SSIM_WEIGHTS) - 1)
+MS_SSIM_SIDE = (SSIM_TAPS - 1) * 2 ** (len(MS_SSIM_WEIGHTS) - 1) + 1
+"""The smallest side whose coarsest scale, rounded up at every halving, has the size of the window."""
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
@@ -71,7 +75,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     Wang et al. 2003 (doi:10.1109/ACSSC.2003.1292216). Images are float in [0, 1], `[N, C, H, W]`.
     It compares contrast and structure at every scale, luminance at
     the coarsest only; scales are averages of 2 × 2 pixels, and negative similarities count as 0. Equal to
-    pytorch-msssim. Raises ValueError for images below 176 px, whose coarsest scale is smaller than the
+    pytorch-msssim. Raises ValueError for images below 161 px, whose coarsest scale is smaller than the
     window, and for other shapes and values.
     """
     check_images(x, y)
@@ -97,9 +101,27 @@ def _ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     return (product * _similarity(x, y)[0].clamp_min(0) ** coarsest).mean(1)
 
 
-def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def structural_similarity(x: Tensor, y: Tensor, *, data_range: Tensor, uniform: bool = False) -> Tensor:
+    """Compute SSIM as evaluation scripts vary it, `[N]`, of float64 images `[N, C, H, W]` of any range.
+
+    `data_range` is the range of the pixels, one number or `[N]`. `uniform` takes 7 equal taps and sample
+    covariances, scikit-image's default, instead of the Gaussian window of `ssim`.
+    """
+    size = max(1, BATCH_VALUES // x[0].numel())
+    ranges = data_range.to(x).expand(len(x)).split(size)
+    batches = zip(x.split(size), y.split(size), ranges, strict=True)
+    return torch.cat(
+        [_similarity(a, b, span[:, None, None, None], uniform)[0].mean(1) for a, b, span in batches]
+    )
+
+
+def _similarity(
+    x: Tensor, y: Tensor, data_range: Tensor | float = 1.0, uniform: bool = False
+) -> tuple[Tensor, Tensor]:
     """Compute SSIM, and its part without luminance, of every channel: `[N, C]` each."""
-    rows, columns = (_gaussian_band(size).to(x) for size in x.shape[2:])
+    taps = torch.ones(UNIFORM_TAPS, dtype=torch.float64) if uniform else GAUSSIAN
+    rows, columns = (_band(size, taps).to(x) for size in x.shape[2:])
+    c1, c2 = SSIM_C1 * data_range**2, SSIM_C2 * data_range**2
 
     def local_mean(image: Tensor) -> Tensor:
         return rows @ image @ columns.T
@@ -109,18 +131,21 @@ def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     variance_x = local_mean(x * x) - mean_x**2
     variance_y = local_mean(y * y) - mean_y**2
     covariance = local_mean(x * y) - mean_x * mean_y
-    luminance = (2 * mean_x * mean_y + SSIM_C1) / (mean_x**2 + mean_y**2 + SSIM_C1)
-    structure = (2 * covariance + SSIM_C2) / (variance_x + variance_y + SSIM_C2)
+    if uniform:
+        unbiased = UNIFORM_TAPS**2 / (UNIFORM_TAPS**2 - 1)
+        variance_x, variance_y, covariance = (
+            each * unbiased for each in (variance_x, variance_y, covariance)
+        )
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
     return (luminance * structure).flatten(2).mean(2), structure.flatten(2).mean(2)
 
 
-def _gaussian_band(size: int) -> Tensor:
-    """Return the window's means along one axis, valid region only, as a matrix `[size − 10, size]`."""
-    offsets = torch.arange(SSIM_TAPS, dtype=torch.float64) - SSIM_TAPS // 2
-    window = (-(offsets**2) / (2 * SSIM_SIGMA**2)).exp()
-    band = torch.zeros(size - SSIM_TAPS + 1, size, dtype=torch.float64)
+def _band(size: int, window: Tensor) -> Tensor:
+    """Return a window's means along one axis, valid region only, as a matrix `[size − taps + 1, size]`."""
+    band = torch.zeros(size - len(window) + 1, size, dtype=torch.float64)
     for row in range(len(band)):
-        band[row, row : row + SSIM_TAPS] = window / window.sum()
+        band[row, row : row + len(window)] = window / window.sum()
     return band
 
 

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.core.subject import DataContext, Subject, to_uint8
+from latentbench.analysis.features.extractors import Feature
+from latentbench.analysis.features.extractors import load as load_feature
+from latentbench.analysis.features.request import parse_all
+from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.analysis.result import Result
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
@@ -26,6 +30,7 @@ def measure(
     data: str | ImageData | Tensor = "mnist",
     *,
     analyses: str | Sequence[str] | None = None,
+    features: Sequence[str | Feature] = (),
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> Result:
@@ -40,7 +45,10 @@ def measure(
             or images `[N, C, H, W]`, uint8 or float in [0, 1], which have no labels. Hand in one `ImageData`
             to measure several models: what they share is then computed once.
         analyses: One or more names of analyses, such as "reconstruction". By default every analysis that is
-            neither opt-in nor a measurement of speed.
+            neither opt-in nor a measurement of speed, and `features` if there are any.
+        features: Networks in whose features images are compared, as a suite names them ("inception",
+            "timm:NAME", "open_clip:NAME/TAG", "lpips:NET", each with `?weights=FILE` for a local file), or as
+            `analysis.features.extractors.load` returns them.
         seed: The seed of every random draw made while measuring.
         device: The device that the model runs on.
 
@@ -62,7 +70,7 @@ def measure(
     >>> round(result["mse"].value, 4), result["ssim"].reason
     (0.0, 'images are smaller than the window of 11 px')
     """
-    chosen = [ANALYSES[name] for name in _names(analyses)]
+    chosen = [ANALYSES[name] for name in _names(analyses, bool(features))]
     images, place = _images(data), find_device(device)
     name = model.spec.label if isinstance(model, Family) else type(model).__name__
     family = model if isinstance(model, Family) else adapted(model, images.image_shape, name)
@@ -70,26 +78,32 @@ def measure(
         if isinstance(family, Imported):
             family.tried_on(images, place)
         assert isinstance(family, Encoder | ImageCodec | ImageTextModel)
-        subject = Subject(family, context_of(images, place), seed=derive(seed, "measure"))
+        subject = Subject(family, context_of(images, place, features), seed=derive(seed, "measure"))
         measurements = {analysis.name: analysis.measure(subject) for analysis in chosen}
     return Result(name, images.name, seed, measurements)
 
 
-def context_of(data: ImageData, device: torch.device) -> DataContext:
-    """Return the data with their judge, stored with the data: models on the same data share it."""
-    contexts = data.once(_contexts)
-    if device not in contexts:
-        contexts[device] = DataContext.of(data, device)
-    return contexts[device]
+def context_of(data: ImageData, device: torch.device, features: Sequence[str | Feature] = ()) -> DataContext:
+    """Return the data with judges and features, stored with the data: models on the same data share it."""
+    contexts, key = data.once(_contexts), (device, *features)
+    if key not in contexts:
+        loaded = parse_all([each if isinstance(each, str) else each.name for each in features])
+        networks = tuple(
+            load_feature(request) if isinstance(given, str) else given
+            for request, given in zip(loaded, features, strict=True)
+        )
+        contexts[key] = DataContext.of(data, device, features=networks)
+    return contexts[key]
 
 
-def _contexts(data: ImageData) -> dict[torch.device, DataContext]:  # noqa: ARG001 - the key is the data
+def _contexts(data: ImageData) -> dict[tuple[object, ...], DataContext]:  # noqa: ARG001 - the key is the data
     return {}
 
 
-def _names(analyses: str | Sequence[str] | None) -> Sequence[str]:
+def _names(analyses: str | Sequence[str] | None, in_features: bool) -> Sequence[str]:
     if analyses is None:
-        return [name for name, analysis in ANALYSES.items() if not (analysis.opt_in or analysis.exclusive)]
+        usual = [name for name, analysis in ANALYSES.items() if not (analysis.opt_in or analysis.exclusive)]
+        return [*usual, *OF_FEATURES] if in_features else usual
     return [analyses] if isinstance(analyses, str) else list(dict.fromkeys(analyses))
 
 

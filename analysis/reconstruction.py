@@ -18,7 +18,6 @@ from latentbench.analysis.core.subject import NO_DECODER, Subject, to_uint8
 from latentbench.analysis.features.judge import NO_JUDGE, Views
 from latentbench.analysis.image_similarity import MS_SSIM_SIDE, SSIM_TAPS, decibels
 
-NO_BACKBONE = "it needs the weights of a pretrained network, and none are given"
 PICTURED = 10
 """The number of images stored for figures."""
 
@@ -53,13 +52,6 @@ MS_SSIM = define(
     title="Structural similarity of reconstructions over five scales.",
     heading="MS-SSIM",
 )
-LPIPS = define(
-    "lpips",
-    unit="",
-    better="lower",
-    title="Learned perceptual distance of reconstructions, in the features of a pretrained network.",
-    heading="LPIPS",
-)
 JUDGE_DISTANCE = define(
     "judge_distance",
     unit="",
@@ -85,7 +77,7 @@ RECOGNISABLE_ORIGINALS = define(
     heading="originals",
     version=2,
 )
-OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, MS_SSIM, LPIPS, JUDGE_DISTANCE, RECOGNISABLE)
+OF_RECONSTRUCTIONS = (MSE, PSNR, SSIM, MS_SSIM, JUDGE_DISTANCE, RECOGNISABLE)
 
 
 @analysis("reconstruction", [*OF_RECONSTRUCTIONS, RECOGNISABLE_ORIGINALS], needs_judge=True)
@@ -105,7 +97,6 @@ def reconstruction(subject: Subject) -> Measurement:
         _mean_psnr(decibels(errors.mse)),
         _mean_of_large(SSIM, errors.ssim, f"the window of {SSIM_TAPS} px", tested.count),
         _mean_of_large(MS_SSIM, errors.ms_ssim, f"{MS_SSIM_SIDE} px", tested.count),
-        LPIPS.missing(NO_BACKBONE),
         _judge_distance(errors.judged, originals, context.no_judge),
         recognised,
         ceiling,

@@ -19,7 +19,8 @@ def unknown(kind: str, name: object, allowed: list[str]) -> LatentbenchError:
     if close and len(allowed) > LISTED:
         return LatentbenchError(f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, close))}?")
     hint = f"did you mean {close[0]!r}? Known" if close else "known"
-    return LatentbenchError(f"unknown {kind} {name!r}; {hint}: {', '.join(allowed) or 'none'}")
+    names = ", ".join(allowed[:LISTED]) + (f" and {len(allowed) - LISTED} more" * (len(allowed) > LISTED))
+    return LatentbenchError(f"unknown {kind} {name!r}; {hint}: {names or 'none'}")
 
 
 class Registry(Generic[T]):

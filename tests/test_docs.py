@@ -24,7 +24,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").g
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 PYTHON = re.compile(r"(?:`(\w+\.py)`:\n\n)?^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 """Blocks of Python, each with the name of the file that the text before it gives it."""
-SLOW = {"run", "time", "doctor", "audit"}
+SLOW = {"run", "time", "doctor", "audit", "explain", "reproduce"}
 """Commands that are parsed and not executed here: they train, time, or look at the machine."""
 MODELS = ("pca-16", "ae-16", "vae-16 β=0.25")
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from typing_extensions import override
+
+from latentbench.analysis.features.request import Measures, measures, variant
 from latentbench.analysis.statistics.intervals import as_normal, binomial_se, clustered_se, standard_error
 from latentbench.data.registry import Registry
 
@@ -75,6 +79,28 @@ class MetricDefinition:
     headline: bool = False
     """Shown in the terminal's table; the others are in the CSV, the Markdown and the report."""
     decimals: int = 3
+    per: Measures | None = None
+    """The kind of features that it is measured once for each of; see `of`."""
+
+    def of(self, feature: str) -> MetricDefinition:
+        """Return the metric in the features of a network by its name: `rfid` becomes `rfid (inception)`."""
+        return self.labelled(variant(feature))
+
+    def labelled(self, label: str) -> MetricDefinition:
+        """Return the metric with a label in brackets after its name and heading."""
+        return replace(
+            self,
+            name=f"{self.name} ({label})",
+            heading=f"{self.heading or self.name} ({label})",
+            title=f"{self.title.removesuffix('.')}: {label}.",
+            per=None,
+        )
+
+    def expanded(self, features: Iterable[str]) -> tuple[MetricDefinition, ...]:
+        """Return the metric for each of the named features that it can be measured in; else itself."""
+        if self.per is None:
+            return (self,)
+        return tuple(self.of(feature) for feature in features if measures(feature) == self.per)
 
     def measured(
         self, value: float, *, se: float | None = None, n: int | None = None, common_se: float | None = None
@@ -133,7 +159,37 @@ def finite(codes: Tensor, reason: str = NOT_FINITE) -> Tensor:
     return codes
 
 
-METRICS: Registry[MetricDefinition] = Registry("metric")
+def base_name(name: str) -> str:
+    """Return the name of a metric without the features that it is measured in.
+
+    >>> base_name("rfid (inception)"), base_name("psnr")
+    ('rfid', 'psnr')
+    """
+    return name.partition(" (")[0]
+
+
+def in_features(definitions: Mapping[str, MetricDefinition], name: str) -> MetricDefinition | None:
+    """Return the definition of `rfid (inception)`, made from that of `rfid`; None if there is none."""
+    base, mark, label = name.partition(" (")
+    definition = definitions.get(base)
+    if definition is None or definition.per is None or not mark:
+        return definitions.get(name)
+    return definition.labelled(label.removesuffix(")"))
+
+
+class Metrics(Registry[MetricDefinition]):
+    """The registry of metrics, which also knows those of features, such as `rfid (inception)`."""
+
+    @override
+    def __getitem__(self, name: str) -> MetricDefinition:
+        return in_features(dict(self.items()), name) or super().__getitem__(name)
+
+    @override
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and in_features(dict(self.items()), name) is not None
+
+
+METRICS = Metrics("metric")
 
 
 def define(
@@ -147,10 +203,11 @@ def define(
     tolerance: float = 0.01,
     headline: bool = False,
     decimals: int = 3,
+    per: Measures | None = None,
 ) -> MetricDefinition:
     """Register the definition of a metric and return it."""
     definition = MetricDefinition(
-        name, unit, better, title, version, heading, tolerance, headline=headline, decimals=decimals
+        name, unit, better, title, version, heading, tolerance, headline, decimals, per
     )
     return METRICS.register(name)(definition)
 

@@ -42,9 +42,10 @@ class Analysis:
     needs_judge: bool = False
     """True if it needs the judge of the data, which then has to be trained."""
 
-    def all_missing(self, reason: str) -> Measurement:
-        """Return every metric as null for one reason."""
-        return Measurement(tuple(metric.missing(reason) for metric in self.metrics))
+    def all_missing(self, reason: str, features: Sequence[str] = ()) -> Measurement:
+        """Return every metric as null for one reason, also in each of the named features."""
+        metrics = (metric for definition in self.metrics for metric in definition.expanded(features))
+        return Measurement(tuple(metric.missing(reason) for metric in metrics))
 
 
 ANALYSES: Registry[Analysis] = Registry("analysis")
@@ -69,7 +70,7 @@ def analysis(
             try:
                 return measure(subject)
             except Unmeasurable as reason:
-                return ANALYSES[name].all_missing(str(reason))
+                return ANALYSES[name].all_missing(str(reason), subject.context.feature_names)
 
         ANALYSES.register(name)(
             Analysis(name, tuple(metrics), measure_or_say_why_not, exclusive, opt_in, needs_judge=needs_judge)

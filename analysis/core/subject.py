@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
+from operator import add
 from typing import Literal, Self
 
 import torch
 from torch import Generator, Tensor
 
+from latentbench.analysis.core.feature_sums import FeatureSums
 from latentbench.analysis.core.freed_memory import tidied
 from latentbench.analysis.core.metric import Unmeasurable
 from latentbench.analysis.core.test_pass import (
@@ -24,6 +26,7 @@ from latentbench.analysis.core.test_pass import (
     joined_views,
     kept_codes,
 )
+from latentbench.analysis.features.extractors import Distance, Extractor, Feature
 from latentbench.analysis.features.judge import NO_JUDGE, Judge, Views, reduced, why_not_judged
 from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.image_similarity import check_images
@@ -89,15 +92,56 @@ class DataContext(Memo):
     judges: tuple[Judge, ...] = ()
     """Empty if the data have no labels to train one on; metrics that need a judge are then null."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    features: tuple[Feature, ...] = ()
+    """Extractors and distances between images, besides the judges; some may be absent."""
 
     @classmethod
-    def of(cls, data: ImageData, device: torch.device, *, judged: bool = True) -> Self:
+    def of(
+        cls,
+        data: ImageData,
+        device: torch.device,
+        *,
+        judged: bool = True,
+        features: tuple[Feature, ...] = (),
+    ) -> Self:
         """Build the context of data, with their judges unless `judged` is false or there are no train images.
 
         Judges are trained first, on the device, if none are shipped or cached.
         """
         judges = load_judges(data, device=device) if judged and not data.test_only else ()
-        return cls(data, judges, device)
+        return cls(data, judges, device, features)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of all features, also of absent ones."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def extractors(self) -> tuple[Extractor, ...]:
+        """The extractors that are on this machine."""
+        return tuple(feature for feature in self.features if isinstance(feature, Extractor))
+
+    def sums(self, images: Tensor, first: int) -> dict[str, FeatureSums]:
+        """Sum each extractor's features of consecutive float images; the first one has the number `first`."""
+        return {
+            extractor.name: FeatureSums.of(extractor.features(images, device=self.device), first)
+            for extractor in self.extractors
+        }
+
+    def distances(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Return each network's distance of pairs of float images, if they are large enough for it."""
+        return {
+            feature.name: feature.between(x, y, device=self.device)
+            for feature in self.features
+            if isinstance(feature, Distance) and min(x.shape[2:]) >= feature.smallest_side
+        }
+
+    @cached_property
+    def original_sums(self) -> dict[str, FeatureSums]:
+        """The sums of each extractor's features of the test images."""
+        size, images = batch_size(self.data.image_shape), self.data.test.images
+        parts = [self.sums(to_float(batch), at * size) for at, batch in enumerate(images.split(size))]
+        return {name: reduce(add, (part[name] for part in parts)) for name in parts[0]}
 
     @cached_property
     def no_judge(self) -> str | None:
@@ -257,8 +301,10 @@ class Subject(Memo):
         `TestPass.joined` of all shards, in order, is the pass over all test images, to the last digit.
         Raises ValueError for a shard without images.
         """
-        batches = self.data.test.images.split(batch_size(self.data.image_shape))
-        own = batches[len(batches) * shard // shards : len(batches) * (shard + 1) // shards]
+        size = batch_size(self.data.image_shape)
+        batches = self.data.test.images.split(size)
+        start = len(batches) * shard // shards
+        own = batches[start : len(batches) * (shard + 1) // shards]
         if not own:
             raise ValueError(f"shard {shard} of {shards} has none of {len(batches)} batches of test images")
         passes: list[TestPass] = []
@@ -266,10 +312,12 @@ class Subject(Memo):
         for images in tidied(own, self.data.image_shape):
             sound = not passes or passes[-1].problem is None
             done = sum(each.count for each in passes)
-            passes.append(self._pass_over_batch(to_float(images), decode and sound).keeping_codes(done))
+            first = start * size + done
+            found = self._pass_over_batch(to_float(images), first, decode=decode and sound)
+            passes.append(found.keeping_codes(done))
         return TestPass.joined(passes)
 
-    def _pass_over_batch(self, x: Tensor, decode: bool) -> TestPass:
+    def _pass_over_batch(self, x: Tensor, first: int, *, decode: bool) -> TestPass:
         if not decode:
             return TestPass.of(self.posterior(x), count=len(x))
         posterior, images = self._reconstructed(x)
@@ -278,7 +326,12 @@ class Subject(Memo):
         except ValueError as error:
             return TestPass.of(posterior, problem=f"reconstructions: {error}", count=len(x))
         view = self.context.view if self.context.judges else None
-        return TestPass.of(posterior, ImageErrors.of(x, images, view), count=len(x))
+        errors = replace(
+            ImageErrors.of(x, images, view),
+            sums=self.context.sums(images, first),
+            distances=self.context.distances(x, images),
+        )
+        return TestPass.of(posterior, errors, count=len(x))
 
     @cached_property
     def train_codes(self) -> Posterior:

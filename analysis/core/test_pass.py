@@ -7,12 +7,15 @@ shards whose borders are those of batches give the same values as one pass over 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
 
+from latentbench.analysis.core.feature_sums import FeatureSums
 from latentbench.analysis.features.judge import JudgedImages, Views
 from latentbench.analysis.image_similarity import (
     MS_SSIM_SIDE,
@@ -51,6 +54,10 @@ class ImageErrors:
     """None for images that are smaller than five scales need."""
     judged: Views
     """Each judge's view of the reconstructions; empty without judges."""
+    sums: Mapping[str, FeatureSums] = field(default_factory=dict)
+    """The sums of the features of the reconstructions, by extractor."""
+    distances: Mapping[str, Tensor] = field(default_factory=dict)
+    """By distance network, its distance of each image."""
 
     @classmethod
     def of(
@@ -74,6 +81,8 @@ class ImageErrors:
             _joined([part.ssim for part in parts]),
             _joined([part.ms_ssim for part in parts]),
             joined_views([part.judged for part in parts]),
+            {name: reduce(add, (part.sums[name] for part in parts)) for name in parts[0].sums},
+            {name: torch.cat([part.distances[name] for part in parts]) for name in parts[0].distances},
         )
 
 

@@ -6,18 +6,20 @@ one bank of a subject, `context.once(real_images)` is shared by all models on on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from latentbench.analysis.core.feature_sums import FeatureSums
 from latentbench.analysis.core.metric import Unmeasurable, finite
 from latentbench.analysis.core.subject import NO_DECODER, DataContext, Subject, to_uint8
 from latentbench.analysis.core.test_pass import joined_views
 from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages, Views
 from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.generation.feature_frechet import frechet_to_fixed
 from latentbench.analysis.generation.generative_metrics import DENSITY_K, Cubes
 from latentbench.analysis.statistics.moments import Moments
 from latentbench.analysis.statistics.neighbours import nearest
@@ -79,18 +81,25 @@ class Samples:
     judged: Views
     pictured: Tensor
     """uint8 `[M, C, H, W]`."""
+    frechet: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
+    """By extractor, the Fréchet distance to the test images and its standard error over samples."""
 
     @classmethod
     def of(cls, batches: Iterable[Tensor], context: DataContext) -> Samples:
         """Look at batches of float images in [0, 1] once."""
         count, views, pictured = 0, [], []
+        sums: list[dict[str, FeatureSums]] = []
         for images in batches:
             if context.judges:
                 views.append(context.view(images))
             if count < PICTURED:
                 pictured.append(to_uint8(images[: PICTURED - count]))
+            found = context.sums(images, count)
+            sums = [{name: sums[0][name] + found[name] for name in found}] if sums else [found]
             count += len(images)
-        return cls(count, joined_views(views), torch.cat(pictured))
+        originals = context.original_sums if sums[0] else {}
+        frechet = {name: frechet_to_fixed(originals[name], own) for name, own in sums[0].items()}
+        return cls(count, joined_views(views), torch.cat(pictured), frechet)
 
 
 @dataclass(eq=False)

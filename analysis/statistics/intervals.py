@@ -126,9 +126,16 @@ def jackknife_error(parts: Sequence[Part], statistic: Callable[[Part], float]) -
     >>> round(jackknife_error([1.0, 2.0, 3.0, 4.0, 5.0], lambda total: total / 4), 6) == round(0.5**0.5, 6)
     True
     """
-    left_out = [
-        statistic(reduce(operator.add, (*parts[:index], *parts[index + 1 :]))) for index in range(len(parts))
-    ]
+    return spread_of_left_out(
+        [
+            statistic(reduce(operator.add, (*parts[:index], *parts[index + 1 :])))
+            for index in range(len(parts))
+        ]
+    )
+
+
+def spread_of_left_out(left_out: Sequence[float]) -> float:
+    """Compute the jackknife's standard error from the statistic without each of two or more equal parts."""
     values = np.asarray(left_out)
     return float(np.sqrt(np.square(values - values.mean()).sum() * (len(values) - 1) / len(values)))
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latentbench.bench.cli import audit, regression, timing
+from latentbench.bench.cli import audit, protocols, regression, reproduce, timing
 from latentbench.bench.cli import cache as cache_commands
 from latentbench.bench.cli.options import (
     EXIT_FAILED,
@@ -414,6 +414,8 @@ def _say_how_to_go_on() -> None:
 
 timing.add_to(app)
 audit.add_to(app)
+protocols.add_to(app)
+reproduce.add_to(app)
 regression.add_to(app)
 cache_commands.add_to(app)
 

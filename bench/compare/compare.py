@@ -255,6 +255,8 @@ def _incomparable(pair: Pair, a: Measured, b: Measured, name: str) -> tuple[Why,
     judged = any(metric.by_judge for side in (a, b) for metric in side.values())
     if judged and (judges := pair.judges):
         return Why.OTHER_JUDGES, " → ".join(judges)
+    if features := pair.features(name):
+        return Why.OTHER_FEATURES, " → ".join(features)
     counts = [{metric.n for metric in side.values()} for side in (a, b)]
     if name not in TIMINGS and counts[0] != counts[1]:
         return Why.OTHER_COUNT, " → ".join(" or ".join(map(str, side)) for side in counts)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from latentbench.analysis.features.request import variant
 from latentbench.bench.compare.policy import Verdict
 from latentbench.bench.compare.verdicts import EVERY_METRIC, Outcome, Undecided, Why
 from latentbench.bench.store.per_example import Examples, unpacked
-from latentbench.bench.store.record import Record, numbered
+from latentbench.bench.store.record import FeatureReference, Record, numbered
 from latentbench.bench.store.run import Run
 
 
@@ -60,6 +61,17 @@ class Pair:
         every = {tuple(judge.hash for judge in r.judges) for side in (self.a, self.b) for r in side.values()}
         return (" ".join(a) or "none", " ".join(b) or "none") if len(every) > 1 else None
 
+    def features(self, metric: str) -> tuple[str, str] | None:
+        """The weights of the network that a metric names; None if it names none, or both runs share it."""
+        every = [
+            {each.weights for record in side.values() for each in record.features if _names(metric, each)}
+            for side in (self.a, self.b)
+        ]
+        if len(every[0] | every[1]) < 2:
+            return None
+        a, b = (" ".join(sorted((weights or "none")[:8] for weights in side)) for side in every)
+        return a, b
+
     def examples(self, name: str, seed: int) -> tuple[Examples, Examples] | None:
         """Return a metric's value for every test image in both runs; None where these were not kept."""
         both = []
@@ -73,6 +85,10 @@ class Pair:
             both.append(values)
         # Clusters of one size each are the same clusters: both runs are of the same images.
         return (both[0], both[1]) if _same_clusters(*both) else None
+
+
+def _names(metric: str, feature: FeatureReference) -> bool:
+    return metric.endswith(f" ({variant(feature.name)})")
 
 
 def _same_clusters(a: Examples, b: Examples) -> bool:

@@ -80,7 +80,7 @@ def seconds(text: str) -> float:
 
 def requirement(text: str) -> Requirement:
     """Parse `frechet_prior<=50` as a requirement. Raises LatentbenchError for an unknown metric."""
-    found = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*(\S+)\s*", text)
+    found = re.fullmatch(r"\s*(\w+(?: \([^()]+\))?)\s*(<=|>=)\s*(\S+)\s*", text)
     if not found:
         raise LatentbenchError(f"{text!r} is not a requirement; write METRIC<=NUMBER or METRIC>=NUMBER")
     try:

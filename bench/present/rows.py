@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from latentbench.analysis.core.metric import Doubt, Metric, MetricDefinition
-from latentbench.analysis.definitions import definitions
+from latentbench.analysis.core.metric import Doubt, Metric, MetricDefinition, in_features
+from latentbench.analysis.definitions import definitions, ordered
 from latentbench.analysis.statistics.estimates import Estimate, Repeated, estimate, newest
 from latentbench.bench.store.record import Record, numbered
 
@@ -55,7 +55,7 @@ class Cells(Mapping[str, Cell]):
     def __init__(self, records: Sequence[Record]) -> None:
         self._records, self._computed = records, dict[str, Cell]()
         measured = {metric.name for record in records for metric in record.metrics}
-        self._names = tuple(name for name in definitions().metrics if name in measured)
+        self._names = tuple(definition.name for definition in ordered(measured))
 
     def __getitem__(self, name: str) -> Cell:
         """Return the cell of a metric. Raises KeyError for one that was not measured."""
@@ -135,7 +135,7 @@ def as_defined_now(metric: Metric) -> Metric:
 
     A title and a legend describe the current definition, so an old value must not stand under them.
     """
-    definition = definitions().metrics.get(metric.name)
+    definition = in_features(definitions().metrics, metric.name)
     if definition is None or metric.version >= definition.version or metric.value is None:
         return metric
     reason = f"measured by version {metric.version} of this metric, now {definition.version}; run it again"
@@ -156,8 +156,7 @@ def _cell(metrics: Sequence[Metric], seeds: int) -> Cell:
 
 def columns(table: Sequence[Row], *, headline: bool = False) -> list[MetricDefinition]:
     """Return the metrics of a table in their fixed order; only the headline ones if asked."""
-    names = {name for row in table for name in row.cells}
-    known = [definition for name, definition in definitions().metrics.items() if name in names]
+    known = ordered(name for row in table for name in row.cells)
     return [definition for definition in known if definition.headline or not headline]
 
 

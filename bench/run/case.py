@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latentbench.bench.run.suite import Suite
-from latentbench.bench.store.record import DataReference
+from latentbench.bench.store.record import DataReference, FeatureReference
 from latentbench.data.images import ImageData
 from latentbench.models.source_code import family_code
 from latentbench.models.spec import ModelSpec
@@ -26,6 +26,8 @@ class Case:
     seed: int
     analyses: tuple[str, ...]
     """The analyses; not part of the id, since they do not change what is trained."""
+    features: tuple[FeatureReference, ...] = ()
+    """The networks in whose features images are compared; not part of the id either."""
 
     @property
     def id(self) -> str:
@@ -57,7 +59,9 @@ class Case:
         return f"{self.spec.label} (seed {self.seed})"
 
 
-def cases(suite: Suite, data: ImageData, seeds: Sequence[int]) -> list[Case]:
+def cases(
+    suite: Suite, data: ImageData, seeds: Sequence[int], features: tuple[FeatureReference, ...] = ()
+) -> list[Case]:
     """Return every model of a suite for every seed, seed by seed: an interrupted run has complete seeds."""
     reference = DataReference(
         name=data.name,
@@ -66,7 +70,7 @@ def cases(suite: Suite, data: ImageData, seeds: Sequence[int]) -> list[Case]:
         test=len(data.test),
     )
     return [
-        Case(entry.spec, reference, entry.recipe, seed, suite.analyses)
+        Case(entry.spec, reference, entry.recipe, seed, suite.analyses, features)
         for seed in seeds
         for entry in suite.entries
     ]

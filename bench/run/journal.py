@@ -112,5 +112,6 @@ class Journal:
             case.family_code or "",
             self.origin.environment,
             self.origin.source,
+            *(f"{feature.name} {feature.weights}" for feature in case.features),
         ]
         return cache_root() / "steps" / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]

@@ -18,7 +18,7 @@ import torch
 from latentbench.bench.provenance.code import code
 from latentbench.bench.provenance.environment import environment, environment_hash
 from latentbench.bench.store.index import Place, open_index
-from latentbench.bench.store.record import JudgeReference, Record, Status
+from latentbench.bench.store.record import FeatureReference, JudgeReference, Record, Status
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store, Writer
 from latentbench.models.spec import ModelSpec
@@ -57,6 +57,10 @@ class Wanted(Protocol):
     @property
     def analyses(self) -> tuple[str, ...]:
         """The analyses to run."""
+
+    @property
+    def features(self) -> tuple[FeatureReference, ...]:
+        """The networks in whose features images are compared."""
 
     @property
     def family_code(self) -> str | None:
@@ -101,6 +105,7 @@ class Origin:
             and record.code.source == self.source
             and record.analyses == wanted.analyses
             and self.has_judges(record.judges)
+            and record.features == wanted.features
         )
 
 

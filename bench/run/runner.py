@@ -16,8 +16,10 @@ from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.core.subject import batch_size
 from latentbench.analysis.core.test_pass import TestPass
+from latentbench.analysis.features.extractors import Absent, Feature, load_all
 from latentbench.analysis.features.judge import LARGEST_SIDE
 from latentbench.analysis.features.stored_judges import load_judges
+from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.analysis.performance.cores import threads, usable_cores
 from latentbench.analysis.performance.memory import free_memory
 from latentbench.bench.executors.local import LocalProcesses, ThisProcess, default_jobs, threads_of
@@ -30,10 +32,12 @@ from latentbench.bench.run.resumable import OpenRun, Request, Watcher, run_resum
 from latentbench.bench.run.stages import Progress, TrainingOptions
 from latentbench.bench.run.suite import Suite, resolved
 from latentbench.bench.run.team import Team, local_team, remote_context, remote_team
+from latentbench.bench.store.record import FeatureReference
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
+from latentbench.models.resolver import Resolver
 from latentbench.models.zoo import check_fits, prepare_cache, stacks
 
 JUDGE_BATCH = 256
@@ -81,10 +85,13 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     for entry in suite.entries:
         check_fits(entry.spec, data.image_shape, entry.where)
     judged = any(ANALYSES[name].needs_judge for name in suite.analyses)
+    resolver = Resolver(suite.folder, options.allow_pickle)
+    features = _load_features(suite, resolver, watcher)
+    open_features = stages.features_opener(features, suite.features if features else (), resolver)
     request = Request(
         suite.name,
         "cases",
-        cases(suite, data, options.seeds or suite.seeds),
+        cases(suite, data, options.seeds or suite.seeds, tuple(map(_reference, features))),
         device,
         fresh=options.fresh,
         judges=partial(_prepare_judges, data, device, watcher) if judged else tuple,
@@ -95,11 +102,19 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
         if settings.is_remote:
             judges = load_judges(data, device=device) if judged and not data.test_only else ()
             context = remote_context(
-                data, suite.data, suite.data_folder, judges, options.device, settings.name
+                data,
+                suite.data,
+                suite.data_folder,
+                judges,
+                options.device,
+                settings.name,
+                open_features,
             )
             return remote_team(settings, context, journal, store.remember_environment, watcher.note)
         open_data = stages.data_opener(data, suite.data, suite.data_folder)
-        open_context = partial(stages.open_context, open_data, str(device), judged=judged)
+        open_context = partial(
+            stages.open_context, open_data, str(device), judged=judged, open_features=open_features
+        )
         jobs = options.jobs or default_jobs(device)
         size = min(jobs, max(len(run.todo), settings.shards))
         if options.this_process:
@@ -127,6 +142,21 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
                 job.run_cases(list(group))
 
     return run_resumable(request, store, watcher, produce)
+
+
+def _load_features(suite: Suite, resolver: Resolver, watcher: Watcher) -> tuple[Feature, ...]:
+    """Load the features if an analysis needs them, and note those that are absent."""
+    if not set(OF_FEATURES) & set(suite.analyses):
+        return ()
+    features = load_all(suite.features, resolver)
+    for feature in features:
+        if isinstance(feature, Absent):
+            watcher.note(f"metrics of {feature.name} are null: {feature.reason}")
+    return features
+
+
+def _reference(feature: Feature) -> FeatureReference:
+    return FeatureReference(name=feature.name, weights=feature.sha256)
 
 
 def _load(suite: Suite, watcher: Watcher) -> ImageData:

@@ -23,9 +23,13 @@ import torch
 
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES, METRICS
+from latentbench.analysis.core.metric import base_name
 from latentbench.analysis.core.registry import Measurement
 from latentbench.analysis.core.subject import DataContext, Subject
 from latentbench.analysis.core.test_pass import TestPass
+from latentbench.analysis.features.extractors import Absent, Feature
+from latentbench.analysis.features.extractors import load as load_feature
+from latentbench.analysis.features.request import FeatureRequest
 from latentbench.analysis.performance.memory import is_out_of_memory
 from latentbench.bench.executors.protocol import Died
 from latentbench.bench.provenance.code import code
@@ -41,6 +45,7 @@ from latentbench.data.request import DataRequest
 from latentbench.models import checkpoint as checkpoints
 from latentbench.models.checkpoint import Checkpoint
 from latentbench.models.protocols import Encoder, ImageCodec, ImageTextModel
+from latentbench.models.resolver import Resolver
 from latentbench.models.seeds import derive
 from latentbench.models.training.convergence import still_falling
 from latentbench.models.training.history import Diverged, History
@@ -103,9 +108,36 @@ def data_opener(data: ImageData, request: DataRequest, folder: Path) -> Callable
     return partial(datasets.load, request, relative_to=folder)
 
 
-def open_context(open_data: Callable[[], ImageData], device: str, *, judged: bool) -> DataContext:
-    """Open the data, and load their judges if an analysis needs them. Once per process."""
-    return DataContext.of(open_data(), torch.device(device), judged=judged)
+def open_context(
+    open_data: Callable[[], ImageData],
+    device: str,
+    *,
+    judged: bool,
+    open_features: Callable[[], tuple[Feature, ...]] = tuple,
+) -> DataContext:
+    """Open the data, and load their judges and features if an analysis needs them. Once per process."""
+    return DataContext.of(open_data(), torch.device(device), judged=judged, features=open_features())
+
+
+def features_opener(
+    loaded: Sequence[Feature], requests: Sequence[FeatureRequest], resolver: Resolver
+) -> Callable[[], tuple[Feature, ...]]:
+    """Return how a worker process gets features: it loads them, but does not seek absent weights again."""
+    known = [each if isinstance(each, Absent) else each.sha256 for each in loaded]
+    return partial(_open_features, known, requests, resolver)
+
+
+def _open_features(
+    known: Sequence[Absent | str], requests: Sequence[FeatureRequest], resolver: Resolver
+) -> tuple[Feature, ...]:
+    """Load features. Raises LatentbenchError for other weights than those that the run was started with."""
+    found: list[Feature] = []
+    for expected, request in zip(known, requests, strict=True):
+        feature = expected if isinstance(expected, Absent) else load_feature(request, resolver)
+        if not isinstance(expected, Absent) and feature.sha256 != expected:
+            raise LatentbenchError(f"{request}: the weights here are not those where the run was started")
+        found.append(feature)
+    return tuple(found)
 
 
 def train(
@@ -195,7 +227,7 @@ def measure(
         return progress
     if training.checkpoint is None:
         for name in names:
-            progress.steps[name] = _without_numbers(name, f"not measured: {progress.reason}")
+            progress.steps[name] = _without_numbers(name, progress.case, f"not measured: {progress.reason}")
         return progress
     try:
         subject = _subject(progress.case, training, context)
@@ -204,7 +236,8 @@ def measure(
     except Exception as error:
         failure = _failure("loading the trained model", error)
         for name in names:
-            progress.steps[name] = _without_numbers(name, f"not measured: {failure['reason']}", **failure)
+            why = f"not measured: {failure['reason']}"
+            progress.steps[name] = _without_numbers(name, progress.case, why, **failure)
         return progress
     for name in names:
         progress.steps[name] = journal.keep(progress.case, _analysed(name, subject))
@@ -234,7 +267,7 @@ def _analysed(name: str, subject: Subject) -> Step:
     try:
         measurement = ANALYSES[name].measure(subject)
     except Exception as error:
-        measurement = ANALYSES[name].all_missing(f"failed: {_one_line(error)}")
+        measurement = ANALYSES[name].all_missing(f"failed: {_one_line(error)}", subject.context.feature_names)
         failure = _failure(name, error)
     return Step(
         name=name,
@@ -258,9 +291,10 @@ def _arrays(measurement: Measurement, analysis: str) -> Arrays:
     }
 
 
-def _without_numbers(name: str, why: str, **failure: Any) -> Step:
+def _without_numbers(name: str, case: Case, why: str, **failure: Any) -> Step:
     """Return the step of an analysis that failed: every metric null for one reason."""
-    return Step(name=name, started=_now(), metrics=ANALYSES[name].all_missing(why).metrics, **failure)
+    missing = ANALYSES[name].all_missing(why, [feature.name for feature in case.features])
+    return Step(name=name, started=_now(), metrics=missing.metrics, **failure)
 
 
 def killed(progress: Progress, died: Died, step: str, journal: Journal) -> Progress:
@@ -272,7 +306,7 @@ def killed(progress: Progress, died: Died, step: str, journal: Journal) -> Progr
     outcome = (
         Step(name=step, started=_now(), **failure)
         if step == TRAINING
-        else _without_numbers(step, f"failed: {died}", **failure)
+        else _without_numbers(step, progress.case, f"failed: {died}", **failure)
     )
     progress.steps[step] = journal.keep(progress.case, outcome)
     return progress
@@ -298,8 +332,9 @@ def record(progress: Progress, *, suite: str, run: str, environment: str, thread
         still_falling=still_falling(_history(training)),
         status=progress.failure.status if progress.failure else "ok",
         reason=progress.reason,
-        metrics=tuple(sorted(metrics, key=lambda metric: order[metric.name])),
+        metrics=tuple(sorted(metrics, key=lambda metric: order[base_name(metric.name)])),
         judges=tuple(dict.fromkeys(judge for step in measured for judge in step.judges)),
+        features=case.features,
         environment=next((step.environment for step in reversed(measured) if step.environment), environment),
         nodes=tuple(dict.fromkeys(step.node for step in progress.steps.values() if step.node)),
         family_code=case.family_code,

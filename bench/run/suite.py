@@ -16,6 +16,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.features.request import FeatureRequest
+from latentbench.analysis.features.request import parse_all as parse_features
+from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.executors.settings import parse as parse_executor
 from latentbench.bench.run.seeds import Seeds
@@ -55,6 +58,7 @@ class SuiteFile(BaseModel):
     seeds: Seeds = (0,)
     analyses: list[str] | None = None
     executor: str | dict[str, Any] | None = None
+    features: list[str] = []
     models: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
@@ -68,6 +72,8 @@ class Suite:
     seeds: tuple[int, ...]
     analyses: tuple[str, ...]
     entries: tuple[Entry, ...]
+    features: tuple[FeatureRequest, ...] = ()
+    """The networks in whose features images are compared."""
     executor: ExecutorSettings | None = None
     """Where the suite wants to run; None: on this machine."""
     folder: Path = Path()
@@ -125,6 +131,7 @@ def parse(text: str, *, name: str, where: str) -> Suite:
     file = validated(SuiteFile, content, where)
     usual = [name for name, entry in ANALYSES.items() if not entry.opt_in]
     analyses = _known_analyses(usual if file.analyses is None else file.analyses, f"{where}, analyses")
+    features, analyses = _features(file.features, analyses, where)
     grids = {f"{where}, models[{index}]": grid for index, grid in enumerate(file.models)}
     count = sum(grid_size(grid, place) for place, grid in grids.items())
     if count * len(file.seeds) > MOST_CASES:
@@ -135,7 +142,27 @@ def parse(text: str, *, name: str, where: str) -> Suite:
     _refuse_duplicates(entries)
     data = parse_data(file.data, list(DATASETS), f"{where}, data")
     executor = None if file.executor is None else parse_executor(file.executor, f"{where}, executor")
-    return Suite(name, file.description, data, file.seeds, analyses, tuple(entries), executor)
+    return Suite(name, file.description, data, file.seeds, analyses, tuple(entries), features, executor)
+
+
+def _features(
+    given: Sequence[str], analyses: tuple[str, ...], where: str
+) -> tuple[tuple[FeatureRequest, ...], tuple[str, ...]]:
+    """Return the requested features, and the analyses with those that need features.
+
+    Reconstructions are compared in them wherever there are any, samples where samples are measured too.
+    """
+    try:
+        features = parse_features(given)
+    except LatentbenchError as error:
+        raise LatentbenchError(f"{where}, features: {error}") from None
+    needing = [name for name in OF_FEATURES if name in analyses]
+    if needing and not features:
+        raise LatentbenchError(f"{where}: analysis {needing[0]!r} needs the key features, as in [inception]")
+    if not features:
+        return (), analyses
+    of_samples = OF_FEATURES[1:] if "sampling" in analyses else ()
+    return features, tuple(dict.fromkeys([*analyses, OF_FEATURES[0], *of_samples]))
 
 
 def with_recipe(suite: Suite, **settings: object) -> Suite:
@@ -158,7 +185,11 @@ def with_data(suite: Suite, data: str) -> Suite:
 
 def with_analyses(suite: Suite, analyses: Sequence[str]) -> Suite:
     """Return the suite with only these analyses. Raises LatentbenchError for an unknown one."""
-    return replace(suite, analyses=_known_analyses(analyses, "--analysis"))
+    chosen = _known_analyses(analyses, "--analysis")
+    needing = [name for name in OF_FEATURES if name in chosen]
+    if needing and not suite.features:
+        raise LatentbenchError(f"--analysis {needing[0]}: {suite.name} has no key features")
+    return replace(suite, analyses=chosen)
 
 
 def _known_analyses(analyses: Sequence[str], where: str) -> tuple[str, ...]:

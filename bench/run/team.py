@@ -21,6 +21,7 @@ from typing_extensions import override
 from latentbench import data as datasets
 from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.core.subject import DataContext
+from latentbench.analysis.features.extractors import Feature
 from latentbench.analysis.features.judge import Judge
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.protocol import Executor
@@ -106,14 +107,20 @@ def remote_team(
 
 
 def remote_context(
-    data: ImageData, request: DataRequest, folder: Path, judges: tuple[Judge, ...], device: str, engine: str
+    data: ImageData,
+    request: DataRequest,
+    folder: Path,
+    judges: tuple[Judge, ...],
+    device: str,
+    engine: str,
+    open_features: Callable[[], tuple[Feature, ...]] = tuple,
 ) -> Callable[[], DataContext]:
     """Return how a remote worker gets its context."""
     size = sum(split.images.numel() for split in (data.train, data.test))
     travels = engine == "ray" and size <= SMALL_BYTES and not isinstance(data.test, MappedSplit)
     open_data = partial(_given, data) if travels else partial(_opened, request, folder, data.fingerprint)
     movable = tuple(replace(judge, network=judge.network.cpu()) for judge in judges)
-    return partial(_context, open_data, movable, device)
+    return partial(_context, open_data, movable, device, open_features)
 
 
 def _given(data: ImageData) -> ImageData:
@@ -131,8 +138,13 @@ def _opened(request: DataRequest, folder: Path, fingerprint: str) -> ImageData:
     return data
 
 
-def _context(open_data: Callable[[], ImageData], judges: tuple[Judge, ...], device: str) -> DataContext:
-    return DataContext(open_data(), judges, find_device(device))
+def _context(
+    open_data: Callable[[], ImageData],
+    judges: tuple[Judge, ...],
+    device: str,
+    open_features: Callable[[], tuple[Feature, ...]],
+) -> DataContext:
+    return DataContext(open_data(), judges, find_device(device), open_features())
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ A line ends in its `digest`, the first 16 hex digits of the sha256 of the line w
 detects slips, such as an edited value or half of a merge; it does not protect against forgery.
 
 Schema 1 had neither digest nor `weights`, schema 2 had neither `trained` nor the names of the model, schema 3
-had no `judges`, schema 4 had no `nodes`.
+had no `judges`, schema 4 had neither `nodes` nor `features`.
 
 A record describes itself: reading one needs no family of the zoo, and so no torch. Only if an older
 record does not name its model is the zoo asked.
@@ -76,6 +76,18 @@ class JudgeReference(BaseModel):
 
     hash: str
     accuracy: float
+
+
+class FeatureReference(BaseModel):
+    """Names a network whose features images were compared in, such as `inception` or `lpips:alex`.
+
+    `weights` is the sha256 of its weights, None where these were not on the machine.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    weights: str | None
 
 
 class RecordedModel(ModelSpec):
@@ -160,6 +172,8 @@ class Record(BaseModel):
     metrics: tuple[Metric, ...]
     judges: tuple[JudgeReference, ...] = ()
     """Whose values the metrics with `by_judge` hold, in this order."""
+    features: tuple[FeatureReference, ...] = ()
+    """The networks that metrics such as `rfid (inception)` name."""
     arrays: str | None = None
     """The sha256 of the file of arrays stored with the run."""
     environment: str

@@ -14,6 +14,7 @@ from latentbench.analysis.performance.point import OPERATIONS, Operation, Point
 from latentbench.analysis.workloads.candidate import Candidate, Timed, TimedModel
 from latentbench.analysis.workloads.operations import lacking_operation
 from latentbench.analysis.workloads.reference_models import REFERENCE_MODELS
+from latentbench.bench.store.record import FeatureReference
 from latentbench.bench.sweep.spec import Preset, Sweep
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
@@ -33,6 +34,7 @@ class Row:
     point: Point
     input_shape: tuple[int, ...]
     analyses: tuple[str, ...] = ("sweep",)
+    features: tuple[FeatureReference, ...] = ()
 
     @property
     def family_code(self) -> str | None:

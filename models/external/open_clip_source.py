@@ -180,8 +180,6 @@ def tokenizer(name: str, config: Mapping[str, Any], context: int) -> Any:
 
 def _check_published(source: Source, name: str, resolver: Resolver) -> None:
     """Find mistakes before anything is downloaded."""
-    import open_clip
-
     if source.model.startswith(LOCAL):
         folder = Path(name.removeprefix(LOCAL))
         if not (folder / CONFIG).is_file():
@@ -191,18 +189,19 @@ def _check_published(source: Source, name: str, resolver: Resolver) -> None:
                 f"pretrained {source.model}: no *.safetensors in {folder}; other weights are pickles, which "
                 f"can run code: if you trust their origin, add --allow-pickle"
             )
-    elif source.tag:
-        _check_known(source.model)
-        known = open_clip.list_pretrained_tags_by_model(source.model)
-        if source.tag not in known:
-            raise LatentbenchError(f"pretrained {source.model}: {unknown('tag', source.tag, known)}")
+    else:
+        check_known(source)
 
 
-def _check_known(model: str) -> None:
+def check_known(source: Source) -> None:
+    """Raise LatentbenchError unless open_clip knows the model's name, and the tag if there is one."""
     import open_clip
 
-    if model not in open_clip.list_models():
-        raise unknown("open_clip model", model, open_clip.list_models())
+    if source.model not in open_clip.list_models():
+        raise unknown("open_clip model", source.model, open_clip.list_models())
+    known = open_clip.list_pretrained_tags_by_model(source.model)
+    if source.tag and source.tag not in known:
+        raise LatentbenchError(f"pretrained {source.model}: {unknown('tag', source.tag, known)}")
 
 
 def _architecture(name: str, source: Source) -> Json:
@@ -220,7 +219,7 @@ def _config(source: Source, resolver: Resolver) -> Json:
     import open_clip
 
     if not source.model.endswith(".json"):
-        _check_known(source.model)
+        check_known(source.model_copy(update={"tag": None}))
         tagged = open_clip.get_pretrained_cfg(source.model, source.tag) if source.tag else {}
         return {"model_cfg": _architecture(source.model, source), "preprocess_cfg": tagged}
     path = resolver.path(source.model)

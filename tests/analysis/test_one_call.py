@@ -142,8 +142,8 @@ def test_result_prints_values_and_reasons(unlabelled):
     text = str(result)
     assert "Pooled on few, seed 0" in text
     assert f"{result['mse'].value:.4f}" in text
-    assert "not measured (images are smaller than 176 px): ms_ssim" in text
-    assert repr(result) == "<Result of Pooled on few, seed 0: 3 of 8 metrics measured>"
+    assert "not measured (images are smaller than 161 px): ms_ssim" in text
+    assert repr(result) == "<Result of Pooled on few, seed 0: 3 of 7 metrics measured>"
     assert "<td>dB</td>" in result._repr_html_()
 
 

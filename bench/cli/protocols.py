@@ -1,0 +1,108 @@
+"""`latentbench explain`: how much each choice of an evaluation protocol moves a published number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from latentbench.bench.cli.options import Format, FormatOption, emit, err, only_results_on_stdout, out, say
+
+if TYPE_CHECKING:
+    from latentbench.analysis.protocols.explain import Explanation
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the command part of the command line."""
+    app.command("explain")(explain)
+
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="YAML",
+        help="The model, as an entry of a suite's models, such as '{family: ae, latent_dim: 16}'.",
+    ),
+]
+DataOption = Annotated[
+    str, typer.Option(metavar="DATA", help="The images, such as mnist or 'folder:photos?size=256'.")
+]
+FeatureOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--features",
+        metavar="NAME?weights=FILE",
+        help="Local weights of a network, such as 'lpips:alex?weights=alexnet.safetensors'; repeatable.",
+    ),
+]
+PickleOption = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read tensors from pickled checkpoints of your own.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+def explain(
+    metric: Annotated[str, typer.Argument(metavar="METRIC", help="psnr, ssim, lpips or rfid.")],
+    protocols: Annotated[
+        tuple[str, str],
+        typer.Option(
+            metavar="A B",
+            help="Two of latentbench, va-vae, eq-vae, seed-voken, dc-ae and ifid.",
+        ),
+    ],
+    model: ModelOption = "{family: ae, latent_dim: 16}",
+    data: DataOption = "mnist",
+    features: FeatureOption = None,
+    allow_pickle: PickleOption = False,
+    device: DeviceOption = "auto",
+    output: FormatOption = Format.rich,
+) -> None:
+    """Show how much each single difference of two evaluation protocols moves a metric.
+
+    The metric is measured under protocol A, under A with each differing choice of B alone, and under B. A
+    model of the zoo is trained first, with its family's recipe, unless it is in the cache.
+    """
+    from latentbench.analysis.features.request import parse_all
+    from latentbench.analysis.protocols.explain import explain as explained
+    from latentbench.analysis.protocols.explain import requests_of
+    from latentbench.analysis.protocols.protocol import METRICS, PROTOCOLS
+    from latentbench.bench.present.listing import render
+    from latentbench.bench.reproduce.subject import open_subject
+    from latentbench.data.registry import unknown
+
+    chosen = next((known for known in METRICS if known == metric), None)
+    if chosen is None:
+        raise unknown("metric of protocols", metric, list(METRICS))
+    a, b = (PROTOCOLS[name] for name in protocols)
+    with only_results_on_stdout():
+        requests = requests_of((a, b), chosen, parse_all(features or []))
+        subject = open_subject(model, data, requests, allow_pickle=allow_pickle, device=device)
+        found = explained(a, b, chosen, subject)
+    emit(render(_rows(found, protocols), output.value))
+    for reason in dict.fromkeys(step.metric.reason for step in found.steps if step.metric.reason):
+        say(err, f"no value: {reason}")
+    if output is Format.rich:
+        for name, protocol in zip(protocols, (a, b), strict=True):
+            say(out, f"{name}: sha256 {protocol.sha256[:16]}", "dim")
+
+
+def _rows(found: Explanation, names: tuple[str, str]) -> list[dict[str, str]]:
+    """Return a row for each protocol, for each difference, and for what they do together."""
+    rows = [_row(f"protocol {names[0]}", "", found.first.value, None)]
+    rows += [
+        _row(step.field, f"{step.a} → {step.b}", step.metric.value, found.change(step.metric))
+        for step in found.steps
+    ]
+    if len(found.steps) > 1:
+        rows.append(_row("in combination", "", None, found.together))
+    return [*rows, _row(f"protocol {names[1]}", "", found.second.value, found.change(found.second))]
+
+
+def _row(difference: str, choice: str, value: float | None, change: float | None) -> dict[str, str]:
+    return {
+        "difference": difference,
+        "choice": choice,
+        "value": "" if value is None else f"{value:.5g}",
+        "change": "" if change is None else f"{change:+.4g}",
+    }

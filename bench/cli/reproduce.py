@@ -1,0 +1,107 @@
+"""`latentbench reproduce`: measure the rows of a published table, and say which of them are reproduced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from latentbench.bench.cli.options import (
+    EXIT_NOTHING,
+    EXIT_REGRESSION,
+    Format,
+    FormatOption,
+    emit,
+    err,
+    only_results_on_stdout,
+    say,
+)
+from latentbench.bench.cli.protocols import DeviceOption, FeatureOption, PickleOption
+from latentbench.data.errors import LatentbenchError
+
+if TYPE_CHECKING:
+    from latentbench.bench.reproduce.published import Comparison, RowSet
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the command part of the command line."""
+    app.command("reproduce")(reproduce)
+
+
+def reproduce(
+    rows: Annotated[
+        str | None,
+        typer.Argument(metavar="[ROWS]", help="A set of rows; without one they are listed."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help="Your copy of the images, such as 'folder:val2017?size=256&split=test'."
+        ),
+    ] = None,
+    row: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Measure this row alone; may be repeated.")
+    ] = None,
+    features: FeatureOption = None,
+    allow_pickle: PickleOption = False,
+    device: DeviceOption = "auto",
+    output: FormatOption = Format.rich,
+) -> None:
+    """Measure the rows of a published table, and say whether each value is inside or outside.
+
+    Exit 3 if a value is outside, 4 if none could be measured.
+    """
+    from latentbench.bench.present.listing import render
+    from latentbench.bench.reproduce import tokenizers  # noqa: F401 - registers itself
+    from latentbench.bench.reproduce.published import ROW_SETS, Request, judge
+    from latentbench.data.registry import unknown
+
+    if rows is None:
+        emit(render([_listed(name, make().rows) for name, make in ROW_SETS.items()], output.value))
+        return
+    chosen = ROW_SETS[rows]()
+    names = [each.name for each in chosen.rows.rows]
+    for name in row or ():
+        if name not in names:
+            raise unknown("row", name, names)
+    if data is None:
+        raise LatentbenchError(f"{rows}: add --data with your copy of {chosen.rows.data}")
+    request = Request(data, tuple(features or ()), device, allow_pickle)
+    found = []
+    for each in chosen.rows.rows:
+        if row and each.name not in row:
+            continue
+        with only_results_on_stdout():
+            measured = chosen.measure(chosen.rows, each, request)
+        found += [judge(each, name, metric, chosen.rows.images) for name, metric in measured.items()]
+    emit(render([_compared(each) for each in found], output.value))
+    for reason in dict.fromkeys(each.measured.reason for each in found if each.measured.reason):
+        say(err, f"not measured: {reason}")
+    verdicts = {each.verdict for each in found}
+    if "outside" in verdicts:
+        raise typer.Exit(EXIT_REGRESSION)
+    if "inside" not in verdicts:
+        raise typer.Exit(EXIT_NOTHING)
+
+
+def _listed(name: str, rows: RowSet) -> dict[str, str]:
+    return {
+        "rows": name,
+        "models": ", ".join(row.name for row in rows.rows),
+        "data": rows.data,
+        "protocol": rows.protocol,
+        "source": rows.source,
+    }
+
+
+def _compared(each: Comparison) -> dict[str, str]:
+    measured, published = each.measured, each.published
+    return {
+        "row": each.row,
+        "metric": each.metric,
+        "published": f"{published.value:g}",
+        "measured": "–" if measured.value is None else f"{measured.value:.5g}",
+        "n": "–" if measured.n is None else f"{measured.n:,}",
+        "allowed difference": "–" if each.allowed is None else f"{each.allowed:.2g}",
+        "verdict": each.verdict,
+    }

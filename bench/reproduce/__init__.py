@@ -1,0 +1,1 @@
+"""Published rows of tables, and whether a measurement reproduces them."""

@@ -1,0 +1,122 @@
+"""Published rows, and the verdict on a measurement: inside or outside of what chance and rounding explain.
+
+A set of rows states where they were published, on which images and by which protocol. Registering a set in
+`ROW_SETS` is all that another kind of rows needs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from latentbench.analysis.core.metric import Metric
+from latentbench.analysis.statistics.intervals import NORMAL_95
+from latentbench.data.registry import Registry
+
+Verdict = Literal["inside", "outside", "not measured"]
+
+
+class Published(BaseModel):
+    """A published value; `step` is the unit of its last digit, `sd` the standard deviation over images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    step: float
+    sd: float | None = None
+
+
+def parse_published(text: object) -> object:
+    """Parse `23.4 ± 3.8` as it is printed in a paper.
+
+    >>> parse_published("23.4 ± 3.8")
+    {'value': 23.4, 'step': 0.1, 'sd': 3.8}
+    """
+    found = re.fullmatch(r"(\d+(?:\.(\d+))?)(?: ± (\d+(?:\.\d+)?))?", str(text))
+    if not found:
+        raise ValueError(f"must be a number as printed, such as '23.4 ± 3.8', got {text!r}")
+    digits = len(found[2] or "")
+    return {
+        "value": float(found[1]),
+        "step": round(10.0**-digits, digits),
+        "sd": float(found[3]) if found[3] else None,
+    }
+
+
+class Row(BaseModel):
+    """One row of a published table: a model, and its values by metric."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    model: dict[str, Any]
+    """The model as an entry of a suite."""
+    values: dict[str, Annotated[Published, BeforeValidator(parse_published)]]
+
+
+class RowSet(BaseModel):
+    """Rows of one table, measured alike."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    source: str
+    data: str
+    """What the images are, for the user who names their folder."""
+    images: int
+    size: int
+    protocol: str
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user gives: the images, local weights of networks, and where to compute."""
+
+    data: str
+    features: tuple[str, ...] = ()
+    device: str = "auto"
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Reproducible:
+    """A set of rows, and the function that measures the metrics of one row."""
+
+    rows: RowSet
+    measure: Callable[[RowSet, Row, Request], Mapping[str, Metric]]
+
+
+ROW_SETS: Registry[Callable[[], Reproducible]] = Registry("row set")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published value and its measurement; `allowed` is the difference that would still be inside."""
+
+    row: str
+    metric: str
+    published: Published
+    measured: Metric
+    allowed: float | None
+    verdict: Verdict
+
+
+def judge(row: Row, metric: str, measured: Metric, images: int) -> Comparison:
+    """Compare a published value with a measurement.
+
+    Inside means: closer than half of the last printed digit and 1.96 standard errors of the difference. The
+    error of the published value is sd / √images; on the very same images that is too wide.
+    """
+    published = row.values[metric]
+    if measured.value is None:
+        return Comparison(row.name, metric, published, measured, None, "not measured")
+    theirs = 0.0 if published.sd is None else published.sd / math.sqrt(images)
+    allowed = published.step / 2 + NORMAL_95 * math.hypot(theirs, measured.se or 0.0)
+    inside = abs(measured.value - published.value) <= allowed
+    return Comparison(row.name, metric, published, measured, allowed, "inside" if inside else "outside")

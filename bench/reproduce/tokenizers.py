@@ -1,0 +1,46 @@
+"""Published reconstructions by autoencoders of photographs: rFID, PSNR, SSIM and LPIPS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from importlib import resources
+
+from latentbench.analysis.core.metric import Metric
+from latentbench.analysis.features.request import parse_all
+from latentbench.analysis.protocols.explain import requests_of
+from latentbench.analysis.protocols.measured import measure_under
+from latentbench.analysis.protocols.protocol import METRICS, PROTOCOLS
+from latentbench.bench.reproduce.published import ROW_SETS, Reproducible, Request, Row, RowSet
+from latentbench.bench.reproduce.subject import open_subject
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.validation import validated
+from latentbench.data.yaml_text import parse_yaml
+
+FILE = "tokenizers.yaml"
+
+
+def _read(name: str) -> Reproducible:
+    text = (resources.files(__package__) / FILE).read_text(encoding="utf-8")
+    return Reproducible(validated(RowSet, parse_yaml(text, FILE)[name], f"{FILE}, {name}"), measure)
+
+
+def measure(rows: RowSet, row: Row, request: Request) -> Mapping[str, Metric]:
+    """Measure the metrics of a row by the protocol of its table, on a user's copy of the images."""
+    protocol = PROTOCOLS[rows.protocol]
+    metrics = [metric for metric in METRICS if metric in row.values]
+    given = parse_all(request.features)
+    requests = dict.fromkeys(each for metric in metrics for each in requests_of((protocol,), metric, given))
+    subject = open_subject(
+        row.model, request.data, list(requests), device=request.device, allow_pickle=request.allow_pickle
+    )
+    if subject.size != rows.size:
+        raise LatentbenchError(
+            f"--data {request.data}: {rows.title} is of images of {rows.size} px, and these have "
+            f"{subject.size or 'their own size'}; add size={rows.size}"
+        )
+    return {metric: measure_under(protocol, metric, subject) for metric in metrics}
+
+
+for _name in ("coco-2017-256", "imagenet-512"):
+    ROW_SETS.register(_name)(partial(_read, _name))

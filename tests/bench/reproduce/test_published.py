@@ -1,0 +1,95 @@
+"""Published rows: as printed, and inside where chance and rounding explain the difference."""
+
+import pytest
+from typer.testing import CliRunner
+
+from latentbench.analysis.reconstruction import PSNR
+from latentbench.bench.cli.app import app
+from latentbench.bench.reproduce import tokenizers  # noqa: F401 - registers itself
+from latentbench.bench.reproduce.published import ROW_SETS, Row, judge, parse_published
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def row(value):
+    return Row(name="a model", model={}, values={"psnr": value})
+
+
+def test_values_are_read_as_printed():
+    assert parse_published("0.0802") == {"value": 0.0802, "step": 0.0001, "sd": None}
+    assert parse_published("24.5 ± 3.7") == {"value": 24.5, "step": 0.1, "sd": 3.7}
+    with pytest.raises(ValueError, match="must be a number as printed"):
+        parse_published("24.5 dB")
+
+
+@pytest.mark.parametrize(
+    ("measured", "se", "verdict"),
+    [(24.54, 0.0, "inside"), (24.56, 0.0, "outside"), (24.6, 0.05, "inside"), (24.0, 0.05, "outside")],
+)
+def test_rounding_and_errors_are_allowed(measured, se, verdict):
+    found = judge(row("24.5"), "psnr", PSNR.measured(measured, se=se, n=5000), 5000)
+    assert found.verdict == verdict
+    assert found.allowed == pytest.approx(0.05 + 1.96 * se)
+
+
+def test_published_spread_is_an_error_of_its_mean():
+    found = judge(row("24.5 ± 3.7"), "psnr", PSNR.measured(24.6, se=0.05, n=5000), 5000)
+    assert found.allowed == pytest.approx(0.05 + 1.96 * (3.7**2 / 5000 + 0.05**2) ** 0.5)
+    assert judge(row("24.5"), "psnr", PSNR.missing("why"), 5000).verdict == "not measured"
+
+
+def test_published_rows_are_those_of_the_tables():
+    coco, imagenet = (ROW_SETS[name]().rows for name in ("coco-2017-256", "imagenet-512"))
+    mse = next(row for row in coco.rows if row.name == "sd-vae ft-MSE")
+    assert [mse.values[name].value for name in ("rfid", "psnr", "ssim")] == [4.70, 24.5, 0.71]
+    assert mse.values["psnr"].sd == 3.7
+    assert [published.value for published in imagenet.rows[0].values.values()] == [
+        0.21678,
+        26.149,
+        0.7105,
+        0.0802,
+    ]
+
+
+def test_mistakes_are_one_line(home):
+    for arguments, message in [
+        (["reproduce", "coco-2017"], "unknown row set 'coco-2017'; did you mean 'coco-2017-256'"),
+        (["reproduce", "coco-2017-256"], "add --data with your copy of the 5,000 validation images"),
+        (["reproduce", "coco-2017-256", "--row", "SDXXL", "--data", "x"], "unknown row 'SDXXL'"),
+        (["explain", "fid", "--protocols", "latentbench", "ifid"], "unknown metric of protocols 'fid'"),
+        (["explain", "psnr", "--protocols", "latentbench", "ifdi"], "unknown protocol 'ifdi'"),
+    ]:
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code != 0
+        assert message in str(result.exception)
+        assert "\n" not in str(result.exception)
+
+
+def test_sets_are_listed(home):
+    result = CliRunner().invoke(app, ["reproduce", "--format", "csv"])
+    assert result.exit_code == 0
+    assert "coco-2017-256" in result.stdout
+
+
+def test_explain_shows_the_slip_of_ifid(home):
+    arguments = [
+        "explain",
+        "psnr",
+        "--protocols",
+        "latentbench",
+        "ifid",
+        "--format",
+        "csv",
+        "--data",
+        "digits",
+    ]
+    result = CliRunner().invoke(app, [*arguments, "--model", "{family: pca, latent_dim: 4}"])
+    assert result.exit_code == 0, result.output
+    lines = {line.split(",")[0]: line for line in result.stdout.splitlines()}
+    assert lines["pixels_read_as"].endswith("+6.021")
+    assert lines["resize"].endswith("+0")
