@@ -75,6 +75,6 @@ def test_codecs_are_recorded_without_a_width(make_record):
     for spec in (model_spec(family="jpeg", quality=40), model_spec(family="png")):
         record = make_record(mse=0.1).model_copy(update={"model": RecordedModel.of(spec)})
         again = record_of(line_of(record))
-        assert (again.model.label, again.model.latent_dim) == (spec.label, 0)
+        assert again.model.latent_dim == 0
         assert again.model.is_of(spec)
     assert ForeignSpec(family="codec-of-a-plugin", latent_dim=0).latent_dim == 0
