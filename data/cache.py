@@ -69,7 +69,7 @@ def write_to_cache(path: Path, content: bytes) -> None:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """Something in the cache: files that belong together, or a folder; `what` says what it is, if it does."""
 
     kind: str
@@ -80,14 +80,14 @@ class Entry:
     what: str
 
 
-def entries() -> list[Entry]:
+def entries() -> list[CacheEntry]:
     """Return what is in the cache, by kind: a kind is a folder such as `images` or `checkpoints`.
 
     Files of one folder that differ in their suffix alone belong together. What a process left behind when
     it was killed while it wrote is of kind `temporary`, once it is an hour old.
     """
     root = cache_root()
-    found: list[Entry] = []
+    found: list[CacheEntry] = []
     for folder in sorted(path for path in root.glob("*") if path.is_dir()):
         groups: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(folder.iterdir()):
@@ -98,7 +98,7 @@ def entries() -> list[Entry]:
     return found + [entry for entry in leftovers if entry.unused_days > 1 / 24]
 
 
-def remove(entry: Entry) -> None:
+def remove(entry: CacheEntry) -> None:
     """Remove an entry from the disk. Raises CacheError where that is not allowed."""
     try:
         for path in entry.paths:
@@ -110,11 +110,11 @@ def remove(entry: Entry) -> None:
         raise CacheError(f"{error.filename}: cannot be removed: {error.strerror}") from None
 
 
-def _entry(kind: str, name: str, paths: list[Path]) -> Entry:
+def _entry(kind: str, name: str, paths: list[Path]) -> CacheEntry:
     every = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
     stats = [file.stat() for file in every if file.is_file()]
     newest = max((max(stat.st_mtime, stat.st_atime) for stat in stats), default=time.time())
-    return Entry(
+    return CacheEntry(
         kind,
         name,
         tuple(paths),

@@ -34,7 +34,7 @@ WEIGHTS, HISTORY, CARD = "weights.safetensors", "history.safetensors", "model.js
 FILES = (WEIGHTS, HISTORY, CARD)
 
 
-class Card(BaseModel):
+class ModelCard(BaseModel):
     """The description of a checkpoint: enough to build the model and to train it again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,7 +60,7 @@ class Checkpoint:
     """A trained model with its card and its history, and the folder of its files, if any."""
 
     model: Family[Any]
-    card: Card
+    card: ModelCard
     history: History
     folder: Path | None = None
 
@@ -105,7 +105,7 @@ def is_whole(folder: Path) -> bool:
     return True
 
 
-def read_card(folder: Path) -> Card:
+def read_card(folder: Path) -> ModelCard:
     """Read what the checkpoint in `folder` is. Raises LatentbenchError."""
     path = folder / CARD
     try:
@@ -113,7 +113,7 @@ def read_card(folder: Path) -> Card:
         card, digest = content["card"], content["digest"]
         if digest != digest_of(card):
             raise LatentbenchError(f"{path}: {CHANGED}")
-        return Card.model_validate_json(json.dumps(card))
+        return ModelCard.model_validate_json(json.dumps(card))
     except FileNotFoundError:
         raise LatentbenchError(
             f"{path}: no such checkpoint; a checkpoint folder holds {CARD} and {WEIGHTS}"
@@ -122,13 +122,13 @@ def read_card(folder: Path) -> Card:
         raise LatentbenchError(f"{path}: not a latentbench checkpoint card: {_first_line(error)}") from None
 
 
-def _sealed(card: Card) -> bytes:
+def _sealed(card: ModelCard) -> bytes:
     """Return a card as JSON, with its own digest."""
     content = card.model_dump(mode="json")
     return json.dumps({"card": content, "digest": digest_of(content)}, indent=2).encode()
 
 
-def _verify(folder: Path, card: Card) -> None:
+def _verify(folder: Path, card: ModelCard) -> None:
     """Raise LatentbenchError for a file that is missing, or is not the one that the card states."""
     for path in (folder / WEIGHTS, folder / HISTORY):
         try:

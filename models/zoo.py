@@ -19,7 +19,7 @@ from latentbench.data.cache import cache_root, prepare_cache
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models import checkpoint, external, families
-from latentbench.models.checkpoint import Card, Checkpoint
+from latentbench.models.checkpoint import Checkpoint, ModelCard
 from latentbench.models.family import (
     FAMILIES,
     AnySpec,
@@ -244,9 +244,9 @@ def _training_bytes(training: Training, image_shape: ImageShape) -> float:
     return BYTES_PER_PARAMETER * parameters(spec, image_shape) + BYTES_PER_VALUE * values
 
 
-def _card(training: Training, data: ImageData, device: torch.device, *, stacked: bool) -> Card:
+def _card(training: Training, data: ImageData, device: torch.device, *, stacked: bool) -> ModelCard:
     """Return the card of a training before it is done: without its time and its files."""
-    return Card(
+    return ModelCard(
         spec=training.spec,
         image_shape=data.image_shape,
         data=data.name,
@@ -262,11 +262,11 @@ ASKED_FOR = ("spec", "recipe", "seed", "data_fingerprint", "image_shape", "addre
 """The fields of a card that must equal the request."""
 
 
-def _folder(card: Card) -> Path:
+def _folder(card: ModelCard) -> Path:
     return cache_root() / "checkpoints" / card.address
 
 
-def _cached(asked: Card, device: torch.device, note: Note) -> Checkpoint | None:
+def _cached(asked: ModelCard, device: torch.device, note: Note) -> Checkpoint | None:
     """Return the cached model; None, with a note, if it was changed or is of another training."""
     folder = _folder(asked)
     if not checkpoint.exists(folder):
@@ -291,7 +291,9 @@ def _untrained(training: Training, data: ImageData, device: torch.device) -> Fam
     return model.to(device)
 
 
-def _kept(model: Family[Any], history: History, card: Card, seconds: float, stacked: int = 0) -> Checkpoint:
+def _kept(
+    model: Family[Any], history: History, card: ModelCard, seconds: float, stacked: int = 0
+) -> Checkpoint:
     """Write the trained model to its folder and return it as a checkpoint."""
     card = card.model_copy(update={"train_seconds": seconds, "stacked": stacked})
     return checkpoint.save(_folder(card), Checkpoint(model.eval(), card, history))

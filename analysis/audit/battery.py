@@ -13,17 +13,17 @@ import joblib
 import numpy as np
 import torch
 
-from latentbench.analysis.audit.check import SIZE, Array, Check, Requirement, Sweep
+from latentbench.analysis.audit.check import SIZE, Array, CheckRequirement, ParameterSweep, SanityCheck
 from latentbench.analysis.audit.criteria import Curve, Verdict, together
 from latentbench.analysis.audit.gaussians import GAUSSIANS
-from latentbench.analysis.audit.measures import FAMILIES, Family, Measuring
+from latentbench.analysis.audit.measures import FAMILIES, MeasureFamily, Measuring
 from latentbench.analysis.audit.mixtures import MIXTURES
 from latentbench.analysis.audit.uniforms import UNIFORMS
-from latentbench.analysis.audit.verdicts import Cell
+from latentbench.analysis.audit.verdicts import AuditCell
 from latentbench.analysis.performance.cores import threads
 from latentbench.models.seeds import derive
 
-CHECKS: dict[str, Check] = {check.name: check for check in (*GAUSSIANS, *MIXTURES, *UNIFORMS)}
+CHECKS: dict[str, SanityCheck] = {check.name: check for check in (*GAUSSIANS, *MIXTURES, *UNIFORMS)}
 REPEATS = 10
 RESAMPLES = 100
 
@@ -32,19 +32,19 @@ Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Effort:
+class BatterySize:
     """The number of real points and repeats that are drawn; sweeps may be thinned."""
 
     size: int = SIZE
     repeats: int = REPEATS
     thinned: bool = False
 
-    def points(self, sweep: Sweep) -> tuple[float, ...]:
+    def points(self, sweep: ParameterSweep) -> tuple[float, ...]:
         """The points of a sweep."""
         return sweep.thinned() if self.thinned else sweep.x
 
 
-QUICK = Effort(repeats=1, thinned=True)
+QUICK = BatterySize(repeats=1, thinned=True)
 
 
 def standardised(real: Array, fake: Array) -> tuple[torch.Tensor, torch.Tensor]:
@@ -55,7 +55,7 @@ def standardised(real: Array, fake: Array) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def measure_sweep(
-    check: str, sweep: Sweep, repeat: int, families: Sequence[Family], effort: Effort
+    check: str, sweep: ParameterSweep, repeat: int, families: Sequence[MeasureFamily], effort: BatterySize
 ) -> dict[Key, list[float]]:
     """The values of one repeat of a sweep, by measure, in the order of its points; NaN where refused."""
     rng = np.random.default_rng(derive(repeat, "audit", check, sweep.setting))
@@ -79,18 +79,18 @@ class Task:
     """One repeat of one sweep, and the families that take part in it."""
 
     check: str
-    sweep: Sweep
+    sweep: ParameterSweep
     repeat: int
     families: tuple[str, ...]
 
-    def run(self, effort: Effort) -> dict[Key, list[float]]:
+    def run(self, effort: BatterySize) -> dict[Key, list[float]]:
         """Measure it, on one thread, since tasks run at the same time."""
         chosen = [FAMILIES[name] for name in self.families]
         with threads(1):
             return measure_sweep(self.check, self.sweep, self.repeat, chosen, effort)
 
 
-def tasks(checks: Sequence[str], families: Sequence[str], effort: Effort) -> list[Task]:
+def tasks(checks: Sequence[str], families: Sequence[str], effort: BatterySize) -> list[Task]:
     """All tasks of an audit, those of one repeat together."""
     found = []
     for repeat in range(effort.repeats):
@@ -103,11 +103,11 @@ def tasks(checks: Sequence[str], families: Sequence[str], effort: Effort) -> lis
 def run(
     checks: Sequence[str],
     families: Sequence[str],
-    effort: Effort,
+    effort: BatterySize,
     *,
     jobs: int = 1,
     watch: Callable[[int], None] = lambda _: None,
-) -> list[Cell]:
+) -> list[AuditCell]:
     """Run checks on families of measures, all by name. `watch` is told after every task how many are done."""
     todo = tasks(checks, families, effort)
     results = joblib.Parallel(n_jobs=jobs, return_as="generator")(
@@ -123,8 +123,8 @@ def run(
 
 
 def judge(
-    check: Check, families: Sequence[str], values: Mapping[Key, Array], effort: Effort
-) -> Iterator[Cell]:
+    check: SanityCheck, families: Sequence[str], values: Mapping[Key, Array], effort: BatterySize
+) -> Iterator[AuditCell]:
     """The verdicts of one check on every measure, from values `[repeats, points]`."""
     judged = [
         (desideratum, measure, kind)
@@ -148,14 +148,14 @@ def judge(
             if each == "fail"
         )
         support = _support(verdict, [(requirement, x, y) for requirement, _, x, y in asked])
-        yield Cell(check.name, check.title, desideratum, kind, measure, verdict, failed, support)
+        yield AuditCell(check.name, check.title, desideratum, kind, measure, verdict, failed, support)
 
 
-def _verdict(requirement: Requirement, curve: Curve) -> Verdict:
+def _verdict(requirement: CheckRequirement, curve: Curve) -> Verdict:
     return requirement.rule(curve) if np.isfinite(curve.y).all() else "unmeasured"
 
 
-def _support(verdict: Verdict, asked: Sequence[tuple[Requirement, Array, Array]]) -> float | None:
+def _support(verdict: Verdict, asked: Sequence[tuple[CheckRequirement, Array, Array]]) -> float | None:
     """The share of bootstrap resamples of the repeats that give the same verdict; None of one repeat."""
     repeats = min(len(y) for _, _, y in asked)
     if repeats < 2:

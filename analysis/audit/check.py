@@ -29,7 +29,7 @@ FEW = 11
 
 
 @dataclass(frozen=True)
-class Sweep:
+class ParameterSweep:
     """The points of one setting. `draw` draws what they share, with n real points, and returns the rest."""
 
     setting: str
@@ -47,7 +47,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Requirement:
+class CheckRequirement:
     """One criterion: for measures of one kind and in one setting, where these are given."""
 
     desideratum: Desideratum
@@ -62,13 +62,13 @@ class Requirement:
 
 
 @dataclass(frozen=True)
-class Check:
+class SanityCheck:
     """One sanity check."""
 
     name: str
     title: str
-    sweeps: tuple[Sweep, ...]
-    requirements: tuple[Requirement, ...]
+    sweeps: tuple[ParameterSweep, ...]
+    requirements: tuple[CheckRequirement, ...]
 
     @property
     def desiderata(self) -> tuple[Desideratum, ...]:
@@ -81,6 +81,6 @@ def dimensions(
     points: dict[int, Array],
     *,
     keep: float = 0.0,
-) -> tuple[Sweep, ...]:
+) -> tuple[ParameterSweep, ...]:
     """A sweep for each number of dimensions."""
-    return tuple(Sweep(f"D = {d}", tuple(map(float, x)), draw(d), keep) for d, x in points.items())
+    return tuple(ParameterSweep(f"D = {d}", tuple(map(float, x)), draw(d), keep) for d, x in points.items())

@@ -7,7 +7,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from latentbench.analysis.audit.check import Array, Check, Pairs, Requirement, Sweep, dimensions
+from latentbench.analysis.audit.check import (
+    Array,
+    CheckRequirement,
+    Pairs,
+    ParameterSweep,
+    SanityCheck,
+    dimensions,
+)
 from latentbench.analysis.audit.criteria import (
     LEFT,
     RIGHT,
@@ -32,10 +39,10 @@ EXTRA = tuple(map(float, np.logspace(0, 3, 20).astype(int)))
 ROUNDED = tuple(np.logspace(0, 3, 20).tolist())
 
 MOVED = (
-    Requirement("bounds", "1 where identical", value(0, 1)),
-    Requirement("bounds", "0 far to the left", value(LEFT, 0)),
-    Requirement("bounds", "0 far to the right", value(RIGHT, 0)),
-    Requirement("purpose", "bell", bell(0)),
+    CheckRequirement("bounds", "1 where identical", value(0, 1)),
+    CheckRequirement("bounds", "0 far to the left", value(LEFT, 0)),
+    CheckRequirement("bounds", "0 far to the right", value(RIGHT, 0)),
+    CheckRequirement("purpose", "bell", bell(0)),
 )
 
 
@@ -119,76 +126,78 @@ def rounded(*, real: bool) -> Callable[[Generator, int], Pairs]:
 REAL_ROUNDED, SAMPLES_ROUNDED = "real rounded", "samples rounded"
 
 GAUSSIANS = (
-    Check("gaussian-mean-difference", "Gaussian, mean", dimensions(shifted, SHIFTS), MOVED),
-    Check(
+    SanityCheck("gaussian-mean-difference", "Gaussian, mean", dimensions(shifted, SHIFTS), MOVED),
+    SanityCheck(
         "gaussian-mean-difference-with-outlier",
         "Gaussian, mean + outlier",
         tuple(
-            Sweep(f"{name}, D = {d}", tuple(map(float, x)), with_outlier(d, real_has_it=real))
+            ParameterSweep(f"{name}, D = {d}", tuple(map(float, x)), with_outlier(d, real_has_it=real))
             for name, real in (("real outlier", True), ("sample outlier", False))
             for d, x in SHIFTS.items()
         ),
         MOVED,
     ),
-    Check(
+    SanityCheck(
         "gaussian-std-difference",
         "Gaussian, standard deviation",
         dimensions(widened, WIDTHS, keep=1.0),
         (
-            Requirement("bounds", "1 where identical", value(1, 1)),
-            Requirement("bounds", "1 for narrow samples", value(LEFT, 1), "fidelity"),
-            Requirement("bounds", "0 for narrow samples", value(LEFT, 0), "diversity"),
-            Requirement("bounds", "0 for wide samples", value(RIGHT, 0), "fidelity"),
-            Requirement("bounds", "0 or 1 for wide samples", one_or_zero(RIGHT), "diversity"),
-            Requirement("purpose", "falls", falling, "fidelity"),
-            Requirement("purpose", "bell, or rises", low_or_high(bell(1), rising), "diversity"),
+            CheckRequirement("bounds", "1 where identical", value(1, 1)),
+            CheckRequirement("bounds", "1 for narrow samples", value(LEFT, 1), "fidelity"),
+            CheckRequirement("bounds", "0 for narrow samples", value(LEFT, 0), "diversity"),
+            CheckRequirement("bounds", "0 for wide samples", value(RIGHT, 0), "fidelity"),
+            CheckRequirement("bounds", "0 or 1 for wide samples", one_or_zero(RIGHT), "diversity"),
+            CheckRequirement("purpose", "falls", falling, "fidelity"),
+            CheckRequirement("purpose", "bell, or rises", low_or_high(bell(1), rising), "diversity"),
         ),
     ),
-    Check(
+    SanityCheck(
         "gaussian-scaling-one-dimension",
         "scale of one dimension",
-        (Sweep("", SCALES, stretched),),
+        (ParameterSweep("", SCALES, stretched),),
         (
-            Requirement("bounds", "0 at the smallest scale", value(LEFT, 0)),
-            Requirement("bounds", "0 at the largest scale", value(RIGHT, 0)),
-            Requirement("invariance", "flat", flat),
+            CheckRequirement("bounds", "0 at the smallest scale", value(LEFT, 0)),
+            CheckRequirement("bounds", "0 at the largest scale", value(RIGHT, 0)),
+            CheckRequirement("invariance", "flat", flat),
         ),
     ),
-    Check(
+    SanityCheck(
         "gaussian-mean-difference-with-pareto",
         "Gaussian, mean + Pareto",
-        (Sweep("", tuple(map(float, SHIFTS[1])), with_tail),),
+        (ParameterSweep("", tuple(map(float, SHIFTS[1])), with_tail),),
         MOVED,
     ),
-    Check(
+    SanityCheck(
         "gaussian-high-dim-one-disjoint-dim",
         "one dimension apart, others equal",
-        (Sweep("", EXTRA, one_apart),),
+        (ParameterSweep("", EXTRA, one_apart),),
         (
-            Requirement("bounds", "0 with one more dimension", value(LEFT, 0)),
-            Requirement("bounds", "0 with the most dimensions", value(RIGHT, 0)),
-            Requirement("purpose", "flat", flat),
+            CheckRequirement("bounds", "0 with one more dimension", value(LEFT, 0)),
+            CheckRequirement("bounds", "0 with the most dimensions", value(RIGHT, 0)),
+            CheckRequirement("purpose", "flat", flat),
         ),
     ),
-    Check(
+    SanityCheck(
         "discrete-numerical-vs-continuous-numerical",
         "integers and real numbers",
         (
-            Sweep(REAL_ROUNDED, ROUNDED, rounded(real=True)),
-            Sweep(SAMPLES_ROUNDED, ROUNDED, rounded(real=False)),
+            ParameterSweep(REAL_ROUNDED, ROUNDED, rounded(real=True)),
+            ParameterSweep(SAMPLES_ROUNDED, ROUNDED, rounded(real=False)),
         ),
         (
             *(
                 requirement
                 for where, name in ((LEFT, "coarse"), (RIGHT, "fine"))
                 for requirement in (
-                    Requirement("bounds", f"0, {name}", value(where, 0), "fidelity", REAL_ROUNDED),
-                    Requirement("bounds", f"0 or 1, {name}", one_or_zero(where), "diversity", REAL_ROUNDED),
-                    Requirement("bounds", f"1, {name}", value(where, 1), "fidelity", SAMPLES_ROUNDED),
-                    Requirement("bounds", f"0, {name}", value(where, 0), "diversity", SAMPLES_ROUNDED),
+                    CheckRequirement("bounds", f"0, {name}", value(where, 0), "fidelity", REAL_ROUNDED),
+                    CheckRequirement(
+                        "bounds", f"0 or 1, {name}", one_or_zero(where), "diversity", REAL_ROUNDED
+                    ),
+                    CheckRequirement("bounds", f"1, {name}", value(where, 1), "fidelity", SAMPLES_ROUNDED),
+                    CheckRequirement("bounds", f"0, {name}", value(where, 0), "diversity", SAMPLES_ROUNDED),
                 )
             ),
-            Requirement("purpose", "flat", flat),
+            CheckRequirement("purpose", "flat", flat),
         ),
     ),
 )

@@ -36,7 +36,7 @@ BOTH: tuple[Kind, ...] = ("fidelity", "diversity")
 
 
 @dataclass(frozen=True)
-class Family:
+class MeasureFamily:
     """Measures that are computed together, the kinds that each is judged as, and the most repeats."""
 
     measures: Mapping[str, tuple[Kind, ...]]
@@ -103,8 +103,8 @@ def _distances(real: Tensor) -> Measuring:
     return measure
 
 
-FAMILIES: dict[str, Family] = {
-    "neighbours": Family(
+FAMILIES: dict[str, MeasureFamily] = {
+    "neighbours": MeasureFamily(
         {
             "precision": ("fidelity",),
             "density": ("fidelity",),
@@ -113,10 +113,10 @@ FAMILIES: dict[str, Family] = {
         },
         _nearest_neighbours,
     ),
-    "clipped": Family(
+    "clipped": MeasureFamily(
         {"clipped density": ("fidelity",), "clipped coverage": ("diversity",)}, _clipped, repeats=3
     ),
-    "gaps": Family({"dead zone": ("fidelity",), "leak": ("diversity",)}, _gaps, repeats=3),
-    "overlap": Family({"overlap": BOTH}, _overlap, repeats=1),
-    "distances": Family({"kernel distance": BOTH, "Fréchet distance": BOTH}, _distances, repeats=3),
+    "gaps": MeasureFamily({"dead zone": ("fidelity",), "leak": ("diversity",)}, _gaps, repeats=3),
+    "overlap": MeasureFamily({"overlap": BOTH}, _overlap, repeats=1),
+    "distances": MeasureFamily({"kernel distance": BOTH, "Fréchet distance": BOTH}, _distances, repeats=3),
 }

@@ -7,7 +7,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from latentbench.analysis.audit.check import Array, Check, Pairs, Requirement, Sweep, dimensions
+from latentbench.analysis.audit.check import (
+    Array,
+    CheckRequirement,
+    Pairs,
+    ParameterSweep,
+    SanityCheck,
+    dimensions,
+)
 from latentbench.analysis.audit.criteria import (
     LEFT,
     RIGHT,
@@ -96,44 +103,44 @@ def merged(d: int) -> Callable[[Generator, int], Pairs]:
 
 
 DROPPING = (
-    Requirement("bounds", "1 where identical", value(LEFT, 1)),
-    Requirement("bounds", "1 where modes are dropped", value(RIGHT, 1), "fidelity"),
-    Requirement("purpose", "flat", flat, "fidelity"),
+    CheckRequirement("bounds", "1 where identical", value(LEFT, 1)),
+    CheckRequirement("bounds", "1 where modes are dropped", value(RIGHT, 1), "fidelity"),
+    CheckRequirement("purpose", "flat", flat, "fidelity"),
 )
 
 MIXTURES = (
-    Check(
+    SanityCheck(
         "gaussian-mixture-simultaneous-mode-dropping",
         "modes dropped together",
         dimensions(_dropping(all_but_the_first), dict.fromkeys(MODE_WIDTH, SHARES), keep=NEARLY_ALL),
-        (*DROPPING, Requirement("purpose", "falls before the end", falling_by(NEARLY_ALL), "diversity")),
+        (*DROPPING, CheckRequirement("purpose", "falls before the end", falling_by(NEARLY_ALL), "diversity")),
     ),
-    Check(
+    SanityCheck(
         "gaussian-mixture-sequential-mode-dropping",
         "modes dropped in turn",
         dimensions(_dropping(without_the_last), dict.fromkeys(MODE_WIDTH, DROPPED)),
-        (*DROPPING, Requirement("purpose", "falls from the start", falling_by(4), "diversity")),
+        (*DROPPING, CheckRequirement("purpose", "falls from the start", falling_by(4), "diversity")),
     ),
-    Check(
+    SanityCheck(
         "gaussian-mixture-mode-dropping-invention",
         "modes dropped and invented",
-        (Sweep("", tuple(map(float, range(1, len(PLANE) + 1))), in_the_plane),),
+        (ParameterSweep("", tuple(map(float, range(1, len(PLANE) + 1))), in_the_plane),),
         (
-            Requirement("bounds", "1 where identical", value(REAL_MODES, 1)),
-            Requirement("bounds", "1 with dropped modes", value(LEFT, 1), "fidelity"),
-            Requirement("bounds", "1 with invented modes", value(RIGHT, 1), "diversity"),
-            Requirement("purpose", "falls", falling, "fidelity"),
-            Requirement("purpose", "rises", rising, "diversity"),
+            CheckRequirement("bounds", "1 where identical", value(REAL_MODES, 1)),
+            CheckRequirement("bounds", "1 with dropped modes", value(LEFT, 1), "fidelity"),
+            CheckRequirement("bounds", "1 with invented modes", value(RIGHT, 1), "diversity"),
+            CheckRequirement("purpose", "falls", falling, "fidelity"),
+            CheckRequirement("purpose", "rises", rising, "diversity"),
         ),
     ),
-    Check(
+    SanityCheck(
         "one-vs-two-modes",
         "two modes merged into one",
         dimensions(merged, dict.fromkeys(MODE_WIDTH, SEPARATIONS)),
         (
-            Requirement("bounds", "1 where identical", value(LEFT, 1)),
-            Requirement("purpose", "falls", falling, "fidelity"),
-            Requirement("purpose", "falls, or flat", low_or_high(falling, flat), "diversity"),
+            CheckRequirement("bounds", "1 where identical", value(LEFT, 1)),
+            CheckRequirement("purpose", "falls", falling, "fidelity"),
+            CheckRequirement("purpose", "falls, or flat", low_or_high(falling, flat), "diversity"),
         ),
     ),
 )

@@ -7,7 +7,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from latentbench.analysis.audit.check import SIZE, Array, Check, Pairs, Requirement, Sweep, dimensions
+from latentbench.analysis.audit.check import (
+    SIZE,
+    Array,
+    CheckRequirement,
+    Pairs,
+    ParameterSweep,
+    SanityCheck,
+    dimensions,
+)
 from latentbench.analysis.audit.criteria import LEFT, RIGHT, bell, flat_from, value
 
 RADII = np.linspace(0.1, 1.9, 51)
@@ -93,45 +101,45 @@ def ball_or_torus(*, real_ball: bool) -> Callable[[Generator, int], Pairs]:
 
 
 UNIFORMS = (
-    Check(
+    SanityCheck(
         "uniform-hypersphere-surface",
         "radius of a sphere",
         dimensions(grown, dict.fromkeys((2, 16, 128), RADII), keep=1.0),
         (
-            Requirement("bounds", "1 where identical", value(1, 1)),
-            Requirement("bounds", "0 for a small radius", value(LEFT, 0)),
-            Requirement("bounds", "0 for a large radius", value(RIGHT, 0)),
-            Requirement("purpose", "bell", bell(1)),
+            CheckRequirement("bounds", "1 where identical", value(1, 1)),
+            CheckRequirement("bounds", "0 for a small radius", value(LEFT, 0)),
+            CheckRequirement("bounds", "0 for a large radius", value(RIGHT, 0)),
+            CheckRequirement("purpose", "bell", bell(1)),
         ),
     ),
-    Check(
+    SanityCheck(
         "uniform-hypercube-varying-size",
         "cubes, number of points",
         dimensions(cubes, dict.fromkeys((1, 8, 64), SIZES)),
         (
-            Requirement("data size", "flat from the middle", flat_from(MEDIAN_SIZE)),
-            Requirement("purpose", "the shared volume", value(RIGHT, SHARED)),
+            CheckRequirement("data size", "flat from the middle", flat_from(MEDIAN_SIZE)),
+            CheckRequirement("purpose", "the shared volume", value(RIGHT, SHARED)),
         ),
     ),
-    Check(
+    SanityCheck(
         "uniform-hypercube-varying-syn-size",
         "cubes, number of samples",
         dimensions(more_samples, dict.fromkeys((1, 8, 64), SIZES)),
         (
-            Requirement("hyperparameters", "flat from the middle", flat_from(MEDIAN_SIZE)),
-            Requirement("purpose", "the shared volume", value(RIGHT, SHARED)),
+            CheckRequirement("hyperparameters", "flat from the middle", flat_from(MEDIAN_SIZE)),
+            CheckRequirement("purpose", "the shared volume", value(RIGHT, SHARED)),
         ),
     ),
-    Check(
+    SanityCheck(
         "sphere-torus",
         "ball within a torus",
         (
-            Sweep("real ball", tuple(SIZES), ball_or_torus(real_ball=True)),
-            Sweep("real torus", tuple(SIZES), ball_or_torus(real_ball=False)),
+            ParameterSweep("real ball", tuple(SIZES), ball_or_torus(real_ball=True)),
+            ParameterSweep("real torus", tuple(SIZES), ball_or_torus(real_ball=False)),
         ),
         (
-            Requirement("bounds", "0 with the most samples", value(RIGHT, 0)),
-            Requirement("purpose", "flat from the middle", flat_from(MEDIAN_SIZE)),
+            CheckRequirement("bounds", "0 with the most samples", value(RIGHT, 0)),
+            CheckRequirement("purpose", "flat from the middle", flat_from(MEDIAN_SIZE)),
         ),
     ),
 )

@@ -38,7 +38,7 @@ SIGNS: dict[Verdict, str] = {"pass": "✓", "fail": "✗", "low": "low", "high":
 
 
 @dataclass(frozen=True)
-class Cell:
+class AuditCell:
     """The verdict of one check and desideratum on one measure, read as one kind, and what it failed."""
 
     check: str
@@ -64,7 +64,7 @@ class Cell:
         return self.published not in (None, self.verdict)
 
 
-def rows(cells: Sequence[Cell]) -> list[dict[str, object]]:
+def rows(cells: Sequence[AuditCell]) -> list[dict[str, object]]:
     """One row for each cell."""
     return [
         {
@@ -81,7 +81,7 @@ def rows(cells: Sequence[Cell]) -> list[dict[str, object]]:
     ]
 
 
-def tables(cells: Sequence[Cell]) -> dict[Kind, list[dict[str, object]]]:
+def tables(cells: Sequence[AuditCell]) -> dict[Kind, list[dict[str, object]]]:
     """For each kind one row per check and desideratum, one column per measure, and the number passed."""
     found: dict[Kind, list[dict[str, object]]] = {}
     kinds: tuple[Kind, ...] = ("fidelity", "diversity")
@@ -98,14 +98,14 @@ def tables(cells: Sequence[Cell]) -> dict[Kind, list[dict[str, object]]]:
     return found
 
 
-def _passed(cells: Sequence[Cell]) -> dict[str, int]:
+def _passed(cells: Sequence[AuditCell]) -> dict[str, int]:
     passed = dict.fromkeys((cell.measure for cell in cells), 0)
     for cell in cells:
         passed[cell.measure] += cell.verdict in ("pass", "low", "high")
     return passed
 
 
-def differences(cells: Sequence[Cell]) -> list[str]:
+def differences(cells: Sequence[AuditCell]) -> list[str]:
     """One line on how many published verdicts came out, and one for each that did not."""
     compared = [cell for cell in cells if cell.published is not None]
     if not compared:
@@ -116,7 +116,7 @@ def differences(cells: Sequence[Cell]) -> list[str]:
     ]
 
 
-def _difference(cell: Cell) -> str:
+def _difference(cell: AuditCell) -> str:
     text = f"{cell.measure}, {cell.title}, {cell.desideratum}: {cell.verdict}, published {cell.published}"
     if cell.failed:
         text += f"; fails: {', '.join(cell.failed)}"

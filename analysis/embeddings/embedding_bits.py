@@ -20,7 +20,7 @@ from torch import Tensor
 from latentbench.analysis.core.metric import Metric, Unmeasurable, define, define_accuracy, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.embeddings.vector_codecs import Coded, product_quantisations, truncations
+from latentbench.analysis.embeddings.vector_codecs import CodedVectors, product_quantisations, truncations
 from latentbench.analysis.zero_shot.lit import captions_of, locked_image
 from latentbench.analysis.zero_shot.prompt_arrays import as_lines
 from latentbench.analysis.zero_shot.prompts import embed, question
@@ -70,7 +70,7 @@ class Reader:
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
+class RatePoint:
     """The hits of all test images, bool `[N]`, and the precision of retrieval, with vectors of some bits."""
 
     name: str
@@ -105,7 +105,7 @@ def embedding_bits(subject: Subject) -> Measurement:
     return Measurement(_metrics(readers[0], curves[0]), arrays)
 
 
-def _metrics(reader: Reader, curve: list[Point]) -> tuple[Metric, ...]:
+def _metrics(reader: Reader, curve: list[RatePoint]) -> tuple[Metric, ...]:
     width, named = reader.test.shape[1], {point.name: point for point in curve}
     whole = named[f"{width} × float32"]
     enough = min(point.bits for point in curve if point.accuracy >= ENOUGH * whole.accuracy)
@@ -116,10 +116,10 @@ def _metrics(reader: Reader, curve: list[Point]) -> tuple[Metric, ...]:
     )
 
 
-def _curve(reader: Reader, seed: int) -> Iterator[Point]:
+def _curve(reader: Reader, seed: int) -> Iterator[RatePoint]:
     for coded in _codings(reader, seed):
         scores = reader.scores(coded.vectors)
-        yield Point(
+        yield RatePoint(
             coded.name,
             coded.bits,
             hits_at(scores, reader.truth, 1),
@@ -127,7 +127,7 @@ def _curve(reader: Reader, seed: int) -> Iterator[Point]:
         )
 
 
-def _codings(reader: Reader, seed: int) -> Iterator[Coded]:
+def _codings(reader: Reader, seed: int) -> Iterator[CodedVectors]:
     yield from truncations(reader.train, reader.test)
     yield from product_quantisations(reader.train, reader.test, seed=seed)
 

@@ -64,7 +64,7 @@ FORMATS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Coded:
+class CodedVectors:
     """Vectors `[N, D]` after decoding, and the size of each in bits."""
 
     name: str
@@ -72,7 +72,7 @@ class Coded:
     vectors: Tensor
 
 
-def truncations(train: Tensor, vectors: Tensor) -> Iterator[Coded]:
+def truncations(train: Tensor, vectors: Tensor) -> Iterator[CodedVectors]:
     """Yield vectors `[N, D]` cut to powers of two of leading principal axes, in each number format.
 
     The axes are those of the train vectors; dimensions that are left out take their train mean.
@@ -84,10 +84,10 @@ def truncations(train: Tensor, vectors: Tensor) -> Iterator[Coded]:
         known, given = (train - mean) @ kept, (vectors - mean) @ kept
         for number in FORMATS:
             decoded = number.rounded(known, given) @ kept.T + mean
-            yield Coded(f"{width} × {number.name}", width * number.bits, decoded)
+            yield CodedVectors(f"{width} × {number.name}", width * number.bits, decoded)
 
 
-def product_quantisations(train: Tensor, vectors: Tensor, *, seed: int) -> Iterator[Coded]:
+def product_quantisations(train: Tensor, vectors: Tensor, *, seed: int) -> Iterator[CodedVectors]:
     """Yield vectors `[N, D]` as one index per part, for powers of two of parts up to 32 and D.
 
     A part is a range of dimensions, its index the nearest of 256 centroids of the train vectors (k-means), or
@@ -100,7 +100,9 @@ def product_quantisations(train: Tensor, vectors: Tensor, *, seed: int) -> Itera
             for known, given in zip(train.tensor_split(parts, 1), vectors.tensor_split(parts, 1), strict=True)
         ]
         bits = sum(math.ceil(math.log2(count)) for _, count in pieces)
-        yield Coded(f"product quantisation, {parts}", bits, torch.cat([piece for piece, _ in pieces], 1))
+        yield CodedVectors(
+            f"product quantisation, {parts}", bits, torch.cat([piece for piece, _ in pieces], 1)
+        )
         parts *= 2
 
 

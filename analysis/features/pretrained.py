@@ -67,7 +67,7 @@ def _open_clip(request: FeatureRequest, resolver: Resolver) -> Extractor:
         raise LatentbenchError(
             f"feature extractor {request}: write open_clip:NAME/TAG, or open_clip:NAME?weights=FILE"
         )
-    source = open_clip_source.Source(model=model, tag=tag or None, checkpoint=request.weights)
+    source = open_clip_source.OpenClipSource(model=model, tag=tag or None, checkpoint=request.weights)
     open_clip_source.check_known(source)
     if tag:
         with from_hub(request, HUB), _offline_unless_reachable():

@@ -16,7 +16,7 @@ Measures = Literal["space", "distance"]
 
 
 @dataclass(frozen=True)
-class Kind:
+class ExtractorKind:
     """A kind of features: the module that loads it, and how a request of it is written."""
 
     measures: Measures
@@ -27,10 +27,10 @@ class Kind:
 
 
 KINDS = {
-    "inception": Kind("space", "inception", "inception", named=False),
-    "timm": Kind("space", "pretrained", "timm:NAME"),
-    "open_clip": Kind("space", "pretrained", "open_clip:NAME/TAG"),
-    "lpips": Kind("distance", "perceptual", "lpips:NET"),
+    "inception": ExtractorKind("space", "inception", "inception", named=False),
+    "timm": ExtractorKind("space", "pretrained", "timm:NAME"),
+    "open_clip": ExtractorKind("space", "pretrained", "open_clip:NAME/TAG"),
+    "lpips": ExtractorKind("distance", "perceptual", "lpips:NET"),
 }
 WEIGHTS = "weights"
 

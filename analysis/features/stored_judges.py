@@ -32,7 +32,7 @@ ARCHITECTURE = "judge-2"
 SHIPPED = Path(__file__).parent / "judges"
 
 
-class Card(BaseModel):
+class JudgeCard(BaseModel):
     """The content of a judge's JSON file; `n` is the number of test images behind the accuracy.
 
     `digest` is that of the rest, so that a changed accuracy is noticed; `hash` is that of the weights.
@@ -134,7 +134,7 @@ def write_judge(
     card of one judge next to the weights of another.
     """
     network = judge.network.cpu()
-    card = Card(
+    card = JudgeCard(
         architecture=ARCHITECTURE,
         weights=f"{name}-{judge.hash[:8]}.safetensors",
         hash=judge.hash,
@@ -170,10 +170,10 @@ def read_judge(path: Path) -> Judge:
     return Judge(network, card.hash, card.accuracy, card.data, card.recipe)
 
 
-def _read_card(path: Path) -> Card:
+def _read_card(path: Path) -> JudgeCard:
     try:
         written = path.read_bytes()
-        card = Card.model_validate_json(written)
+        card = JudgeCard.model_validate_json(written)
     except OSError as error:
         raise _unusable(path, f"cannot be read ({error.strerror})") from None
     except ValidationError as error:

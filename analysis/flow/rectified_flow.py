@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from latentbench.models.codes import Shape
-from latentbench.models.training.engine import Draw, Single, Step, Trainable
+from latentbench.models.training.engine import Draw, Single, Trainable, TrainingStep
 
 WARM_UP = 9
 """The average's decay after n steps is at most n / (n + 9)."""
@@ -37,7 +37,7 @@ class RectifiedFlow(Trainable):
         return {"noise": points, "posterior": points, "offset": Draw("uniform", ())}
 
     @override
-    def forward(self, step: Step) -> dict[str, Tensor]:
+    def forward(self, step: TrainingStep) -> dict[str, Tensor]:
         code, noise = step.rows[0], step.draws["noise"]
         if len(step.rows) > 1:
             code = code + step.rows[1] * step.draws["posterior"]

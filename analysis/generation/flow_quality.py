@@ -27,7 +27,7 @@ from latentbench.analysis.generation.sample_quality import (
 )
 from latentbench.analysis.workloads.flops import count
 from latentbench.models.codes import Shape
-from latentbench.models.training.engine import Step
+from latentbench.models.training.engine import TrainingStep
 
 FLOW_GAP = define(
     "flow_gap",
@@ -146,7 +146,7 @@ def _counted(shape: Shape, recipe: FlowRecipe, *, backward: bool) -> int:
         model = untrained(shape, recipe)
         code: Tensor = torch.zeros(1, *shape)
         draws = {"noise": torch.zeros(1, *shape), "posterior": torch.zeros(1, *shape)}
-        step = Step((code,), {**draws, "offset": torch.zeros(())}, torch.zeros(()), 1)
+        step = TrainingStep((code,), {**draws, "offset": torch.zeros(())}, torch.zeros(()), 1)
 
         def call() -> None:
             loss = model(step)["loss"]

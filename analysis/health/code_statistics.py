@@ -15,7 +15,7 @@ from operator import add
 import torch
 from torch import Tensor
 
-from latentbench.analysis.latent.dead_zones import Estimate
+from latentbench.analysis.latent.dead_zones import MassEstimate
 from latentbench.analysis.statistics.intervals import jackknife_error, standard_error
 from latentbench.analysis.statistics.moments import Moments
 from latentbench.models.codes import by_position
@@ -29,7 +29,7 @@ WANTED = 0.01
 
 
 @dataclass(frozen=True)
-class Factor:
+class ScaleFactor:
     """A number that normalises codes, and its standard error over `n` images."""
 
     value: float
@@ -98,19 +98,19 @@ class CodeStatistics:
         return float(covariance.trace()) ** 2 / squares if squares else math.nan
 
     @property
-    def shift(self) -> Factor:
+    def shift(self) -> ScaleFactor:
         """The mean over all values, and its error relative to their standard deviation."""
         means = self.per_image[:, 0]
-        return Factor(float(means.mean()), standard_error(means), len(means), self._deviation)
+        return ScaleFactor(float(means.mean()), standard_error(means), len(means), self._deviation)
 
     @property
-    def scaling(self) -> Factor:
+    def scaling(self) -> ScaleFactor:
         """1 / the standard deviation over all values. Raises ZeroDivisionError if they are all equal."""
         mean = self.per_image[:, 0].mean()
         # The first-order effect of each image on the variance E[z²] − E[z]² (delta method).
         effect = self.per_image[:, 1] - 2 * mean * self.per_image[:, 0]
         error, scale = standard_error(effect), 1 / self._deviation
-        return Factor(scale, None if error is None else error * scale**3 / 2, len(effect), scale)
+        return ScaleFactor(scale, None if error is None else error * scale**3 / 2, len(effect), scale)
 
     @property
     def _deviation(self) -> float:
@@ -123,7 +123,7 @@ def batches(codes: Tensor) -> Iterator[Tensor]:
     yield from codes.split(max(1, BLOCK_VALUES // codes[0].numel()))
 
 
-def participation(codes: Tensor) -> Estimate:
+def participation(codes: Tensor) -> MassEstimate:
     """Compute the participation ratio of codes `[N, *shape]`, with its jackknife error over blocks of images.
 
     The covariance's sampling error lowers it: N codes of N(0, I_D) give D / (1 + (D + 1) / N). Raises
@@ -133,7 +133,7 @@ def participation(codes: Tensor) -> Estimate:
     if len(codes) < max(wide, BLOCKS):
         raise ValueError(f"{len(codes)} images are too few for {wide} channels in {BLOCKS} blocks")
     parts = [CodeStatistics.of(block) for block in codes.tensor_split(BLOCKS)]
-    return Estimate(
+    return MassEstimate(
         reduce(add, parts).participation_ratio,
         jackknife_error(parts, lambda part: part.participation_ratio),
     )

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from latentbench.analysis.core.metric import Unmeasurable
-from latentbench.analysis.latent.dead_zones import Estimate
+from latentbench.analysis.latent.dead_zones import MassEstimate
 from latentbench.analysis.statistics.intervals import standard_error
 from latentbench.data.registry import Registry
 
@@ -25,7 +25,7 @@ Move = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
-class Transform:
+class Symmetry:
     """A transform of images and of grids; `shared` selects the positions that a moved grid still has."""
 
     title: str
@@ -44,14 +44,14 @@ def _without_left(grid: Tensor) -> Tensor:
     return grid[..., 1:]
 
 
-TRANSFORMS: Registry[Transform] = Registry("transform")
-TRANSFORMS.register("flip")(Transform("a horizontal flip", lambda z, _: z.flip(-1)))
-TRANSFORMS.register("rotation")(Transform("a rotation by 90°", lambda z, _: torch.rot90(z, dims=(-2, -1))))
-TRANSFORMS.register("shift")(Transform("a shift by one position", _shifted, _without_left))
-TRANSFORMS.register("scale")(Transform("half the size", lambda z, _: F.avg_pool2d(z, 2), halves=True))
+TRANSFORMS: Registry[Symmetry] = Registry("transform")
+TRANSFORMS.register("flip")(Symmetry("a horizontal flip", lambda z, _: z.flip(-1)))
+TRANSFORMS.register("rotation")(Symmetry("a rotation by 90°", lambda z, _: torch.rot90(z, dims=(-2, -1))))
+TRANSFORMS.register("shift")(Symmetry("a shift by one position", _shifted, _without_left))
+TRANSFORMS.register("scale")(Symmetry("half the size", lambda z, _: F.avg_pool2d(z, 2), halves=True))
 
 
-def refusal(shape: tuple[int, ...], side: int, transform: Transform) -> str | None:
+def refusal(shape: tuple[int, ...], side: int, transform: Symmetry) -> str | None:
     """Return why a transform has no counterpart for codes of a shape and images of a side; None if it has."""
     if len(shape) == 1:
         return "the code is a vector: it has no positions to move"
@@ -65,7 +65,7 @@ def refusal(shape: tuple[int, ...], side: int, transform: Transform) -> str | No
 
 
 def errors(
-    encode: Callable[[Tensor], Tensor], images: Tensor, means: Tensor, transform: Transform
+    encode: Callable[[Tensor], Tensor], images: Tensor, means: Tensor, transform: Symmetry
 ) -> tuple[Tensor, Tensor]:
     """Compute the numerator and the denominator of the error of each of images `[N, C, H, W]`, float64 `[N]`.
 
@@ -98,8 +98,8 @@ def _size(grid: Tensor) -> str:
     return "×".join(map(str, grid.shape[2:]))
 
 
-def ratio(numerator: Tensor, denominator: Tensor) -> Estimate:
+def ratio(numerator: Tensor, denominator: Tensor) -> MassEstimate:
     """Divide two means over images, `[N]` each, with the error of a ratio (Cochran 1977, section 2.11)."""
     mean = float(denominator.mean())
     value = float(numerator.mean()) / mean
-    return Estimate(value, (standard_error(numerator - value * denominator) or 0.0) / mean)
+    return MassEstimate(value, (standard_error(numerator - value * denominator) or 0.0) / mean)

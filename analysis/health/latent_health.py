@@ -25,10 +25,10 @@ from latentbench.analysis.generation.sample_bank import RealImages, real_images
 from latentbench.analysis.health.code_statistics import (
     BLOCKS,
     CodeStatistics,
-    Factor,
+    ScaleFactor,
     participation,
 )
-from latentbench.analysis.health.equivariance import TRANSFORMS, Transform, errors, ratio, refusal
+from latentbench.analysis.health.equivariance import TRANSFORMS, Symmetry, errors, ratio, refusal
 from latentbench.analysis.health.health_metrics import (
     CHANNEL_OFFSET,
     CHANNEL_RANGE,
@@ -49,7 +49,7 @@ from latentbench.analysis.health.health_metrics import (
 from latentbench.analysis.health.interpolation import midpoints
 from latentbench.analysis.health.noise import IMAGES, SIGMAS, noise_errors, varies
 from latentbench.analysis.health.power_spectrum import PowerSpectrum, spectral_slope, spectrum
-from latentbench.analysis.latent.dead_zones import Estimate
+from latentbench.analysis.latent.dead_zones import MassEstimate
 from latentbench.analysis.statistics.intervals import jackknife_error
 from latentbench.analysis.statistics.moments import Moments
 from latentbench.models.codes import by_position
@@ -120,7 +120,7 @@ def _scale(statistics: CodeStatistics) -> list[Metric]:
     ]
 
 
-def _images(metric: MetricDefinition, factor: Factor) -> Metric:
+def _images(metric: MetricDefinition, factor: ScaleFactor) -> Metric:
     if factor.images_needed is None:
         return metric.missing("one image has no spread over images", n=factor.n)
     return metric.measured(factor.images_needed, n=factor.n)
@@ -141,7 +141,7 @@ def _channels(codes: Tensor, statistics: CodeStatistics) -> list[Metric]:
         return [*found, PARTICIPATION_RATIO.missing(str(reason), n=n)]
 
 
-def _measured(metric: MetricDefinition, estimate: Estimate, n: int) -> Metric:
+def _measured(metric: MetricDefinition, estimate: MassEstimate, n: int) -> Metric:
     return metric.measured(estimate.value, se=estimate.se, n=n, common_se=estimate.se)
 
 
@@ -183,7 +183,7 @@ def _equivariance(subject: Subject, means: Tensor) -> list[Metric]:
     return [_commutes(subject, means, TRANSFORMS[name], metric) for name, metric in EQUIVARIANCE.items()]
 
 
-def _commutes(subject: Subject, means: Tensor, transform: Transform, metric: MetricDefinition) -> Metric:
+def _commutes(subject: Subject, means: Tensor, transform: Symmetry, metric: MetricDefinition) -> Metric:
     images = subject.data.test.images[:IMAGES]
     if reason := refusal(subject.code_shape, images.shape[-1], transform):
         return metric.missing(reason)

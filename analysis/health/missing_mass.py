@@ -28,7 +28,7 @@ from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.generation.generative_metrics import DENSITY_K, neighbourhoods
 from latentbench.analysis.generation.sample_bank import SampleBank, some
 from latentbench.analysis.generation.sample_quality import why_unusable
-from latentbench.analysis.latent.dead_zones import Estimate
+from latentbench.analysis.latent.dead_zones import MassEstimate
 from latentbench.analysis.statistics.neighbours import nearest
 from latentbench.models.seeds import derive
 
@@ -89,7 +89,7 @@ def uncovered(real: Tensor, samples: Tensor, *, real_distances: Tensor | None = 
     return ~neighbourhoods(real, samples, real_distances=real_distances).covered
 
 
-def beyond_chance(missing: Tensor, by_chance: Tensor) -> Estimate:
+def beyond_chance(missing: Tensor, by_chance: Tensor) -> MassEstimate:
     """Compute (u − u₀) / (1 − u₀) of the shares of two bool `[N]` of the same images, with its error.
 
     The error is that over images, of the difference of the two, which are paired; NaN where it is not known.
@@ -100,11 +100,11 @@ def beyond_chance(missing: Tensor, by_chance: Tensor) -> Estimate:
     """
     share, chance = (each.double().mean().item() for each in (missing, by_chance))
     if chance == 1 or len(missing) < 2:
-        return Estimate(math.nan if chance == 1 else (share - chance) / (1 - chance), math.nan)
+        return MassEstimate(math.nan if chance == 1 else (share - chance) / (1 - chance), math.nan)
     value = (share - chance) / (1 - chance)
     spread = (missing.double() - (1 - value) * by_chance.double()).std().item()
     # Where every image is missing, an error of 0 would claim certainty.
-    return Estimate(value, spread / math.sqrt(len(missing)) / (1 - chance) if spread else math.nan)
+    return MassEstimate(value, spread / math.sqrt(len(missing)) / (1 - chance) if spread else math.nan)
 
 
 def attributes(images: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class Missing:
     samples: Tensor
     by_chance: Tensor
 
-    def among(self, chosen: Tensor) -> Estimate:
+    def among(self, chosen: Tensor) -> MassEstimate:
         """The missing mass of some of the images."""
         return beyond_chance(self.samples[chosen], self.by_chance[chosen])
 

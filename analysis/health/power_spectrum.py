@@ -14,7 +14,7 @@ from operator import add
 import torch
 from torch import Tensor
 
-from latentbench.analysis.latent.dead_zones import Estimate
+from latentbench.analysis.latent.dead_zones import MassEstimate
 from latentbench.analysis.statistics.intervals import jackknife_error
 
 SMALLEST_SIDE = 6
@@ -76,10 +76,10 @@ def spectrum(parts: Iterable[Tensor]) -> PowerSpectrum:
     return reduce(add, map(PowerSpectrum.of, parts))
 
 
-def spectral_slope(blocks: list[PowerSpectrum]) -> Estimate:
+def spectral_slope(blocks: list[PowerSpectrum]) -> MassEstimate:
     """Return the slope over all of two or more blocks of images, with its jackknife error over blocks.
 
     White noise has 0, and images whose amplitude falls as 1/f have −2. Raises ValueError as `rings` does.
     """
     whole: PowerSpectrum = reduce(add, blocks)
-    return Estimate(whole.slope, jackknife_error(blocks, lambda part: part.slope))
+    return MassEstimate(whole.slope, jackknife_error(blocks, lambda part: part.slope))

@@ -25,7 +25,7 @@ K = 5
 ALPHA = 0.05
 
 
-class Estimate(NamedTuple):
+class MassEstimate(NamedTuple):
     """A number and its standard error."""
 
     value: float
@@ -76,11 +76,11 @@ class Gap:
         sparsity = Sparsity(shuffled[0][:smaller], shuffled[1][:smaller], k)
         return cls(sparsity, sparsity(shuffled[0][smaller:]), sparsity(shuffled[1][smaller:]))
 
-    def dead_zone(self, alpha: float = ALPHA) -> Estimate:
+    def dead_zone(self, alpha: float = ALPHA) -> MassEstimate:
         """The dead-zone mass, as `dead_zone_mass` returns it."""
         return exceedance(self.at_codes, self.at_draws, alpha)
 
-    def leak(self, alpha: float = ALPHA) -> Estimate:
+    def leak(self, alpha: float = ALPHA) -> MassEstimate:
         """The leak, as `leak` returns it."""
         return exceedance(1 / self.at_draws, 1 / self.at_codes, alpha)
 
@@ -91,7 +91,7 @@ class Gap:
 
 def dead_zone_mass(
     codes: Tensor, reference: Tensor, *, k: int = K, alpha: float = ALPHA, seed: int = 0
-) -> Estimate:
+) -> MassEstimate:
     """Estimate the share of the reference that lies where codes are missing, beyond that of new codes.
 
     It is [P_{z ∼ p}(s > τ) − α] / (1 − α) for codes `[N, D]` and draws of the reference p `[M, D]`, with s
@@ -104,7 +104,9 @@ def dead_zone_mass(
     return Gap.of(codes, reference, k=k, seed=seed).dead_zone(alpha)
 
 
-def leak(codes: Tensor, reference: Tensor, *, k: int = K, alpha: float = ALPHA, seed: int = 0) -> Estimate:
+def leak(
+    codes: Tensor, reference: Tensor, *, k: int = K, alpha: float = ALPHA, seed: int = 0
+) -> MassEstimate:
     """Estimate the share of the codes where the reference is missing: dead-zone mass with swapped roles.
 
     Codes are `[N, D]`, draws of the reference `[M, D]`. Range and source are those of
@@ -113,7 +115,7 @@ def leak(codes: Tensor, reference: Tensor, *, k: int = K, alpha: float = ALPHA, 
     return Gap.of(codes, reference, k=k, seed=seed).leak(alpha)
 
 
-def exceedance(calibration: Tensor, evaluation: Tensor, alpha: float = ALPHA) -> Estimate:
+def exceedance(calibration: Tensor, evaluation: Tensor, alpha: float = ALPHA) -> MassEstimate:
     """Compute [P(evaluation > τ) − α] / (1 − α), τ being the upper α-quantile of the calibration; both 1-D.
 
     It is 0 in expectation if both come from one continuous distribution. Raises ValueError for fewer than
@@ -123,7 +125,7 @@ def exceedance(calibration: Tensor, evaluation: Tensor, alpha: float = ALPHA) ->
     hits, n = int((evaluation > threshold).sum()), len(evaluation)
     fewer, more = (_share(evaluation > bound) for bound in bracket)
     error = math.hypot(binomial_se(hits, n), (more - fewer) / 2)
-    return Estimate((hits / n - level) / (1 - level), error / (1 - level))
+    return MassEstimate((hits / n - level) / (1 - level), error / (1 - level))
 
 
 def _threshold(calibration: Tensor, alpha: float) -> tuple[float, float, tuple[float, float]]:
@@ -206,7 +208,7 @@ def null_gaps(codes: Tensor, reference: Tensor, *, seed: int = 0) -> tuple[Gap, 
     return tuple(Gap.of(null, reference, seed=seed) for null in nulls)
 
 
-def beyond_null(gap: Gap, nulls: tuple[Gap, ...]) -> Estimate:
+def beyond_null(gap: Gap, nulls: tuple[Gap, ...]) -> MassEstimate:
     """Return the dead-zone mass of a gap beyond the largest of codes without holes: (m − m₀) / (1 − m₀).
 
     It is 0 if the null explains all of it. The standard error includes that of both.
@@ -214,7 +216,7 @@ def beyond_null(gap: Gap, nulls: tuple[Gap, ...]) -> Estimate:
     found = gap.dead_zone()
     null = max((each.dead_zone() for each in nulls), key=lambda estimate: estimate.value)
     explained = min(max(null.value, 0.0), found.value)
-    return Estimate(
+    return MassEstimate(
         (found.value - explained) / (1 - explained) if explained < 1 else 0.0,
         math.hypot(found.se, null.se) / max(1 - explained, 0.05),
     )

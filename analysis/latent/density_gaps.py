@@ -20,8 +20,8 @@ from latentbench.analysis.core.registry import ANALYSES, Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.latent.dead_zones import (
-    Estimate,
     Gap,
+    MassEstimate,
     beyond_null,
     dead_zone_mass,
     null_gaps,
@@ -187,7 +187,7 @@ def _gap_n(codes: Tensor) -> int:
     return min(len(codes), 2 * POINTS)
 
 
-def _beyond_null(gap: Gap, codes: Tensor, reference: Tensor, seed: int) -> Estimate:
+def _beyond_null(gap: Gap, codes: Tensor, reference: Tensor, seed: int) -> MassEstimate:
     return beyond_null(gap, null_gaps(codes[: 2 * POINTS], reference[: 2 * POINTS], seed=seed))
 
 
@@ -291,5 +291,5 @@ def _refuse_unusable(codes: Tensor, used: Tensor) -> None:
         raise Unmeasurable("no dimension of the code is in use")
 
 
-def _measured(metric: MetricDefinition, estimate: Estimate, n: int) -> Metric:
+def _measured(metric: MetricDefinition, estimate: MassEstimate, n: int) -> Metric:
     return metric.measured(estimate.value, se=estimate.se, n=n)

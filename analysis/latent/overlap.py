@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from latentbench.analysis.latent.dead_zones import Estimate, Sparsity
+from latentbench.analysis.latent.dead_zones import MassEstimate, Sparsity
 from latentbench.analysis.statistics.fitting import fit
 from latentbench.analysis.statistics.moments import NO_VARIANCE, Whitening
 from latentbench.models.seeds import derive, generator
@@ -40,7 +40,9 @@ Score = Callable[[Tensor], Tensor]
 """A function from points `[M, D]` to an estimate of log q/p up to a constant, `[M]`."""
 
 
-def overlap_coverage(codes: Tensor, reference: Tensor, *, fitted: bool = False, seed: int = 0) -> Estimate:
+def overlap_coverage(
+    codes: Tensor, reference: Tensor, *, fitted: bool = False, seed: int = 0
+) -> MassEstimate:
     """Estimate ∫ min(p, q) = 1 − total variation of the codes' density q and the reference's p, from above.
 
     Codes are `[N, D]`, draws of the reference `[M, D]`, of which the first min(N, M) are used. In [0, 1] up
@@ -64,7 +66,7 @@ def overlap_coverage(codes: Tensor, reference: Tensor, *, fitted: bool = False, 
     error = evaluation_error(difference, len(judge_q))
     if fitted:
         error = math.hypot(error, moments_error(shuffled[0], judge_p, found_p))
-    return Estimate(1 - difference, error)
+    return MassEstimate(1 - difference, error)
 
 
 def moments_error(codes: Tensor, draws: Tensor, inside: Tensor) -> float:

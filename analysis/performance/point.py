@@ -13,7 +13,7 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
-class Point(BaseModel):
+class SweepPoint(BaseModel):
     """An operation at a batch size, in a precision, with a memory layout, compiled or not."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

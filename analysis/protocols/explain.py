@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.features.request import FeatureRequest, parse
-from latentbench.analysis.protocols.measured import Measured, measure_under, network_of
+from latentbench.analysis.protocols.measured import ProtocolMeasured, measure_under, network_of
 from latentbench.analysis.protocols.protocol import MetricName, Protocol
 
 
@@ -43,7 +43,7 @@ class Explanation:
         return None if total is None or len(known) < len(single) else total - sum(known)
 
 
-def explain(a: Protocol, b: Protocol, metric: MetricName, subject: Measured) -> Explanation:
+def explain(a: Protocol, b: Protocol, metric: MetricName, subject: ProtocolMeasured) -> Explanation:
     """Measure a metric under both protocols, and under the first with each single field of the second.
 
     A field on which the metric does not depend is left out.

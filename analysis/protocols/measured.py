@@ -27,7 +27,7 @@ from latentbench.models.seeds import generator
 
 
 @dataclass(frozen=True)
-class Measured:
+class ProtocolMeasured:
     """What is measured: a model on images at their original size.
 
     `size` is the side of the squares that the model gets, None for images that have theirs.
@@ -58,7 +58,7 @@ def network_of(metric: MetricName, protocol: Protocol) -> str | None:
 
 
 @torch.inference_mode()
-def measure_under(protocol: Protocol, metric: MetricName, subject: Measured) -> Metric:
+def measure_under(protocol: Protocol, metric: MetricName, subject: ProtocolMeasured) -> Metric:
     """Measure one metric of the test images by a protocol."""
     found, network = definition(metric, protocol), network_of(metric, protocol)
     feature = None if network is None else subject.features[network]
@@ -72,7 +72,9 @@ def measure_under(protocol: Protocol, metric: MetricName, subject: Measured) -> 
         return found.missing(str(reason))
 
 
-def _pairs(protocol: Protocol, metric: MetricName, subject: Measured) -> Iterator[tuple[Tensor, Tensor]]:
+def _pairs(
+    protocol: Protocol, metric: MetricName, subject: ProtocolMeasured
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches of originals and reconstructions as a metric sees them, before `pixels_read_as`."""
     draws = generator(subject.seed, "measure", "posterior sample")
     for x in _originals(subject.sources.test, protocol, subject):
@@ -82,7 +84,7 @@ def _pairs(protocol: Protocol, metric: MetricName, subject: Measured) -> Iterato
         yield prepared(x, protocol, metric), prepared(y, protocol, metric)
 
 
-def _reconstructed(x: Tensor, protocol: Protocol, subject: Measured, draws: Generator) -> Tensor:
+def _reconstructed(x: Tensor, protocol: Protocol, subject: ProtocolMeasured, draws: Generator) -> Tensor:
     if isinstance(subject.model, ImageCodec):
         return subject.model.decompress(subject.model.compress(x))
     posterior = subject.model.encode(x.to(subject.device)).map(lambda values: values.float().cpu())
@@ -90,7 +92,7 @@ def _reconstructed(x: Tensor, protocol: Protocol, subject: Measured, draws: Gene
     return subject.model.decode(z.to(subject.device)).float().cpu()
 
 
-def _originals(source: ImageSource, protocol: Protocol, subject: Measured) -> Iterator[Tensor]:
+def _originals(source: ImageSource, protocol: Protocol, subject: ProtocolMeasured) -> Iterator[Tensor]:
     sides = subject.size or source.open(0).height
     count = batch_size((subject.channels, sides, sides))
     return batches(source, protocol, subject.size, subject.channels, count)
@@ -106,7 +108,9 @@ def prepared(images: Tensor, protocol: Protocol, metric: MetricName) -> Tensor:
     return (levels.round() if protocol.rounding == "nearest" else levels.floor()) / 255
 
 
-def _values(protocol: Protocol, metric: MetricName, subject: Measured, distance: Feature | None) -> Tensor:
+def _values(
+    protocol: Protocol, metric: MetricName, subject: ProtocolMeasured, distance: Feature | None
+) -> Tensor:
     """Compute a metric of each image, `[N]`."""
     found = []
     for x, y in _pairs(protocol, metric, subject):
@@ -151,7 +155,7 @@ def _mean(found: MetricDefinition, protocol: Protocol, metric: MetricName, value
 
 
 def _set_distance(
-    found: MetricDefinition, protocol: Protocol, subject: Measured, extractor: Extractor
+    found: MetricDefinition, protocol: Protocol, subject: ProtocolMeasured, extractor: Extractor
 ) -> Metric:
     """Measure the Fréchet distance between all reconstructions and the reference set."""
     pairs, count = [], 0
@@ -175,7 +179,7 @@ def _set_distance(
 
 
 def _sums(
-    images: Tensor, protocol: Protocol, extractor: Extractor, first: int, subject: Measured
+    images: Tensor, protocol: Protocol, extractor: Extractor, first: int, subject: ProtocolMeasured
 ) -> FeatureSums:
     if protocol.extractor_input == "torch-fidelity" and "rfid" in protocol.rounded:
         features = extractor.features(images, device=subject.device)

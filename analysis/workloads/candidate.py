@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from latentbench.analysis.performance.number_formats import DTYPES
-from latentbench.analysis.performance.point import OPERATIONS, Operation, Point, Precision
+from latentbench.analysis.performance.point import OPERATIONS, Operation, Precision, SweepPoint
 from latentbench.analysis.workloads.flops import Count, count
 from latentbench.analysis.workloads.operations import (
     Trains,
@@ -69,7 +69,7 @@ class Candidate:
         """True if the order of channels in memory matters."""
         return any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in self.shadow.modules())
 
-    def workload(self, point: Point, device: torch.device) -> Workload:
+    def workload(self, point: SweepPoint, device: torch.device) -> Workload:
         """Return the model in the format of a point. A train step keeps float32 weights, and changes them."""
         training = point.operation == "train_step"
         dtype = torch.float32 if training else DTYPES[point.precision]
@@ -90,7 +90,7 @@ class Candidate:
     ) -> Workload:
         return Workload(model, self.input_shape, self.latent_dim, precision, device, channels_last)
 
-    def counted(self, point: Point) -> Count:
+    def counted(self, point: SweepPoint) -> Count:
         """Count what a call at a point computes, moves and holds.
 
         Raises the model's own error if it cannot run on tensors that have shapes and no values.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from latentbench.analysis.core.metric import Metric, MetricDefinition
-from latentbench.analysis.performance.point import Point
+from latentbench.analysis.performance.point import SweepPoint
 from latentbench.analysis.performance.roofline import Ceilings
 from latentbench.analysis.workloads.flops import Count
 from latentbench.analysis.workloads.sweep_metrics import (
@@ -58,7 +58,7 @@ class ComparedWithPeak:
 
 
 def compared_with_peak(
-    seconds: float, point: Point, ceilings: Ceilings, counted: Count | str
+    seconds: float, point: SweepPoint, ceilings: Ceilings, counted: Count | str
 ) -> ComparedWithPeak:
     """Compare a call of `seconds` with the device; text in place of a count is the reason for null."""
     peak, bandwidth = ceilings.flops_per_second[point.precision], ceilings.bytes_per_second

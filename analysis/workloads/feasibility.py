@@ -8,7 +8,7 @@ import torch
 
 from latentbench.analysis.performance.memory import free_memory
 from latentbench.analysis.performance.number_formats import DTYPES, lacking
-from latentbench.analysis.performance.point import Point
+from latentbench.analysis.performance.point import SweepPoint
 from latentbench.analysis.performance.throughput import held_values
 from latentbench.analysis.workloads.candidate import Candidate
 from latentbench.analysis.workloads.flops import Count
@@ -22,7 +22,7 @@ class Skip(Exception):
     """A point without a number; the message states the reason."""
 
 
-def check_possible(candidate: Candidate, point: Point, device: torch.device) -> None:
+def check_possible(candidate: Candidate, point: SweepPoint, device: torch.device) -> None:
     """Raise Skip for an operation, a precision or a layout that this model or this device does not have."""
     training = point.operation == "train_step"
     reasons = (
@@ -52,7 +52,7 @@ def check_duration(least_seconds: float, expected_seconds: float | None, longest
         )
 
 
-def check_memory(candidate: Candidate, counted: Count, point: Point, device: torch.device) -> None:
+def check_memory(candidate: Candidate, counted: Count, point: SweepPoint, device: torch.device) -> None:
     """Raise MemoryError for a call that does not fit into a CPU's memory: trying it could end the process.
 
     A CUDA device reports it by itself, so there the call is tried.
@@ -68,7 +68,7 @@ def check_memory(candidate: Candidate, counted: Count, point: Point, device: tor
         raise MemoryError(f"needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
 
 
-def why_impossible(error: Exception, point: Point) -> str | None:
+def why_impossible(error: Exception, point: SweepPoint) -> str | None:
     """Return the reason why a model cannot run at a point, by its error; None for any other error."""
     if point.compiled and _is_from_compiler(error):
         return "cannot be compiled here"

@@ -17,7 +17,7 @@ import torch
 from latentbench.analysis.core.metric import Metric, MetricDefinition
 from latentbench.analysis.performance.memory import is_out_of_memory, peak_memory
 from latentbench.analysis.performance.number_formats import in_precision
-from latentbench.analysis.performance.point import Point
+from latentbench.analysis.performance.point import SweepPoint
 from latentbench.analysis.performance.roofline import Ceilings
 from latentbench.analysis.performance.throughput import PARAMETERS, held_values
 from latentbench.analysis.performance.timing import (
@@ -76,7 +76,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkloadPlace:
     """The device of a sweep, its measured peaks, and the time that a row may take."""
 
     device: torch.device
@@ -94,7 +94,7 @@ class RowResult:
 
 
 def measure(
-    candidate: Candidate, point: Point, place: Place, *, expected_seconds: float | None = None
+    candidate: Candidate, point: SweepPoint, place: WorkloadPlace, *, expected_seconds: float | None = None
 ) -> RowResult:
     """Count and time a model at a point.
 
@@ -134,7 +134,7 @@ def without_numbers(outcome: Outcome, reason: str) -> RowResult:
     return RowResult(outcome, tuple(metric.missing(reason) for metric in SWEEP_METRICS), reason)
 
 
-def _try_to_count(candidate: Candidate, point: Point) -> Count | str:
+def _try_to_count(candidate: Candidate, point: SweepPoint) -> Count | str:
     """Return the count, or the reason for none: a model may read values, which shapes alone do not have."""
     try:
         return candidate.counted(point)
@@ -144,7 +144,7 @@ def _try_to_count(candidate: Candidate, point: Point) -> Count | str:
         return f"not counted: {type(error).__name__}: {_one_line(error)}"
 
 
-def _least_seconds(counted: Count | str, point: Point, place: Place) -> float:
+def _least_seconds(counted: Count | str, point: SweepPoint, place: WorkloadPlace) -> float:
     """Return the seconds that a call takes at the peak of the device; 0 if it was not counted."""
     return (
         counted.flops / place.ceilings.flops_per_second[point.precision]
@@ -153,7 +153,7 @@ def _least_seconds(counted: Count | str, point: Point, place: Place) -> float:
     )
 
 
-def _time(candidate: Candidate, point: Point, place: Place) -> tuple[Timing, int | None]:
+def _time(candidate: Candidate, point: SweepPoint, place: WorkloadPlace) -> tuple[Timing, int | None]:
     """Return the timing of a point, and on CUDA the peak memory of a call."""
     workload = candidate.workload(point, place.device)
     training = point.operation == "train_step"
@@ -172,7 +172,7 @@ def _time(candidate: Candidate, point: Point, place: Place) -> tuple[Timing, int
 
 def _metrics(
     candidate: Candidate,
-    point: Point,
+    point: SweepPoint,
     ceilings: Ceilings,
     timing: Timing,
     counted: Count | str,
@@ -198,7 +198,7 @@ def _doubted(metric: Metric, disturbance: str | None) -> Metric:
     return metric.doubted("contended", disturbance)
 
 
-def _speed(timing: Timing, point: Point) -> tuple[Metric, ...]:
+def _speed(timing: Timing, point: SweepPoint) -> tuple[Metric, ...]:
     seconds, se, n = timing.median, timing.median_se, timing.repetitions
     rate = point.batch / seconds
     return (
@@ -216,7 +216,7 @@ def _percentile(metric: MetricDefinition, timing: Timing, percent: float, least:
     return metric.measured(timing.percentile(percent), n=n)
 
 
-def _input_ratio(candidate: Candidate, point: Point) -> Metric:
+def _input_ratio(candidate: Candidate, point: SweepPoint) -> Metric:
     if point.operation not in ("encode", "decode"):
         return INPUT_RATIO.missing("the operation is neither encoding nor decoding an image")
     return INPUT_RATIO.measured(math.prod(candidate.input_shape) / candidate.latent_dim)

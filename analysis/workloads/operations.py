@@ -16,7 +16,7 @@ from latentbench.analysis.performance.number_formats import DTYPES
 from latentbench.analysis.performance.point import Operation, Precision
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
 from latentbench.models.family import Family
-from latentbench.models.training.engine import Draw, Step
+from latentbench.models.training.engine import Draw, TrainingStep
 from latentbench.models.training.recipe import Recipe
 
 VOCABULARY = 1000
@@ -36,7 +36,7 @@ class Trains(Protocol):
     def timing_batch(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return a batch like those of training."""
 
-    def forward(self, step: Step) -> dict[str, Tensor]:
+    def forward(self, step: TrainingStep) -> dict[str, Tensor]:
         """Return the terms of the objective; `loss` is minimised."""
 
 
@@ -136,7 +136,7 @@ def objective(workload: Workload, batch: int) -> Callable[[], object]:
     half_way = torch.full((), 0.5, device=workload.device)
 
     def call() -> None:
-        step = Step(model.timing_batch(_training_inputs(workload, batch)), draws, half_way, batch)
+        step = TrainingStep(model.timing_batch(_training_inputs(workload, batch)), draws, half_way, batch)
         model.forward(step)["loss"].backward()
 
     return call

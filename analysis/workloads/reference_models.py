@@ -25,7 +25,7 @@ from latentbench.data.registry import Registry
 from latentbench.models.families.autoencoders.gradient_autoencoder import squared_error
 from latentbench.models.protocols import Posterior
 from latentbench.models.spec import REFERENCE, ReferenceSpec
-from latentbench.models.training.engine import Draw, Step, Trainable, step_on_batches
+from latentbench.models.training.engine import Draw, Trainable, TrainingStep, step_on_batches
 from latentbench.models.training.recipe import Recipe
 
 LATENT_SIDE, LATENT_CHANNELS, IMAGE_SIDE = 64, 4, 512
@@ -47,7 +47,7 @@ class ReferenceModule(Trainable):
         """Return the scalar that a train step minimises; every weight takes part in it."""
 
     @override
-    def forward(self, step: Step) -> dict[str, Tensor]:
+    def forward(self, step: TrainingStep) -> dict[str, Tensor]:
         x = step.rows[0]
         return {"loss": self.objective(x.float() / 255 if x.dtype == torch.uint8 else x)}
 

@@ -23,7 +23,7 @@ from latentbench.analysis.statistics.intervals import standard_error
 from latentbench.analysis.zero_shot.compositional import VERSION
 from latentbench.analysis.zero_shot.prompt_arrays import arrays_of
 from latentbench.analysis.zero_shot.prompts import (
-    Embedded,
+    EmbeddedPrompts,
     Question,
     class_probabilities,
     embed,
@@ -202,7 +202,7 @@ def prompts(subject: Subject) -> Measurement:
     )
 
 
-def _recognition(embedded: Embedded) -> list[Metric]:
+def _recognition(embedded: EmbeddedPrompts) -> list[Metric]:
     scores, truth, names = embedded.scores, embedded.truth, embedded.asked.names
     hits = hits_at(scores, truth, 1)
     recall = recall_per_class(hits, embedded.asked.truth, len(names))
@@ -234,7 +234,7 @@ def _mean_recall(recall: Tensor, asked: Question) -> Metric:
     return MEAN_RECALL.measured(present.mean().item(), se=error, n=n, common_se=error)
 
 
-def _calibration(embedded: Embedded, model: ImageTextModel) -> Metric:
+def _calibration(embedded: EmbeddedPrompts, model: ImageTextModel) -> Metric:
     probabilities = class_probabilities(embedded, model)
     if probabilities is None:
         return CALIBRATION.missing("the model has no temperature, so its confidence is unknown")
@@ -242,7 +242,7 @@ def _calibration(embedded: Embedded, model: ImageTextModel) -> Metric:
     return CALIBRATION.measured(expected_calibration_error(probabilities, truth), n=len(truth))
 
 
-def _templates(embedded: Embedded) -> list[Metric]:
+def _templates(embedded: EmbeddedPrompts) -> list[Metric]:
     """Return the best and worst template, their spread, and the accuracy of shortened descriptions."""
     clusters = embedded.asked.clusters
     hits = sorted(template_hits(embedded), key=lambda hits: int(hits.sum()))
@@ -261,7 +261,7 @@ def _templates(embedded: Embedded) -> list[Metric]:
     return [BEST.share(hits[-1], clusters), WORST.share(hits[0], clusters), spread, left_out]
 
 
-def _retrieval(embedded: Embedded) -> list[Metric]:
+def _retrieval(embedded: EmbeddedPrompts) -> list[Metric]:
     """Return recall at k from texts to images, and from images to texts."""
     readable = embedded.asked.readable
     scores, truth = embedded.scores[readable], embedded.truth[readable]
@@ -280,7 +280,7 @@ def _retrieval(embedded: Embedded) -> list[Metric]:
     return metrics
 
 
-def _geometry(embedded: Embedded) -> list[Metric]:
+def _geometry(embedded: EmbeddedPrompts) -> list[Metric]:
     readable = embedded.asked.readable
     image, text, truth = embedded.image[readable].double(), embedded.text.double(), embedded.truth[readable]
     some = image[:PAIRS]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.zero_shot.prompts import (
-    Embedded,
+    EmbeddedPrompts,
     class_probabilities,
     shortened_hits,
     template_hits,
@@ -33,7 +33,7 @@ AXES_FITTED = 5_000
 Arrays = dict[str, NDArray[np.generic]]
 
 
-def arrays_of(embedded: Embedded, subject: Subject) -> Arrays:
+def arrays_of(embedded: EmbeddedPrompts, subject: Subject) -> Arrays:
     """Return accuracies by template, class and width, the confusion of classes, and calibration bins."""
     asked, scores = embedded.asked, embedded.scores
     hits = hits_at(scores, embedded.truth, 1)
@@ -61,7 +61,7 @@ def arrays_of(embedded: Embedded, subject: Subject) -> Arrays:
     return arrays
 
 
-def _width_curve(embedded: Embedded, subject: Subject) -> Arrays:
+def _width_curve(embedded: EmbeddedPrompts, subject: Subject) -> Arrays:
     """Return accuracy with the first dimensions of the embedding, unchanged and along its principal axes."""
     asked = embedded.asked
     fitted = embedded.image if asked.train is asked.images else subject.vectors(asked.train[:AXES_FITTED])

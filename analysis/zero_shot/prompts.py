@@ -100,7 +100,7 @@ def _by_names(data: ImageData) -> Question:
 
 
 @dataclass(frozen=True, eq=False)
-class Embedded:
+class EmbeddedPrompts:
     """Images `[N, D]` and texts `[templates, K, D]` of a question as unit vectors in the model's space."""
 
     asked: Question
@@ -135,7 +135,7 @@ class Embedded:
 
 
 @torch.inference_mode()
-def embed(subject: Subject, model: ImageTextModel, asked: Question) -> Embedded:
+def embed(subject: Subject, model: ImageTextModel, asked: Question) -> EmbeddedPrompts:
     """Encode every image once, and every different text once."""
     rows = asked.texts + asked.shortened
     different = list(dict.fromkeys(text for row in rows for text in row))
@@ -145,7 +145,7 @@ def embed(subject: Subject, model: ImageTextModel, asked: Question) -> Embedded:
     count = len(asked.texts)
     image = _own_vectors(subject, model, asked)
     shortened = torch.stack(found[count:]) if asked.shortened else vectors[:0]
-    return Embedded(asked, image, torch.stack(found[:count]), shortened)
+    return EmbeddedPrompts(asked, image, torch.stack(found[:count]), shortened)
 
 
 def _own_vectors(subject: Subject, model: ImageTextModel, asked: Question) -> Tensor:
@@ -156,12 +156,12 @@ def _own_vectors(subject: Subject, model: ImageTextModel, asked: Question) -> Te
     return torch.cat([subject.vectors(torch.from_numpy(batch.pixels)) for batch in batches])
 
 
-def template_hits(embedded: Embedded) -> list[Tensor]:
+def template_hits(embedded: EmbeddedPrompts) -> list[Tensor]:
     """Find the images that each single template recognises, bool `[N]` per template."""
     return [hits_at(embedded.cosines(embedded.image, text), embedded.truth, 1) for text in embedded.texts]
 
 
-def shortened_hits(embedded: Embedded) -> list[Tensor]:
+def shortened_hits(embedded: EmbeddedPrompts) -> list[Tensor]:
     """Return for each shortened template the probability that each image is classified correctly, `[N]`."""
     found = []
     for texts, vectors in zip(embedded.asked.shortened, embedded.shortened, strict=True):
@@ -172,7 +172,7 @@ def shortened_hits(embedded: Embedded) -> list[Tensor]:
     return found
 
 
-def class_probabilities(embedded: Embedded, model: ImageTextModel) -> Tensor | None:
+def class_probabilities(embedded: EmbeddedPrompts, model: ImageTextModel) -> Tensor | None:
     """Return the probability of each class for the readable images; None without a temperature."""
     scale = getattr(model, "scale", None)
     if scale is None:

@@ -11,8 +11,8 @@ from latentbench.bench.cli.options import Format, FormatOption, emit, err, out, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from latentbench.analysis.audit.battery import Effort
-    from latentbench.analysis.audit.verdicts import Cell
+    from latentbench.analysis.audit.battery import BatterySize
+    from latentbench.analysis.audit.verdicts import AuditCell
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,14 +44,14 @@ def audit(
     By default one repeat at about eleven points of each sweep: noise decides some verdicts. The csv and json
     formats have one row for each verdict, with what failed and the published verdict where there is one.
     """
-    from latentbench.analysis.audit.battery import CHECKS, QUICK, Effort
+    from latentbench.analysis.audit.battery import CHECKS, QUICK, BatterySize
     from latentbench.analysis.audit.measures import FAMILIES
     from latentbench.analysis.audit.verdicts import differences, rows, tables
     from latentbench.bench.present.listing import render
 
     checks = _chosen("check", check, CHECKS)
     families = _chosen("measure", measure, FAMILIES)
-    cells = _run(checks, families, Effort() if full else QUICK, jobs)
+    cells = _run(checks, families, BatterySize() if full else QUICK, jobs)
     if output in (Format.csv, Format.json):
         emit(render(rows(cells), output.value))
         return
@@ -71,7 +71,7 @@ def _chosen(what: str, names: list[str] | None, known: Iterable[str]) -> list[st
     return list(dict.fromkeys(names)) if names else allowed
 
 
-def _run(checks: list[str], families: list[str], effort: Effort, jobs: int) -> list[Cell]:
+def _run(checks: list[str], families: list[str], effort: BatterySize, jobs: int) -> list[AuditCell]:
     from rich.progress import Progress, TimeRemainingColumn
 
     from latentbench.analysis.audit import battery

@@ -10,7 +10,7 @@ from latentbench.bench.cli.options import Format, FormatOption, emit, out, say
 from latentbench.bench.text.numbers import file_size
 
 if TYPE_CHECKING:
-    from latentbench.data.cache import Entry
+    from latentbench.data.cache import CacheEntry
 
 cache = typer.Typer(
     help="List, measure and prune what latentbench can make again: decoded images, models, judges.",
@@ -98,7 +98,7 @@ def prune(
     say(out, f"{word} {len(chosen):,} entries, {total}")
 
 
-def _entries(kind: str | None) -> list[Entry]:
+def _entries(kind: str | None) -> list[CacheEntry]:
     """The entries of one kind, or all. Raises LatentbenchError for a kind that is not there."""
     from latentbench.data.cache import entries
     from latentbench.data.registry import unknown

@@ -28,7 +28,7 @@ ENOUGH_MEMORY, ENOUGH_DISK = 3e9, 1e9
 
 
 @dataclass(frozen=True)
-class Check:
+class Diagnosis:
     """One check: its subject, whether it passes, and its result or its remedy."""
 
     check: str
@@ -36,7 +36,7 @@ class Check:
     detail: str
 
 
-def examine(results: Path) -> list[Check]:
+def examine(results: Path) -> list[Diagnosis]:
     """Run every check, in order; a check that fails does not stop the others."""
     checks: dict[str, Callable[[], str]] = {
         "latentbench": _latentbench,
@@ -53,11 +53,11 @@ def examine(results: Path) -> list[Check]:
     return [_finding(name, check) for name, check in checks.items()]
 
 
-def _finding(name: str, check: Callable[[], str]) -> Check:
+def _finding(name: str, check: Callable[[], str]) -> Diagnosis:
     try:
-        return Check(name, True, check())
+        return Diagnosis(name, True, check())
     except Exception as error:
-        return Check(name, False, " ".join(str(error).split()))
+        return Diagnosis(name, False, " ".join(str(error).split()))
 
 
 def _latentbench() -> str:
@@ -123,7 +123,7 @@ def _installed_families() -> str:
     return f"{len(list(FAMILIES))} families, those of installed packages included"
 
 
-def render(findings: list[Check]) -> Table:
+def render(findings: list[Diagnosis]) -> Table:
     """Return one line per check."""
     table = Table(show_header=False, box=None)
     for finding in findings:

@@ -20,7 +20,7 @@ from latentbench.bench.cli.protocols import DeviceOption, FeatureOption, PickleO
 from latentbench.data.errors import LatentbenchError
 
 if TYPE_CHECKING:
-    from latentbench.bench.reproduce.published import Comparison, RowSet
+    from latentbench.bench.reproduce.published import RowComparison, RowSet
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,7 +53,7 @@ def reproduce(
     """
     from latentbench.bench.present.listing import render
     from latentbench.bench.reproduce import tokenizers  # noqa: F401 - registers itself
-    from latentbench.bench.reproduce.published import ROW_SETS, Request, judge
+    from latentbench.bench.reproduce.published import ROW_SETS, RowRequest, judge
     from latentbench.data.registry import unknown
 
     if rows is None:
@@ -66,7 +66,7 @@ def reproduce(
             raise unknown("row", name, names)
     if data is None:
         raise LatentbenchError(f"{rows}: add --data with your copy of {chosen.rows.data}")
-    request = Request(data, tuple(features or ()), device, allow_pickle)
+    request = RowRequest(data, tuple(features or ()), device, allow_pickle)
     found = []
     for each in chosen.rows.rows:
         if row and each.name not in row:
@@ -94,7 +94,7 @@ def _listed(name: str, rows: RowSet) -> dict[str, str]:
     }
 
 
-def _compared(each: Comparison) -> dict[str, str]:
+def _compared(each: RowComparison) -> dict[str, str]:
     measured, published = each.measured, each.published
     return {
         "row": each.row,

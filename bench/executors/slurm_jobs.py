@@ -30,7 +30,7 @@ OUT_OF_MEMORY = "OUT_OF_MEMORY"
 
 
 @dataclass(frozen=True)
-class Batch:
+class JobBatch:
     """Units that one job works on, one after the other."""
 
     setup: Setup
@@ -56,11 +56,11 @@ class Batch:
 
 
 @dataclass
-class _Job:
+class _SlurmJob:
     """A job that was submitted, with those of its units that have no result yet."""
 
     handle: Any
-    batch: Batch
+    batch: JobBatch
     left: dict[int, Unit] = field(default_factory=dict)
 
 
@@ -78,7 +78,7 @@ class SlurmJobs:
             for exclusive in (True, False)
         }
         self._waiting: list[Unit] = []
-        self._jobs: list[_Job] = []
+        self._jobs: list[_SlurmJob] = []
         self._count = 0
 
     def submit(self, unit: Unit) -> None:
@@ -112,14 +112,14 @@ class SlurmJobs:
         for start in range(0, len(units), max(1, size)):
             group = units[start : start + size]
             self._count += 1
-            batch = Batch(self._setup, tuple(map(pickle.dumps, group)), self._folder / f"job{self._count}")
+            batch = JobBatch(self._setup, tuple(map(pickle.dumps, group)), self._folder / f"job{self._count}")
             try:
                 handle = executor.submit(batch)
             except Exception as error:
                 raise LatentbenchError(f"--executor slurm: cannot submit a job: {_line(error)}") from None
-            self._jobs.append(_Job(handle, batch, dict(enumerate(group))))
+            self._jobs.append(_SlurmJob(handle, batch, dict(enumerate(group))))
 
-    def _results(self, job: _Job) -> list[tuple[str, Any]]:
+    def _results(self, job: _SlurmJob) -> list[tuple[str, Any]]:
         """Return a job's new results; if it has ended without all of them, the unit in hand died."""
         ended = job.handle.done()  # asked first: what it wrote before is then seen
         found = []

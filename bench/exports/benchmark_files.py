@@ -12,7 +12,7 @@ import numpy as np
 
 from latentbench.analysis.core.metric import Better
 from latentbench.bench.exports.registry import EXPORTS, write
-from latentbench.bench.present.rows import Row, columns, rows
+from latentbench.bench.present.rows import TableRow, columns, rows
 from latentbench.bench.store.run import Run
 from latentbench.data.errors import LatentbenchError
 
@@ -40,23 +40,23 @@ def pytest_benchmark(run: Run, folder: Path) -> list[Path]:
     return [write(folder / f"{run.stem}.json", json.dumps(content, indent=2))]
 
 
-def _timed(run: Run) -> Iterator[tuple[Row, str]]:
+def _timed(run: Run) -> Iterator[tuple[TableRow, str]]:
     for row in rows(run.last_records):
         for name, cell in row.cells.items():
             if cell.value is not None and _unit(row, name) in ("images/s", "s"):
                 yield row, name
 
 
-def _unit(row: Row, name: str) -> str:
+def _unit(row: TableRow, name: str) -> str:
     return row.metric(name).unit
 
 
-def _values(row: Row, name: str) -> list[float]:
+def _values(row: TableRow, name: str) -> list[float]:
     metrics = [record.metric(name) for record in row.records]
     return [metric.value for metric in metrics if metric and metric.value is not None]
 
 
-def _benchmark(row: Row, name: str) -> dict[str, Any]:
+def _benchmark(row: TableRow, name: str) -> dict[str, Any]:
     rate = _unit(row, name) == "images/s"
     seconds = sorted(1 / value if rate else value for value in _values(row, name))
     what = name.removesuffix("_images_per_second").removesuffix("_seconds")

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import joblib
 
-from latentbench.analysis.audit.battery import CHECKS, Effort, run
+from latentbench.analysis.audit.battery import CHECKS, BatterySize, run
 from latentbench.analysis.audit.measures import FAMILIES
-from latentbench.analysis.audit.verdicts import Cell, differences, tables
+from latentbench.analysis.audit.verdicts import AuditCell, differences, tables
 from latentbench.bench.present.listing import render
 from latentbench.bench.text import markdown
 
 BLOCK = "audit"
 
 
-def page(cells: Sequence[Cell], effort: Effort) -> str:
+def page(cells: Sequence[AuditCell], effort: BatterySize) -> str:
     """The tables in Markdown, how they were measured, and what differs from the published verdicts."""
     shown = "\n".join(str(render(table, "md")) for table in tables(cells).values())
     fewer = [
@@ -41,7 +41,7 @@ def main() -> None:
     """Rewrite the block in the file that is named."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m latentbench.bench.maintain.audit_page docs/metric_audit.md")
-    path, effort = Path(sys.argv[1]), Effort()
+    path, effort = Path(sys.argv[1]), BatterySize()
 
     def watch(done: int) -> None:
         sys.stderr.write(f"\r{done} tasks")

@@ -226,7 +226,7 @@ KNOWN = (
 
 
 @dataclass(frozen=True)
-class Line:
+class CalibrationLine:
     """The result of one known case: the values of all seeds, and the true value."""
 
     known: Known
@@ -235,7 +235,7 @@ class Line:
     overlaps: tuple[float, ...]
 
 
-def measure(known: Known, dimensions: int) -> Line:
+def measure(known: Known, dimensions: int) -> CalibrationLine:
     """Measure every seed of one case."""
     pairs = []
     for seed in SEEDS:
@@ -250,10 +250,10 @@ def measure(known: Known, dimensions: int) -> Line:
             zone = dead_zone_mass(few, few_draws, seed=seed)
         pairs.append((zone.value, overlap_coverage(codes, reference, seed=seed).value))
     dead_zones, overlaps = zip(*pairs, strict=True)
-    return Line(known, dimensions, dead_zones, overlaps)
+    return CalibrationLine(known, dimensions, dead_zones, overlaps)
 
 
-def table(lines: Iterator[Line]) -> str:
+def table(lines: Iterator[CalibrationLine]) -> str:
     """Return the Markdown table."""
     cells = []
     for line in lines:

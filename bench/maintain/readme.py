@@ -18,7 +18,7 @@ from pathlib import Path
 from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.present import tables
 from latentbench.bench.present.claims.checks import findings, other_records
-from latentbench.bench.present.rows import Row, repeated, rows
+from latentbench.bench.present.rows import TableRow, repeated, rows
 from latentbench.bench.store.record import Record
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store
@@ -64,7 +64,7 @@ def blocks(store: Store) -> dict[str, str]:
     }
 
 
-def headline(table: Sequence[Row]) -> str:
+def headline(table: Sequence[TableRow]) -> str:
     """Return the README's table: a few models by a few metrics."""
     chosen = [
         replace(row, cells={name: row.cells[name] for name in HEADLINE_METRICS if name in row.cells})

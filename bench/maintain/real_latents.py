@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from latentbench.analysis.health.code_statistics import participation
-from latentbench.analysis.latent.dead_zones import Estimate, Gap, beyond_null, null_gaps
+from latentbench.analysis.latent.dead_zones import Gap, MassEstimate, beyond_null, null_gaps
 from latentbench.analysis.latent.density_gaps import POINTS
 from latentbench.analysis.latent.density_uniformity import Uniformity, kernel_density, t_sne, uniformity
 from latentbench.analysis.latent.intrinsic_dimension import two_nn
@@ -42,16 +42,16 @@ NORMAL = "N(0, I)"
 class Health:
     """What one set of latents reads."""
 
-    without_null: Estimate
+    without_null: MassEstimate
     """Version 1 of the dead zone."""
-    dead_zone: Estimate
-    white_dead_zone: Estimate
+    dead_zone: MassEstimate
+    white_dead_zone: MassEstimate
     """The present dead zone of the latents in white coordinates, where channels are not correlated."""
-    leak: Estimate
-    overlap_of_network: Estimate
+    leak: MassEstimate
+    overlap_of_network: MassEstimate
     """Version 1 of the overlap: one small network, learned on half and evaluated on half."""
-    overlap: Estimate
-    participation: Estimate
+    overlap: MassEstimate
+    participation: MassEstimate
     dimension: float
     uniformity: Uniformity
 
@@ -73,7 +73,7 @@ class Health:
         }
 
 
-def _with_error(estimate: Estimate) -> str:
+def _with_error(estimate: MassEstimate) -> str:
     return numbers.with_error(estimate.value, NORMAL_95 * estimate.se)
 
 
@@ -96,11 +96,11 @@ def measure(codes: Tensor) -> Health:
     )
 
 
-def _overlap_of_network(codes: Tensor, draws: Tensor) -> Estimate:
+def _overlap_of_network(codes: Tensor, draws: Tensor) -> MassEstimate:
     half = len(codes) // 2
     score = network_score(codes[:half], draws[:half], 0)
     hits, false_alarms = (float((score(z[half:]) > 0).double().mean()) for z in (codes, draws))
-    return Estimate(1 - (hits - false_alarms), evaluation_error(hits - false_alarms, len(codes) - half))
+    return MassEstimate(1 - (hits - false_alarms), evaluation_error(hits - false_alarms, len(codes) - half))
 
 
 def load(folder: Path) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from latentbench.analysis.figures.catalogue import FIGURES
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult
 from latentbench.bench.present import tables
-from latentbench.bench.present.history import Point, Series
+from latentbench.bench.present.history import HistoryPoint, Series
 from latentbench.bench.present.rows import models_of
 from latentbench.bench.provenance.code import code, drawing_code
 from latentbench.bench.store.record import MEASURE_AGAIN, Record, numbered
@@ -208,7 +208,7 @@ def _history_panel(axes: Axes, one: Series) -> None:
     axes.margins(x=0.1)
 
 
-def _name_runs(axes: Axes, points: Sequence[Point]) -> None:
+def _name_runs(axes: Axes, points: Sequence[HistoryPoint]) -> None:
     """Label the first and the last run, and some between, by commit."""
     count = len(points)
     shown = sorted({round(index * (count - 1) / 2) for index in range(3)})

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.statistics.estimates import estimate, newest
-from latentbench.bench.store.index import Entry, Index, open_index
+from latentbench.bench.store.index import Index, IndexEntry, open_index
 from latentbench.bench.store.record import numbered
 from latentbench.bench.store.run import stem_of
 from latentbench.bench.store.store import STAMP, Store
@@ -35,7 +35,7 @@ and with 6 about one in 25 series of a dozen runs without a change has a change 
 
 
 @dataclass(frozen=True)
-class Point:
+class HistoryPoint:
     """The metric of one model in one run. `half_width` is that of the table's 95 % interval."""
 
     metric: str
@@ -58,7 +58,7 @@ class Series:
     """One model over many runs, oldest first."""
 
     spec: ModelSpec
-    points: tuple[Point, ...]
+    points: tuple[HistoryPoint, ...]
 
     @property
     def name(self) -> str:
@@ -84,9 +84,9 @@ def timeline(
 
 def _series(index: Index, metric: str, model: str | None) -> list[Series]:
     models = index.models()
-    found: dict[tuple[str, str, str, int], list[Point]] = {}
+    found: dict[tuple[str, str, str, int], list[HistoryPoint]] = {}
     for path, entries in index.entries(metric):
-        groups: dict[tuple[str, str], list[Entry]] = {}
+        groups: dict[tuple[str, str], list[IndexEntry]] = {}
         for entry in entries:
             groups.setdefault((entry.identity, entry.environment), []).append(entry)
         labels = numbered(models[identity].label for identity, _ in groups)
@@ -99,11 +99,11 @@ def _series(index: Index, metric: str, model: str | None) -> list[Series]:
     return [Series(specs[key], tuple(points)) for key, points in found.items()]
 
 
-def _point(metric: str, path: Path, label: str, entries: Sequence[Entry]) -> Point:
+def _point(metric: str, path: Path, label: str, entries: Sequence[IndexEntry]) -> HistoryPoint:
     """Return the estimate of a model over the seeds of a run."""
     found = estimate(entries)
     assert found is not None
-    return Point(
+    return HistoryPoint(
         metric=metric,
         suite=path.parent.name,
         run=stem_of(path),
@@ -126,7 +126,7 @@ def _begun(stem: str) -> str:
         return stem
 
 
-def _marked(points: Sequence[Point], tolerance: float) -> tuple[Point, ...]:
+def _marked(points: Sequence[HistoryPoint], tolerance: float) -> tuple[HistoryPoint, ...]:
     at = change_points(np.array([point.value for point in points]), tolerance)
     return tuple(replace(point, changed=index in at) for index, point in enumerate(points))
 
@@ -173,7 +173,7 @@ def rows(series: Sequence[Series], *, brief: bool = False) -> list[dict[str, obj
     ]
 
 
-def _numbers(point: Point, *, rounded: bool) -> dict[str, object]:
+def _numbers(point: HistoryPoint, *, rounded: bool) -> dict[str, object]:
     """Return the value and half of its interval, in full for a program or rounded together for a reader."""
     if not rounded:
         return {"value": point.value, "±": point.half_width}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.metric import MetricDefinition
 from latentbench.analysis.statistics.pareto import front
-from latentbench.bench.present.rows import Cell, Row
+from latentbench.bench.present.rows import Cell, TableRow
 from latentbench.bench.text import numbers
 from latentbench.data.errors import LatentbenchError
 
@@ -53,9 +53,9 @@ class Requirement:
 class Recommendation:
     """The recommended model, the others that qualified, and the number that each requirement excluded."""
 
-    chosen: Row
-    qualified: tuple[Row, ...]
-    tied: tuple[Row, ...]
+    chosen: TableRow
+    qualified: tuple[TableRow, ...]
+    tied: tuple[TableRow, ...]
     """Models whose preferred metric is within the intervals of the best; the fastest of them is chosen."""
     ruled_out: dict[Requirement, tuple[str, ...]]
     requirements: tuple[Requirement, ...]
@@ -91,7 +91,7 @@ def requirement(text: str) -> Requirement:
 
 
 def recommend(
-    rows: Sequence[Row], requirements: Sequence[Requirement], prefer: str = QUALITY
+    rows: Sequence[TableRow], requirements: Sequence[Requirement], prefer: str = QUALITY
 ) -> Recommendation:
     """Recommend the model that meets every requirement and is best in the metric `prefer`.
 
@@ -118,12 +118,12 @@ def recommend(
     return Recommendation(chosen, tuple(qualified), tuple(tied), ruled_out, tuple(requirements), preferred)
 
 
-def _value(row: Row, metric: str) -> float | None:
+def _value(row: TableRow, metric: str) -> float | None:
     cell = row.cells.get(metric)
     return cell.decisive if cell else None
 
 
-def _known(row: Row, metric: str) -> float:
+def _known(row: TableRow, metric: str) -> float:
     value = _value(row, metric)
     assert value is not None
     return value
@@ -134,7 +134,7 @@ def _overlap(a: Cell, b: Cell) -> bool:
 
 
 def _nothing(
-    rows: Sequence[Row], requirements: Sequence[Requirement], qualified: Sequence[Row], prefer: str
+    rows: Sequence[TableRow], requirements: Sequence[Requirement], qualified: Sequence[TableRow], prefer: str
 ) -> str:
     """Return the reason why nothing can be recommended, and the closest model."""
     if qualified:
@@ -185,12 +185,12 @@ def with_unit(definition: MetricDefinition, value: float, half_width: float | No
     return numbers.quantity(value, definition.unit, half_width, definition.decimals)
 
 
-def _shown(row: Row, definition: MetricDefinition) -> str:
+def _shown(row: TableRow, definition: MetricDefinition) -> str:
     cell = row.cells[definition.name]
     return numbers.MISSING if cell.value is None else with_unit(definition, cell.value, cell.half_width)
 
 
-def as_rows(rows: Sequence[Row], found: Recommendation) -> list[dict[str, object]]:
+def as_rows(rows: Sequence[TableRow], found: Recommendation) -> list[dict[str, object]]:
     """Return every model with these metrics, whether it qualifies, is on the Pareto front, and is chosen.
 
     The front is that of the preferred metric against latency, over all models that have both.

@@ -20,7 +20,7 @@ from latentbench.analysis.statistics.estimates import Repeated
 from latentbench.bench.present import tables
 from latentbench.bench.present.claims.checks import findings, other_records
 from latentbench.bench.present.figures import drawn, gaps
-from latentbench.bench.present.rows import Cell, Row, best, columns, repeated, rows
+from latentbench.bench.present.rows import Cell, TableRow, best, columns, repeated, rows
 from latentbench.bench.run import suite
 from latentbench.bench.store.record import Record
 from latentbench.bench.store.run import Run
@@ -39,7 +39,7 @@ def write_report(run: Run, store: Store) -> Path:
     return store.write_bytes(f"reports/{run.suite}.html", render(run, store, table))
 
 
-def render(run: Run, store: Store, table: Sequence[Row]) -> bytes:
+def render(run: Run, store: Store, table: Sequence[TableRow]) -> bytes:
     """Return the page in UTF-8. All text that comes from a run is escaped."""
     notes = Notes()
     headline = columns(table, headline=True)
@@ -69,7 +69,7 @@ def render(run: Run, store: Store, table: Sequence[Row]) -> bytes:
     return bytes(page)
 
 
-def _values(table: Sequence[Row]) -> Values:
+def _values(table: Sequence[TableRow]) -> Values:
     """Return every decisive value of each model, from which predictors of a learned generator are sought."""
     return {
         row.label: {name: value for name, cell in row.cells.items() if (value := cell.decisive) is not None}
@@ -122,7 +122,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Line:
+class ReportLine:
     """A metric and its cells, one for each model."""
 
     metric: MetricDefinition
@@ -136,10 +136,10 @@ class Section:
     """The metrics of one analysis."""
 
     name: str
-    lines: tuple[Line, ...]
+    lines: tuple[ReportLine, ...]
 
 
-def _sections(table: Sequence[Row], notes: Notes) -> list[Section]:
+def _sections(table: Sequence[TableRow], notes: Notes) -> list[Section]:
     """Group every metric under the analysis that measures it."""
     shown = columns(table)
     sections = []
@@ -149,14 +149,16 @@ def _sections(table: Sequence[Row], notes: Notes) -> list[Section]:
     return [section for section in sections if section.lines]
 
 
-def _lines(table: Sequence[Row], metrics: Sequence[MetricDefinition], notes: Notes) -> tuple[Line, ...]:
+def _lines(
+    table: Sequence[TableRow], metrics: Sequence[MetricDefinition], notes: Notes
+) -> tuple[ReportLine, ...]:
     return tuple(_line(table, metric, notes) for metric in metrics)
 
 
-def _line(table: Sequence[Row], metric: MetricDefinition, notes: Notes) -> Line:
+def _line(table: Sequence[TableRow], metric: MetricDefinition, notes: Notes) -> ReportLine:
     leader, kind = best(table, metric), repeated(table)
     cells = tuple(_shown(row.cells.get(metric.name), metric, kind, leader, notes) for row in table)
-    return Line(metric, tables.heading(metric), DIRECTIONS[metric.better], cells)
+    return ReportLine(metric, tables.heading(metric), DIRECTIONS[metric.better], cells)
 
 
 def _shown(
@@ -240,7 +242,7 @@ def _command(run: Run) -> str:
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddedFigure:
     """A figure within the page."""
 
     name: str
@@ -249,9 +251,9 @@ class Embedded:
     source: str
 
 
-def _figures(run: Run, store: Store) -> list[Embedded]:
+def _figures(run: Run, store: Store) -> list[EmbeddedFigure]:
     return [
-        Embedded(name, FIGURES[name].title, FIGURES[name].caption, _data_url(path))
+        EmbeddedFigure(name, FIGURES[name].title, FIGURES[name].caption, _data_url(path))
         for name, path in drawn(run, store).items()
     ]
 

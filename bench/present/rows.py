@@ -77,7 +77,7 @@ class Cells(Mapping[str, Cell]):
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One model: a cell for each metric."""
 
     label: str
@@ -103,9 +103,9 @@ class Row:
         return next(metric for record in self.records if (metric := record.metric(name)))
 
 
-def rows(records: Sequence[Record]) -> list[Row]:
+def rows(records: Sequence[Record]) -> list[TableRow]:
     """Return one row for each model, see `models_of`."""
-    return [Row(label, group, Cells(group)) for label, group in models_of(records)]
+    return [TableRow(label, group, Cells(group)) for label, group in models_of(records)]
 
 
 def models_of(records: Sequence[Record]) -> list[tuple[str, tuple[Record, ...]]]:
@@ -154,13 +154,13 @@ def _cell(metrics: Sequence[Metric], seeds: int) -> Cell:
     )
 
 
-def columns(table: Sequence[Row], *, headline: bool = False) -> list[MetricDefinition]:
+def columns(table: Sequence[TableRow], *, headline: bool = False) -> list[MetricDefinition]:
     """Return the metrics of a table in their fixed order; only the headline ones if asked."""
     known = ordered(name for row in table for name in row.cells)
     return [definition for definition in known if definition.headline or not headline]
 
 
-def best(table: Sequence[Row], definition: MetricDefinition) -> float | None:
+def best(table: Sequence[TableRow], definition: MetricDefinition) -> float | None:
     """Return the best undoubted value of a column; None if no direction is better, and for a single value."""
     cells = (row.cells.get(definition.name) for row in table)
     values = [cell.decisive for cell in cells if cell is not None and cell.decisive is not None]
@@ -169,6 +169,6 @@ def best(table: Sequence[Row], definition: MetricDefinition) -> float | None:
     return max(values) if definition.better == "higher" else min(values)
 
 
-def repeated(table: Sequence[Row]) -> Repeated:
+def repeated(table: Sequence[TableRow]) -> Repeated:
     """Return the sample behind the ± of a table: seeds if any model has several, else examples."""
     return "seeds" if any(len(row.records) > 1 for row in table) else "examples"

@@ -15,7 +15,7 @@ from rich.text import Text
 from latentbench.analysis.core.metric import Doubt, MetricDefinition
 from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.statistics.estimates import Repeated
-from latentbench.bench.present.rows import Cell, Row, best, columns, repeated
+from latentbench.bench.present.rows import Cell, TableRow, best, columns, repeated
 from latentbench.bench.text import escaping, markdown, numbers
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def format_cell(cell: Cell | None, definition: MetricDefinition, kind: Repeated)
     return value + (f" ± {error}" if error else "") + (f" ({share})" if share else "") + doubt
 
 
-def title(suite: str, table: Sequence[Row]) -> str:
+def title(suite: str, table: Sequence[TableRow]) -> str:
     """Return the title of a table: suite, data, number of images and seeds."""
     record = table[0].records[0]
     seeds = max(len(row.records) for row in table)
@@ -71,7 +71,7 @@ def title(suite: str, table: Sequence[Row]) -> str:
     )
 
 
-def how_to_read(table: Sequence[Row], shown: Sequence[MetricDefinition]) -> str:
+def how_to_read(table: Sequence[TableRow], shown: Sequence[MetricDefinition]) -> str:
     """Explain ± in a table, and a number of seeds after a value if there is one."""
     text = OVER_SEEDS if repeated(table) == "seeds" else OF_ONE_SEED
     cells = [row.cells.get(definition.name) for row in table for definition in shown]
@@ -85,7 +85,7 @@ def how_to_read(table: Sequence[Row], shown: Sequence[MetricDefinition]) -> str:
     return text + _judges(table)
 
 
-def _judges(table: Sequence[Row]) -> str:
+def _judges(table: Sequence[TableRow]) -> str:
     """The judges' accuracy on the original test images: no image made by a model can be judged better."""
     found = dict.fromkeys(judge for row in table for record in row.records for judge in record.judges)
     if not found:
@@ -99,12 +99,12 @@ def _judges(table: Sequence[Row]) -> str:
     )
 
 
-def model_name(row: Row) -> str:
+def model_name(row: TableRow) -> str:
     """A model's label, with a mark where its loss was still falling when its training ended."""
     return escaping.printable(row.label) + (f" {STILL_FALLING}" if row.still_falling else "")
 
 
-def footnote(table: Sequence[Row]) -> str:
+def footnote(table: Sequence[TableRow]) -> str:
     """Return the legend of the numbers, and the code and machine that measured them."""
     record = table[0].records[0]
     commit = f"commit {record.code.commit[:8]}" if record.code.commit else f"source {record.code.source}"
@@ -115,7 +115,7 @@ def footnote(table: Sequence[Row]) -> str:
     )
 
 
-def _environments(table: Sequence[Row]) -> str:
+def _environments(table: Sequence[TableRow]) -> str:
     """Return the environment of the records; with several, their times do not compare."""
     counts = Counter(record.environment for row in table for record in row.records)
     if len(counts) == 1:
@@ -129,7 +129,7 @@ def heading(definition: MetricDefinition) -> str:
     return f"{definition.heading or definition.name} {ARROWS[definition.better]}".strip()
 
 
-def as_rich(table: Sequence[Row], *, title: str, width: int) -> Group:
+def as_rich(table: Sequence[TableRow], *, title: str, width: int) -> Group:
     """Build the headline table for a terminal of `width` characters, with the best values highlighted.
 
     Columns that do not fit go into a further table below. Of a long table, the first rows are shown.
@@ -137,7 +137,9 @@ def as_rich(table: Sequence[Row], *, title: str, width: int) -> Group:
     kind, shown = repeated(table), table[:LONGEST_TABLE]
     labels = max(len(model_name(row)) for row in shown)
     headline = [
-        _Column(definition, best(table, definition), [row.cells.get(definition.name) for row in shown], kind)
+        _TableColumn(
+            definition, best(table, definition), [row.cells.get(definition.name) for row in shown], kind
+        )
         for definition in columns(table, headline=True)
     ]
     parts: list[RenderableType] = [escaping.plain(title, "bold")]
@@ -148,7 +150,7 @@ def as_rich(table: Sequence[Row], *, title: str, width: int) -> Group:
     return Group(*parts)
 
 
-class _Column:
+class _TableColumn:
     """A column of a terminal's table: its heading as words, and its texts."""
 
     def __init__(
@@ -163,9 +165,9 @@ class _Column:
         ]
 
 
-def _fitting(every: Sequence[_Column], width: int) -> list[list[_Column]]:
+def _fitting(every: Sequence[_TableColumn], width: int) -> list[list[_TableColumn]]:
     """Group the columns so that each group fits the width; a group has at least one column."""
-    parts: list[list[_Column]] = []
+    parts: list[list[_TableColumn]] = []
     left = 0
     for column in every:
         if not parts or column.width > left:
@@ -176,7 +178,7 @@ def _fitting(every: Sequence[_Column], width: int) -> list[list[_Column]]:
     return parts
 
 
-def _part(table: Sequence[Row], shown: Sequence[_Column]) -> RichTable:
+def _part(table: Sequence[TableRow], shown: Sequence[_TableColumn]) -> RichTable:
     rich = RichTable(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     rich.add_column("model", no_wrap=True, vertical="bottom")
     for column in shown:
@@ -190,7 +192,7 @@ def _leads(cell: Cell | None, best: float | None) -> bool:
     return cell is not None and cell.decisive is not None and cell.decisive == best
 
 
-def as_frame(table: Sequence[Row]) -> pd.DataFrame:
+def as_frame(table: Sequence[TableRow]) -> pd.DataFrame:
     """Return every metric, one row for each model: value, half of the 95 % interval, and seeds with a value.
 
     `interval_over` says whether intervals are over seeds, or over the examples of one seed; so does a
@@ -207,7 +209,7 @@ def as_frame(table: Sequence[Row]) -> pd.DataFrame:
     return frame
 
 
-def _flat(row: Row, shown: Sequence[MetricDefinition], settings: Sequence[str]) -> dict[str, object]:
+def _flat(row: TableRow, shown: Sequence[MetricDefinition], settings: Sequence[str]) -> dict[str, object]:
     model = row.records[0].model
     flat: dict[str, object] = {
         "model": row.label,
@@ -228,12 +230,12 @@ def _flat(row: Row, shown: Sequence[MetricDefinition], settings: Sequence[str]) 
     return flat
 
 
-def as_csv(table: Sequence[Row]) -> str:
+def as_csv(table: Sequence[TableRow]) -> str:
     """Return comma-separated values, every metric with its interval; empty if there is no number."""
     return escaping.csv(as_frame(table))
 
 
-def as_json(table: Sequence[Row]) -> str:
+def as_json(table: Sequence[TableRow]) -> str:
     """Return a list of models with every cell, reasons included."""
     content = [
         {
@@ -262,7 +264,7 @@ def as_json(table: Sequence[Row]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def as_markdown(table: Sequence[Row], *, headline: bool = False) -> str:
+def as_markdown(table: Sequence[TableRow], *, headline: bool = False) -> str:
     """Return a table for a README or a pull request, with an explanation and a legend below."""
     shown, kind = columns(table, headline=headline), repeated(table)
     cells = [

@@ -75,7 +75,7 @@ class RowSet(BaseModel):
 
 
 @dataclass(frozen=True)
-class Request:
+class RowRequest:
     """What a user gives: the images, local weights of networks, and where to compute."""
 
     data: str
@@ -89,14 +89,14 @@ class Reproducible:
     """A set of rows, and the function that measures the metrics of one row."""
 
     rows: RowSet
-    measure: Callable[[RowSet, Row, Request], Mapping[str, Metric]]
+    measure: Callable[[RowSet, Row, RowRequest], Mapping[str, Metric]]
 
 
 ROW_SETS: Registry[Callable[[], Reproducible]] = Registry("row set")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RowComparison:
     """A published value and its measurement; `allowed` is the difference that would still be inside."""
 
     row: str
@@ -107,7 +107,7 @@ class Comparison:
     verdict: Verdict
 
 
-def judge(row: Row, metric: str, measured: Metric, images: int) -> Comparison:
+def judge(row: Row, metric: str, measured: Metric, images: int) -> RowComparison:
     """Compare a published value with a measurement.
 
     Inside means: closer than half of the last printed digit and 1.96 standard errors of the difference. The
@@ -115,8 +115,8 @@ def judge(row: Row, metric: str, measured: Metric, images: int) -> Comparison:
     """
     published = row.values[metric]
     if measured.value is None:
-        return Comparison(row.name, metric, published, measured, None, "not measured")
+        return RowComparison(row.name, metric, published, measured, None, "not measured")
     theirs = 0.0 if published.sd is None else published.sd / math.sqrt(images)
     allowed = published.step / 2 + NORMAL_95 * math.hypot(theirs, measured.se or 0.0)
     inside = abs(measured.value - published.value) <= allowed
-    return Comparison(row.name, metric, published, measured, allowed, "inside" if inside else "outside")
+    return RowComparison(row.name, metric, published, measured, allowed, "inside" if inside else "outside")

@@ -10,7 +10,7 @@ from latentbench import data as datasets
 from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.features.extractors import load
 from latentbench.analysis.features.request import FeatureRequest
-from latentbench.analysis.protocols.measured import Measured
+from latentbench.analysis.protocols.measured import ProtocolMeasured
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.loading import DATASETS, open_sources
 from latentbench.data.request import parse as parse_data
@@ -29,7 +29,7 @@ def open_subject(
     device: str = "auto",
     allow_pickle: bool = False,
     folder: Path = Path(),
-) -> Measured:
+) -> ProtocolMeasured:
     """Train or load a model of one entry of a suite, and open the images at their original size.
 
     Raises LatentbenchError for a model that cannot decode, and as a suite does.
@@ -47,7 +47,7 @@ def open_subject(
     trained = train_or_load(Training(spec, recipe, 0), images, device=place).model.to(place).eval()
     if not isinstance(trained, Autoencoder | ImageCodec):
         raise LatentbenchError(f"--model: {spec.label} has no decoder, so it reconstructs nothing")
-    return Measured(
+    return ProtocolMeasured(
         trained,
         open_sources(request, relative_to=folder),
         None if request.name is not None else images.image_shape[-1],

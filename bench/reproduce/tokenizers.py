@@ -11,7 +11,7 @@ from latentbench.analysis.features.request import parse_all
 from latentbench.analysis.protocols.explain import requests_of
 from latentbench.analysis.protocols.measured import measure_under
 from latentbench.analysis.protocols.protocol import METRICS, PROTOCOLS
-from latentbench.bench.reproduce.published import ROW_SETS, Reproducible, Request, Row, RowSet
+from latentbench.bench.reproduce.published import ROW_SETS, Reproducible, Row, RowRequest, RowSet
 from latentbench.bench.reproduce.subject import open_subject
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.validation import validated
@@ -25,7 +25,7 @@ def _read(name: str) -> Reproducible:
     return Reproducible(validated(RowSet, parse_yaml(text, FILE)[name], f"{FILE}, {name}"), measure)
 
 
-def measure(rows: RowSet, row: Row, request: Request) -> Mapping[str, Metric]:
+def measure(rows: RowSet, row: Row, request: RowRequest) -> Mapping[str, Metric]:
     """Measure the metrics of a row by the protocol of its table, on a user's copy of the images."""
     protocol = PROTOCOLS[rows.protocol]
     metrics = [metric for metric in METRICS if metric in row.values]

@@ -38,7 +38,7 @@ JSON = "step"
 Arrays = dict[str, np.ndarray]
 
 
-class Step(BaseModel):
+class JournalStep(BaseModel):
     """The outcome of one step: the training of a model, or one analysis of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -68,14 +68,14 @@ class Journal:
 
     origin: Origin
 
-    def keep(self, case: Case, step: Step) -> Step:
+    def keep(self, case: Case, step: JournalStep) -> JournalStep:
         """Write a step to disk and return it. Raises CacheError."""
         encoded = np.frombuffer(step.model_dump_json().encode(), np.uint8)
         content = safetensors.numpy.save({**step.arrays, JSON: encoded})
         write_sealed(self._folder(case) / f"{step.name}{SUFFIX}", content)
         return step
 
-    def steps(self, case: Case) -> dict[str, Step]:
+    def steps(self, case: Case) -> dict[str, JournalStep]:
         """Return the finished steps of a case by name.
 
         Left out are those that were changed, that lost their model, and that other judges measured.
@@ -84,7 +84,7 @@ class Journal:
         for path in self._folder(case).glob(f"[!.]*{SUFFIX}"):
             try:
                 arrays = safetensors.numpy.load(read_sealed(path))
-                step = Step.model_validate_json(arrays.pop(JSON).tobytes())
+                step = JournalStep.model_validate_json(arrays.pop(JSON).tobytes())
             except (LatentbenchError, SafetensorError, KeyError, ValidationError):
                 continue
             usable = step.checkpoint is None or checkpoint.is_whole(step.checkpoint)

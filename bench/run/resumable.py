@@ -17,7 +17,7 @@ import torch
 
 from latentbench.bench.provenance.code import code
 from latentbench.bench.provenance.environment import environment, environment_hash
-from latentbench.bench.store.index import Place, open_index
+from latentbench.bench.store.index import IndexPlace, open_index
 from latentbench.bench.store.record import FeatureReference, JudgeReference, Record, Status
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store, Writer
@@ -240,7 +240,7 @@ def _take_over(todo: list[W], request: Request[W], origin: Origin, store: Store,
     return left
 
 
-def _first_result(places: Sequence[Place], wanted: Wanted, origin: Origin) -> tuple[Run, Record] | None:
+def _first_result(places: Sequence[IndexPlace], wanted: Wanted, origin: Origin) -> tuple[Run, Record] | None:
     for place in places:
         record = place.read()
         if record and origin.vouches_for(record, wanted):

@@ -34,7 +34,7 @@ from latentbench.analysis.performance.memory import is_out_of_memory
 from latentbench.bench.executors.protocol import Died
 from latentbench.bench.provenance.code import code
 from latentbench.bench.run.case import Case
-from latentbench.bench.run.journal import TRAINING, Arrays, Journal, Step
+from latentbench.bench.run.journal import TRAINING, Arrays, Journal, JournalStep
 from latentbench.bench.store.per_example import packed
 from latentbench.bench.store.record import JudgeReference, Record, RecordedModel, Seconds, Status
 from latentbench.data.cache import CacheError
@@ -69,7 +69,7 @@ class Progress:
     """A case and its finished steps, in order of completion."""
 
     case: Case
-    steps: dict[str, Step] = field(default_factory=dict)
+    steps: dict[str, JournalStep] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """Notes for the user on its training."""
     shard: tuple[int, int] | None = None
@@ -78,7 +78,7 @@ class Progress:
     """The pass over that part, or over all test images, if other workers did it."""
 
     @property
-    def failure(self) -> Step | None:
+    def failure(self) -> JournalStep | None:
         """The first step that failed."""
         return next((step for step in self.steps.values() if step.status != "ok"), None)
 
@@ -154,9 +154,11 @@ def train(
     except CacheError:
         raise
     except LatentbenchError as error:
-        steps = [Step(name=TRAINING, started=began, status="skipped", reason=str(error))] * len(progresses)
+        steps = [JournalStep(name=TRAINING, started=began, status="skipped", reason=str(error))] * len(
+            progresses
+        )
     except Exception as error:
-        steps = [Step(name=TRAINING, started=began, **_failure(TRAINING, error))] * len(progresses)
+        steps = [JournalStep(name=TRAINING, started=began, **_failure(TRAINING, error))] * len(progresses)
     for progress, step in zip(progresses, steps, strict=True):
         progress.steps[TRAINING] = journal.keep(progress.case, step)
     return list(progresses)
@@ -180,12 +182,14 @@ def _trained(
         return [diverged]
 
 
-def _training(outcome: Checkpoint | Diverged, began: str) -> Step:
+def _training(outcome: Checkpoint | Diverged, began: str) -> JournalStep:
     """Return the step for a training."""
     arrays = {f"{HISTORY}{name}": array for name, array in outcome.history.arrays().items()}
     if isinstance(outcome, Diverged):
-        return Step(name=TRAINING, started=began, status="diverged", reason=str(outcome), arrays=arrays)
-    return Step(
+        return JournalStep(
+            name=TRAINING, started=began, status="diverged", reason=str(outcome), arrays=arrays
+        )
+    return JournalStep(
         name=TRAINING,
         started=began,
         seconds=outcome.card.train_seconds,
@@ -261,7 +265,7 @@ def pass_over_shard(
     return list(progresses)
 
 
-def _analysed(name: str, subject: Subject) -> Step:
+def _analysed(name: str, subject: Subject) -> JournalStep:
     started, began = _now(), time.perf_counter()
     failure: dict[str, Any] = {}
     try:
@@ -269,7 +273,7 @@ def _analysed(name: str, subject: Subject) -> Step:
     except Exception as error:
         measurement = ANALYSES[name].all_missing(f"failed: {_one_line(error)}", subject.context.feature_names)
         failure = _failure(name, error)
-    return Step(
+    return JournalStep(
         name=name,
         started=started,
         seconds=time.perf_counter() - began,
@@ -291,10 +295,10 @@ def _arrays(measurement: Measurement, analysis: str) -> Arrays:
     }
 
 
-def _without_numbers(name: str, case: Case, why: str, **failure: Any) -> Step:
+def _without_numbers(name: str, case: Case, why: str, **failure: Any) -> JournalStep:
     """Return the step of an analysis that failed: every metric null for one reason."""
     missing = ANALYSES[name].all_missing(why, [feature.name for feature in case.features])
-    return Step(name=name, started=_now(), metrics=missing.metrics, **failure)
+    return JournalStep(name=name, started=_now(), metrics=missing.metrics, **failure)
 
 
 def killed(progress: Progress, died: Died, step: str, journal: Journal) -> Progress:
@@ -304,7 +308,7 @@ def killed(progress: Progress, died: Died, step: str, journal: Journal) -> Progr
         "reason": f"{step}: {died}",
     }
     outcome = (
-        Step(name=step, started=_now(), **failure)
+        JournalStep(name=step, started=_now(), **failure)
         if step == TRAINING
         else _without_numbers(step, progress.case, f"failed: {died}", **failure)
     )
@@ -353,13 +357,13 @@ def _weights_sha256(folder: Path) -> str | None:
         return None
 
 
-def _history(training: Step) -> History:
+def _history(training: JournalStep) -> History:
     """Return what was recorded of a training."""
     recorded = training.arrays.items()
     return History.of_arrays({name.removeprefix(HISTORY): array for name, array in recorded})
 
 
-def _subject(case: Case, training: Step, context: DataContext) -> Subject:
+def _subject(case: Case, training: JournalStep, context: DataContext) -> Subject:
     """Load the trained model, ready to be measured."""
     assert training.checkpoint is not None
     trained = checkpoints.load(training.checkpoint)

@@ -39,7 +39,7 @@ from latentbench.models.zoo import model_spec, resolve
 
 
 @dataclass(frozen=True)
-class Entry:
+class SuiteEntry:
     """One model of a suite with its recipe, and its place in the file."""
 
     spec: ModelSpec
@@ -71,7 +71,7 @@ class Suite:
     data: DataRequest
     seeds: tuple[int, ...]
     analyses: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[SuiteEntry, ...]
     features: tuple[FeatureRequest, ...] = ()
     """The networks in whose features images are compared."""
     executor: ExecutorSettings | None = None
@@ -209,21 +209,21 @@ def resolved(suite: Suite, data: ImageData, *, allow_pickle: bool = False) -> Su
     return replace(suite, entries=tuple(entries))
 
 
-def _resolved(entry: Entry, suite: Suite, data: ImageData, allow_pickle: bool) -> ModelSpec:
+def _resolved(entry: SuiteEntry, suite: Suite, data: ImageData, allow_pickle: bool) -> ModelSpec:
     try:
         return resolve(entry.spec, data, Resolver(suite.folder, allow_pickle))
     except LatentbenchError as error:
         raise LatentbenchError(f"{entry.where}: {error}") from None
 
 
-def _entries(grid: dict[str, Any], recipe: dict[str, Any], where: str) -> Iterator[Entry]:
+def _entries(grid: dict[str, Any], recipe: dict[str, Any], where: str) -> Iterator[SuiteEntry]:
     """Return one entry for each combination of the grid's lists; a grid may override parts of the recipe."""
     own = grid.get("recipe", {})
     if not isinstance(own, dict):
         raise LatentbenchError(f"{where}: recipe must be a mapping, got {own!r}")
     merged = validated(Recipe, {**recipe, **own}, f"{where}, recipe")
     for spec in grid_specs({key: value for key, value in grid.items() if key != "recipe"}, where):
-        yield Entry(spec, merged, where)
+        yield SuiteEntry(spec, merged, where)
 
 
 def grid_size(grid: dict[str, Any], where: str) -> int:
@@ -249,7 +249,7 @@ def grid_specs(grid: dict[str, Any], where: str) -> Iterator[ModelSpec]:
             raise LatentbenchError(f"{where}: {error}") from None
 
 
-def _refuse_duplicates(entries: list[Entry]) -> None:
+def _refuse_duplicates(entries: list[SuiteEntry]) -> None:
     seen: dict[tuple[ModelSpec, Recipe], str] = {}
     for entry in entries:
         key = (entry.spec, entry.recipe)

@@ -32,7 +32,7 @@ from latentbench.bench.executors.worker import Setup
 from latentbench.bench.provenance.environment import environment, environment_hash
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
-from latentbench.bench.run.journal import TRAINING, Journal, Step
+from latentbench.bench.run.journal import TRAINING, Journal, JournalStep
 from latentbench.bench.run.resumable import Origin
 from latentbench.bench.run.stages import Progress
 from latentbench.data.cache import cache_root, write_to_cache
@@ -198,12 +198,12 @@ class _WorkerJournal(Journal):
     environment: str
 
     @override
-    def keep(self, case: Case, step: Step) -> Step:
+    def keep(self, case: Case, step: JournalStep) -> JournalStep:
         signed = step.model_copy(update={"node": self.node, "environment": self.environment})
         return super().keep(case, signed) if self.shared else signed
 
     @override
-    def steps(self, case: Case) -> dict[str, Step]:
+    def steps(self, case: Case) -> dict[str, JournalStep]:
         return super().steps(case) if self.shared else {}
 
 

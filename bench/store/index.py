@@ -45,7 +45,7 @@ VERSION = hashlib.sha256(f"{TABLES}{NUMBERS}".encode()).hexdigest()[:8]
 """Part of the file's name, so that an index with other tables is never read."""
 
 
-class Entry(NamedTuple):
+class IndexEntry(NamedTuple):
     """The last record of a case in a run, with its value of one metric."""
 
     identity: str
@@ -60,7 +60,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Model:
+class IndexedModel:
     """The shared properties of records of one identity. `settings` are those of a model spec."""
 
     label: str
@@ -68,7 +68,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Place:
+class IndexPlace:
     """The location of a record: its run, and its bytes."""
 
     run: Path
@@ -125,7 +125,7 @@ class Index:
         self._ids = {path: self._indexed(path) for path in paths}
         self._forget_removed()
 
-    def entries(self, metric: str) -> Iterator[tuple[Path, list[Entry]]]:
+    def entries(self, metric: str) -> Iterator[tuple[Path, list[IndexEntry]]]:
         """Yield the finished runs that have a metric, oldest first, with an entry for each value of it."""
         for path in self._ids:
             content = None if path.name.endswith(PARTIAL) else self._numbers(metric, path)
@@ -140,7 +140,7 @@ class Index:
             yield (
                 path,
                 [
-                    Entry(
+                    IndexEntry(
                         identity,
                         environment,
                         commit,
@@ -156,14 +156,14 @@ class Index:
                 ],
             )
 
-    def models(self) -> dict[str, Model]:
+    def models(self) -> dict[str, IndexedModel]:
         """Return every model by identity."""
         rows = self._database.execute("SELECT identity, label, settings FROM models")
-        return {identity: Model(label, json.loads(settings)) for identity, label, settings in rows}
+        return {identity: IndexedModel(label, json.loads(settings)) for identity, label, settings in rows}
 
     def records(
         self, suite: str, environment: str, source: str, analyses: Sequence[str], statuses: Sequence[str]
-    ) -> dict[str, list[Place]]:
+    ) -> dict[str, list[IndexPlace]]:
         """Return the locations of the records of this origin, by case, the latest first."""
         rows = self._database.execute(
             "SELECT run, offset, length, name, status FROM records WHERE origin = ? ORDER BY position",
@@ -171,10 +171,10 @@ class Index:
         )
         paths = {run: path for path, run in self._ids.items()}
         order = {run: age for age, run in enumerate(self._ids.values())}
-        found: dict[str, list[Place]] = {}
+        found: dict[str, list[IndexPlace]] = {}
         for run, offset, length, name, status in sorted(rows, key=lambda row: -order.get(row[0], -1)):
             if run in paths and status in statuses:
-                found.setdefault(name, []).append(Place(paths[run], offset, length))
+                found.setdefault(name, []).append(IndexPlace(paths[run], offset, length))
         return found
 
     def _numbers(self, metric: str, path: Path) -> bytes | None:

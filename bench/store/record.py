@@ -32,7 +32,7 @@ from pydantic import (
 from typing_extensions import override
 
 from latentbench.analysis.core.metric import Metric
-from latentbench.analysis.performance.point import Point
+from latentbench.analysis.performance.point import SweepPoint
 from latentbench.bench.provenance.code import Code
 from latentbench.bench.provenance.machine_state import Conditions
 from latentbench.models.spec import ModelSpec
@@ -188,7 +188,7 @@ class Record(BaseModel):
     seconds: Seconds
     reused_from: str | None = None
     """The run that measured this, if a later run copied the line."""
-    point: Point | None = None
+    point: SweepPoint | None = None
     """The point of a sweep that was measured; None outside of a sweep."""
     conditions: Conditions | None = None
     """Other work on the machine meanwhile, if that was observed."""

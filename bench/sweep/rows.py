@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 
 from latentbench.analysis.performance.number_formats import lacking
-from latentbench.analysis.performance.point import OPERATIONS, Operation, Point
+from latentbench.analysis.performance.point import OPERATIONS, Operation, SweepPoint
 from latentbench.analysis.workloads.candidate import Candidate, Timed, TimedModel
 from latentbench.analysis.workloads.operations import lacking_operation
 from latentbench.analysis.workloads.reference_models import REFERENCE_MODELS
@@ -27,11 +27,11 @@ from latentbench.models.zoo import resolve
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """One row of a sweep: a model at a point. Its id is a hash of only these."""
 
     spec: ModelSpec
-    point: Point
+    point: SweepPoint
     input_shape: tuple[int, ...]
     analyses: tuple[str, ...] = ("sweep",)
     features: tuple[FeatureReference, ...] = ()
@@ -52,7 +52,7 @@ class Row:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class Model:
+class SweepModel:
     """A model of a sweep with its shapes; `candidate` is the error if it cannot be built."""
 
     def __init__(self, spec: ModelSpec, sweep: Sweep) -> None:
@@ -90,20 +90,22 @@ def _noise_images(shape: tuple[int, int, int]) -> ImageData:
     return ImageData("noise", Split(noise, None), Split(noise, None), ())
 
 
-def rows(model: Model, preset: Preset, device: torch.device) -> list[Row]:
+def rows(model: SweepModel, preset: Preset, device: torch.device) -> list[SweepRow]:
     """Return the rows of one model, without duplicates.
 
     An operation or precision that the model or the device lacks is one row, not one per batch size.
     """
-    wanted: dict[object, Row] = {}
+    wanted: dict[object, SweepRow] = {}
     for grid in preset.grids:
         if grid.takes(model.given):
             for point in grid.points(model.operations):
-                wanted.setdefault(_row_key(model, point, device), Row(model.spec, point, model.input_shape))
+                wanted.setdefault(
+                    _row_key(model, point, device), SweepRow(model.spec, point, model.input_shape)
+                )
     return list(wanted.values())
 
 
-def _row_key(model: Model, point: Point, device: torch.device) -> object:
+def _row_key(model: SweepModel, point: SweepPoint, device: torch.device) -> object:
     """Return a key that is equal for two points with the same row."""
     if not isinstance(model.candidate, Candidate):
         return "not built"

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.performance.cores import threads as using_threads
-from latentbench.analysis.performance.point import PRECISIONS, Point
+from latentbench.analysis.performance.point import PRECISIONS, SweepPoint
 from latentbench.analysis.performance.roofline import Ceilings, measure_ceilings
 from latentbench.analysis.workloads.candidate import Candidate
-from latentbench.analysis.workloads.measure import Place, RowResult, measure, without_numbers
+from latentbench.analysis.workloads.measure import RowResult, WorkloadPlace, measure, without_numbers
 from latentbench.analysis.workloads.operations import step_recipe
 from latentbench.bench.executors.local import threads_of
 from latentbench.bench.provenance.code import code
@@ -22,7 +22,7 @@ from latentbench.bench.run.resumable import OpenRun, Request, Watcher, run_resum
 from latentbench.bench.store.record import DataReference, Record, RecordedModel, Seconds, Status
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
-from latentbench.bench.sweep.rows import Model, Row, rows
+from latentbench.bench.sweep.rows import SweepModel, SweepRow, rows
 from latentbench.bench.sweep.spec import Sweep
 
 ACCEPTED: tuple[Status, ...] = ("ok", "skipped", "out_of_memory")
@@ -45,17 +45,17 @@ def run_sweep(
     store.prepare()
     place = find_device(device)
     chosen = sweep.preset(preset, place)
-    models = [Model(spec, sweep) for spec in sweep.specs]
+    models = [SweepModel(spec, sweep) for spec in sweep.specs]
     wanted = [row for model in models for row in rows(model, chosen, place)]
     request = Request(sweep.name, "rows", wanted, place, fresh=fresh, accepted=ACCEPTED)
     count = threads_of(1)
 
-    def produce(run: OpenRun[Row]) -> None:
+    def produce(run: OpenRun[SweepRow]) -> None:
         with using_threads(count):
             ceilings = measure_ceilings(place, PRECISIONS)
             watcher.note(_peaks(ceilings, environment(place), count))
             watcher.stage_started("timing", len(run.todo), "rows")
-            timer = _Timer(run, Place(place, ceilings, chosen.patience))
+            timer = _Timer(run, WorkloadPlace(place, ceilings, chosen.patience))
             for model in models:
                 timer.time(model, [row for row in run.todo if row.spec == model.spec])
 
@@ -72,12 +72,12 @@ def _peaks(ceilings: Ceilings, here: dict[str, object], threads: int) -> str:
 class _Timer:
     """Times rows and writes them to disk; predicts the time of a call from the batch size before it."""
 
-    def __init__(self, run: OpenRun[Row], place: Place) -> None:
+    def __init__(self, run: OpenRun[SweepRow], place: WorkloadPlace) -> None:
         self.run, self.place = run, place
 
-    def time(self, model: Model, todo: list[Row]) -> None:
+    def time(self, model: SweepModel, todo: list[SweepRow]) -> None:
         """Time all rows of one model."""
-        last: dict[Point, tuple[int, float]] = {}
+        last: dict[SweepPoint, tuple[int, float]] = {}
         for row in todo:
             way = row.point.model_copy(update={"batch": 1})
             batch, seconds = last.get(way, (1, 0.0))
@@ -90,7 +90,7 @@ class _Timer:
         if isinstance(model.candidate, Candidate):
             model.candidate.forget_all()
 
-    def _row(self, model: Model, row: Row, *, expected_seconds: float) -> Record:
+    def _row(self, model: SweepModel, row: SweepRow, *, expected_seconds: float) -> Record:
         started, observer = datetime.now(UTC), Observer(self.place.device)
         began = time.perf_counter()
         if isinstance(model.candidate, Candidate):
@@ -101,7 +101,7 @@ class _Timer:
         return self._record(row, result, observer.conditions(), started.isoformat(timespec="seconds"), spent)
 
     def _record(
-        self, row: Row, result: RowResult, conditions: Conditions, started: str, seconds: float
+        self, row: SweepRow, result: RowResult, conditions: Conditions, started: str, seconds: float
     ) -> Record:
         return Record(
             suite=self.run.suite,

@@ -27,7 +27,7 @@ from typing import Annotated, Any, TypeVar
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from latentbench.analysis.performance.point import Operation, Point, Precision
+from latentbench.analysis.performance.point import Operation, Precision, SweepPoint
 from latentbench.analysis.performance.timing import Effort
 from latentbench.analysis.workloads.measure import Patience
 from latentbench.analysis.workloads.reference_models import REFERENCE_MODELS
@@ -68,7 +68,7 @@ class Grid(BaseModel):
         """Return True if the grid includes a model."""
         return any(fnmatchcase(spec.label, pattern) for pattern in self.models)
 
-    def points(self, operations: Sequence[Operation]) -> Iterator[Point]:
+    def points(self, operations: Sequence[Operation]) -> Iterator[SweepPoint]:
         """Return every combination; batches innermost and rising: each predicts the time of the next."""
         for precision, channels_last, compiled, operation, batch in itertools.product(
             self.precision,
@@ -77,7 +77,7 @@ class Grid(BaseModel):
             self.operations or operations,
             sorted(self.batch),
         ):
-            yield Point(
+            yield SweepPoint(
                 operation=operation,
                 batch=batch,
                 precision=precision,

@@ -64,7 +64,7 @@ class Key(BaseModel):
         return images_folder() / f"{hashlib.sha256(content.encode()).hexdigest()[:32]}.pixels"
 
 
-class Card(BaseModel):
+class PixelCard(BaseModel):
     """The content of the JSON file; `data` is the name with which the images were first requested."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,7 +114,7 @@ def mapped_split(
     return MappedSplit(rows, None if labels is None else torch.tensor(labels), path, shape, start)
 
 
-def find(key: Key) -> tuple[Card | None, str | None]:
+def find(key: Key) -> tuple[PixelCard | None, str | None]:
     """Return the card of the pixels, if they are complete; or else why they are made again.
 
     A reason is given only for an existing file that cannot be used. Reads all of the file.
@@ -123,7 +123,7 @@ def find(key: Key) -> tuple[Card | None, str | None]:
     if not card_path.exists():
         return None, None
     try:
-        card = Card.model_validate_json(card_path.read_bytes())
+        card = PixelCard.model_validate_json(card_path.read_bytes())
         size = key.path.stat().st_size
         if card.key != key:
             problem = "is of other images or of another transform"
@@ -141,7 +141,7 @@ def find(key: Key) -> tuple[Card | None, str | None]:
 
 def write(
     key: Key, data: str, blocks: Iterable[Pixels], report: Callable[[], Report], size_bytes: int
-) -> Card:
+) -> PixelCard:
     """Write the blocks of pixels as one file, then its card; `report` is called after the last block.
 
     If all images are grey, one channel is stored. `size_bytes` is the space that is needed. Raises
@@ -161,7 +161,7 @@ def write(
             file.flush()
             digest = file_sha256(Path(file.name))
         shape = (count, 1 if told.grey else 3, side, side)
-        card = Card(key=key, data=data, shape=shape, sha256=digest, report=told)
+        card = PixelCard(key=key, data=data, shape=shape, sha256=digest, report=told)
         write_atomically(key.path.with_suffix(".json"), card.model_dump_json().encode())
     except OSError as error:
         key.path.unlink(missing_ok=True)

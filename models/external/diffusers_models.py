@@ -37,7 +37,7 @@ EXAMPLES = "AutoencoderKL, AutoencoderTiny, AutoencoderDC or VQModel"
 SHOWN = 3
 
 
-class Source(BaseModel):
+class DiffusersSource(BaseModel):
     """The place of a model of diffusers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,7 +65,7 @@ class Source(BaseModel):
 class DiffusersSpec(LoadedSpec):
     """Settings of an autoencoder of diffusers; `resolve` fills in what a suite leaves out."""
 
-    pretrained: Source
+    pretrained: DiffusersSource
     name: Annotated[str, AfterValidator(visible)] | None = None
     """The model's name in tables; by default that of the repository or folder."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -252,7 +252,7 @@ def _class_of(config: Json, where: str) -> Any:
     return found
 
 
-def _location(source: Source, resolver: Resolver) -> str:
+def _location(source: DiffusersSource, resolver: Resolver) -> str:
     """Return the folder of a model, or its name on the hub."""
     folder = resolver.path(source.model)
     if folder.is_dir():
@@ -264,7 +264,7 @@ def _location(source: Source, resolver: Resolver) -> str:
     return source.model
 
 
-def _config(source: Source, location: str) -> Json:
+def _config(source: DiffusersSource, location: str) -> Json:
     """Read config.json. Raises LatentbenchError if there is none, or the hub cannot be reached."""
     folder = Path(location) / (source.subfolder or "")
     if Path(location).is_dir() and not (folder / "config.json").is_file():
@@ -317,7 +317,7 @@ def _check_images(spec: DiffusersSpec, data: ImageData) -> None:
 
 
 @contextmanager
-def _reported(source: Source) -> Iterator[None]:
+def _reported(source: DiffusersSource) -> Iterator[None]:
     """Turn what diffusers raises into one line, and keep it from writing warnings of its own."""
     logger = logging.getLogger("diffusers")
     level = logger.level

@@ -19,7 +19,7 @@ from latentbench.data.reading.transform import ImageTransform
 from latentbench.data.sources.class_names import prompts_of
 from latentbench.models.external import open_clip_source, state_dicts
 from latentbench.models.external.base import LoadedFamily, LoadedSpec, stated
-from latentbench.models.external.open_clip_source import Source
+from latentbench.models.external.open_clip_source import OpenClipSource
 from latentbench.models.external.trial import LOW_PRECISION_TOLERANCE, TOLERANCE, Trial, trial_images
 from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
@@ -33,7 +33,7 @@ TRIAL_CAPTIONS = ("a photo of a cat", "the number seven")
 class PretrainedSpec(LoadedSpec):
     """Settings of a pretrained image–text model; `resolve` fills in what a suite leaves out."""
 
-    pretrained: Source
+    pretrained: OpenClipSource
     precision: Literal["fp32", "bf16"] = "fp32"
     architecture: dict[str, JsonValue] | None = None
     """open_clip's configuration of the towers: `model_cfg` of an open_clip_config.json."""

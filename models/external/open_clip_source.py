@@ -34,7 +34,7 @@ Name = Annotated[str, Field(min_length=1)]
 Json = dict[str, Any]
 
 
-class Source(BaseModel):
+class OpenClipSource(BaseModel):
     """An architecture and the weights for it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,7 +100,7 @@ def _steps(preprocessing: str) -> list[Any]:
     return list(itertools.takewhile(lambda step: not isinstance(step, MaybeToTensor), whole.transforms))
 
 
-def load(source: Source, resolver: Resolver) -> Loaded:
+def load(source: OpenClipSource, resolver: Resolver) -> Loaded:
     """Find architecture, preprocessing and weights. Raises LatentbenchError."""
     import open_clip
 
@@ -156,7 +156,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     return module
 
 
-def location(source: Source, resolver: Resolver) -> str:
+def location(source: OpenClipSource, resolver: Resolver) -> str:
     """Return the model's name for open_clip, with a folder as an absolute path."""
     if source.model.startswith(LOCAL):
         return f"{LOCAL}{resolver.path(source.model.removeprefix(LOCAL)).resolve()}"
@@ -178,7 +178,7 @@ def tokenizer(name: str, config: Mapping[str, Any], context: int) -> Any:
         return open_clip.SimpleTokenizer(**settings)
 
 
-def _check_published(source: Source, name: str, resolver: Resolver) -> None:
+def _check_published(source: OpenClipSource, name: str, resolver: Resolver) -> None:
     """Find mistakes before anything is downloaded."""
     if source.model.startswith(LOCAL):
         folder = Path(name.removeprefix(LOCAL))
@@ -193,7 +193,7 @@ def _check_published(source: Source, name: str, resolver: Resolver) -> None:
         check_known(source)
 
 
-def check_known(source: Source) -> None:
+def check_known(source: OpenClipSource) -> None:
     """Raise LatentbenchError unless open_clip knows the model's name, and the tag if there is one."""
     import open_clip
 
@@ -204,7 +204,7 @@ def check_known(source: Source) -> None:
         raise LatentbenchError(f"pretrained {source.model}: {unknown('tag', source.tag, known)}")
 
 
-def _architecture(name: str, source: Source) -> Json:
+def _architecture(name: str, source: OpenClipSource) -> Json:
     """Return open_clip's configuration of a model; a tag's weights may need QuickGELU."""
     import open_clip
 
@@ -214,7 +214,7 @@ def _architecture(name: str, source: Source) -> Json:
     return {**config, "quick_gelu": True} if tagged.get("quick_gelu") else config
 
 
-def _config(source: Source, resolver: Resolver) -> Json:
+def _config(source: OpenClipSource, resolver: Resolver) -> Json:
     """Return architecture and preprocessing for a checkpoint file."""
     import open_clip
 
@@ -243,10 +243,10 @@ def _as_json(model: Mapping[str, Any], preprocessing: Mapping[str, Any]) -> Json
 
 
 @contextmanager
-def _reported(source: Source | str, *, what: str = "weights") -> Iterator[None]:
+def _reported(source: OpenClipSource | str, *, what: str = "weights") -> Iterator[None]:
     """Turn what the download, the disk or a file's format raise into one line with the remedy."""
     name = source if isinstance(source, str) else source.model
-    tag = f", tag {source.tag}" if isinstance(source, Source) and source.tag else ""
+    tag = f", tag {source.tag}" if isinstance(source, OpenClipSource) and source.tag else ""
     try:
         with _quiet():
             yield

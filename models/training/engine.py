@@ -47,7 +47,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Step:
+class TrainingStep:
     """The inputs of an objective at one step of training."""
 
     rows: tuple[Tensor, ...]
@@ -68,7 +68,7 @@ class Trainable(nn.Module):
         """Return the random numbers that a step on `batch_size` examples needs."""
 
     @abstractmethod
-    def forward(self, step: Step) -> dict[str, Tensor]:
+    def forward(self, step: TrainingStep) -> dict[str, Tensor]:
         """Return the terms, scalars or `[D]` with a value per dimension; `loss` is minimised."""
 
 
@@ -115,7 +115,7 @@ class Single(Trainee):
     def objective(self, rows: tuple[Tensor, ...], progress: Tensor, examples: int) -> dict[str, Tensor]:
         batch = tuple(tensor[0] for tensor in rows)
         draws = {name: draw.sample(self.noises[0]) for name, draw in self.model.draws(len(batch[0])).items()}
-        terms = self.model.forward(Step(batch, draws, progress, examples))
+        terms = self.model.forward(TrainingStep(batch, draws, progress, examples))
         return {name: term.unsqueeze(0) for name, term in terms.items()}
 
     @override

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from typing_extensions import override
 
-from latentbench.models.training.engine import Step, Trainable, Trainee
+from latentbench.models.training.engine import Trainable, Trainee, TrainingStep
 
 NARROWEST = 32
 
@@ -72,7 +72,7 @@ class Stack(Trainee):
             state: dict[str, Tensor], rows: tuple[Tensor, ...], draws: dict[str, Tensor]
         ) -> dict[str, Tensor]:
             terms: dict[str, Tensor] = functional_call(
-                pattern, state, (Step(rows, draws, progress, examples),)
+                pattern, state, (TrainingStep(rows, draws, progress, examples),)
             )
             return terms
 

@@ -4,7 +4,7 @@ import torch
 from torch.distributions import Independent, Normal
 
 from latentbench.data.images import ImageData, Split
-from latentbench.models.training.engine import Step
+from latentbench.models.training.engine import TrainingStep
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import FAMILIES, model_spec
 
@@ -25,7 +25,7 @@ def small(image_shape=SHAPE, **spec):
 def step_for(model, count, seed=0):
     noise = torch.Generator().manual_seed(seed)
     draws = {name: draw.sample(noise) for name, draw in model.draws(count).items()}
-    return Step((torch.empty(0),), draws, progress=torch.tensor(1.0), examples=EXAMPLES)
+    return TrainingStep((torch.empty(0),), draws, progress=torch.tensor(1.0), examples=EXAMPLES)
 
 
 def images(count=6, shape=SHAPE, seed=1):
@@ -80,5 +80,5 @@ def terms_of(model, x, seed=0):
     """The objective's terms on float images `x`, and the draws behind them."""
     noise = torch.Generator().manual_seed(seed)
     draws = {name: draw.sample(noise) for name, draw in model.draws(len(x)).items()}
-    step = Step((torch.empty(0),), draws, progress=torch.tensor(1.0), examples=1000)
+    step = TrainingStep((torch.empty(0),), draws, progress=torch.tensor(1.0), examples=1000)
     return model.loss(x, step), draws

@@ -13,11 +13,11 @@ from functools import partial
 import pytest
 import torch
 
-from latentbench.analysis.performance.point import Point
+from latentbench.analysis.performance.point import SweepPoint
 from latentbench.analysis.performance.roofline import measure_ceilings
 from latentbench.analysis.performance.timing import Effort, timed
 from latentbench.analysis.workloads.candidate import Candidate, TimedModel
-from latentbench.analysis.workloads.measure import Patience, Place, measure
+from latentbench.analysis.workloads.measure import Patience, WorkloadPlace, measure
 from latentbench.models.zoo import FAMILIES, model_spec
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -77,8 +77,8 @@ def test_inference_rows_twice(benchmark, capsys):
     spec = model_spec(family="vae", latent_dim=16)
     candidate = Candidate(TimedModel(lambda: FAMILIES["vae"].build(spec, SHAPE).eval(), SHAPE, 16))
     patience = Patience(Effort(half_width=0.02, budget_seconds=2.0), 10.0)
-    place = Place(DEVICE, measure_ceilings(DEVICE, ("fp32",)), patience)
-    point = Point(operation="encode", batch=256)
+    place = WorkloadPlace(DEVICE, measure_ceilings(DEVICE, ("fp32",)), patience)
+    point = SweepPoint(operation="encode", batch=256)
     seconds = []
 
     def row():

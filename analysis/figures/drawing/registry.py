@@ -9,7 +9,7 @@ import matplotlib.figure
 import numpy as np
 
 from latentbench.analysis.core.metric import Metric
-from latentbench.analysis.performance.point import Point
+from latentbench.analysis.performance.point import SweepPoint
 from latentbench.data.registry import Registry
 from latentbench.models.spec import ModelSpec
 
@@ -27,7 +27,7 @@ class ModelResult:
     seed: int
     metrics: dict[str, Metric]
     arrays: Mapping[str, np.ndarray]
-    point: Point | None = None
+    point: SweepPoint | None = None
     """The point of a sweep at which it was timed; None outside of a sweep."""
 
     def value(self, metric: str) -> float | None:

@@ -19,7 +19,7 @@ JPEG_BITS, JPEG_ERRORS = "coding/jpeg_bits_per_pixel", "coding/jpeg_mse"
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class RateCurve:
     """Bits per pixel and PSNR in dB of one curve, by bits, and its style."""
 
     label: str
@@ -61,7 +61,7 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     return fig
 
 
-def _curves(models: Sequence[ModelResult]) -> list[Curve]:
+def _curves(models: Sequence[ModelResult]) -> list[RateCurve]:
     """Return the curve of each model; models of one codec are points of one curve."""
     groups: dict[str, list[ModelResult]] = {}
     for model in models:
@@ -83,11 +83,11 @@ def _curves(models: Sequence[ModelResult]) -> list[Curve]:
 
 def _curve(
     label: str, bits: NDArray[np.float64], errors: NDArray[np.float64], colour: str, marker: str
-) -> Curve:
+) -> RateCurve:
     """Sort points by their bits, and leave out those without an error."""
     order = np.argsort(bits)
     kept = order[errors[order] > 0]
-    return Curve(label, bits[kept], -10 * np.log10(errors[kept]), colour, marker)
+    return RateCurve(label, bits[kept], -10 * np.log10(errors[kept]), colour, marker)
 
 
 def _finish(axes: Axes) -> None:

@@ -17,9 +17,9 @@ from typing import Literal
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.ensemble import error_of_images
 from latentbench.analysis.core.metric import Metric
-from latentbench.bench.present.claims.effects import Outcome, Reading, Verdict, outcome
+from latentbench.bench.present.claims.effects import ClaimOutcome, Reading, Verdict, outcome
 from latentbench.bench.present.claims.statements import CLAIMS, OPTIONAL_CLAIMS, VARIANTS, Claim
-from latentbench.bench.present.rows import Row, rows
+from latentbench.bench.present.rows import TableRow, rows
 from latentbench.bench.store.record import Record
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
@@ -52,17 +52,17 @@ class Setting:
         return differences
 
 
-Tables = Mapping[Setting, Sequence[Row]]
+Tables = Mapping[Setting, Sequence[TableRow]]
 
 
 @dataclass(frozen=True)
-class Check:
+class ClaimCheck:
     """The outcome of a claim under other choices."""
 
     choices: tuple[str, ...]
     name: str
     """The choices in words: `at 30 epochs`."""
-    outcome: Outcome
+    outcome: ClaimOutcome
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,15 @@ class Finding:
     """The measured effect of a claim in a run, and the results of its checks."""
 
     claim: Claim
-    outcome: Outcome
-    checks: tuple[Check, ...] = ()
+    outcome: ClaimOutcome
+    checks: tuple[ClaimCheck, ...] = ()
     unchecked: tuple[str, ...] = ()
     """The choices that could decide the claim and that no measurements vary."""
-    other_data: Mapping[str, Outcome] = field(default_factory=dict)
+    other_data: Mapping[str, ClaimOutcome] = field(default_factory=dict)
     """The outcome with other data, by their name."""
 
     @property
-    def opposed(self) -> list[Check]:
+    def opposed(self) -> list[ClaimCheck]:
         """The checks with the opposite verdict."""
         opposite = {"supported": "not supported", "not supported": "supported"}.get(self.outcome.verdict)
         return [check for check in self.checks if check.outcome.verdict == opposite]
@@ -117,7 +117,7 @@ class Finding:
         return "; ".join(parts)
 
 
-def _listed(checks: Sequence[Check]) -> str:
+def _listed(checks: Sequence[ClaimCheck]) -> str:
     return ", ".join(check.name for check in checks)
 
 
@@ -160,7 +160,7 @@ def _tables(records: Sequence[Record]) -> Tables:
     return {setting: rows(grouped[setting]) for setting in sorted(grouped)}
 
 
-def _finding(claim: Claim, here: Setting, table: Sequence[Row], tables: Tables) -> Finding:
+def _finding(claim: Claim, here: Setting, table: Sequence[TableRow], tables: Tables) -> Finding:
     main = outcome(claim, table)
     checks = [
         check
@@ -184,15 +184,15 @@ def _choices(claim: Claim) -> list[str]:
     return [BUDGET, DATA, *judged, *dict.fromkeys(varied)]
 
 
-def _of_settings(claim: Claim, here: Setting, tables: Tables) -> Iterator[Check]:
+def _of_settings(claim: Claim, here: Setting, tables: Tables) -> Iterator[ClaimCheck]:
     """The claim with other data, and with other budgets."""
     for setting, table in tables.items():
         if differences := setting.differs_from(here):
             name = ", ".join(differences.values())
-            yield Check(tuple(differences), name, outcome(claim, table))
+            yield ClaimCheck(tuple(differences), name, outcome(claim, table))
 
 
-def _of_readings(claim: Claim, here: Setting, own: Tables, tables: Tables) -> Iterator[Check]:
+def _of_readings(claim: Claim, here: Setting, own: Tables, tables: Tables) -> Iterator[ClaimCheck]:
     """The claim as other metrics and single judges read it, in the run's own setting.
 
     Where the run did not measure a variant, a run of the suites with the same setting may have.
@@ -202,15 +202,15 @@ def _of_readings(claim: Claim, here: Setting, own: Tables, tables: Tables) -> It
         if other := claim.read_by(variant):
             outcomes = [outcome(other, table) for table in candidates]
             measured = [each for each in outcomes if each.effect is not None]
-            yield Check((variant.choice,), variant.name, (measured or outcomes)[0])
+            yield ClaimCheck((variant.choice,), variant.name, (measured or outcomes)[0])
     if JUDGE in _choices(claim):
         (table,) = own.values()
         for number in range(_judges(claim, table)):
             reading: Reading = partial(_by_judge, number=number)
-            yield Check((JUDGE,), f"by judge {number + 1}", outcome(claim, table, reading))
+            yield ClaimCheck((JUDGE,), f"by judge {number + 1}", outcome(claim, table, reading))
 
 
-def _judges(claim: Claim, table: Sequence[Row]) -> int:
+def _judges(claim: Claim, table: Sequence[TableRow]) -> int:
     """The number of judges that read the claim's metrics; 0 if only their mean is known."""
     wanted = {(term.model, term.metric) for term in claim.terms}
     found = [

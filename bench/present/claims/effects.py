@@ -27,7 +27,7 @@ from latentbench.analysis.statistics.estimates import (
     typical_error,
 )
 from latentbench.bench.present.claims.statements import Claim, Contrast, Term
-from latentbench.bench.present.rows import Row, as_defined_now
+from latentbench.bench.present.rows import TableRow, as_defined_now
 from latentbench.bench.store.record import Record
 from latentbench.bench.text import numbers
 
@@ -37,7 +37,7 @@ Reading = Callable[[Metric], Metric]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ClaimOutcome:
     """A verdict, the effect unless it was not measured, and a reason where there is one."""
 
     verdict: Verdict
@@ -77,7 +77,7 @@ def as_measured(metric: Metric) -> Metric:
     return metric
 
 
-def outcome(claim: Claim, table: Sequence[Row], reading: Reading = as_measured) -> Outcome:
+def outcome(claim: Claim, table: Sequence[TableRow], reading: Reading = as_measured) -> ClaimOutcome:
     """Return what a table says about one claim."""
     steps = [_of_contrast(contrast, claim.bound, table, reading) for contrast in claim.contrasts]
     for missing in (step for step in steps if step.effect is None):
@@ -95,12 +95,14 @@ class _NotMeasuredError(Exception):
     """The reason a contrast has no effect."""
 
 
-def _of_contrast(contrast: Contrast, bound: float, table: Sequence[Row], reading: Reading) -> Outcome:
+def _of_contrast(
+    contrast: Contrast, bound: float, table: Sequence[TableRow], reading: Reading
+) -> ClaimOutcome:
     metric = contrast.term.metric
     try:
         pairs = _by_seed(contrast, table, reading)
     except _NotMeasuredError as reason:
-        return Outcome("not measured", metric, reason=str(reason))
+        return ClaimOutcome("not measured", metric, reason=str(reason))
     effects = [difference([each.value for each in pair if each.value is not None]) for pair in pairs]
     if len(effects) > 1:
         shared = (error_of_difference(pair, [each.common_se for each in pair]) for pair in pairs)
@@ -111,10 +113,10 @@ def _of_contrast(contrast: Contrast, bound: float, table: Sequence[Row], reading
         error = None if None in errors else error_of_difference(pair, errors)
         effect = of_one(effects[0], error, pair[0].n)
     verdict, why = _verdict(effect.interval, bound)
-    return Outcome(verdict, metric, effect, why, contrast.models)
+    return ClaimOutcome(verdict, metric, effect, why, contrast.models)
 
 
-def _by_seed(contrast: Contrast, table: Sequence[Row], reading: Reading) -> list[tuple[Metric, ...]]:
+def _by_seed(contrast: Contrast, table: Sequence[TableRow], reading: Reading) -> list[tuple[Metric, ...]]:
     """The measured terms of every seed that has them all."""
     measured = [_measured(term, table, reading) for term in contrast.terms]
     shared = sorted(set.intersection(*(set(seeds) for seeds in measured)))
@@ -123,7 +125,7 @@ def _by_seed(contrast: Contrast, table: Sequence[Row], reading: Reading) -> list
     return [tuple(seeds[seed] for seeds in measured) for seed in shared]
 
 
-def _measured(term: Term, table: Sequence[Row], reading: Reading) -> dict[int, Metric]:
+def _measured(term: Term, table: Sequence[TableRow], reading: Reading) -> dict[int, Metric]:
     """The term by seed; a doubted value decides nothing."""
     records: tuple[Record, ...] = next((row.records for row in table if row.label == term.model), ())
     if not records:

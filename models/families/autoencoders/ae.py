@@ -14,7 +14,7 @@ from latentbench.models.families.autoencoders.gradient_autoencoder import (
 )
 from latentbench.models.family import FAMILIES, Display
 from latentbench.models.spec import ModelSpec
-from latentbench.models.training.engine import Step
+from latentbench.models.training.engine import TrainingStep
 
 
 @FAMILIES.register("ae")
@@ -26,6 +26,6 @@ class AE(GradientAutoencoder[SpatialSpec]):
     display: ClassVar[Display] = Display(20, "#d55e00", "o")
 
     @override
-    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, step: TrainingStep) -> dict[str, Tensor]:
         error = squared_error(x, self.decode(self.encode(x).mean))
         return {"loss": error, "reconstruction": error}

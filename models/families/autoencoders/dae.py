@@ -17,7 +17,7 @@ from latentbench.models.families.autoencoders.gradient_autoencoder import (
 from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.spec import ModelSpec
-from latentbench.models.training.engine import Draw, Step
+from latentbench.models.training.engine import Draw, TrainingStep
 
 
 class DAESpec(AutoencoderSpec):
@@ -66,12 +66,12 @@ class DAE(GradientAutoencoder[DAESpec]):
             return {"corruption": Draw("normal", (batch_size, *self.image_shape))}
         return {"corruption": Draw("uniform", (batch_size, 1, *self.image_shape[1:]))}
 
-    def corrupted(self, x: Tensor, step: Step) -> Tensor:
+    def corrupted(self, x: Tensor, step: TrainingStep) -> Tensor:
         """Corrupt images `[B, C, H, W]` as the encoder sees them in training."""
         draw = step.draws["corruption"]
         return x + self.noise * draw if self.corruption == "gaussian" else x * (draw >= self.noise)
 
     @override
-    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, step: TrainingStep) -> dict[str, Tensor]:
         error = squared_error(x, self.decode(self.encode(self.corrupted(x, step)).mean))
         return {"loss": error, "reconstruction": error}

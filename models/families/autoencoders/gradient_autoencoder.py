@@ -19,7 +19,7 @@ from latentbench.models.networks.backbones import ACTIVATIONS, BACKBONES, ImageS
 from latentbench.models.protocols import Posterior
 from latentbench.models.resolver import Resolver
 from latentbench.models.spec import ModelSpec
-from latentbench.models.training.engine import Draw, Step
+from latentbench.models.training.engine import Draw, TrainingStep
 from latentbench.models.training.stacking import stack_width
 
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -147,7 +147,7 @@ class GradientAutoencoder(GradientFamily[AutoencoderSpecT]):
         return torch.sigmoid(self.decoder(z).float())
 
     @abstractmethod
-    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, step: TrainingStep) -> dict[str, Tensor]:
         """Return the terms of the objective, averaged over a batch of float images `[B, C, H, W]`."""
 
     @override
@@ -163,7 +163,7 @@ class GradientAutoencoder(GradientFamily[AutoencoderSpecT]):
         return (images,)
 
     @override
-    def forward(self, step: Step) -> dict[str, Tensor]:
+    def forward(self, step: TrainingStep) -> dict[str, Tensor]:
         return self.loss(step.rows[0].float() / 255, step)
 
 

@@ -16,7 +16,7 @@ from latentbench.models.families.autoencoders.gradient_autoencoder import (
 )
 from latentbench.models.family import FAMILIES, Display
 from latentbench.models.spec import ModelSpec
-from latentbench.models.training.engine import Step
+from latentbench.models.training.engine import TrainingStep
 
 
 class RAESpec(AutoencoderSpec):
@@ -50,7 +50,7 @@ class RAE(GradientAutoencoder[RAESpec]):
     decoder_weight: Tensor
 
     @override
-    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, step: TrainingStep) -> dict[str, Tensor]:
         """Return the penalised error, and its three parts before weighting."""
         z = self.encode(x).mean.float()
         error = squared_error(x, self.decode(z))

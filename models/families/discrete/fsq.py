@@ -24,7 +24,7 @@ from latentbench.models.families.discrete.discrete_autoencoder import DiscreteCo
 from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.spec import ModelSpec
-from latentbench.models.training.engine import Step
+from latentbench.models.training.engine import TrainingStep
 
 MARGIN = 1e-3
 """The fraction by which the bound stays inside the outermost levels, so that rounding cannot leave them."""
@@ -101,7 +101,7 @@ class FSQ(DiscreteCodeAutoencoder[FSQSpec]):
         return (indices + self.lowest).float() / -self.lowest
 
     @override
-    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, step: TrainingStep) -> dict[str, Tensor]:
         """Return the squared error; the batch standardises its own codes."""
         z = super().continuous(x)
         variance, centre = torch.var_mean(z, dim=0, correction=0)

@@ -23,7 +23,7 @@ from latentbench.models.families.discrete.discrete_autoencoder import (
 from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.spec import ModelSpec
-from latentbench.models.training.engine import Draw, Step
+from latentbench.models.training.engine import Draw, TrainingStep
 
 DEAD = 0.1
 """A code is dead if its count is below this fraction of the mean count."""
@@ -102,7 +102,7 @@ class VQ(DiscreteCodeAutoencoder[VQSpec]):
         return {"revival": Draw("uniform", (batch_size * len(self.code_sizes),))}
 
     @override
-    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, step: TrainingStep) -> dict[str, Tensor]:
         """Return the objective and its terms, and update the codebook."""
         z = self.continuous(x)
         vectors = z.detach().reshape(-1, self.code_dim)

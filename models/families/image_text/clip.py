@@ -24,7 +24,7 @@ from latentbench.models.training.contrastive import (
     symmetric_cross_entropy,
     uniformity,
 )
-from latentbench.models.training.engine import Draw, Step
+from latentbench.models.training.engine import Draw, TrainingStep
 
 WIDTH, HEADS = 64, 2
 LARGEST_LOGIT_SCALE = math.log(100)
@@ -124,7 +124,7 @@ class ContrastiveFamily(GradientFamily[ModelSpec]):
         return {"template": Draw("uniform", (len(self.seen_tokens),))}
 
     @override
-    def forward(self, step: Step) -> dict[str, Tensor]:
+    def forward(self, step: TrainingStep) -> dict[str, Tensor]:
         """Return the contrastive loss, nats, and the geometry of the space: alignment, uniformity, gap.
 
         A batch contains each caption many times. So an image is compared with the distinct seen captions,

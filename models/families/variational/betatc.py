@@ -14,7 +14,7 @@ from latentbench.models.families.variational.vae import GaussianCodeAutoencoder,
 from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.spec import ModelSpec
-from latentbench.models.training.engine import Step
+from latentbench.models.training.engine import TrainingStep
 from latentbench.models.training.objectives import kl_standard_normal
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -58,7 +58,7 @@ class BetaTCVAE(GaussianCodeAutoencoder[BetaTCSpec]):
         return pairs + super().values_of_a_step(spec, batch_size, image_shape)
 
     @override
-    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, step: TrainingStep) -> dict[str, Tensor]:
         """Return the weighted sum and its parts before weighting; `kl` is the closed form, as in a VAE."""
         x = self.observed(x, step)
         posterior = self.encode(x)

@@ -14,7 +14,7 @@ from latentbench.models.families.variational.vae import GaussianCodeAutoencoder,
 from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.spec import ModelSpec
-from latentbench.models.training.engine import Draw, Step
+from latentbench.models.training.engine import Draw, TrainingStep
 from latentbench.models.training.objectives import kl_standard_normal
 
 
@@ -66,7 +66,7 @@ class IWAE(GaussianCodeAutoencoder[IWAESpec]):
         return spec.k * super().values_of_a_step(spec, batch_size, image_shape)
 
     @override
-    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, step: TrainingStep) -> dict[str, Tensor]:
         """Return the negative bound, mean −ln p(x | z) over the codes and the KL term, nats per image."""
         x = self.observed(x, step)
         posterior = self.encode(x)

@@ -23,7 +23,7 @@ from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
 from latentbench.models.spec import ModelSpec
-from latentbench.models.training.engine import Draw, Step
+from latentbench.models.training.engine import Draw, TrainingStep
 from latentbench.models.training.objectives import (
     bernoulli_log_likelihood,
     gaussian_log_likelihood,
@@ -150,7 +150,7 @@ class GaussianCodeAutoencoder(GradientAutoencoder[GaussianCodeSpecT]):
             return code
         return {**code, "pixels": Draw("uniform", (batch_size, *self.image_shape))}
 
-    def observed(self, x: Tensor, step: Step) -> Tensor:
+    def observed(self, x: Tensor, step: TrainingStep) -> Tensor:
         """Return the images that the likelihood sees: unchanged, or drawn black and white for a Bernoulli."""
         return (step.draws["pixels"] < x).float() if self.likelihood == "bernoulli" else x
 
@@ -192,7 +192,7 @@ class VAE(GaussianCodeAutoencoder[VAESpec]):
     beta: Tensor
 
     @override
-    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, step: TrainingStep) -> dict[str, Tensor]:
         """Return the penalised negative ELBO, its reconstruction term and its KL term, nats per image."""
         x = self.observed(x, step)
         posterior = self.encode(x)

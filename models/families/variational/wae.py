@@ -18,7 +18,7 @@ from latentbench.models.families.autoencoders.gradient_autoencoder import (
 from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.spec import ModelSpec
-from latentbench.models.training.engine import Draw, Step
+from latentbench.models.training.engine import Draw, TrainingStep
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Scales of the kernels that are summed, as in the authors' code."""
@@ -64,7 +64,7 @@ class WAE(GradientAutoencoder[WAESpec]):
         return {"prior": Draw("normal", (batch_size, self.width))}
 
     @override
-    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, step: TrainingStep) -> dict[str, Tensor]:
         """Return the penalised error, the error, and MMD² before weighting."""
         z = self.encode(x).mean.float()
         error = squared_error(x, self.decode(z))

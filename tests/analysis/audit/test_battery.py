@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from latentbench.analysis.audit.battery import CHECKS, Effort, judge, run, standardised, tasks
+from latentbench.analysis.audit.battery import CHECKS, BatterySize, judge, run, standardised, tasks
 from latentbench.analysis.audit.measures import FAMILIES
 from latentbench.analysis.audit.verdicts import PUBLISHED, differences, rows, tables
 
-SMALL = Effort(size=60, repeats=1, thinned=True)
+SMALL = BatterySize(size=60, repeats=1, thinned=True)
 QUICK_FAMILIES = [name for name in FAMILIES if name != "overlap"]
 INVENTION = "gaussian-mixture-mode-dropping-invention"
 
@@ -38,7 +38,7 @@ def test_every_check_gives_every_measure_a_verdict(name):
 
 
 def test_overlap_is_unmeasured_where_points_are_too_few():
-    cells = run([INVENTION], ["overlap"], Effort(size=50, repeats=1, thinned=True))
+    cells = run([INVENTION], ["overlap"], BatterySize(size=50, repeats=1, thinned=True))
     assert {cell.verdict for cell in cells} == {"unmeasured"}
 
 
@@ -53,9 +53,9 @@ def _curves(values):
 
 def test_an_ideal_measure_passes_and_a_blind_one_fails():
     check, ideal = _curves(lambda x: np.exp(-((8 * x / x[-1]) ** 2))[None])
-    assert {cell.verdict for cell in judge(check, ["clipped"], ideal, Effort())} == {"pass"}
+    assert {cell.verdict for cell in judge(check, ["clipped"], ideal, BatterySize())} == {"pass"}
     check, blind = _curves(lambda x: np.ones((1, len(x))))
-    found = {cell.desideratum: cell for cell in judge(check, ["clipped"], blind, Effort())}
+    found = {cell.desideratum: cell for cell in judge(check, ["clipped"], blind, BatterySize())}
     assert found["purpose"].failed == ("bell (D = 1)", "bell (D = 8)", "bell (D = 64)")
     assert "1 where identical (D = 1)" not in found["bounds"].failed
 
@@ -68,7 +68,9 @@ def test_support_is_the_share_of_resamples_that_agree():
         return np.array([ideal] * 9 + [ideal - 0.5])
 
     check, curves = _curves(values)
-    cell = next(cell for cell in judge(check, ["clipped"], curves, Effort()) if cell.desideratum == "bounds")
+    cell = next(
+        cell for cell in judge(check, ["clipped"], curves, BatterySize()) if cell.desideratum == "bounds"
+    )
     # Without the tenth repeat, or with it once, the mean stays within 0.05: (1 − 1/10)^10 + 10/10 (9/10)^9.
     assert cell.verdict == "pass"
     assert cell.support == pytest.approx(0.9**10 + 0.9**9, abs=0.15)
@@ -81,7 +83,7 @@ def test_a_verdict_does_not_depend_on_jobs_or_company():
 
 
 def test_expensive_families_take_part_in_fewer_repeats():
-    todo = tasks([INVENTION], ["neighbours", "overlap"], Effort(repeats=3))
+    todo = tasks([INVENTION], ["neighbours", "overlap"], BatterySize(repeats=3))
     assert [task.families for task in todo] == [("neighbours", "overlap"), ("neighbours",), ("neighbours",)]
 
 
@@ -95,7 +97,7 @@ def test_points_are_standardised_by_the_real_ones():
 
 
 def test_published_verdicts_on_dropped_modes_are_reproduced():
-    cells = run([INVENTION], ["neighbours"], Effort(repeats=3))
+    cells = run([INVENTION], ["neighbours"], BatterySize(repeats=3))
     assert differences(cells) == ["8 of 8 published verdicts came out."]
     (fidelity, diversity) = tables(cells).values()
     assert [list(line.values())[2:] for line in fidelity] == [["✓", "✓"], ["✓", "✓"], [2, 2]]
@@ -108,5 +110,5 @@ def test_published_verdicts_on_dropped_modes_are_reproduced():
 def test_firm_published_verdicts_come_out():
     """All that a resample of ten repeats nearly always confirms; the others depend on the draws."""
     names = [name for name in CHECKS if not name.startswith("uniform-hyper")]
-    cells = run(names, ["neighbours"], Effort())
+    cells = run(names, ["neighbours"], BatterySize())
     assert not [cell for cell in cells if cell.differs and (cell.support or 0) > 0.99]

@@ -25,7 +25,7 @@ from latentbench.analysis.figures.training import (
 )
 from latentbench.analysis.figures.zero_shot import prompt_spread, width_curve, zero_shot_bottleneck
 from latentbench.analysis.generation.code_samplers import SAMPLERS
-from latentbench.analysis.performance.point import Point
+from latentbench.analysis.performance.point import SweepPoint
 from latentbench.analysis.zero_shot.prompt_arrays import as_lines
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
 from latentbench.models.family import FAMILIES, Display
@@ -104,7 +104,7 @@ def whole(family, latent_dim, seed=0, **settings):
 def timed_row(family, operation, batch, *, seconds, precision="fp32", **settings):
     """A row of a sweep of consistent numbers: 1 GFLOP and 0.1 GB per example, a peak of 100 GFLOP/s."""
     spec = model_spec(family=family, **settings)
-    point = Point(operation=operation, batch=batch, precision=precision)
+    point = SweepPoint(operation=operation, batch=batch, precision=precision)
     values = {
         "examples_per_second": batch / seconds,
         "latency_seconds": seconds,

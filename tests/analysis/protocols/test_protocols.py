@@ -15,7 +15,7 @@ from latentbench.analysis import measure
 from latentbench.analysis.features import inception
 from latentbench.analysis.features.extractors import Absent, Distance, Extractor
 from latentbench.analysis.protocols.explain import explain
-from latentbench.analysis.protocols.measured import Measured, measure_under
+from latentbench.analysis.protocols.measured import ProtocolMeasured, measure_under
 from latentbench.analysis.protocols.pictures import scaled
 from latentbench.analysis.protocols.protocol import METRICS, PROTOCOLS, Protocol
 from latentbench.data.images import ImageData, Split
@@ -57,7 +57,7 @@ def subject(model, images=None, features=()):
     split = Split(images, None)
     sources = Sources(ArraySource(split, ()), ArraySource(split, ()))
     family = adapted(model, tuple(images.shape[1:]), "model").eval()
-    return Measured(family, sources, None, images.shape[1], {each.name: each for each in features})
+    return ProtocolMeasured(family, sources, None, images.shape[1], {each.name: each for each in features})
 
 
 def reconstructed(model):

@@ -8,11 +8,11 @@ from torch import nn
 
 from latentbench.analysis.performance import number_formats
 from latentbench.analysis.performance.memory import free_memory
-from latentbench.analysis.performance.point import Point
+from latentbench.analysis.performance.point import SweepPoint
 from latentbench.analysis.performance.roofline import Ceilings
 from latentbench.analysis.performance.timing import Effort
 from latentbench.analysis.workloads.candidate import Candidate, TimedModel
-from latentbench.analysis.workloads.measure import Patience, Place, measure
+from latentbench.analysis.workloads.measure import Patience, WorkloadPlace, measure
 from latentbench.analysis.workloads.sweep_metrics import SWEEP_METRICS
 from latentbench.models.zoo import FAMILIES, model_spec
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 SHAPE = (1, 28, 28)
 ROOF = Ceilings({"fp32": 1e12, "bf16": 2e12}, 1e11)
 QUICK = Patience(Effort(repetitions=3, seconds=0.0), longest_call_seconds=5.0)
-PLACE = Place(CPU, ROOF, QUICK)
+PLACE = WorkloadPlace(CPU, ROOF, QUICK)
 
 
 def candidate(**settings):
@@ -36,7 +36,7 @@ def vae():
 
 
 def row(model, operation="encode", batch=2, *, place=PLACE, expected_seconds=None, **way):
-    point = Point(operation=operation, batch=batch, **way)
+    point = SweepPoint(operation=operation, batch=batch, **way)
     return measure(model, point, place, expected_seconds=expected_seconds)
 
 
@@ -62,7 +62,7 @@ def test_a_row_of_few_repetitions_has_no_tail(vae):
     tail = {metric.name: metric for metric in row(vae).metrics}["latency_p99_seconds"]
     assert tail.value is None
     assert "needs 100 repetitions" in tail.reason
-    patient = Place(CPU, ROOF, Patience(Effort(repetitions=100, seconds=0), 5.0))
+    patient = WorkloadPlace(CPU, ROOF, Patience(Effort(repetitions=100, seconds=0), 5.0))
     found = values(row(vae, place=patient))
     assert found["latency_seconds"] <= found["latency_p95_seconds"] <= found["latency_p99_seconds"]
 
@@ -117,7 +117,7 @@ def test_batch_normalisation_is_not_trained_on_one_image():
 
 def test_too_large_batch_is_out_of_memory_and_sweep_continues(vae):
     images = 2 * free_memory(CPU) // (4 * 64)  # the hidden layer alone takes twice what is free
-    patient = Place(CPU, Ceilings({"fp32": math.inf}, 1e11), QUICK)
+    patient = WorkloadPlace(CPU, Ceilings({"fp32": math.inf}, 1e11), QUICK)
     result = row(vae, batch=images, place=patient)
     assert result.outcome == "out_of_memory"
     assert "GB are free" in result.reason
@@ -125,7 +125,7 @@ def test_too_large_batch_is_out_of_memory_and_sweep_continues(vae):
 
 
 def test_a_call_that_would_take_too_long_is_not_made(vae):
-    slow = Place(CPU, Ceilings({"fp32": 1.0}, 1.0), QUICK)
+    slow = WorkloadPlace(CPU, Ceilings({"fp32": 1.0}, 1.0), QUICK)
     assert "would take about 101,376 s" in row(vae, batch=1, place=slow).reason  # an operation a second
     result = row(vae, expected_seconds=60.0)
     assert (result.outcome, result.reason) == (
@@ -165,17 +165,17 @@ def test_a_model_that_cannot_be_counted_is_timed_all_the_same():
 
 
 def test_training_does_not_change_the_model_that_is_timed_next(vae):
-    before = vae.workload(Point(operation="encode", batch=1), CPU).model.state_dict()
+    before = vae.workload(SweepPoint(operation="encode", batch=1), CPU).model.state_dict()
     before = {name: tensor.clone() for name, tensor in before.items()}
     row(vae, "train_step")
-    after = vae.workload(Point(operation="encode", batch=1), CPU).model.state_dict()
+    after = vae.workload(SweepPoint(operation="encode", batch=1), CPU).model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_channels_last_reaches_the_weights():
     model = candidate(family="vae", latent_dim=4, backbone="conv")
     assert row(model, channels_last=True).outcome == "ok"
-    kept = model.workload(Point(operation="encode", batch=1, channels_last=True), CPU).model
+    kept = model.workload(SweepPoint(operation="encode", batch=1, channels_last=True), CPU).model
     convolutions = [module for module in kept.modules() if isinstance(module, nn.Conv2d)]
     assert any(c.weight.is_contiguous(memory_format=torch.channels_last) for c in convolutions)
 
@@ -189,7 +189,7 @@ def test_a_compiled_row_is_timed(vae):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_cuda_device_says_itself_what_does_not_fit(vae):
     device = torch.device("cuda")
-    place = Place(device, Ceilings({"fp32": math.inf}, 1e12), QUICK)
+    place = WorkloadPlace(device, Ceilings({"fp32": math.inf}, 1e12), QUICK)
     images = 2 * free_memory(device) // (4 * 784)
     assert row(vae, batch=images, place=place).outcome == "out_of_memory"
     found = row(vae, batch=64, place=place)

@@ -7,7 +7,7 @@ import pytest
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.protocol import Died, Unit
 from latentbench.bench.executors.settings import ExecutorSettings
-from latentbench.bench.executors.slurm_jobs import Batch, SlurmJobs
+from latentbench.bench.executors.slurm_jobs import JobBatch, SlurmJobs
 from latentbench.bench.executors.worker import Setup
 from latentbench.data.errors import LatentbenchError
 
@@ -47,7 +47,7 @@ def test_units_share_as_few_jobs_as_allowed(tmp_path):
 
 def test_a_job_queued_again_skips_what_it_finished(tmp_path):
     units = tuple(pickle.dumps(Unit(str(number), square, number)) for number in range(3))
-    batch = Batch(Setup.of(1, dict), units, tmp_path)
+    batch = JobBatch(Setup.of(1, dict), units, tmp_path)
     batch.result(1).write_bytes(pickle.dumps("kept"))
     again = batch.checkpoint().function
     again()

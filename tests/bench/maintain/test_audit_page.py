@@ -1,13 +1,13 @@
 """The page of the audit."""
 
-from latentbench.analysis.audit.battery import Effort
-from latentbench.analysis.audit.verdicts import Cell
+from latentbench.analysis.audit.battery import BatterySize
+from latentbench.analysis.audit.verdicts import AuditCell
 from latentbench.bench.maintain.audit_page import page
 
 
 def cell(kind, measure, verdict, failed=(), support=None):
     check = "gaussian-mean-difference"
-    return Cell(check, "Gaussian, mean", "bounds", kind, measure, verdict, failed, support)
+    return AuditCell(check, "Gaussian, mean", "bounds", kind, measure, verdict, failed, support)
 
 
 def test_the_page_has_both_tables_and_what_differs():
@@ -17,7 +17,7 @@ def test_the_page_has_both_tables_and_what_differs():
         cell("diversity", "recall", "pass", support=0.6),
         cell("diversity", "overlap", "low"),
     ]
-    text = page(cells, Effort())
+    text = page(cells, BatterySize())
     assert "| Gaussian, mean | bounds | ✗ | – |" in text
     assert "| passed | of 1 | 0 | 0 |" in text
     assert "| Gaussian, mean | bounds | ✓ | low |" in text

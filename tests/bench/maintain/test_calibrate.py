@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from latentbench.bench.maintain.calibrate import KNOWN, SHRUNK, Line, coverage_table, shrunk_overlap, table
+from latentbench.bench.maintain.calibrate import (
+    KNOWN,
+    SHRUNK,
+    CalibrationLine,
+    coverage_table,
+    shrunk_overlap,
+    table,
+)
 
 
 def test_the_shrunk_overlap_is_the_integral():
@@ -19,7 +26,7 @@ def test_the_shrunk_overlap_is_the_integral():
 
 
 def test_the_table_says_what_is_true_and_what_was_measured():
-    line = Line(KNOWN[-1], 2, (0.18, 0.2, 0.22), (0.8, 0.81, 0.82))
+    line = CalibrationLine(KNOWN[-1], 2, (0.18, 0.2, 0.22), (0.8, 0.81, 0.82))
     assert "| 2 | 0.200 | 0.200 (0.180 to 0.220) | 0.800 | 0.810 (0.800 to 0.820) |" in table(iter([line]))
 
 

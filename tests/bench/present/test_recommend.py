@@ -2,7 +2,7 @@
 
 import pytest
 
-from latentbench.analysis.performance.point import Point
+from latentbench.analysis.performance.point import SweepPoint
 from latentbench.bench.present.recommend import (
     LATENCY,
     Requirement,
@@ -106,7 +106,7 @@ def test_what_does_not_rank_cannot_be_preferred(rows):
 
 
 def test_a_sweep_has_nothing_to_choose_by(make_record):
-    point = Point(operation="encode", batch=1)
+    point = SweepPoint(operation="encode", batch=1)
     made = make_record(latent_dim=2, latency_seconds=QUICK).model_copy(update={"point": point})
     with pytest.raises(LatentbenchError, match="random weights"):
         recommend(rows_of([made]), [])

@@ -13,7 +13,7 @@ import torch
 from latentbench.analysis.features.judge import JUDGES, JudgeRecipe, train_judge
 from latentbench.bench.run import suite as suites
 from latentbench.bench.run.case import cases
-from latentbench.bench.run.journal import SUFFIX, TRAINING, Journal, Step
+from latentbench.bench.run.journal import SUFFIX, TRAINING, Journal, JournalStep
 from latentbench.bench.run.resumable import Origin
 from latentbench.bench.run.runner import Options, run_suite
 from latentbench.bench.store.record import JudgeReference
@@ -182,7 +182,7 @@ def test_a_changed_step_is_done_again(home):
     loaded = suites.load(str(home / "my.yaml"))
     (wanted,) = cases(loaded, load_data("digits"), (0,))
     journal = Journal(Origin(case.environment, case.code.source))
-    journal.keep(wanted, Step(name="likelihood", started="", metrics=case.metrics))
+    journal.keep(wanted, JournalStep(name="likelihood", started="", metrics=case.metrics))
     assert list(journal.steps(wanted)) == ["likelihood"]
     (file,) = (home / "cache" / "steps").glob("*/likelihood.sealed")
     content = file.read_bytes()
@@ -212,7 +212,7 @@ def test_a_step_of_other_judges_is_done_again(home):
     (wanted,) = cases(suites.load(str(home / "my.yaml")), load_data("digits"), (0,))
     judge = JudgeReference(hash="first", accuracy=0.9)
     origin = Origin(case.environment, case.code.source, judges=("first",))
-    Journal(origin).keep(wanted, Step(name="likelihood", started="", judges=(judge,)))
+    Journal(origin).keep(wanted, JournalStep(name="likelihood", started="", judges=(judge,)))
     assert list(Journal(origin).steps(wanted)) == ["likelihood"]
     assert Journal(replace(origin, judges=("second",))).steps(wanted) == {}
 

@@ -12,7 +12,7 @@ from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.subject import DataContext
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
-from latentbench.bench.run.journal import TRAINING, Journal, Step
+from latentbench.bench.run.journal import TRAINING, Journal, JournalStep
 from latentbench.bench.run.resumable import Origin
 from latentbench.bench.run.stages import Progress, TrainingOptions, data_opener, open_context
 from latentbench.bench.store.record import DataReference
@@ -47,7 +47,7 @@ def case(seed=0, *, epochs=1, **spec):
 
 
 def test_a_missing_checkpoint_is_a_failed_case_with_nulls(tmp_path, context):
-    gone = Step(name=TRAINING, started="now", checkpoint=tmp_path / "gone")
+    gone = JournalStep(name=TRAINING, started="now", checkpoint=tmp_path / "gone")
     progress = Progress(case(family="pca", latent_dim=2), {TRAINING: gone})
     measured = stages.measure(progress, context, exclusive=False, journal=JOURNAL)
     record = stages.record(measured, suite="my", run="run", environment="here", threads=1)

@@ -14,7 +14,7 @@ from latentbench.models import zoo
 from latentbench.models.families.discrete.discrete_autoencoder import straight_through
 from latentbench.models.families.discrete.fsq import bound
 from latentbench.models.protocols import Autoencoder, DiscreteAutoencoder
-from latentbench.models.training.engine import Step
+from latentbench.models.training.engine import TrainingStep
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import FAMILIES, Training, can_stack, model_spec
 
@@ -43,7 +43,7 @@ def vq_with(codebook, *, positions=1, **spec):
 def step_of(model, batch):
     noise = torch.Generator().manual_seed(0)
     draws = {name: draw.sample(noise) for name, draw in model.draws(batch).items()}
-    return Step((torch.empty(0),), draws, progress=torch.tensor(0.5), examples=1000)
+    return TrainingStep((torch.empty(0),), draws, progress=torch.tensor(0.5), examples=1000)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from latentbench.models.training.contrastive import (
     symmetric_cross_entropy,
     uniformity,
 )
-from latentbench.models.training.engine import Step
+from latentbench.models.training.engine import TrainingStep
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import FAMILIES, Training, model_spec, train_or_load
 
@@ -53,7 +53,7 @@ def stepped(model, count=16, *, template=0.0):
     images = torch.randint(0, 256, (count, 1, 28, 28), dtype=torch.uint8, generator=draws)
     caption = torch.arange(count) % 5
     draw = {"template": torch.full((len(model.seen_tokens),), template)}
-    return model(Step((images, caption), draw, torch.tensor(0.5), 1000))
+    return model(TrainingStep((images, caption), draw, torch.tensor(0.5), 1000))
 
 
 # The losses

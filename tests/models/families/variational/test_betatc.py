@@ -18,7 +18,7 @@ from shared.families import (
 from torch.distributions import Independent, Normal, kl_divergence
 
 from latentbench.models.families.variational.betatc import kl_parts
-from latentbench.models.training.engine import Step
+from latentbench.models.training.engine import TrainingStep
 
 
 def gaussians(count, dims, seed=0):
@@ -141,6 +141,8 @@ def test_betatc_with_unit_weights_is_a_vae_with_sampled_kl():
     model = small(family="betatc", latent_dim=3, alpha=1, beta=1, gamma=1)
     sampled = small(family="iwae", latent_dim=3, k=1)
     step = step_for(model, len(x))
-    like_iwae = Step(step.rows, {"code": step.draws["code"].unsqueeze(0)}, step.progress, step.examples)
+    like_iwae = TrainingStep(
+        step.rows, {"code": step.draws["code"].unsqueeze(0)}, step.progress, step.examples
+    )
     expected = sampled.loss(x, like_iwae)["loss"].item()
     assert model.loss(x, step)["loss"].item() == pytest.approx(expected, rel=1e-5)

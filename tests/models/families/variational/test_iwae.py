@@ -16,7 +16,7 @@ from shared.families import (
 )
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
-from latentbench.models.training.engine import Step
+from latentbench.models.training.engine import TrainingStep
 
 
 def reference_log_weights(model, x, noise, observed):
@@ -63,7 +63,7 @@ def test_iwae_with_one_code_is_a_vae_whose_kl_is_sampled():
     step = step_for(model, len(x))
     q, z = latent(model, x, step.draws["code"][0])
     terms = values(model.loss(x, step))
-    like_vae = Step(step.rows, {"code": step.draws["code"][0]}, step.progress, step.examples)
+    like_vae = TrainingStep(step.rows, {"code": step.draws["code"][0]}, step.progress, step.examples)
     expected = values(vae.loss(x, like_vae))
     assert terms["reconstruction"] == pytest.approx(expected["reconstruction"], rel=1e-6)
     assert terms["kl"] == pytest.approx(expected["kl"], rel=1e-6)
@@ -82,7 +82,7 @@ def test_the_bound_rises_with_the_codes_behind_it(seed, sizes):
     bound = -one.loss(x, step)["loss"].item()
     one.k = few
     bounds = [
-        -one.loss(x, Step(step.rows, {"code": codes}, step.progress, step.examples))["loss"].item()
+        -one.loss(x, TrainingStep(step.rows, {"code": codes}, step.progress, step.examples))["loss"].item()
         for codes in step.draws["code"].split(few)
     ]
     assert bound > sum(bounds) / len(bounds)
