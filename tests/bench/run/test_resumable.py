@@ -21,6 +21,7 @@ class Asked:
     spec: ModelSpec = SPEC
     analyses: tuple[str, ...] = ("reconstruction",)
     family_code: str | None = None
+    features: tuple[object, ...] = ()
 
 
 @dataclass
