@@ -16,8 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latentbench.analysis.generation.clipped_density_coverage import clipped_density_coverage
-    from latentbench.analysis.generation.generative_metrics import (
+    from latentbench.analysis.fidelity.clipped_density_coverage import clipped_density_coverage
+    from latentbench.analysis.fidelity.generative_metrics import (
         authenticity,
         class_histogram_kl,
         density_coverage,

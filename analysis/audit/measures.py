@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from latentbench.analysis.audit.check import Kind
-from latentbench.analysis.generation.clipped_density_coverage import clipped_density_coverage
-from latentbench.analysis.generation.generative_metrics import (
+from latentbench.analysis.fidelity.clipped_density_coverage import clipped_density_coverage
+from latentbench.analysis.fidelity.generative_metrics import (
     DENSITY_K,
     frechet_between,
     kernel_distance,

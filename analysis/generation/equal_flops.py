@@ -20,11 +20,11 @@ from latentbench.analysis.core.ensemble import over_judges
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.fidelity.generative_metrics import frechet_between
 from latentbench.analysis.flow.recipe import FlowRecipe
 from latentbench.analysis.flow.stored_flows import flow_of
 from latentbench.analysis.generation.code_samplers import flow_codes
 from latentbench.analysis.generation.flow_quality import sampling_flops, training_flops
-from latentbench.analysis.generation.generative_metrics import frechet_between
 from latentbench.analysis.generation.label_free_frechet import SPACES, distances_of
 from latentbench.analysis.generation.sample_bank import Samples
 from latentbench.analysis.generation.sample_quality import BLOCKS, FEWEST, measurable_images

@@ -12,8 +12,8 @@ from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasura
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.features.extractors import Absent, Distance
+from latentbench.analysis.fidelity.feature_frechet import frechet_of_pairs
 from latentbench.analysis.generation.code_samplers import SAMPLERS
-from latentbench.analysis.generation.feature_frechet import frechet_of_pairs
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.generation.sample_quality import why_unusable
 from latentbench.data.errors import LatentbenchError

@@ -20,8 +20,8 @@ from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasura
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import DataContext, Subject, batch_size, in_batches, to_float
 from latentbench.analysis.features.judge import FEATURES, JudgeNetwork
+from latentbench.analysis.fidelity.generative_metrics import frechet_between
 from latentbench.analysis.generation.code_samplers import SAMPLERS, SAMPLING, samplers_of
-from latentbench.analysis.generation.generative_metrics import frechet_between
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.generation.sample_quality import BLOCKS, why_unusable
 from latentbench.analysis.statistics.intervals import jackknife_error

@@ -25,8 +25,7 @@ from latentbench.analysis.core.metric import Better, Metric, MetricDefinition, U
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.judge import JudgedImages
-from latentbench.analysis.generation.code_samplers import SAMPLERS, SAMPLING, samplers_of
-from latentbench.analysis.generation.generative_metrics import (
+from latentbench.analysis.fidelity.generative_metrics import (
     DENSITY_K,
     MANIFOLD_K,
     Cubes,
@@ -39,6 +38,7 @@ from latentbench.analysis.generation.generative_metrics import (
     neighbourhoods,
     vendi_score,
 )
+from latentbench.analysis.generation.code_samplers import SAMPLERS, SAMPLING, samplers_of
 from latentbench.analysis.generation.sample_bank import RealImages, SampleBank, real_images, some
 from latentbench.analysis.statistics.intervals import binomial_se, jackknife_error, standard_error
 from latentbench.analysis.statistics.moments import Moments

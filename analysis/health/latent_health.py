@@ -20,7 +20,7 @@ from latentbench.analysis.core.metric import NOT_FINITE, Metric, MetricDefinitio
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import NO_DECODER, Subject, batch_size, to_float
 from latentbench.analysis.features.judge import JudgedImages, Views
-from latentbench.analysis.generation.generative_metrics import frechet_between
+from latentbench.analysis.fidelity.generative_metrics import frechet_between
 from latentbench.analysis.generation.sample_bank import RealImages, real_images
 from latentbench.analysis.health.code_statistics import (
     BLOCKS,

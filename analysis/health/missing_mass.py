@@ -24,8 +24,8 @@ from latentbench.analysis.core.metric import Metric, Unmeasurable, define, finit
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import NO_DECODER, Subject, to_float, to_uint8
 from latentbench.analysis.features.judge import reduced
+from latentbench.analysis.fidelity.generative_metrics import DENSITY_K, neighbourhoods
 from latentbench.analysis.generation.code_samplers import SAMPLERS
-from latentbench.analysis.generation.generative_metrics import DENSITY_K, neighbourhoods
 from latentbench.analysis.generation.sample_bank import SampleBank, some
 from latentbench.analysis.generation.sample_quality import why_unusable
 from latentbench.analysis.latent.dead_zones import MassEstimate

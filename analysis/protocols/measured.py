@@ -15,8 +15,8 @@ from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasura
 from latentbench.analysis.core.subject import batch_size
 from latentbench.analysis.features import inception
 from latentbench.analysis.features.extractors import Absent, Distance, Extractor, Feature
+from latentbench.analysis.fidelity.feature_frechet import frechet_of_pairs, frechet_to_fixed
 from latentbench.analysis.generation.feature_distances import LPIPS, RFID
-from latentbench.analysis.generation.feature_frechet import frechet_of_pairs, frechet_to_fixed
 from latentbench.analysis.image_similarity import SSIM_TAPS, UNIFORM_TAPS, decibels, structural_similarity
 from latentbench.analysis.protocols.pictures import batches
 from latentbench.analysis.protocols.protocol import MetricName, Protocol

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latentbench.bench.cli import audit, protocols, regression, reproduce, timing
-from latentbench.bench.cli import cache as cache_commands
+from latentbench.bench.cli.commands import audit, protocols, regression, reproduce, timing
+from latentbench.bench.cli.commands import cache as cache_commands
 from latentbench.bench.cli.options import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -325,7 +325,7 @@ def recommend(
 @app.command()
 def doctor(results: Results = RESULTS) -> None:
     """Check that all dependencies and data of latentbench are installed and work."""
-    from latentbench.bench.cli.doctor import examine, render
+    from latentbench.bench.cli.commands.doctor import examine, render
 
     findings = examine(results)
     emit(render(findings))

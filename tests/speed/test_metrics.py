@@ -12,7 +12,7 @@ import latentbench.data
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject
 from latentbench.analysis.features.stored_judges import load_judges
-from latentbench.analysis.generation.generative_metrics import neighbourhoods, vendi_score
+from latentbench.analysis.fidelity.generative_metrics import neighbourhoods, vendi_score
 from latentbench.analysis.latent.umap import trustworthiness, umap_embedding
 from latentbench.analysis.rate.likelihood import log_likelihood
 from latentbench.models.training.recipe import Recipe

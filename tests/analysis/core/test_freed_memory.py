@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from latentbench.analysis.core.freed_memory import tidied
-from latentbench.bench.maintain.memory import own_memory
+from latentbench.bench.studies.memory import own_memory
 
 
 def grown(image_shape):

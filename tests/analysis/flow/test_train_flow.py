@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from latentbench.analysis.fidelity.generative_metrics import frechet_distance
 from latentbench.analysis.flow.networks import network_for
 from latentbench.analysis.flow.recipe import FlowRecipe
 from latentbench.analysis.flow.rectified_flow import Averaged, RectifiedFlow, heun
 from latentbench.analysis.flow.train_flow import Scales, train_flow
-from latentbench.analysis.generation.generative_metrics import frechet_distance
 from latentbench.models.protocols import Posterior
 from latentbench.models.training.engine import train
 from latentbench.models.training.history import Diverged

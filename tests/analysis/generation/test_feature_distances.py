@@ -11,8 +11,8 @@ from latentbench.analysis.core.feature_sums import FeatureSums
 from latentbench.analysis.core.subject import DataContext, Subject
 from latentbench.analysis.core.test_pass import TestPass
 from latentbench.analysis.features.extractors import Absent, Distance, Extractor
+from latentbench.analysis.fidelity.feature_frechet import frechet, frechet_of_pairs
 from latentbench.analysis.generation.feature_distances import of_reconstructions
-from latentbench.analysis.generation.feature_frechet import frechet, frechet_of_pairs
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.models.external.user_module import adapted

@@ -7,9 +7,9 @@ from sklearn.decomposition import PCA
 
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject, to_float
+from latentbench.analysis.fidelity.generative_metrics import frechet_distance
 from latentbench.analysis.generation import label_free_frechet
 from latentbench.analysis.generation.code_samplers import NO_PRIOR
-from latentbench.analysis.generation.generative_metrics import frechet_distance
 from latentbench.analysis.generation.label_free_frechet import (
     crosschecks,
     principal_components,

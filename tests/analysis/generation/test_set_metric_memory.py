@@ -12,7 +12,7 @@ def test_fifty_thousand_points_stay_within_two_gigabytes():
     """Every set metric at D = 64, in a process of its own: what it needs beyond what importing takes."""
     program = """
         import resource, torch
-        from latentbench.analysis.generation import generative_metrics as fidelity
+        from latentbench.analysis.fidelity import generative_metrics as fidelity
         peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         before = peak()
         draws = torch.Generator().manual_seed(0)

@@ -6,7 +6,7 @@ import torch
 
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.generation.generative_metrics import frechet_distance
+from latentbench.analysis.fidelity.generative_metrics import frechet_distance
 from latentbench.analysis.health.latent_health import latent_health
 from latentbench.analysis.health.noise import SIGMAS
 from latentbench.models.protocols import Posterior

@@ -17,7 +17,7 @@ from latentbench.analysis.latent.dead_zones import (
     null_gaps,
 )
 from latentbench.analysis.statistics.moments import moment_matched
-from latentbench.bench.maintain.calibrate import KNOWN
+from latentbench.bench.studies.calibrate import KNOWN
 
 SEEDS = range(5)
 

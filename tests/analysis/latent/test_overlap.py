@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from latentbench.analysis.latent.overlap import evaluation_error, moments_error, overlap_coverage
 from latentbench.analysis.statistics.moments import moment_matched
-from latentbench.bench.maintain.calibrate import KNOWN
+from latentbench.bench.studies.calibrate import KNOWN
 
 SEEDS = range(5)
 

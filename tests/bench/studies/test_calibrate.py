@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from latentbench.bench.maintain.calibrate import (
+from latentbench.bench.studies.calibrate import (
     KNOWN,
     SHRUNK,
     CalibrationLine,

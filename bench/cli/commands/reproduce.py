@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from latentbench.bench.cli.commands.protocols import DeviceOption, FeatureOption, PickleOption
 from latentbench.bench.cli.options import (
     EXIT_NOTHING,
     EXIT_REGRESSION,
@@ -16,7 +17,6 @@ from latentbench.bench.cli.options import (
     only_results_on_stdout,
     say,
 )
-from latentbench.bench.cli.protocols import DeviceOption, FeatureOption, PickleOption
 from latentbench.data.errors import LatentbenchError
 
 if TYPE_CHECKING:

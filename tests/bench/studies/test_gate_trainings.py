@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentbench.bench.maintain import gate_trainings
-from latentbench.bench.maintain.gate_trainings import (
+from latentbench.bench.store.run import Run, read
+from latentbench.bench.store.store import Store
+from latentbench.bench.studies import gate_trainings
+from latentbench.bench.studies.gate_trainings import (
     complete_seeds,
     main,
     study,
@@ -15,8 +17,6 @@ from latentbench.bench.maintain.gate_trainings import (
     with_images,
     with_seeds,
 )
-from latentbench.bench.store.run import Run, read
-from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
 

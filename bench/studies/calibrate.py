@@ -1,11 +1,11 @@
 """Measures gaps of known densities: the calibration table in docs/metrics.md.
 
-    python -m latentbench.bench.maintain.calibrate docs/metrics.md
+    python -m latentbench.bench.studies.calibrate docs/metrics.md
 
 Codes are drawn from known densities, as many as the analysis uses, and compared with N(0, I) or with the
 Gaussian of their own moments, at several seeds. About ten minutes on two cores.
 
-    python -m latentbench.bench.maintain.calibrate docs/metrics.md --coverage 20
+    python -m latentbench.bench.studies.calibrate docs/metrics.md --coverage 20
 
 writes how often the overlap's 95 % interval covers the mean over 20 seeds, with fewer codes and cases.
 The known densities, each with its closed form or Monte Carlo, make this file long.

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import betabinom
 
 from latentbench.analysis import clipped_density_coverage
-from latentbench.analysis.generation.clipped_density_coverage import expected_cover
+from latentbench.analysis.fidelity.clipped_density_coverage import expected_cover
 
 
 def gaussian(*shape, seed=0):

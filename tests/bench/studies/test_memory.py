@@ -2,7 +2,7 @@
 
 import torch
 
-from latentbench.bench.maintain.memory import (
+from latentbench.bench.studies.memory import (
     Peak,
     growth,
     measured,

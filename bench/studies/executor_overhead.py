@@ -1,6 +1,6 @@
 """Measures what an executor costs next to worker processes of this machine, for units of known length.
 
-    python -m latentbench.bench.maintain.executor_overhead ray --seconds 10 --units 8
+    python -m latentbench.bench.studies.executor_overhead ray --seconds 10 --units 8
 
 Each unit sleeps, so the figure contains starting, sending and receiving but no computation, and other work
 on the machine disturbs it little. Start-up is the time until every worker has done a short unit; the overhead

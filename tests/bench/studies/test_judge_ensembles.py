@@ -7,7 +7,7 @@ import pytest
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.ensemble import over_judges
-from latentbench.bench.maintain.judge_ensembles import Line, main, splits, summary_of_splits, table
+from latentbench.bench.studies.judge_ensembles import Line, main, splits, summary_of_splits, table
 
 FRECHET = METRICS["frechet_prior"]
 

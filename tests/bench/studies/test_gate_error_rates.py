@@ -11,9 +11,9 @@ from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import TIMINGS, Effect, SmallestEffects, shipped
 from latentbench.bench.compare.power import power_of_t
-from latentbench.bench.maintain import gate_error_rates
-from latentbench.bench.maintain.gate_error_rates import SCENARIOS, draw_runs, regressed, simulate
 from latentbench.bench.store.run import Run
+from latentbench.bench.studies import gate_error_rates
+from latentbench.bench.studies.gate_error_rates import SCENARIOS, draw_runs, regressed, simulate
 
 
 def scenario(start, seeds=None):

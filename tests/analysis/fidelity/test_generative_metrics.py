@@ -16,7 +16,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 from vendi_score import vendi
 
-from latentbench.analysis.generation.generative_metrics import (
+from latentbench.analysis.fidelity.generative_metrics import (
     Cubes,
     authenticity,
     class_histogram_kl,

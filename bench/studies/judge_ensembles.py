@@ -1,12 +1,12 @@
 """Measures Fréchet distances with two disjoint ensembles of judges: do they agree within what each states?
 
-    python -m latentbench.bench.maintain.judge_ensembles docs/metrics.md \\
+    python -m latentbench.bench.studies.judge_ensembles docs/metrics.md \\
         --run results/reference/runs/mnist/*.jsonl
 
 divides the judges of a run, whose single readings are in its records, in every way into two ensembles. It
 takes seconds.
 
-    python -m latentbench.bench.maintain.judge_ensembles docs/metrics.md --run ... --judges DIR
+    python -m latentbench.bench.studies.judge_ensembles docs/metrics.md --run ... --judges DIR
 
 also compares the judges of suite `mnist` with as many others of the same recipe, trained from the seeds that
 follow and kept in DIR. Every model of the suite that decodes is trained, or taken from the cache, and its
@@ -46,7 +46,7 @@ from latentbench.models.seeds import derive
 from latentbench.models.zoo import Training, train_or_load
 
 SUITE, BLOCK = "mnist", "judge ensembles"
-COMMAND = "python -m latentbench.bench.maintain.judge_ensembles"
+COMMAND = "python -m latentbench.bench.studies.judge_ensembles"
 FRECHET = {OF_SAMPLES[sampler]["frechet"].name: sampler for sampler in SAMPLERS}
 
 

@@ -1,6 +1,6 @@
 """Speed of decoding JPEG files from a folder, next to what the same pool of processes does with Pillow alone.
 
-    python -m latentbench.bench.maintain.decoding_speed /usr/share/backgrounds/mate/nature
+    python -m latentbench.bench.studies.decoding_speed /usr/share/backgrounds/mate/nature
 
 cuts photographs into JPEG files and reads them, in turn, by latentbench (the whole way to an array in memory)
 and by a bare loop over Pillow in an equal pool, which opens, converts, scales and cuts each file and drops

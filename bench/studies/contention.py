@@ -1,6 +1,6 @@
 """Measures how much other work on the machine changes the published speeds.
 
-    python -m latentbench.bench.maintain.contention
+    python -m latentbench.bench.studies.contention
 
 Analysis `throughput` runs on a few models of the zoo with random weights: next to no other process, next to
 one that keeps a core busy, and next to one busy process per core; in turn, for several rounds. Each speed is
@@ -37,7 +37,7 @@ from latentbench.models.spec import ModelSpec
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
 
-COMMAND = "python -m latentbench.bench.maintain.contention"
+COMMAND = "python -m latentbench.bench.studies.contention"
 LIMIT = 0.15
 IMAGE_SHAPE = (1, 28, 28)
 MODELS = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from latentbench.bench.maintain.contention import Speed, busy_processes, slowdown, table
+from latentbench.bench.studies.contention import Speed, busy_processes, slowdown, table
 
 
 def speed(value, *, metric="encode_images_per_second", busy=0, doubt=None):

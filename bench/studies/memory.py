@@ -1,6 +1,6 @@
 """Measures how the memory of measuring a model grows with the number of test images.
 
-    python -m latentbench.bench.maintain.memory
+    python -m latentbench.bench.studies.memory
 
 A small convolutional VAE with random weights is measured on random images of 128 pixels, which are a memory-
 mapped file, with as many train images as test images. Each number of test images has a process of its own,
@@ -39,7 +39,7 @@ from latentbench.models.family import find_family
 from latentbench.models.protocols import Autoencoder
 from latentbench.models.zoo import model_spec
 
-COMMAND = "python -m latentbench.bench.maintain.memory"
+COMMAND = "python -m latentbench.bench.studies.memory"
 LIMIT = 20_000
 """Bytes by which the peak may grow per test image."""
 SIDE, CLASSES, JUDGES = 128, 10, 3

@@ -1,8 +1,8 @@
 """Measures the error rates of the gates: false alarms, and planted regressions that are caught.
 
-    python -m latentbench.bench.maintain.gate_error_rates gate
+    python -m latentbench.bench.studies.gate_error_rates gate
         simulated runs, by the rules that `check` applies
-    python -m latentbench.bench.maintain.gate_error_rates throughput
+    python -m latentbench.bench.studies.gate_error_rates throughput
         real processes on this machine: A/A, and a step 10 % slower
 
 Each writes `study/<name>.json` and `.md` into the reference store. The first takes a minute or two and gives
@@ -52,7 +52,7 @@ TOLERANCE = 0.01
 """The largest relative tolerance of a metric other than timings."""
 AT_ONCE = 100
 """The number of gates simulated in one array."""
-COMMAND = "python -m latentbench.bench.maintain.gate_error_rates"
+COMMAND = "python -m latentbench.bench.studies.gate_error_rates"
 
 
 def normal(draws: Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Measures how often a gate raises a false alarm on real trainings: seeds of one run against others of it.
 
-    latentbench run bench/maintain/gate_trainings.yaml --seeds 0-59 --results /tmp/gate --no-figures
-    python -m latentbench.bench.maintain.gate_trainings docs/ci.md /tmp/gate/runs/gate_trainings/*.jsonl \\
+    latentbench run bench/studies/gate_trainings.yaml --seeds 0-59 --results /tmp/gate --no-figures
+    python -m latentbench.bench.studies.gate_trainings docs/ci.md /tmp/gate/runs/gate_trainings/*.jsonl \\
         results/reference/runs/mnist/*.jsonl --test-images 60
 
 Both sides of each comparison have the same code, so every `regressed` is false. Pairs of disjoint sets of
@@ -32,7 +32,7 @@ from latentbench.bench.store.run import Run, read
 from latentbench.bench.text import markdown
 from latentbench.data.errors import LatentbenchError
 
-COMMAND, BLOCK = "python -m latentbench.bench.maintain.gate_trainings", "gate trainings"
+COMMAND, BLOCK = "python -m latentbench.bench.studies.gate_trainings", "gate trainings"
 SEEDS = (2, 3, 5)
 """Seeds on each side of a comparison."""
 GATES: tuple[Literal["headline", "all"], ...] = ("headline", "all")

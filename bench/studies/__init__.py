@@ -1,0 +1,1 @@
+"""Studies that measure latentbench itself: its gate, its errors, its memory and its speed."""
