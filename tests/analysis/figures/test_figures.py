@@ -14,6 +14,14 @@ from latentbench.analysis.figures.drawing import naming, scatter, style
 from latentbench.analysis.figures.drawing.registry import ModelResult
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 from latentbench.analysis.figures.drawing.tiles import GAP, tile
+from latentbench.analysis.figures.health import (
+    channel_statistics,
+    equivariance_errors,
+    missing_classes,
+    missing_examples,
+    noise_curve,
+    spectra,
+)
 from latentbench.analysis.figures.images import error_strips, reconstructions, samples, worst_reconstructions
 from latentbench.analysis.figures.latent import latent_maps
 from latentbench.analysis.figures.performance.timed_models import looks
@@ -43,6 +51,23 @@ def model(family, latent_dim, seed=0, *, metrics=None, arrays=None, **settings):
     return ModelResult(spec.label, spec, seed, values, arrays or {})
 
 
+def health(rng, latent_dim):
+    """What the analyses of a latent space's health and of what is never sampled leave."""
+    return {
+        channel_statistics.MEANS: rng.normal(size=latent_dim),
+        channel_statistics.DEVIATIONS: 0.5 + rng.random(latent_dim),
+        spectra.EIGENVALUES: np.geomspace(1, 0.1, latent_dim),
+        **{spectra.POWER.format(name): np.geomspace(1, 1e-3, 8) for name in ("codes", "images")},
+        **{spectra.FREQUENCY.format(name): np.arange(1, 9) for name in ("codes", "images")},
+        noise_curve.SIGMA: np.array([0.05, 0.1, 0.2, 0.5]),
+        noise_curve.ERROR: np.array([1e-4, 4e-4, 2e-3, 1e-2]),
+        missing_classes.CLASSES.format("moment"): rng.random(10),
+        missing_classes.BY_ATTRIBUTE.format("moment"): rng.random((3, 4)),
+        missing_examples.CLUSTERS.format("moment"): np.array([[0.1, 3], [0.05, -1]]),
+        missing_examples.EXAMPLES.format("moment"): rng.integers(0, 256, (2, 3, 4, 1, 8, 8), dtype=np.uint8),
+    }
+
+
 def whole(family, latent_dim, seed=0, **settings):
     """A model with everything that an analysis may leave to draw from."""
     rng = np.random.default_rng(latent_dim + seed)
@@ -64,6 +89,7 @@ def whole(family, latent_dim, seed=0, **settings):
         "embedding/moment": rng.normal(size=(50, 2)).astype(np.float32),
         "embedding/embedding": rng.normal(size=(200, 2)).astype(np.float32),
         "embedding/labels": rng.integers(0, 10, 200).astype(np.uint16),
+        **health(rng, latent_dim),
     }
     metrics = {
         "mse": 0.1 / latent_dim,
@@ -80,6 +106,7 @@ def whole(family, latent_dim, seed=0, **settings):
         "umap_trustworthiness": 0.975,
         "umap_knn_overlap": 0.425,
         "dead_zone_moment": 0.123,
+        **dict.fromkeys(equivariance_errors.METRICS, 0.4),
     }
     if family == "vae":
         metrics["kl"] = 2.0 * latent_dim / settings.get("beta", 1)
@@ -152,6 +179,12 @@ def worded(family, latent_dim, seed=0):
         width_curve.WIDTHS: widths,
         width_curve.TRUNCATED: np.array([0.1, 0.3, 0.8]),
         width_curve.PCA: np.array([0.2, 0.6, 0.8]),
+        **{f"embedding_bits/{reader}_bits": np.array([8, 64, 256]) for reader in ("towers", "own_text")},
+        **{
+            f"embedding_bits/{reader}_{what}": np.array([0.1, 0.5, 0.4])
+            for reader in ("towers", "own_text")
+            for what in ("accuracy", "retrieval")
+        },
     }
     values = {"zero_shot_top1": 0.7, "native_zero_shot_top1": 0.8, "zero_shot_seen": 0.9, "prompt_top1": 0.75}
     return model(family, latent_dim, seed, metrics=values, arrays=arrays)
