@@ -108,7 +108,7 @@ def test_codes_of_few_values_leave_everything_dead():
     codes = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]).repeat(300, 1)
     estimate = dead_zone_mass(codes, moment_matched(codes, gaussian(900, 2, 0)))
     assert estimate.value == 1
-    assert estimate.se == 0
+    assert 0 < estimate.se < 0.01
 
 
 def test_standard_error_matches_the_spread():
