@@ -189,7 +189,7 @@ def _check_published(source: OpenClipSource, name: str, resolver: Resolver) -> N
                 f"pretrained {source.model}: no *.safetensors in {folder}; other weights are pickles, which "
                 f"can run code: if you trust their origin, add --allow-pickle"
             )
-    else:
+    elif not source.brings_weights:
         check_known(source)
 
 

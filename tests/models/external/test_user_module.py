@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.models import checkpoint, zoo
@@ -184,7 +185,7 @@ def test_codes_of_any_shape_are_measured(target, shape, stochastic, data, folder
     assert subject.code_shape == (shape or (3,))
     assert subject.is_stochastic == stochastic
     for name, each in ANALYSES.items():
-        if not each.exclusive and name != "importance":
+        if not each.exclusive and name not in ("importance", *OF_FEATURES):
             metrics = {metric.name: metric for metric in each.measure(subject).metrics}
             assert list(metrics) == [metric.name for metric in each.metrics]
             if name == "reconstruction":
