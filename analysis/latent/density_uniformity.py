@@ -61,7 +61,7 @@ def uniformity(density: NDArray[np.float64]) -> Uniformity:
     Takes densities `[N]` > 0, N ≥ 2. The entropy is that of the densities as shares of their sum; the Gini
     coefficient is Σᵢⱼ |dᵢ − dⱼ| / (2 N² mean).
 
-    >>> uniformity(np.ones(5))
+    >>> uniformity(np.ones(4))
     Uniformity(cv=0.0, entropy=1.0, gini=0.0)
     >>> round(uniformity(np.array([1.0, 3.0])).gini, 3)
     0.25
