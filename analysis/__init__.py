@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 # Loaded at first use: the command line imports this package and must start without torch.
 _HOMES = {
     "active_units": "rate.likelihood",
-    "authenticity": "generation.generative_metrics",
-    "class_histogram_kl": "generation.generative_metrics",
-    "clipped_density_coverage": "generation.clipped_density_coverage",
+    "authenticity": "fidelity.generative_metrics",
+    "class_histogram_kl": "fidelity.generative_metrics",
+    "clipped_density_coverage": "fidelity.clipped_density_coverage",
     "dead_zone_mass": "latent.dead_zones",
-    "density_coverage": "generation.generative_metrics",
+    "density_coverage": "fidelity.generative_metrics",
     "expected_calibration_error": "zero_shot.zero_shot_metrics",
-    "frechet_distance": "generation.generative_metrics",
-    "kernel_distance": "generation.generative_metrics",
+    "frechet_distance": "fidelity.generative_metrics",
+    "kernel_distance": "fidelity.generative_metrics",
     "kl_per_dim": "rate.likelihood",
     "leak": "latent.dead_zones",
     "measure": "one_call",
@@ -53,13 +53,13 @@ _HOMES = {
     "mse": "image_similarity",
     "neighbour_overlap": "latent.umap",
     "overlap_coverage": "latent.overlap",
-    "precision_recall": "generation.generative_metrics",
+    "precision_recall": "fidelity.generative_metrics",
     "psnr": "image_similarity",
     "retrieval_recall": "zero_shot.zero_shot_metrics",
     "ssim": "image_similarity",
     "trustworthiness": "latent.umap",
     "two_nn": "latent.intrinsic_dimension",
-    "vendi_score": "generation.generative_metrics",
+    "vendi_score": "fidelity.generative_metrics",
 }
 
 __all__ = [

@@ -232,6 +232,4 @@ def test_cases_of_several_environments_are_marked(make_record):
     there = make_record(mse=0.1, seed=2, environment="there")
     assert tables.footnote(rows(here)).endswith("environment here")
     told = tables.footnote(rows([*here, there]))
-    assert told.endswith(
-        "different environments, whose times do not compare, with the number of cases: here (2), there (1)"
-    )
+    assert told.endswith("different environments, whose times do not compare (cases): here (2), there (1)")
