@@ -119,7 +119,7 @@ def test_the_number_of_jobs_does_not_decide_what_is_done(home):
 
 
 SCRIPT = """
-import sys
+import os, signal
 from pathlib import Path
 from latentbench.bench.run import suite as suites
 from latentbench.bench.run.runner import Options, run_suite
@@ -130,6 +130,7 @@ class Told:
         return lambda *arguments: None
     def stage_advanced(self, label):
         print(label, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
     options = Options(device="cpu", jobs=1, use_cache=False)
@@ -138,14 +139,12 @@ if __name__ == "__main__":
 
 
 def test_a_killed_run_keeps_every_finished_step(home):
-    """The first training is finished when the run is killed; the resumed run does not repeat it."""
+    """The run kills itself when the first training is finished; the resumed run does not repeat it."""
     write_suite(home, "{family: ae, latent_dim: [2, 3], hidden: 16, recipe: {epochs: 3}}")
     (home / "script.py").write_text(SCRIPT)
-    with subprocess.Popen(
-        [sys.executable, "script.py"], cwd=home, stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout.readline().startswith("ae-2")
-        child.kill()
+    killed = subprocess.run([sys.executable, "script.py"], cwd=home, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert killed.stdout.startswith("ae-2")
     (kept,) = (home / "cache" / "steps").glob(f"*/{TRAINING}{SUFFIX}")
     trained = next((cache_root() / "checkpoints").glob("*/weights.safetensors")).stat().st_mtime_ns
     done = run_suite(
