@@ -112,6 +112,6 @@ def _nearest_centroid(train: Tensor, values: Tensor, seed: int) -> tuple[Tensor,
 
     known = train.double().numpy()
     count = min(CENTROIDS, len(train.unique(dim=0)))
-    means = MiniBatchKMeans(count, n_init=1, batch_size=2048, random_state=seed).fit(known)
+    means = MiniBatchKMeans(count, n_init=1, batch_size=2048, random_state=seed % 2**32).fit(known)
     centroids = torch.from_numpy(means.cluster_centers_).float()
     return centroids[torch.from_numpy(means.predict(values.double().numpy())).long()], max(count, 2)

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model, estimate
-from latentbench.analysis.generation.equal_flops import BUDGETS, GFLOP, metric_at
+from latentbench.analysis.generation.equal_flops import BUDGETS, metric_at
 from latentbench.analysis.statistics.estimates import Estimate
 
-Curve = list[tuple[int, Estimate]]
+Curve = list[tuple[float, Estimate]]
 
 
 @figure(
@@ -33,8 +33,8 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
 
 
 def _curve(group: Sequence[ModelResult], space: str | None) -> Curve:
-    found = [(budget * GFLOP, estimate(group, metric_at(budget, space))) for budget in BUDGETS]
-    return [(flops, distance) for flops, distance in found if distance is not None]
+    found = [(float(budget), estimate(group, metric_at(budget, space))) for budget in BUDGETS]
+    return [(budget, distance) for budget, distance in found if distance is not None]
 
 
 def _drawn(curves: Sequence[tuple[ModelResult, Curve]], features: str) -> Figure:
@@ -43,7 +43,7 @@ def _drawn(curves: Sequence[tuple[ModelResult, Curve]], features: str) -> Figure
     colours = style.class_colours(len(curves))
     for (model, points), colour in zip(curves, colours, strict=True):
         axes.errorbar(
-            [flops for flops, _ in points],
+            [budget for budget, _ in points],
             [found.value for _, found in points],
             yerr=[min(found.half_width or 0.0, 0.95 * found.value) for _, found in points],
             marker=style.marker(model.spec),
@@ -51,8 +51,9 @@ def _drawn(curves: Sequence[tuple[ModelResult, Curve]], features: str) -> Figure
             label=model.label,
             capsize=2,
         )
-    axes.set(xscale="log", yscale="log", xlabel="operations of training (FLOP)")
+    axes.set(xscale="log", yscale="log", xlabel="operations of training (GFLOP)")
     axes.set_ylabel(f"Fréchet distance, {features}")
+    style.plain_numbers(axes.xaxis)
     style.plain_numbers(axes.yaxis)
     style.legend_right(axes)
     return fig

@@ -41,6 +41,8 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
             for reader, dashes in READERS.items():
                 _line(axes, model, reader, panel, colour=colour, dashes=dashes)
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.minorticks_off()
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set(xlabel="bits per image", ylabel=label)

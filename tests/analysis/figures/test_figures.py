@@ -216,6 +216,7 @@ def test_every_figure_is_legible_and_within_its_frame(name, everyone):
     picture.draw_without_rendering()
     texts = [t for t in picture.findobj(matplotlib.text.Text) if t.get_text() and t.get_visible()]
     assert min(text.get_fontsize() for text in texts) >= 9
+    assert not [text.get_text() for text in texts if "\\math" in text.get_text()]
     width, height = picture.get_size_inches() * picture.dpi
     box = picture.get_tightbbox()
     assert box.x0 > -0.2

@@ -128,8 +128,8 @@ def test_a_changed_loss_of_a_plug_in_fails_the_gate(home, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(site))
     entry_point = "[latentbench.families]\nplugged = plugged\n"
     install(site, "plugged", "1.0", PLUG_IN.format(target="x"), entry_point)
-    run(home, 3, "{family: plugged, latent_dim: 4, hidden: 16}")
+    run(home, 30, "{family: plugged, latent_dim: 4, hidden: 16}")
     set_baseline(home)
-    install(site, "plugged", "1.0", PLUG_IN.format(target="0.1 * x"), entry_point)
-    run(home, 3, "{family: plugged, latent_dim: 4, hidden: 16}")
+    install(site, "plugged", "1.0", PLUG_IN.format(target="1 - x"), entry_point)
+    run(home, 30, "{family: plugged, latent_dim: 4, hidden: 16}")
     assert check(home) == 3
