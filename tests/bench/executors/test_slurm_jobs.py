@@ -1,8 +1,10 @@
 """Slurm jobs, run by submitit in this process and as processes of this machine."""
 
 import pickle
+from pathlib import Path
 
 import pytest
+from shared.units import end
 
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.protocol import Died, Unit
@@ -21,14 +23,6 @@ def _cache(tmp_path, monkeypatch):
 
 def square(number, context):
     return number**2
-
-
-def end(code, context):
-    if code:
-        import os
-
-        os._exit(code)
-    return code
 
 
 def executor(**settings):
@@ -61,7 +55,8 @@ def test_without_slurm_the_error_says_so(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_job_that_dies_loses_only_the_unit_in_hand():
+def test_a_job_that_dies_loses_only_the_unit_in_hand(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     jobs = executor(cluster="local", jobs=1)
     with stopped_at_the_end(jobs):
         found = dict(Crew(jobs, key=str).map(end, [0, 3]))
