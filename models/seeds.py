@@ -18,6 +18,11 @@ def derive(seed: int, *purpose: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def numpy_seed(seed: int) -> int:
+    """Bring a seed into the 32 bits that numpy, and so scikit-learn and umap-learn, take."""
+    return seed % 2**32
+
+
 def generator(seed: int, *purpose: str, device: torch.device | str = "cpu") -> Generator:
     """Return a torch generator on `device`, seeded by `derive`."""
     return Generator(device).manual_seed(derive(seed, *purpose))

@@ -138,6 +138,17 @@ class MetricDefinition:
             common = as_normal(se, len(clusters.unique()) - 1)
         return self.measured(values.double().mean().item(), se=se, n=len(values), common_se=common)
 
+    def difference(self, minuend: Metric, subtrahend: Metric, *, n: int | None) -> Metric:
+        """Return minuend − subtrahend, of independent errors; null if either is missing or in doubt."""
+        for part in (minuend, subtrahend):
+            if part.decisive is None:
+                return self.missing(part.reason or f"no {part.name}")
+        assert minuend.value is not None
+        assert subtrahend.value is not None
+        known = minuend.se is not None and subtrahend.se is not None
+        error = math.hypot(minuend.se or 0.0, subtrahend.se or 0.0) if known else None
+        return self.measured(minuend.value - subtrahend.value, se=error, n=n)
+
     def missing(self, reason: str, *, n: int | None = None) -> Metric:
         """Return the metric as null, with the reason."""
         return Metric(self.name, self.version, None, None, n, self.unit, self.better, reason)

@@ -178,7 +178,7 @@ def _own_text(subject: Subject) -> Reader:
         raise Unmeasurable(str(error)) from None
     embedded = embed(subject, subject.model, asked)
     finite(embedded.image)
-    finite(embedded.text)
+    text = finite(embedded.text)
     train = embedded.image if asked.train is asked.images else finite(subject.vectors(asked.train[:FITTED]))
     return Reader(
         "own_text",
@@ -186,5 +186,5 @@ def _own_text(subject: Subject) -> Reader:
         embedded.image,
         embedded.truth,
         asked.clusters,
-        lambda vectors: embedded.cosines(F.normalize(vectors, dim=1), embedded.text),
+        lambda vectors: embedded.cosines(F.normalize(vectors, dim=1), text),
     )

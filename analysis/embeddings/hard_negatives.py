@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 from latentbench.analysis.core.metric import Metric, define_accuracy, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.zero_shot.compositional import native_scores
 from latentbench.analysis.zero_shot.lit import captions_of, locked_image
 from latentbench.data.captioned.draw import CaptionedData
 from latentbench.data.captioned.schemes import SCHEMES
@@ -71,6 +72,7 @@ def pair_up(drawn: CaptionedData, draws: Generator) -> list[Pairs]:
     """Pair images of unseen captions at random, once for each factor; those of equal value are left out."""
     captions = drawn.test_unseen.captions
     cells = torch.tensor(drawn.scheme.cells)
+    ids = {cell: index for index, cell in enumerate(drawn.scheme.cells)}
     found = []
     for place, factor in enumerate(drawn.scheme.factors):
         order = torch.randperm(len(captions), generator=draws)
@@ -81,7 +83,6 @@ def pair_up(drawn: CaptionedData, draws: Generator) -> list[Pairs]:
         image, partner = torch.cat([first, second]), torch.cat([second, first])
         wrong = cells[captions[image]].clone()
         wrong[:, place] = cells[captions[partner], place]
-        ids = {cell: index for index, cell in enumerate(drawn.scheme.cells)}
         negatives = torch.tensor([ids[(a, b, c)] for a, b, c in wrong.tolist()], dtype=torch.int64)
         found.append(Pairs(factor.name, image, captions[image], negatives))
     return found
@@ -131,10 +132,9 @@ def _metrics(scores: Tensor, pairs: list[Pairs], draws: Generator) -> Iterator[M
     )
 
 
-@torch.inference_mode()
 def _native(subject: Subject, drawn: CaptionedData, images: Tensor, pairs: list[Pairs]) -> Metric:
     if not isinstance(subject.model, ImageTextModel):
         return NATIVE.missing("no text encoder")
-    scores = images @ subject.model.encode_text(list(drawn.captions)).float().cpu().T
+    scores = native_scores(subject.model, images, drawn)
     right = torch.cat([wins(scores, each, each.image) for each in pairs])
     return NATIVE.mean(right, torch.cat([each.right for each in pairs]))

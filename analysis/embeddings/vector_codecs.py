@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from latentbench.analysis.zero_shot.zero_shot_metrics import principal_axes, widths_up_to
+from latentbench.models.seeds import numpy_seed
 
 CENTROIDS = 256
 """The centroids of each part of a product quantiser, as in Jégou et al. 2011, doi:10.1109/TPAMI.2010.57."""
@@ -112,6 +113,6 @@ def _nearest_centroid(train: Tensor, values: Tensor, seed: int) -> tuple[Tensor,
 
     known = train.double().numpy()
     count = min(CENTROIDS, len(train.unique(dim=0)))
-    means = MiniBatchKMeans(count, n_init=1, batch_size=2048, random_state=seed % 2**32).fit(known)
+    means = MiniBatchKMeans(count, n_init=1, batch_size=2048, random_state=numpy_seed(seed)).fit(known)
     centroids = torch.from_numpy(means.cluster_centers_).float()
     return centroids[torch.from_numpy(means.predict(values.double().numpy())).long()], max(count, 2)

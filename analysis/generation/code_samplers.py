@@ -25,7 +25,7 @@ from latentbench.analysis.statistics.moments import Moments, Whitening, moment_m
 from latentbench.data.registry import Registry
 from latentbench.models.codes import by_position, from_positions
 from latentbench.models.protocols import DiscreteAutoencoder, Posterior
-from latentbench.models.seeds import derive
+from latentbench.models.seeds import derive, numpy_seed
 from latentbench.models.training.history import Diverged
 
 NO_PRIOR = "this code is not trained to follow a prior; see the sampler `moment`"
@@ -210,7 +210,9 @@ def fit_mixture(points: Tensor, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
-    mixture = GaussianMixture(COMPONENTS, init_params="k-means++", reg_covar=1e-6, random_state=seed % 2**32)
+    mixture = GaussianMixture(
+        COMPONENTS, init_params="k-means++", reg_covar=1e-6, random_state=numpy_seed(seed)
+    )
     # Uses as many threads as torch: on matrices this small more would only slow each other down.
     with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
         # A mixture whose fit is stopped early is still a density.

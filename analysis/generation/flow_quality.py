@@ -6,8 +6,6 @@ generator does in a model's codes; the sampler `moment` and the dead zones answe
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -101,13 +99,7 @@ def _judged(subject: Subject) -> list[Metric]:
 def gap(metrics: dict[str, Metric]) -> Metric:
     """Return the flow gap as one judge sees it; the two sets of samples are independent."""
     flow, best = metrics[f"frechet_{FLOW}"], metrics[f"frechet_{POSTERIOR}"]
-    for distance in (flow, best):
-        if distance.value is None:
-            return FLOW_GAP.missing(distance.reason or "no distance")
-    assert flow.value is not None
-    assert best.value is not None
-    error = None if flow.se is None or best.se is None else math.hypot(flow.se, best.se)
-    return FLOW_GAP.measured(flow.value - best.value, se=error, n=flow.n)
+    return FLOW_GAP.difference(flow, best, n=flow.n)
 
 
 def _label_free(subject: Subject) -> list[Metric]:

@@ -376,15 +376,8 @@ def _doubt_collapsed(measured: dict[str, Metric], samplers: Iterable[str]) -> No
 
 def _functional_dead_zone(sampler: str, measured: dict[str, Metric]) -> Metric:
     """The precision that is lost with the sampler, compared with codes of real images."""
-    metric = FUNCTIONAL_DEAD_ZONE[sampler]
     best, own = measured[f"precision_{POSTERIOR}"], measured[f"precision_{sampler}"]
-    for precision in (best, own):
-        if precision.decisive is None:
-            return metric.missing(precision.reason or "no precision")
-    assert best.value is not None
-    assert own.value is not None
-    error = None if best.se is None or own.se is None else math.hypot(best.se, own.se)
-    return metric.measured(best.value - own.value, se=error, n=own.n)
+    return FUNCTIONAL_DEAD_ZONE[sampler].difference(best, own, n=own.n)
 
 
 def _of_real_images(real: RealImages) -> list[Metric]:

@@ -30,7 +30,7 @@ from latentbench.analysis.generation.sample_bank import SampleBank, some
 from latentbench.analysis.generation.sample_quality import why_unusable
 from latentbench.analysis.latent.dead_zones import MassEstimate
 from latentbench.analysis.statistics.neighbours import nearest
-from latentbench.models.seeds import derive
+from latentbench.models.seeds import derive, numpy_seed
 
 SAMPLED = ("prior", "moment")
 CLUSTERS, SMALLEST_CLUSTER = 6, 20
@@ -120,7 +120,7 @@ def clusters(points: Tensor, *, seed: int) -> Tensor:
     from sklearn.cluster import KMeans
 
     count = max(1, min(CLUSTERS, len(points) // SMALLEST_CLUSTER, len(points.unique(dim=0))))
-    found = KMeans(count, n_init=3, random_state=seed % 2**32).fit_predict(points.double().numpy())
+    found = KMeans(count, n_init=3, random_state=numpy_seed(seed)).fit_predict(points.double().numpy())
     members = torch.from_numpy(found).long()
     rank = members.bincount(minlength=count).argsort(descending=True, stable=True).argsort()
     return rank[members]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from latentbench.analysis.latent.dead_zones import MassEstimate, Sparsity
 from latentbench.analysis.statistics.fitting import fit
 from latentbench.analysis.statistics.moments import NO_VARIANCE, Whitening
-from latentbench.models.seeds import derive, generator
+from latentbench.models.seeds import derive, generator, numpy_seed
 
 FEWEST_PER_DIMENSION = 30
 """The number of codes needed per dimension: with fewer, the moments of the reference are too uncertain."""
@@ -205,7 +205,10 @@ def _mixture(codes: Tensor, whitening: Whitening, seed: int) -> Score:
 
     scale = max(float(codes.std()), NO_VARIANCE)
     mixture = GaussianMixture(
-        COMPONENTS, covariance_type="tied", max_iter=30, random_state=derive(seed, "overlap mixture") % 2**32
+        COMPONENTS,
+        covariance_type="tied",
+        max_iter=30,
+        random_state=numpy_seed(derive(seed, "overlap mixture")),
     )
     with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
         # A mixture whose fit is stopped early is still a density.

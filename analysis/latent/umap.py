@@ -28,6 +28,7 @@ from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.statistics.neighbours import nearest, squared_distances
 from latentbench.data.cache import cache_root
 from latentbench.models.codes import one_position
+from latentbench.models.seeds import numpy_seed
 
 POINTS, DRAWS = 3000, 1000
 NEIGHBOURS = 15
@@ -58,7 +59,7 @@ def umap_embedding(codes: Tensor, *, seed: int) -> Tensor:
             precomputed_knn=(indices.numpy(), distances.numpy()),
             init="pca",
             n_epochs=EPOCHS,
-            random_state=seed % 2**32,  # the range of numpy's seeds
+            random_state=numpy_seed(seed),
         )
         picture = reducer.fit_transform(_wide(codes).numpy())
     return torch.from_numpy(picture.astype(np.float32))

@@ -236,11 +236,15 @@ def _factor_metrics(
     ]
 
 
+@torch.inference_mode()
+def native_scores(model: ImageTextModel, images: Tensor, drawn: CaptionedData) -> Tensor:
+    """Compare unit vectors of images `[N, D]` with the model's own of all M captions: cosines `[N, M]`."""
+    return images @ model.encode_text(list(drawn.captions)).float().cpu().T
+
+
 def _native_hits(subject: Subject, model: ImageTextModel, drawn: CaptionedData) -> Tensor:
-    with torch.inference_mode():
-        text = model.encode_text(list(drawn.captions)).float().cpu()
-    image = subject.vectors(drawn.test_unseen.images)
-    return (image @ text.T).argmax(1) == drawn.test_unseen.captions
+    images = subject.vectors(drawn.test_unseen.images)
+    return native_scores(model, images, drawn).argmax(1) == drawn.test_unseen.captions
 
 
 def _native_metric(hits: Tensor | None, drawn: CaptionedData) -> Metric:

@@ -45,9 +45,9 @@ class LoadedFamily(Family[LoadedSpecT]):
         """The module that the weights belong to."""
 
     @property
-    @abstractmethod
     def where(self) -> str:
         """The name of the model in errors."""
+        return self.spec.label
 
     @override
     @classmethod

@@ -156,11 +156,6 @@ class Diffusers(LoadedFamily[DiffusersSpec]):
         module: nn.Module = self.module
         return module
 
-    @override
-    @property
-    def where(self) -> str:
-        return self.spec.label
-
     def encode(self, x: Tensor) -> Posterior:
         """Map images in [0, 1] `[B, C, H, W]` to q(z | x), a grid `[B, C, h, w]`."""
         mean, log_var = mean_and_log_var(self.module.encode(self._pixels(x)))

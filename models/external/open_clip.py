@@ -115,11 +115,6 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
         towers: nn.Module = self.towers
         return towers
 
-    @override
-    @property
-    def where(self) -> str:
-        return self.spec.label
-
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images that the model takes, in pixels."""
