@@ -26,7 +26,9 @@ LARGEST_BATCH = 256
 CHECKED = 64
 """The number of test images whose values are checked."""
 
-define_speed = partial(define, unit="Mpx/s", better="higher", tolerance=0.25, decimals=3, headline=True)
+define_speed = partial(
+    define, unit="Mpx/s", better="higher", tolerance=0.25, decimals=3, headline=True, version=2
+)
 
 ENCODE = define_speed(
     "encode_megapixels_per_second",

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from latentbench.analysis.statistics.intervals import binomial_se
-from latentbench.analysis.statistics.moments import Whitening
+from latentbench.analysis.statistics.moments import Moments, Whitening
 from latentbench.analysis.statistics.neighbours import nearest
 from latentbench.models.seeds import generator
 
@@ -160,10 +160,11 @@ BINS = 40
 def without_holes(codes: Tensor, reference: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Make two sets of codes like the given ones but without holes, `[N, D]`: the null for a gap.
 
-    The first set has the given codes' distances from the mean in white coordinates, in random directions; the
-    second has their coordinates, each permuted separately. If a range of distances, or of one coordinate, is
-    nearly empty and there are codes on its far side, it is filled. Codes of a disc, a cube or a
-    heavy-tailed density resemble one of the two sets, so their difference from a Gaussian is no gap.
+    The first set has the given codes' distances from the mean in white coordinates, in random directions. The
+    second has the values of each of their coordinates and, by a Gaussian copula, the rank correlations
+    between them. If a range of distances, or of one coordinate, is nearly empty and there are codes on its
+    far side, it is filled. Codes of a disc, a cube or a heavy-tailed density resemble one of the two sets, so
+    their difference from a Gaussian is no gap.
     """
     draws = generator(seed, "codes without holes")
     whitening = Whitening.of(reference)
@@ -172,7 +173,20 @@ def without_holes(codes: Tensor, reference: Tensor, *, seed: int = 0) -> tuple[T
     direction = F.normalize(torch.randn(white.shape, generator=draws, dtype=white.dtype), dim=1)
     same_radius = whitening.undo(direction * radius.unsqueeze(1)).to(codes.dtype)
     columns = zip(codes.T.contiguous(), reference.T.contiguous(), strict=True)
-    return same_radius, torch.stack([_filled(ours, theirs, draws) for ours, theirs in columns], dim=1)
+    filled = torch.stack([_filled(ours, theirs, draws) for ours, theirs in columns], dim=1)
+    noise = torch.randn(codes.shape, generator=draws, dtype=torch.float64)
+    ranks = _ranks(Moments.of(_normal_scores(codes)).draws(noise))
+    return same_radius, filled.sort(dim=0).values.gather(0, ranks)
+
+
+def _ranks(points: Tensor) -> Tensor:
+    """Return the rank of each point in each coordinate `[N, D]`, from 0."""
+    return points.argsort(dim=0).argsort(dim=0)
+
+
+def _normal_scores(points: Tensor) -> Tensor:
+    """Replace each coordinate by the normal quantiles of its ranks (van der Waerden's scores), float64."""
+    return torch.special.ndtri((_ranks(points).double() + 0.5) / len(points))
 
 
 def _filled(values: Tensor, reference: Tensor, draws: Generator, *, from_zero: bool = False) -> Tensor:

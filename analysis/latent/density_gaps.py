@@ -56,7 +56,7 @@ DEAD_ZONE_MOMENT = define(
     ),
     heading="dead zone",
     headline=True,
-    version=2,
+    version=3,
 )
 DEAD_ZONE_MEANS = define(
     "dead_zone_means",
@@ -64,6 +64,7 @@ DEAD_ZONE_MEANS = define(
     better="lower",
     title="Dead-zone share of the codes' Gaussian as in dead_zone_moment, for posterior means without noise.",
     heading="dead zone of means",
+    version=2,
 )
 DEAD_ZONE_PRIOR = define(
     "dead_zone_prior",

@@ -9,6 +9,8 @@ import joblib
 import torch
 from threadpoolctl import threadpool_limits
 
+from latentbench.analysis.core.freed_memory import reuse_freed_memory
+
 
 def usable_cores() -> int:
     """Return the number of cores that this process may use: at least 1.
@@ -17,6 +19,12 @@ def usable_cores() -> int:
     container's quota of processor time (cgroup version 1 or 2), or by LOKY_MAX_CPU_COUNT.
     """
     return int(joblib.cpu_count())
+
+
+def prepare_to_compute(count: int) -> None:
+    """Let this process compute with `count` threads, and reuse freed memory from the first call on."""
+    torch.set_num_threads(count)
+    reuse_freed_memory()
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
+from latentbench.analysis.core.freed_memory import reuse_freed_memory
 from latentbench.analysis.performance.contention import SPREAD, Contention, ProcessorWatch
 
 Call = Callable[[], object]
@@ -120,6 +121,7 @@ def timed(
     `clock` replaces the device's own clock, and `watch` the observer of the processor.
     """
     effort = effort or Effort()
+    reuse_freed_memory()  # otherwise the time would depend on what the process did before
     if device.type != "cuda":
         return _repeated(call, clock or host_clock, effort, watch())
     with torch.cuda.device(device):  # events belong to the current device

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import torch
 
-from latentbench.analysis.performance.cores import usable_cores
+from latentbench.analysis.performance.cores import prepare_to_compute, usable_cores
 from latentbench.bench.executors.protocol import Died, Unit
 
 BYTES_PER_WORKER = 3e9
@@ -133,7 +133,7 @@ class ThisProcess:
 
     @cached_property
     def _context(self) -> object:
-        torch.set_num_threads(self._threads)
+        prepare_to_compute(self._threads)
         return self._open_context()
 
     def submit(self, unit: Unit) -> None:
@@ -159,7 +159,7 @@ def _prepare(threads: int, open_context: Callable[[], object]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
+    prepare_to_compute(threads)
     _context = open_context()
 
 

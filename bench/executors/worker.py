@@ -11,8 +11,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
-import torch
-
+from latentbench.analysis.performance.cores import prepare_to_compute
 from latentbench.bench.executors.protocol import Unit
 from latentbench.bench.provenance.code import code
 from latentbench.data.errors import LatentbenchError
@@ -73,7 +72,7 @@ def _context(setup: Setup) -> object:
     """Open the context once in this process."""
     if setup.cache is not None:
         os.environ.setdefault(CACHE, setup.cache)
-    torch.set_num_threads(setup.threads)
+    prepare_to_compute(setup.threads)
     return pickle.loads(setup.open_context)()
 
 

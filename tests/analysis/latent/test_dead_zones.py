@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from latentbench.analysis.latent.dead_zones import (
     Gap,
@@ -15,6 +16,7 @@ from latentbench.analysis.latent.dead_zones import (
     exceedance,
     leak,
     null_gaps,
+    without_holes,
 )
 from latentbench.analysis.statistics.moments import moment_matched
 from latentbench.bench.studies.calibrate import KNOWN
@@ -158,18 +160,48 @@ def zone_of(codes, seed):
 
 
 @pytest.mark.parametrize("d", [2, 12])
-@pytest.mark.parametrize("name", ["no gap", "uniform ball (disc)", "uniform cube", "Student t (3)"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no gap",
+        "uniform ball (disc)",
+        "uniform cube",
+        "Student t (3)",
+        "correlated uniform cube",
+        "correlated Student t (3)",
+    ],
+)
 def test_codes_without_holes_have_no_dead_zone(name, d):
     known = next(known for known in KNOWN if known.name == name)
     found = [zone_of(known.codes(8000, d, seed), seed).value for seed in range(2)]
     assert abs(np.mean(found)) < 0.03
 
 
-@pytest.mark.parametrize(("name", "d"), [("two clusters at ±4", 12), ("ten clusters at radius 6", 12)])
+@pytest.mark.parametrize(
+    ("name", "d"),
+    [
+        ("two clusters at ±4", 12),
+        ("ten clusters at radius 6", 12),
+        ("correlated two clusters", 12),
+        ("correlated ten clusters", 12),
+        ("correlated ten clusters", 48),
+    ],
+)
 def test_gaps_between_clusters_exceed_the_null(name, d):
     known = next(known for known in KNOWN if known.name == name)
     estimate = zone_of(known.codes(8000, d, 0), 0)
     assert estimate.value - 1.96 * estimate.se > 0.1
+
+
+def test_codes_of_the_null_keep_values_and_rank_correlations():
+    draws = np.random.default_rng(0)
+    codes = torch.from_numpy(draws.standard_normal((4000, 3)) @ [[1, 0.9, 0], [0, 0.5, 0], [0, 0, 2]]).exp()
+    _, null = without_holes(codes, moment_matched(codes, gaussian(4000, 3, 1)))
+    for column in range(3):
+        torch.testing.assert_close(null[:, column].sort().values, codes[:, column].sort().values)
+    wanted, found = (spearmanr(z.numpy()).statistic for z in (codes, null))
+    assert wanted[0, 1] > 0.8
+    assert found == pytest.approx(wanted, abs=0.05)
 
 
 def test_a_hole_in_the_middle_exceeds_the_null():

@@ -87,10 +87,19 @@ def test_too_few_codes_for_their_width_are_refused():
 
 
 FAST = {known.name: known for known in KNOWN if known.own_moments}
+HIDDEN = "correlated uniform cube"
+"""Its edges are along no coordinate and no principal axis, so that the test finds them in the plane only."""
+
+
+@pytest.mark.parametrize("d", [12, 48])
+def test_overlap_of_hidden_axes_is_an_upper_bound(d):
+    codes = FAST[HIDDEN].codes(16_000, d, 0)
+    found = overlap_coverage(codes, moment_matched(codes, gaussian(16_000, d, 50))).value
+    assert FAST[HIDDEN].overlap(d) + 0.08 < found < 1.03
 
 
 @pytest.mark.parametrize("d", [2, 12, 48])
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", [name for name in FAST if name != HIDDEN])
 def test_overlap_is_near_the_known_one(name, d):
     known = FAST[name]
     codes = known.codes(16_000, d, 0)
@@ -100,9 +109,8 @@ def test_overlap_is_near_the_known_one(name, d):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAST)
-def test_overlap_is_near_the_known_one_at_128(name):
-    known = FAST[name]
+@pytest.mark.parametrize("known", [known for known in KNOWN if known.own_moments and 128 in known.dimensions])
+def test_overlap_is_near_the_known_one_at_128(known):
     codes = known.codes(16_000, 128, 0)
     reference = moment_matched(codes, gaussian(16_000, 128, 50))
     found = overlap_coverage(codes, reference).value
