@@ -186,7 +186,8 @@ def _ranks(points: Tensor) -> Tensor:
 
 def _normal_scores(points: Tensor) -> Tensor:
     """Replace each coordinate by the normal quantiles of its ranks (van der Waerden's scores), float64."""
-    return torch.special.ndtri((_ranks(points).double() + 0.5) / len(points))
+    scores: Tensor = torch.special.ndtri((_ranks(points).double() + 0.5) / len(points))
+    return scores
 
 
 def _filled(values: Tensor, reference: Tensor, draws: Generator, *, from_zero: bool = False) -> Tensor:

@@ -189,7 +189,8 @@ def correlated(draw: Callable[[int, int, int], Tensor]) -> Callable[[int, int, i
 
     def mapped(n: int, d: int, seed: int) -> Tensor:
         left, right = (torch.linalg.qr(gaussian(d, d, 0, side)).Q for side in ("left", "right"))
-        return draw(n, d, seed) @ (left * torch.logspace(0, 1, d)) @ right
+        stretched: Tensor = draw(n, d, seed) @ (left * torch.logspace(0, 1, d)) @ right
+        return stretched
 
     return mapped
 
