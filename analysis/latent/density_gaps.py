@@ -93,7 +93,7 @@ OVERLAP_MOMENT = define(
     better="higher",
     title="Overlap of the codes with the Gaussian of their moments, by held-out tests, from above.",
     heading="overlap",
-    version=2,
+    version=3,
 )
 OVERLAP_PRIOR = define(
     "overlap_prior",
@@ -101,7 +101,7 @@ OVERLAP_PRIOR = define(
     better="higher",
     title="Overlap of the codes with the prior N(0, I), by held-out tests, from above.",
     heading="overlap prior",
-    version=2,
+    version=3,
 )
 CLASS_AREA_LARGEST = define(
     "class_area_largest",

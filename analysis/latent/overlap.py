@@ -176,19 +176,36 @@ def _scores(codes: Tensor, draws: Tensor, seed: int) -> tuple[Score, ...]:
 
 
 def _histograms(codes: Tensor, draws: Tensor, coordinates: Callable[[Tensor], Tensor]) -> Score:
-    """Fit the sum over coordinates of the log ratio of two histograms: exact for independent coordinates."""
+    """Fit the sum over coordinates of the log ratio of two histograms: exact for independent coordinates.
+
+    Each coordinate's ratio is shrunk by what chance alone would show, so that many coordinates which tell
+    nothing do not drown the few that do.
+    """
     columns = [coordinates(z).T.contiguous() for z in (codes, draws)]
     quantiles = torch.linspace(0, 1, BINS + 1, dtype=columns[0].dtype)[1:-1]
     few = [column[:, :SUBSAMPLE] for column in columns]
     edges = torch.quantile(torch.cat(few, dim=1), quantiles, dim=1).T.contiguous()
     counts = [_counts(column, edges) for column in columns]
     of_codes, of_draws = (((count + 1) / (count.sum(1, keepdim=True) + BINS)).log() for count in counts)
-    ratio = of_codes - of_draws
+    ratio = (of_codes - of_draws) * _beyond_chance(*counts)
 
     def score(z: Tensor) -> Tensor:
         return ratio.gather(1, torch.searchsorted(edges, coordinates(z).T.contiguous())).sum(0)
 
     return score
+
+
+def _beyond_chance(codes: Tensor, draws: Tensor) -> Tensor:
+    """Compute 1 − (bins − 1) / G of counts `[D, bins]`, at least 0: `[D, 1]`.
+
+    G is the likelihood-ratio statistic for both having one distribution, about bins − 1 if they do. The
+    factor is that of a positive-part James–Stein estimate.
+    """
+    both, found = codes + draws, torch.zeros(len(codes), 1, dtype=codes.dtype)
+    for counts in (codes, draws):
+        expected = both * (counts.sum(1, keepdim=True) / both.sum(1, keepdim=True))
+        found += 2 * torch.xlogy(counts, counts / expected.clamp_min(1e-300)).sum(1, keepdim=True)
+    return (1 - (BINS - 1) / found.clamp_min(1e-300)).clamp_min(0)
 
 
 def _counts(columns: Tensor, edges: Tensor) -> Tensor:

@@ -173,3 +173,11 @@ def test_a_fitted_reference_adds_its_error():
 
 def test_an_overlap_of_zero_is_not_certain():
     assert 0 < evaluation_error(1.0, 1000) < 0.002
+
+
+def test_coordinates_that_tell_nothing_hide_no_gap():
+    """Two clusters on one of 128 axes: the histograms of the other 127 hold only noise."""
+    known = FAST["two clusters at ±4"]
+    codes = known.codes(16_000, 128, 0)
+    found = overlap_coverage(codes, moment_matched(codes, gaussian(16_000, 128, 50))).value
+    assert found == pytest.approx(known.overlap(128), abs=0.03)
