@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 
 from latentbench.analysis.core.metric import MetricDefinition, base_name, in_features
-from latentbench.data.cache import CacheError, cache_root, read_sealed, write_sealed
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
+from latentbench.data.storage.cache import CacheError, cache_root, read_sealed, write_sealed
 
 
 @dataclass(frozen=True)

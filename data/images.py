@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, int64, uint8
 
 from latentbench.data.errors import DataError
-from latentbench.data.memo import Memo
+from latentbench.data.storage.memo import Memo
 
 SMALLEST_SIDE, LARGEST_SIDE = 8, 1024
 HASHED_AT_ONCE = 1000

@@ -10,7 +10,6 @@ from typing import Any
 # Imported because they register themselves.
 from latentbench.data.captioned import draw  # noqa: F401
 from latentbench.data.errors import DataError
-from latentbench.data.files import folder_at
 from latentbench.data.images import ImageData, Split
 from latentbench.data.reading.assembly import read
 from latentbench.data.reading.decoding import Progress
@@ -25,6 +24,7 @@ from latentbench.data.sources.named_sets import digits, fashion_mnist, mnist, to
 from latentbench.data.sources.named_sets.catalogue import DATASETS, Dataset, dataset
 from latentbench.data.sources.webdataset import tar_sources
 from latentbench.data.sources.zero_shot_folder import is_prompted, prompted_sources
+from latentbench.data.storage.files import folder_at
 
 __all__ = ["DATASETS", "DataRequest", "Dataset", "dataset", "load", "open_sources"]
 

@@ -11,7 +11,7 @@ from latentbench.data.errors import DataError, LatentbenchError
 from latentbench.data.images import LARGEST_SIDE, SMALLEST_SIDE
 from latentbench.data.reading.transform import Crop, Resize
 from latentbench.data.registry import unknown
-from latentbench.data.validation import validated
+from latentbench.data.text.validation import validated
 
 KINDS = ("name", "folder", "wds", "hf")
 LONGEST_VALUE = 100

@@ -21,9 +21,9 @@ from pydantic_core import from_json
 from safetensors import SafetensorError
 from torch import nn
 
-from latentbench.data.cache import CHANGED, digest_of, write_to_cache
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import file_sha256
+from latentbench.data.storage.cache import CHANGED, digest_of, write_to_cache
+from latentbench.data.storage.files import file_sha256
 from latentbench.models.external.state_dicts import storable
 from latentbench.models.family import AnySpec, Family, find_family
 from latentbench.models.spec import ForeignSpec

@@ -17,7 +17,7 @@ from typing_extensions import override
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.registry import Registry, unknown
-from latentbench.data.validation import validated
+from latentbench.data.text.validation import validated
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.resolver import Resolver
 from latentbench.models.spec import REFERENCE, ForeignSpec, ModelSpec, ReferenceSpec

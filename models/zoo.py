@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import torch
 
-from latentbench.data.cache import cache_root, prepare_cache
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
+from latentbench.data.storage.cache import cache_root, prepare_cache
 from latentbench.models import checkpoint, external, families
 from latentbench.models.checkpoint import Checkpoint, ModelCard
 from latentbench.models.family import (
@@ -32,7 +32,7 @@ from latentbench.models.family import (
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.resolver import Resolver
 from latentbench.models.seeds import derive
-from latentbench.models.source_code import family_code, training_code
+from latentbench.models.source_code.hashes import family_code, training_code
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Progress
 from latentbench.models.training.history import Diverged, History

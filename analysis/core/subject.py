@@ -32,7 +32,7 @@ from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.image_similarity import check_images
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
-from latentbench.data.memo import Memo
+from latentbench.data.storage.memo import Memo
 from latentbench.models.codes import Shape, one_position, pooled
 from latentbench.models.protocols import (
     Autoencoder,

@@ -21,10 +21,10 @@ from latentbench.analysis.features.judge import (
     train_judge,
 )
 from latentbench.analysis.statistics.fitting import Progress
-from latentbench.data.cache import CHANGED, cache_root, digest_of, write_to_cache
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import write_atomically
 from latentbench.data.images import ImageData
+from latentbench.data.storage.cache import CHANGED, cache_root, digest_of, write_to_cache
+from latentbench.data.storage.files import write_atomically
 from latentbench.models.external import state_dicts
 
 ARCHITECTURE = "judge-2"

@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 
 from latentbench.analysis.flow.recipe import FlowRecipe
 from latentbench.analysis.flow.train_flow import Flow, Scales, TrainedFlow, train_flow, untrained
-from latentbench.data.cache import cache_root, read_sealed, write_sealed
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.storage.cache import cache_root, read_sealed, write_sealed
 from latentbench.models.external.state_dicts import fingerprint, storable
 from latentbench.models.protocols import Posterior
-from latentbench.models.source_code import package_code, training_code
+from latentbench.models.source_code.hashes import package_code, training_code
 
 CODE = "latentbench.analysis.flow"
 NETWORK = "network."

@@ -26,7 +26,7 @@ from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.statistics.neighbours import nearest, squared_distances
-from latentbench.data.cache import cache_root
+from latentbench.data.storage.cache import cache_root
 from latentbench.models.codes import one_position
 from latentbench.models.seeds import numpy_seed
 

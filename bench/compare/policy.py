@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from latentbench.analysis.catalogue import ANALYSES, METRICS
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import read_text
 from latentbench.data.registry import unknown
-from latentbench.data.validation import validated
-from latentbench.data.yaml_text import parse_yaml
+from latentbench.data.storage.files import read_text
+from latentbench.data.text.validation import validated
+from latentbench.data.text.yaml_text import parse_yaml
 
 Verdict = Literal["regressed", "changed", "missing", "inconclusive", "new", "incomparable", "ok"]
 """The verdicts on a metric, most serious first."""

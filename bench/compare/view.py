@@ -16,7 +16,7 @@ from rich.text import Text
 from latentbench.bench.compare.verdicts import ONE_SEED, Comparison, Decided, Outcome, gravity
 from latentbench.bench.text import escaping, markdown, numbers
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import write_atomically
+from latentbench.data.storage.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
-from latentbench.data.validation import validated
+from latentbench.data.text.validation import validated
 
 NAMES = ("local", "ray", "slurm")
 CLIENT = "ray://"

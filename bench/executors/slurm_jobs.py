@@ -18,9 +18,9 @@ from typing import Any
 from latentbench.bench.executors.protocol import Died, Unit
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.executors.worker import Setup, perform, result_of
-from latentbench.data.cache import cache_root
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import write_atomically
+from latentbench.data.storage.cache import cache_root
+from latentbench.data.storage.files import write_atomically
 
 POLL_SECONDS = 1.0
 START_MINUTES = 5.0

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from latentbench.bench.store.run import Run
-from latentbench.data.files import write_atomically
 from latentbench.data.registry import Registry
+from latentbench.data.storage.files import write_atomically
 
 Exporter = Callable[[Run, Path], list[Path]]
 

@@ -14,7 +14,7 @@ from latentbench.analysis.protocols.measured import ProtocolMeasured
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.loading import DATASETS, open_sources
 from latentbench.data.request import parse as parse_data
-from latentbench.data.yaml_text import parse_yaml
+from latentbench.data.text.yaml_text import parse_yaml
 from latentbench.models.protocols import Autoencoder, ImageCodec
 from latentbench.models.resolver import Resolver
 from latentbench.models.training.recipe import Recipe

@@ -14,8 +14,8 @@ from latentbench.analysis.protocols.protocol import METRICS, PROTOCOLS
 from latentbench.bench.reproduce.published import ROW_SETS, Reproducible, Row, RowRequest, RowSet
 from latentbench.bench.reproduce.subject import open_subject
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.validation import validated
-from latentbench.data.yaml_text import parse_yaml
+from latentbench.data.text.validation import validated
+from latentbench.data.text.yaml_text import parse_yaml
 
 FILE = "tokenizers.yaml"
 

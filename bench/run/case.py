@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from latentbench.bench.run.suite import Suite
 from latentbench.bench.store.record import DataReference, FeatureReference
 from latentbench.data.images import ImageData
-from latentbench.models.source_code import family_code
+from latentbench.models.source_code.hashes import family_code
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import Training

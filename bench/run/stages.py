@@ -37,11 +37,11 @@ from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Arrays, Journal, JournalStep
 from latentbench.bench.store.per_example import packed
 from latentbench.bench.store.record import JudgeReference, Record, RecordedModel, Seconds, Status
-from latentbench.data.cache import CacheError
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.reading.pixel_file import MappedSplit
 from latentbench.data.request import DataRequest
+from latentbench.data.storage.cache import CacheError
 from latentbench.models import checkpoint as checkpoints
 from latentbench.models.checkpoint import Checkpoint
 from latentbench.models.protocols import Encoder, ImageCodec, ImageTextModel

@@ -24,14 +24,14 @@ from latentbench.bench.executors.settings import parse as parse_executor
 from latentbench.bench.run.seeds import Seeds
 from latentbench.bench.store.store import check_suite_name
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import read_text
 from latentbench.data.images import ImageData
 from latentbench.data.loading import DATASETS
 from latentbench.data.registry import unknown
 from latentbench.data.request import DataRequest
 from latentbench.data.request import parse as parse_data
-from latentbench.data.validation import validated
-from latentbench.data.yaml_text import parse_yaml
+from latentbench.data.storage.files import read_text
+from latentbench.data.text.validation import validated
+from latentbench.data.text.yaml_text import parse_yaml
 from latentbench.models.resolver import Resolver
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.recipe import Recipe

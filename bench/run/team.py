@@ -35,11 +35,11 @@ from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Journal, JournalStep
 from latentbench.bench.run.resumable import Origin
 from latentbench.bench.run.stages import Progress
-from latentbench.data.cache import cache_root, write_to_cache
 from latentbench.data.errors import DataError
 from latentbench.data.images import ImageData
 from latentbench.data.reading.pixel_file import MappedSplit
 from latentbench.data.request import DataRequest
+from latentbench.data.storage.cache import cache_root, write_to_cache
 from latentbench.models import checkpoint as checkpoints
 
 Stage = Callable[..., Any]

@@ -16,10 +16,10 @@ from latentbench.bench.store.reference import reference_store
 from latentbench.bench.store.run import FINISHED, Run, read
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import file_sha256
 from latentbench.data.registry import unknown
-from latentbench.data.validation import explain
-from latentbench.data.visible import visible
+from latentbench.data.storage.files import file_sha256
+from latentbench.data.text.validation import explain
+from latentbench.data.text.visible import visible
 
 FILE = "baselines.json"
 LONGEST_NAME = 100

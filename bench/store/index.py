@@ -24,7 +24,7 @@ from latentbench.bench.provenance.code import Code
 from latentbench.bench.store.record import NotARecord, Record, body_of, identity_of, record_of
 from latentbench.bench.store.run import PARTIAL, lines_of
 from latentbench.bench.store.store import Store
-from latentbench.data.cache import cache_root
+from latentbench.data.storage.cache import cache_root
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, path TEXT UNIQUE, size INTEGER, modified INTEGER);

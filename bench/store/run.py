@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentbench.bench.store.record import NotARecord, Record, record_of
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import file_sha256
+from latentbench.data.storage.files import file_sha256
 
 if TYPE_CHECKING:
     import numpy as np

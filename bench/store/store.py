@@ -37,7 +37,7 @@ from filelock import FileLock, Timeout
 from latentbench.bench.store.record import Record, line_of
 from latentbench.bench.store.run import FINISHED, PARTIAL, arrays_path, id_of, read, stem_of
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import write_atomically
+from latentbench.data.storage.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,7 @@ from latentbench.bench.store.record import RESTORE, SCHEMA, NotARecord, body_of,
 from latentbench.bench.store.run import FINISHED, PARTIAL, arrays_path, id_of, lines_of
 from latentbench.bench.store.store import CHECKSUM, Store, checksum_path
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import file_sha256
+from latentbench.data.storage.files import file_sha256
 
 
 @dataclass(frozen=True)

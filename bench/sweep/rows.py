@@ -21,7 +21,7 @@ from latentbench.data.images import ImageData, Split
 from latentbench.models.external.user_module import ImportSpec
 from latentbench.models.family import find_family
 from latentbench.models.resolver import Resolver
-from latentbench.models.source_code import family_code
+from latentbench.models.source_code.hashes import family_code
 from latentbench.models.spec import ModelSpec, ReferenceSpec
 from latentbench.models.zoo import resolve
 

@@ -33,10 +33,10 @@ from latentbench.analysis.workloads.measure import Patience
 from latentbench.analysis.workloads.reference_models import REFERENCE_MODELS
 from latentbench.bench.run.suite import grid_specs, shipped
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import read_text
 from latentbench.data.registry import unknown
-from latentbench.data.validation import validated
-from latentbench.data.yaml_text import parse_yaml
+from latentbench.data.storage.files import read_text
+from latentbench.data.text.validation import validated
+from latentbench.data.text.yaml_text import parse_yaml
 from latentbench.models.spec import ModelSpec
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.text import Text
 
-from latentbench.data.visible import is_hidden
+from latentbench.data.text.visible import is_hidden
 
 if TYPE_CHECKING:
     import pandas as pd

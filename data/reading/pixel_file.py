@@ -19,11 +19,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import override
 
-from latentbench.data.cache import CacheError, cache_root
 from latentbench.data.errors import DataError
-from latentbench.data.files import atomic_file, file_sha256, write_atomically
 from latentbench.data.images import Split
 from latentbench.data.reading.decoding import Pixels
+from latentbench.data.storage.cache import CacheError, cache_root
+from latentbench.data.storage.files import atomic_file, file_sha256, write_atomically
 
 FORMAT = 1
 """This number is raised with any change to the reader, the transform or the file, so that older files are not

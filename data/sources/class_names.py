@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentbench.data.errors import DataError, counted, printable, some
-from latentbench.data.files import read_text
 from latentbench.data.reading.prompted import DEFAULT_TEMPLATES
+from latentbench.data.storage.files import read_text
 
 CLASSES, TEMPLATES = "classes.txt", "templates.txt"
 PAIRS_SHOWN = 12

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from latentbench.data.errors import DataError
-from latentbench.data.files import folder_at
 from latentbench.data.reading.hash_split import mixed
 from latentbench.data.reading.image_files import Encoded
 from latentbench.data.reading.image_source import EncodedSource, Sources
 from latentbench.data.registry import unknown
 from latentbench.data.sources.folder_listing import canonical
 from latentbench.data.sources.image_folder import hashed_sources
+from latentbench.data.storage.files import folder_at
 
 INSTALL = "python -m pip install 'latentbench[datasets]'"
 IMAGE_NAMES, LABEL_NAMES = ("image", "img"), ("label", "labels")

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from latentbench.data.errors import DataError, counted, printable, some
-from latentbench.data.files import read_text
 from latentbench.data.reading.hash_split import mixed
 from latentbench.data.reading.image_files import FilePart, is_image_file
 from latentbench.data.reading.image_source import EncodedSource, Sources
@@ -36,6 +35,7 @@ from latentbench.data.sources.folder_listing import (
 )
 from latentbench.data.sources.image_folder import hashed_sources
 from latentbench.data.sources.tar_index import Member, index_of
+from latentbench.data.storage.files import read_text
 
 CLASS_NAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 LABEL = "cls"

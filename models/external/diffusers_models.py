@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
-from latentbench.data.visible import visible
+from latentbench.data.text.visible import visible
 from latentbench.models.external import state_dicts
 from latentbench.models.external.base import LoadedFamily, LoadedSpec, stated
 from latentbench.models.external.trial import Trial, trial_images

@@ -24,8 +24,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from latentbench.data.cache import cache_root, read_sealed, write_sealed
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.storage.cache import cache_root, read_sealed, write_sealed
 
 State = dict[str, Tensor]
 Kind = Literal["safetensors", "pickle", "empty", "foreign"]

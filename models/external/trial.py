@@ -15,8 +15,8 @@ from torch import Tensor
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models.codes import Shape
-from latentbench.models.external.resolve_object import user_code
 from latentbench.models.protocols import Autoencoder, ImageTextModel, Posterior
+from latentbench.models.source_code.resolve_object import user_code
 
 TOLERANCE = 1e-3
 """The distance that a pixel may lie outside [0, 1], an embedding's length from 1, and a repeated result

@@ -15,9 +15,9 @@ from typing_extensions import override
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
-from latentbench.data.visible import visible
+from latentbench.data.text.visible import visible
 from latentbench.models.codes import Shape
-from latentbench.models.external import resolve_object, state_dicts
+from latentbench.models.external import state_dicts
 from latentbench.models.external.base import Digest, LoadedFamily, LoadedSpec, stated
 from latentbench.models.external.trial import (
     LOW_PRECISION_TOLERANCE,
@@ -31,7 +31,8 @@ from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
 from latentbench.models.resolver import Resolver
 from latentbench.models.seeds import derive
-from latentbench.models.source_code import user_code
+from latentbench.models.source_code import resolve_object
+from latentbench.models.source_code.hashes import user_code
 
 METHODS = "encode and decode, or encode_image and encode_text"
 Channels = Literal[1, 3]

@@ -10,7 +10,7 @@ from latentbench.bench.cli.options import Format, FormatOption, emit, out, say
 from latentbench.bench.text.numbers import file_size
 
 if TYPE_CHECKING:
-    from latentbench.data.cache import CacheEntry
+    from latentbench.data.storage.cache import CacheEntry
 
 cache = typer.Typer(
     help="List, measure and prune what latentbench can make again: decoded images, models, judges.",
@@ -84,7 +84,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
     """Remove decoded images, or another kind. A later run makes again what it needs."""
-    from latentbench.data.cache import remove
+    from latentbench.data.storage.cache import remove
 
     found = _entries(None if kind == "all" else kind)
     if kind is None:
@@ -100,8 +100,8 @@ def prune(
 
 def _entries(kind: str | None) -> list[CacheEntry]:
     """The entries of one kind, or all. Raises LatentbenchError for a kind that is not there."""
-    from latentbench.data.cache import entries
     from latentbench.data.registry import unknown
+    from latentbench.data.storage.cache import entries
 
     found = entries()
     kinds = sorted({entry.kind for entry in found} | {"images", "checkpoints", "temporary"})
@@ -111,6 +111,6 @@ def _entries(kind: str | None) -> list[CacheEntry]:
 
 
 def _say_nothing() -> None:
-    from latentbench.data.cache import cache_root
+    from latentbench.data.storage.cache import cache_root
 
     say(out, f"{cache_root()}: the cache is empty")

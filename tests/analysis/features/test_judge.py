@@ -24,10 +24,10 @@ from latentbench.analysis.features.stored_judges import (
     read_judge,
     write_judge,
 )
-from latentbench.data.cache import digest_of
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.data.sources.named_sets.fashion_mnist import DEBIAN_FOLDER
+from latentbench.data.storage.cache import digest_of
 from latentbench.models.external.state_dicts import fingerprint
 
 SHORT = JudgeRecipe(epochs=1, smallest_steps=1)

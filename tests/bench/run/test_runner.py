@@ -19,7 +19,7 @@ from latentbench.bench.run.runner import Options, run_suite
 from latentbench.bench.store.record import JudgeReference
 from latentbench.bench.store.store import Store
 from latentbench.data import load as load_data
-from latentbench.data.cache import cache_root
+from latentbench.data.storage.cache import cache_root
 
 MODULE = """
 import os, signal

@@ -10,7 +10,7 @@ import pytest
 from latentbench.bench.store.index import open_index
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
-from latentbench.data import cache
+from latentbench.data.storage import cache
 
 
 @pytest.fixture(autouse=True)

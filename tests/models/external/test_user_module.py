@@ -21,10 +21,11 @@ from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.models import checkpoint, zoo
-from latentbench.models.external import resolve_object, state_dicts
+from latentbench.models.external import state_dicts
 from latentbench.models.family import AnySpec
 from latentbench.models.protocols import Autoencoder, ImageTextModel
 from latentbench.models.resolver import Resolver
+from latentbench.models.source_code import resolve_object
 from latentbench.models.training.recipe import Recipe
 
 PAGE = Path(__file__).parents[3] / "docs" / "own_model.md"

@@ -3,7 +3,7 @@
 import pytest
 
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.yaml_text import parse_yaml
+from latentbench.data.text.yaml_text import parse_yaml
 
 
 def test_numbers_are_those_of_yaml_1_2():

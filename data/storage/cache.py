@@ -14,7 +14,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.files import write_atomically
+from latentbench.data.storage.files import write_atomically
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 CHANGED = "was changed after it was written: its digest does not match"

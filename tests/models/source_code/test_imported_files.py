@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from latentbench.models.source_code import user_code
+from latentbench.models.source_code.hashes import user_code
 
 FILES = {
     "cm_model.py": "import cm_helper\nfrom cm_pack import part\nimport cm_pack.deep, torch\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from latentbench.data.visible import visible
+from latentbench.data.text.visible import visible
 
 
 @pytest.mark.parametrize("name", ["ae-2", "a [b] [/c] | $x$ <i>", "שלום", "モデル", "e\u0301", "👩\u200d🔬"])

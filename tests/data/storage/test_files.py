@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from latentbench.data import DataError
-from latentbench.data.files import read_text, write_atomically
+from latentbench.data.storage.files import read_text, write_atomically
 
 
 def test_a_file_is_written_with_its_folder(tmp_path):

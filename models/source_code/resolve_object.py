@@ -22,7 +22,7 @@ import torch
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
-from latentbench.models.source_code import ENTRY_POINTS
+from latentbench.models.source_code.hashes import ENTRY_POINTS
 
 LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 OURS = str(Path(__file__).parents[1])

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from latentbench.models import source_code
 from latentbench.models.families.variational.vae import VAE
 from latentbench.models.family import FAMILIES, Family
-from latentbench.models.source_code import family_code, training_code, user_code
+from latentbench.models.source_code import hashes
+from latentbench.models.source_code.hashes import family_code, training_code, user_code
 
 
 @pytest.fixture
@@ -55,10 +55,8 @@ def test_every_file_has_a_hash(folder, text):
 
 def test_a_new_version_of_a_dependency_changes_the_hash(folder, monkeypatch):
     before = user_code("sc_model:Net")
-    version = source_code.metadata.version
-    monkeypatch.setattr(
-        source_code.metadata, "version", lambda name: "0.0" if name == "torch" else version(name)
-    )
+    version = hashes.metadata.version
+    monkeypatch.setattr(hashes.metadata, "version", lambda name: "0.0" if name == "torch" else version(name))
     assert user_code("sc_model:Net") != before
 
 
@@ -80,7 +78,7 @@ def test_an_installed_package_counts_as_a_whole(folder, tmp_path, monkeypatch):
     importlib.invalidate_caches()
     before = user_code("sc_package.loss:Net")
     (package / "loss.py").write_text("WEIGHT = 2\n")
-    source_code.package_code.cache_clear()
+    hashes.package_code.cache_clear()
     assert user_code("sc_package.loss:Net") != before
 
 
@@ -92,7 +90,7 @@ def test_a_family_of_another_package_has_a_hash(folder):
         assert before is not None
         (folder / "sc_model.py").write_text("class Net: changed = True\n")
         family_code.cache_clear()
-        source_code.package_code.cache_clear()
+        hashes.package_code.cache_clear()
         assert family_code("sc_family") != before
     finally:
         FAMILIES._entries.pop("sc_family")
@@ -103,5 +101,5 @@ def test_our_own_families_follow_our_training_code():
     assert FAMILIES["vae"] is VAE
     assert family_code("vae") is None
     assert len(training_code()) == 64
-    files = source_code._files_of("latentbench.models")
+    files = hashes._files_of("latentbench.models")
     assert "latentbench.models/families/variational/vae.py" in files

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from latentbench.models.family import find_family
-from latentbench.models.imported_files import imported_files, imports, parse
+from latentbench.models.source_code.imported_files import imported_files, imports, parse
 
 OURS = "latentbench"
 ENTRY_POINTS = "latentbench.models"

@@ -1,0 +1,1 @@
+"""What latentbench keeps: files, its cache of files, and results in memory."""

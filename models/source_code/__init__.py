@@ -1,0 +1,1 @@
+"""Python code that makes models: importing it by name, following its imports, hashing it."""
