@@ -61,8 +61,14 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, as a batch system or `docker stop` sends it; handled like Ctrl-C."""
 
 
-def _terminate(*_: object) -> None:
-    raise Terminated
+def _stop(number: int, _: object) -> None:
+    """Raise for the first signal; a second one ends the process at once, which loses nothing either."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _print_version(asked: bool) -> None:
@@ -426,7 +432,9 @@ def main() -> None:
     # Worker processes and users' code that changes the current folder must find the same cache.
     if cache := os.environ.get("LATENTBENCH_CACHE"):
         os.environ["LATENTBENCH_CACHE"] = str(Path(cache).expanduser().absolute())
-    signal.signal(signal.SIGTERM, _terminate)
+    for each in SIGNALS:
+        if signal.getsignal(each) is not signal.SIG_IGN:  # as a shell's background jobs ignore Ctrl-C
+            signal.signal(each, _stop)
     try:
         app()
     except LatentbenchError as error:

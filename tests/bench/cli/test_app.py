@@ -206,6 +206,19 @@ def test_sigterm_stops_a_run_like_ctrl_c(home):
     assert "leaked" not in said
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_run_without_a_traceback(home, number):
+    running = start(home, "run", "my.yaml", *QUICK, "--seeds", "100")
+    folder = home / "results" / "runs" / "my"
+    wait_until(lambda: any(path.stat().st_size for path in folder.glob("*.partial.jsonl")))
+    while running.poll() is None:
+        running.send_signal(number)
+        time.sleep(0.02)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode in (-number, 128 + number)
+    assert "Traceback" not in said
+
+
 def test_version_is_that_of_the_package(home):
     done = latentbench(home, "--version")
     assert done.stdout == f"latentbench {metadata.version('latentbench')}\n"
