@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.core.data_context import DataContext, to_uint8
 from latentbench.analysis.core.devices import find_device
-from latentbench.analysis.core.subject import DataContext, Subject, to_uint8
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.extractors import Feature
 from latentbench.analysis.features.extractors import load as load_feature
 from latentbench.analysis.features.request import parse_all

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from latentbench.analysis.core.data_context import to_uint8
 from latentbench.analysis.core.ensemble import over_judges
 from latentbench.analysis.core.metric import Metric, MetricDefinition, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import NO_DECODER, Subject, to_uint8
+from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.features.judge import NO_JUDGE, Views
 from latentbench.analysis.image_similarity import MS_SSIM_SIDE, SSIM_TAPS, decibels
 

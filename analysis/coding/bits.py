@@ -27,14 +27,10 @@ from latentbench.analysis.coding.coded_images import (
     jpeg_curve,
     rounded,
 )
+from latentbench.analysis.core.data_context import to_uint8
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import (
-    NO_CODE,
-    NO_DECODER,
-    Subject,
-    to_uint8,
-)
+from latentbench.analysis.core.subject import NO_CODE, NO_DECODER, Subject
 from latentbench.analysis.image_similarity import decibels
 from latentbench.analysis.statistics.intervals import standard_error
 from latentbench.models.protocols import DiscreteAutoencoder, ImageCodec

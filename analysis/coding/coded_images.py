@@ -12,8 +12,9 @@ from torch import Tensor
 from latentbench.analysis.coding import entropy_coder
 from latentbench.analysis.coding.entropy_coder import Distribution, Integers
 from latentbench.analysis.coding.quantisation import Quantiser
+from latentbench.analysis.core.data_context import DataContext, batch_size, to_float
 from latentbench.analysis.core.metric import finite
-from latentbench.analysis.core.subject import DataContext, Subject, batch_size, to_float
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.image_similarity import mse
 from latentbench.models.families.codecs.image_files import Jpeg, QualitySpec
 from latentbench.models.protocols import DiscreteAutoencoder, ImageCodec

@@ -15,7 +15,6 @@ from operator import add
 import torch
 from torch import Tensor
 
-from latentbench.analysis.core.feature_sums import FeatureSums
 from latentbench.analysis.features.judge import JudgedImages, Views
 from latentbench.analysis.image_similarity import (
     MS_SSIM_SIDE,
@@ -25,6 +24,7 @@ from latentbench.analysis.image_similarity import (
     mse,
     ssim,
 )
+from latentbench.analysis.statistics.feature_sums import FeatureSums
 from latentbench.models.codes import Shape
 from latentbench.models.protocols import Posterior
 

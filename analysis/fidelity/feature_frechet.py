@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from latentbench.analysis.core.feature_sums import FeatureSums, Points
 from latentbench.analysis.fidelity.generative_metrics import frechet_between
+from latentbench.analysis.statistics.feature_sums import FeatureSums, Points
 from latentbench.analysis.statistics.intervals import spread_of_left_out
 from latentbench.analysis.statistics.moments import Moments
 

@@ -16,8 +16,9 @@ from operator import add
 import torch
 from torch import Tensor
 
+from latentbench.analysis.core.data_context import BATCH
 from latentbench.analysis.core.metric import Unmeasurable, finite
-from latentbench.analysis.core.subject import BATCH, Subject
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.flow.recipe import recipe_for
 from latentbench.analysis.flow.stored_flows import flow_of
 from latentbench.analysis.flow.train_flow import TrainedFlow

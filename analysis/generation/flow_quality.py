@@ -15,10 +15,10 @@ from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.flow.recipe import FlowRecipe
 from latentbench.analysis.flow.train_flow import TrainedFlow, untrained
-from latentbench.analysis.generation import label_free_frechet, sample_quality
+from latentbench.analysis.generation import label_free_frechet
 from latentbench.analysis.generation.code_samplers import FLOW, learned_flow
+from latentbench.analysis.generation.sample_metrics import POSTERIOR, definitions_of
 from latentbench.analysis.generation.sample_quality import (
-    POSTERIOR,
     measurable_images,
     measured_by_judges,
     pictured,
@@ -59,7 +59,7 @@ SAMPLING_FLOPS = define(
 @analysis(
     FLOW,
     [
-        *sample_quality.definitions_of(FLOW),
+        *definitions_of(FLOW),
         FLOW_GAP,
         *label_free_frechet.definitions_of(FLOW),
         FLOW_LOSS,
@@ -89,9 +89,9 @@ def _judged(subject: Subject) -> list[Metric]:
     try:
         measurable_images(subject)
     except Unmeasurable as reason:
-        return [metric.missing(str(reason)) for metric in (*sample_quality.definitions_of(FLOW), FLOW_GAP)]
+        return [metric.missing(str(reason)) for metric in (*definitions_of(FLOW), FLOW_GAP)]
     both = measured_by_judges(subject, [FLOW, POSTERIOR])
-    names = [metric.name for metric in sample_quality.definitions_of(FLOW)]
+    names = [metric.name for metric in definitions_of(FLOW)]
     by_judge = [[*(metrics[name] for name in names), gap(metrics)] for metrics in both]
     return [over_judges(metrics) for metrics in zip(*by_judge, strict=True)]
 

@@ -16,9 +16,10 @@ from operator import add
 import torch
 from torch import Tensor
 
+from latentbench.analysis.core.data_context import DataContext, batch_size, in_batches, to_float
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import DataContext, Subject, batch_size, in_batches, to_float
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.judge import FEATURES, JudgeNetwork
 from latentbench.analysis.fidelity.generative_metrics import frechet_between
 from latentbench.analysis.generation.code_samplers import SAMPLERS, SAMPLING, samplers_of

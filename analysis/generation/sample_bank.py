@@ -13,14 +13,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from latentbench.analysis.core.feature_sums import FeatureSums
+from latentbench.analysis.core.data_context import DataContext, to_uint8
 from latentbench.analysis.core.metric import Unmeasurable, finite
-from latentbench.analysis.core.subject import NO_DECODER, DataContext, Subject, to_uint8
+from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.core.test_pass import joined_views
 from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages, Views
 from latentbench.analysis.fidelity.feature_frechet import frechet_to_fixed
 from latentbench.analysis.fidelity.generative_metrics import DENSITY_K, Cubes
 from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.statistics.feature_sums import FeatureSums
 from latentbench.analysis.statistics.moments import Moments
 from latentbench.analysis.statistics.neighbours import nearest
 from latentbench.data.errors import LatentbenchError

@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from latentbench.analysis.core.data_context import batch_size, to_float
 from latentbench.analysis.core.ensemble import over_judges
 from latentbench.analysis.core.metric import NOT_FINITE, Metric, MetricDefinition, Unmeasurable
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import NO_DECODER, Subject, batch_size, to_float
+from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.features.judge import JudgedImages, Views
 from latentbench.analysis.fidelity.generative_metrics import frechet_between
 from latentbench.analysis.generation.sample_bank import RealImages, real_images

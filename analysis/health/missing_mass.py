@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from latentbench.analysis.core.data_context import to_float, to_uint8
 from latentbench.analysis.core.ensemble import over_judges
 from latentbench.analysis.core.metric import Metric, Unmeasurable, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import NO_DECODER, Subject, to_float, to_uint8
+from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.features.judge import reduced
 from latentbench.analysis.fidelity.generative_metrics import DENSITY_K, neighbourhoods
 from latentbench.analysis.generation.code_samplers import SAMPLERS

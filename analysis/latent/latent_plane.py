@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from latentbench.analysis.core.data_context import to_uint8
 from latentbench.analysis.core.ensemble import joint_predictions
-from latentbench.analysis.core.subject import Subject, to_uint8
+from latentbench.analysis.core.subject import Subject
 
 CODES = 5000
 """Codes kept for a scatter plot."""

@@ -25,9 +25,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from latentbench.analysis.core.data_context import to_float
 from latentbench.analysis.core.metric import Metric, MetricDefinition, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import NO_DECODER, Subject, to_float
+from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.performance.cores import threads
 from latentbench.analysis.performance.memory import peak_memory
 from latentbench.analysis.performance.timing import Effort, Timing, timed_when_quiet

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from latentbench.analysis.core.feature_sums import FeatureSums
+from latentbench.analysis.core.data_context import batch_size
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable
-from latentbench.analysis.core.subject import batch_size
 from latentbench.analysis.features import inception
 from latentbench.analysis.features.extractors import Absent, Distance, Extractor, Feature
 from latentbench.analysis.fidelity.feature_frechet import frechet_of_pairs, frechet_to_fixed
@@ -21,6 +20,7 @@ from latentbench.analysis.image_similarity import SSIM_TAPS, UNIFORM_TAPS, decib
 from latentbench.analysis.protocols.pictures import batches
 from latentbench.analysis.protocols.protocol import MetricName, Protocol
 from latentbench.analysis.reconstruction import PSNR, SSIM
+from latentbench.analysis.statistics.feature_sums import FeatureSums
 from latentbench.data.reading.image_source import ImageSource, Sources
 from latentbench.models.protocols import Autoencoder, ImageCodec
 from latentbench.models.seeds import generator

@@ -17,9 +17,10 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from latentbench.analysis.core.data_context import batch_size, to_float
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import Subject, batch_size, to_float
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.rate.likelihood import NO_LIKELIHOOD, observed
 from latentbench.analysis.statistics.intervals import standard_error
 from latentbench.models.protocols import LikelihoodModel, Posterior

@@ -13,9 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from latentbench.analysis.core.data_context import batch_size, to_float
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import Subject, batch_size, to_float
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.rate.likelihood import NO_LIKELIHOOD, NO_RATE, log_likelihood, observed
 from latentbench.models.protocols import LikelihoodModel
 from latentbench.models.seeds import generator

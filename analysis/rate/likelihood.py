@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from latentbench.analysis.core.data_context import batch_size, to_float
 from latentbench.analysis.core.metric import Metric, Unmeasurable, define
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import Subject, batch_size, to_float
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.rate.mutual_information import information
 from latentbench.analysis.statistics.moments import columns
 from latentbench.models.protocols import DiscreteAutoencoder, LikelihoodModel, Posterior
@@ -233,12 +234,7 @@ def likelihood(subject: Subject) -> Measurement:
         active_metric = ACTIVE_UNITS.measured(int(active.sum()), n=count)
         arrays["active"] = active.numpy()
     bounds, examples = _bounds(subject)
-    metrics = (
-        KL.mean(rate),
-        active_metric,
-        *bounds,
-        *_of_mixture(subject),
-    )
+    metrics = (KL.mean(rate), active_metric, *bounds, *_of_mixture(subject))
     return Measurement(metrics, arrays, examples)
 
 

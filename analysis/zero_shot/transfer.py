@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from latentbench.analysis.core.data_context import to_float
 from latentbench.analysis.core.ensemble import over_judges
 from latentbench.analysis.core.metric import (
     Metric,
@@ -19,7 +20,7 @@ from latentbench.analysis.core.metric import (
     finite,
 )
 from latentbench.analysis.core.registry import Measurement, analysis
-from latentbench.analysis.core.subject import Subject, to_float
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.zero_shot.lit import captions_of, locked_image
 from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble
 from latentbench.data.captioned.draw import CaptionedData

@@ -13,8 +13,8 @@ import torch
 
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.core.data_context import batch_size
 from latentbench.analysis.core.devices import find_device
-from latentbench.analysis.core.subject import batch_size
 from latentbench.analysis.core.test_pass import TestPass
 from latentbench.analysis.features.extractors import Absent, Feature, load_all
 from latentbench.analysis.features.judge import LARGEST_SIDE

@@ -23,9 +23,10 @@ import torch
 
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES, METRICS
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.metric import base_name
 from latentbench.analysis.core.registry import Measurement
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.core.test_pass import TestPass
 from latentbench.analysis.features.extractors import Absent, Feature
 from latentbench.analysis.features.extractors import load as load_feature

@@ -19,8 +19,8 @@ from uuid import uuid4
 from typing_extensions import override
 
 from latentbench import data as datasets
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.devices import find_device
-from latentbench.analysis.core.subject import DataContext
 from latentbench.analysis.features.extractors import Feature
 from latentbench.analysis.features.judge import Judge
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end

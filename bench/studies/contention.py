@@ -26,8 +26,9 @@ from pathlib import Path
 import torch
 
 from latentbench.analysis.catalogue import ANALYSES, METRICS
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.metric import Metric
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.subject import Subject
 from latentbench.bench.store.store import Store
 from latentbench.bench.text import markdown
 from latentbench.data.images import ImageData, Split

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import torch
 
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.local import LocalProcesses
 from latentbench.bench.executors.protocol import Executor

@@ -27,14 +27,16 @@ from itertools import combinations
 from pathlib import Path
 
 from latentbench import data as datasets
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.ensemble import error_of_images, over_judges
 from latentbench.analysis.core.metric import Metric
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.judge import Judge, train_judge
 from latentbench.analysis.features.stored_judges import find_cards, load_judges, read_judge, write_judge
 from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.generation.sample_bank import SampleBank, real_images
-from latentbench.analysis.generation.sample_quality import OF_SAMPLES, frechet, why_unusable
+from latentbench.analysis.generation.sample_metrics import OF_SAMPLES
+from latentbench.analysis.generation.sample_quality import frechet, why_unusable
 from latentbench.analysis.statistics.intervals import NORMAL_95
 from latentbench.bench.run import suite as suites
 from latentbench.bench.store.record import Record

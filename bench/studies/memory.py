@@ -30,7 +30,8 @@ import psutil
 import torch
 
 from latentbench.analysis.catalogue import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.judge import Judge, JudgeNetwork
 from latentbench.bench.store.store import Store
 from latentbench.bench.text import markdown

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import latentbench.data
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.data.images import ImageData, Split
 from latentbench.models.training.recipe import Recipe

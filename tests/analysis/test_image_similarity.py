@@ -10,7 +10,7 @@ from pytorch_msssim import ms_ssim as reference_ms_ssim
 from pytorch_msssim import ssim as reference_ssim
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from latentbench.analysis.core.subject import to_float
+from latentbench.analysis.core.data_context import to_float
 from latentbench.analysis.image_similarity import ms_ssim, mse, psnr, ssim
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from latentbench.analysis.core.data_context import DataContext, to_float
 from latentbench.analysis.core.registry import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject, to_float
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.reconstruction import pictured, reconstruction
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior

@@ -10,7 +10,8 @@ import torch
 
 import latentbench.data
 from latentbench.analysis.catalogue import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.fidelity.generative_metrics import neighbourhoods, vendi_score
 from latentbench.analysis.latent.umap import trustworthiness, umap_embedding

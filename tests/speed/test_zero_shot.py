@@ -19,7 +19,8 @@ from torchvision.datasets import ImageFolder
 
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.models import zoo
 from latentbench.models.training.recipe import Recipe
 

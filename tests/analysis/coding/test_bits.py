@@ -11,7 +11,8 @@ from latentbench.analysis import measure
 from latentbench.analysis.coding.bits import coding
 from latentbench.analysis.coding.entropy_coder import decode, encode
 from latentbench.analysis.coding.quantisation import Quantiser
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.data.images import ImageData, Split
 from latentbench.models.family import find_family
 from latentbench.models.zoo import model_spec, resolve

@@ -6,7 +6,8 @@ from torch import nn
 
 from latentbench.analysis.coding import image_cost as module
 from latentbench.analysis.coding.image_cost import image_cost
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.performance.timing import Effort
 from latentbench.data.images import ImageData, Split
 from latentbench.models.external.user_module import adapted

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.metric import NOT_FINITE
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.latent.probes import standardise
 from latentbench.data.images import ImageData, Split
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from latentbench.analysis.catalogue import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.data.images import ImageData, Split
 

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.core import data_context
 from latentbench.analysis.core import subject as subjects
 from latentbench.analysis.core import test_pass as passes
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.core.test_pass import TestPass
 from latentbench.data.images import ImageData, Split
 from latentbench.models.family import find_family
@@ -26,7 +28,7 @@ def context_of_1009(mnist, context):
 @pytest.fixture
 def small_batches(monkeypatch):
     """Batches of 127 images: no number of shards divides 1,009 images or their 8 batches of 127."""
-    monkeypatch.setattr(subjects, "BATCH_VALUES", 127 * 784)
+    monkeypatch.setattr(data_context, "BATCH_VALUES", 127 * 784)
 
 
 def grid_vae():

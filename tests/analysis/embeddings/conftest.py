@@ -2,7 +2,8 @@
 
 import pytest
 
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.data import load
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import Training, model_spec, train_or_load

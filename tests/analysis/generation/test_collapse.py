@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from latentbench.analysis.core.subject import Subject, to_float
+from latentbench.analysis.core.data_context import to_float
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation.sample_quality import have_collapsed, sampling
 from latentbench.models.protocols import Posterior
 

@@ -6,13 +6,14 @@ from torch import nn
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from latentbench.analysis import measure
-from latentbench.analysis.core import subject as subjects
-from latentbench.analysis.core.feature_sums import FeatureSums
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core import data_context
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.core.test_pass import TestPass
 from latentbench.analysis.features.extractors import Absent, Distance, Extractor
 from latentbench.analysis.fidelity.feature_frechet import frechet, frechet_of_pairs
 from latentbench.analysis.generation.feature_distances import of_reconstructions
+from latentbench.analysis.statistics.feature_sums import FeatureSums
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.models.external.user_module import adapted
@@ -94,7 +95,7 @@ def test_sums_of_parts_are_those_of_the_whole():
 
 
 def test_shards_have_the_features_of_one_pass(monkeypatch):
-    monkeypatch.setattr(subjects, "BATCH_VALUES", 7 * 3 * 16 * 16)
+    monkeypatch.setattr(data_context, "BATCH_VALUES", 7 * 3 * 16 * 16)
     split = Split(photos(61), None)
     context = DataContext(ImageData("x", split, split, ()), features=(toy(),))
     model = adapted(Halves(), (3, 16, 16), "halves")

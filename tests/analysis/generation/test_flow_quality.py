@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.registry import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.flow import recipe
 from latentbench.analysis.flow.networks import TIME
 from latentbench.analysis.flow.recipe import FlowRecipe
 from latentbench.analysis.generation.flow_quality import flow_quality, sampling_flops, training_flops
-from latentbench.analysis.generation.sample_quality import KINDS, sampling
+from latentbench.analysis.generation.sample_metrics import KINDS
+from latentbench.analysis.generation.sample_quality import sampling
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
+from latentbench.analysis.core.data_context import DataContext, to_float
 from latentbench.analysis.core.registry import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject, to_float
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.fidelity.generative_metrics import frechet_distance
 from latentbench.analysis.generation import label_free_frechet
 from latentbench.analysis.generation.code_samplers import NO_PRIOR

@@ -7,14 +7,16 @@ import pytest
 import torch
 from prdc import compute_prdc
 
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.ensemble import judge_error
 from latentbench.analysis.core.metric import Unmeasurable
 from latentbench.analysis.core.registry import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.fidelity.generative_metrics import frechet_distance
 from latentbench.analysis.generation.code_samplers import NO_PRIOR, SAMPLERS
 from latentbench.analysis.generation.sample_bank import SampleBank
-from latentbench.analysis.generation.sample_quality import KINDS, sampling
+from latentbench.analysis.generation.sample_metrics import KINDS
+from latentbench.analysis.generation.sample_quality import sampling
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
 

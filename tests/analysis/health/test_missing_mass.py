@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.registry import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.health.missing_mass import (
     CLUSTERS,
     Missing,

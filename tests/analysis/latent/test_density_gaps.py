@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.registry import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.latent.density_gaps import CLASS_AREA, GAPS, _first_of_each, coverage, in_use
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior

@@ -7,8 +7,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.registry import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.latent.probes import fit_linear_probe, knn_predict, standardise
 from latentbench.analysis.statistics.intervals import binomial_se
 from latentbench.data.images import ImageData, Split

@@ -9,8 +9,9 @@ import pytest
 import torch
 from sklearn import manifold
 
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.registry import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.latent.umap import neighbour_overlap, trustworthiness, umap_embedding
 from latentbench.data.images import ImageData, Split

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latentbench.analysis.core.data_context import to_float
 from latentbench.analysis.core.registry import ANALYSES
-from latentbench.analysis.core.subject import Subject, to_float
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.rate.gradient_variance import (
     DRAWS,
     estimators,

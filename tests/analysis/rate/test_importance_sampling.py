@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.distributions import Normal
 
+from latentbench.analysis.core.data_context import DataContext, to_float
 from latentbench.analysis.core.registry import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject, to_float
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.rate import importance_sampling as module
 from latentbench.analysis.rate.importance_sampling import importance
 from latentbench.analysis.rate.likelihood import likelihood, log_likelihood, observed

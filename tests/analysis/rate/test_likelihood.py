@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
+from latentbench.analysis.core.data_context import to_float
 from latentbench.analysis.core.registry import ANALYSES
-from latentbench.analysis.core.subject import Subject, to_float
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.rate.likelihood import (
     active_units,
     elbo,

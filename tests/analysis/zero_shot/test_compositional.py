@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 import latentbench.data
 from latentbench.analysis.catalogue import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.latent.probes import standardise
 from latentbench.analysis.zero_shot.lit import fit_towers, locked_image
 from latentbench.analysis.zero_shot.zero_shot_metrics import CaptionScores, harmonic_mean, seen_unseen_auc

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from latentbench.analysis.catalogue import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.statistics.intervals import binomial_se, clustered_se
 from latentbench.analysis.zero_shot import controls as controls_module
 from latentbench.analysis.zero_shot import lit

@@ -9,7 +9,7 @@ from PIL import Image
 
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
-from latentbench.analysis.core.subject import DataContext
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Journal, JournalStep

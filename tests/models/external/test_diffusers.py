@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from latentbench.analysis.catalogue import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.data.images import ImageData, Split
 from latentbench.models import zoo
 from latentbench.models.resolver import Resolver

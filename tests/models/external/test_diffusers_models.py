@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.reconstruction import reconstruction
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split

@@ -16,7 +16,8 @@ import yaml
 from pydantic import BaseModel
 
 from latentbench.analysis.catalogue import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split

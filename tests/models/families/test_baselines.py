@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from latentbench.analysis.catalogue import ANALYSES
-from latentbench.analysis.core.subject import DataContext, Subject
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.data import load
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.protocols import Autoencoder, Encoder
