@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,9 +13,7 @@ import torch
 
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
-from latentbench.analysis.core.data_context import batch_size
 from latentbench.analysis.core.devices import find_device
-from latentbench.analysis.core.test_pass import TestPass
 from latentbench.analysis.features.extractors import Absent, Feature, load_all
 from latentbench.analysis.features.judge import LARGEST_SIDE
 from latentbench.analysis.features.stored_judges import load_judges
@@ -23,22 +21,23 @@ from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.analysis.performance.cores import threads, usable_cores
 from latentbench.analysis.performance.memory import free_memory
 from latentbench.bench.executors.local import LocalProcesses, ThisProcess, default_jobs, threads_of
-from latentbench.bench.executors.protocol import Died, Executor
+from latentbench.bench.executors.protocol import Executor
 from latentbench.bench.executors.settings import ExecutorSettings
-from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case, cases
-from latentbench.bench.run.journal import TRAINING, Journal
+from latentbench.bench.run.job import Job
+from latentbench.bench.run.journal import Journal
 from latentbench.bench.run.resumable import OpenRun, Request, Watcher, run_resumable
-from latentbench.bench.run.stages import Progress, TrainingOptions
+from latentbench.bench.run.stages import contexts
+from latentbench.bench.run.stages.training import TrainingOptions
 from latentbench.bench.run.suite import Suite, resolved
-from latentbench.bench.run.team import Team, local_team, remote_context, remote_team
+from latentbench.bench.run.team import Team, local_team, remote_team
 from latentbench.bench.store.record import FeatureReference
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models.resolver import Resolver
-from latentbench.models.zoo import check_fits, prepare_cache, stacks
+from latentbench.models.zoo import check_fits, prepare_cache
 
 JUDGE_BATCH = 256
 FEW_PIXELS = 100_000
@@ -87,7 +86,7 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     judged = any(ANALYSES[name].needs_judge for name in suite.analyses)
     resolver = Resolver(suite.folder, options.allow_pickle)
     features = _load_features(suite, resolver, watcher)
-    open_features = stages.features_opener(features, suite.features if features else (), resolver)
+    open_features = contexts.features_opener(features, suite.features if features else (), resolver)
     request = Request(
         suite.name,
         "cases",
@@ -101,7 +100,7 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     def open_team(run: OpenRun[Case], journal: Journal) -> AbstractContextManager[Team]:
         if settings.is_remote:
             judges = load_judges(data, device=device) if judged and not data.test_only else ()
-            context = remote_context(
+            context = contexts.remote_context(
                 data,
                 suite.data,
                 suite.data_folder,
@@ -111,9 +110,9 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
                 open_features,
             )
             return remote_team(settings, context, journal, store.remember_environment, watcher.note)
-        open_data = stages.data_opener(data, suite.data, suite.data_folder)
+        open_data = contexts.data_opener(data, suite.data, suite.data_folder)
         open_context = partial(
-            stages.open_context, open_data, str(device), judged=judged, open_features=open_features
+            contexts.open_context, open_data, str(device), judged=judged, open_features=open_features
         )
         jobs = options.jobs or default_jobs(device)
         size = min(jobs, max(len(run.todo), settings.shards))
@@ -134,7 +133,7 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
             journal.drop(case)
         with open_team(run, journal) as team:
             training = TrainingOptions(options.use_cache and not options.fresh, stacked)
-            job = _Job(run, team, training, journal, data, settings.shards)
+            job = Job(run, team, training, journal, data, settings.shards)
             # Complete seeds, so that an interrupted run has some; but one stack trains all seeds well, and
             # many machines are to be busy.
             together = stacked or settings.is_remote
@@ -196,133 +195,3 @@ def _prepare_judges(data: ImageData, device: torch.device, watcher: Watcher) -> 
     with threads(1 if small else usable_cores()):
         judges = load_judges(data, device=device, progress=progress, note=watcher.note)
     return tuple(judge.hash for judge in judges)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Takes cases through training, timing and measuring, and writes a record of each."""
-
-    run: OpenRun[Case]
-    team: Team
-    training: TrainingOptions
-    journal: Journal
-    data: ImageData
-    shards: int
-    """The number of workers that share the test images of a model."""
-
-    def run_cases(self, todo: list[Case]) -> None:
-        """Complete every case; a record is written as soon as it is complete."""
-        progresses = [Progress(case, self.journal.steps(case)) for case in todo]
-        trained = self._stage("training", self._train(progresses), len(todo))
-        timed = self._stage("timing", self._measure(_in_order(trained, todo), exclusive=True), len(todo))
-        measured = self._measure(_in_order(timed, todo), exclusive=False)
-        for progress in self._stage("measuring", measured, len(todo)):
-            self._write(progress)
-
-    def _train(self, progresses: list[Progress]) -> Iterator[Progress]:
-        todo = [progress for progress in progresses if TRAINING not in progress.steps]
-        yield from (progress for progress in progresses if TRAINING in progress.steps)
-        train = self.team.stage(partial(stages.train, options=self.training))
-        for group, outcome in self.team.crew.map(train, self._training_groups(todo)):
-            if not isinstance(outcome, Died):
-                for note in (note for progress in outcome for note in progress.notes):
-                    self.run.watcher.note(note)
-                yield from outcome
-                continue
-            # Members of a stack whose process died are trained one by one, so that the others have results.
-            for progress in group:
-                alone = self.team.crew.alone(train, [progress]) if len(group) > 1 else outcome
-                if isinstance(alone, Died):
-                    yield stages.killed(progress, alone, TRAINING, self.journal)
-                else:
-                    yield from alone
-
-    def _measure(self, progresses: list[Progress], *, exclusive: bool) -> Iterator[Progress]:
-        measure = self.team.stage(partial(stages.measure_all, exclusive=exclusive))
-        todo = [[progress] for progress in progresses if progress.missing(exclusive=exclusive)]
-        yield from (progress for progress in progresses if not progress.missing(exclusive=exclusive))
-        if not exclusive:
-            todo = self._passed_over([progress for (progress,) in todo])
-        for (progress,), outcome in self.team.crew.map(measure, todo, exclusive=exclusive):
-            if isinstance(outcome, Died):
-                yield self._after_death(progress, outcome, exclusive=exclusive)
-            else:
-                yield from outcome
-
-    def _after_death(self, progress: Progress, died: Died, *, exclusive: bool) -> Progress:
-        """Finish a case whose process died: the analysis in hand is recorded, the others are done.
-
-        The journal tells which one that was; where it does not, the analyses are tried one by one.
-        """
-        most = None if self.team.shares_journal else 1
-        measure = self.team.stage(partial(stages.measure_all, exclusive=exclusive, most=most))
-        outcome: list[Progress] | Died = died
-        if not self.team.shares_journal:
-            outcome = self.team.crew.alone(measure, [progress], exclusive=exclusive)
-        while True:
-            if isinstance(outcome, Died):
-                progress.steps.update(self.journal.steps(progress.case))
-                in_hand = progress.missing(exclusive=exclusive)[0]
-                stages.killed(progress, outcome, in_hand, self.journal)
-            else:
-                (progress,) = outcome
-            if not progress.missing(exclusive=exclusive):
-                return progress
-            outcome = self.team.crew.alone(measure, [progress], exclusive=exclusive)
-
-    def _passed_over(self, progresses: list[Progress]) -> list[list[Progress]]:
-        """Let several workers share the pass over the test images of each trained case."""
-        batches = math.ceil(len(self.data.test) / batch_size(self.data.image_shape))
-        count = min(self.shards, batches)
-        trained = [progress for progress in progresses if progress.steps[TRAINING].checkpoint] * (count > 1)
-        pieces = [[replace(progress, shard=(i, count))] for progress in trained for i in range(count)]
-        found: dict[str, dict[int, TestPass]] = {progress.case.id: {} for progress in trained}
-        if pieces:
-            self.run.watcher.stage_started("encoding and decoding", len(pieces), "shards")
-        for _, outcome in self.team.crew.map(self.team.stage(stages.pass_over_shard), pieces):
-            for piece in () if isinstance(outcome, Died) else outcome:
-                self.run.watcher.stage_advanced(piece.case.label)
-                if piece.shard is not None and piece.passed is not None:
-                    found[piece.case.id][piece.shard[0]] = piece.passed
-        for progress in trained:
-            parts = [found[progress.case.id].get(i) for i in range(count)]
-            whole = [part for part in parts if part is not None]
-            # If a shard failed, measuring fails in the same way, and is recorded.
-            progress.passed = TestPass.joined(whole) if len(whole) == count else None
-        return [[progress] for progress in progresses]
-
-    def _write(self, progress: Progress) -> None:
-        record = stages.record(
-            progress,
-            suite=self.run.suite,
-            run=self.run.writer.run_id,
-            environment=self.run.origin.environment,
-            threads=self.team.threads,
-        )
-        self.run.write(record, progress.arrays, progress.failure.details if progress.failure else None)
-        self.journal.drop(progress.case)
-
-    def _training_groups(self, todo: list[Progress]) -> list[list[Progress]]:
-        """Return the cases that a worker trains together: one, or the largest stack that fits the memory."""
-        if not self.training.stacked or not todo:
-            return [[progress] for progress in todo]
-        positions = stacks(
-            [progress.case.training for progress in todo],
-            self.data.image_shape,
-            memory_bytes=self.team.stack_bytes,
-            largest=math.ceil(len(todo) / (self.team.size)),
-        )
-        return [[todo[position] for position in stack] for stack in positions]
-
-    def _stage(self, name: str, results: Iterable[Progress], total: int) -> Iterator[Progress]:
-        """Pass the results of a stage on, and report each."""
-        self.run.watcher.stage_started(name, total, "models")
-        for progress in results:
-            self.run.watcher.stage_advanced(progress.case.label)
-            yield progress
-
-
-def _in_order(progresses: Iterable[Progress], todo: list[Case]) -> list[Progress]:
-    """Sort cases in the order of the suite: workers finish in any order."""
-    position = {case.id: index for index, case in enumerate(todo)}
-    return sorted(progresses, key=lambda progress: position[progress.case.id])

@@ -18,11 +18,7 @@ from uuid import uuid4
 
 from typing_extensions import override
 
-from latentbench import data as datasets
 from latentbench.analysis.core.data_context import DataContext
-from latentbench.analysis.core.devices import find_device
-from latentbench.analysis.features.extractors import Feature
-from latentbench.analysis.features.judge import Judge
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.protocol import Executor
 from latentbench.bench.executors.ray_tasks import RayTasks
@@ -30,15 +26,10 @@ from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.executors.slurm_jobs import SlurmJobs
 from latentbench.bench.executors.worker import Setup
 from latentbench.bench.provenance.environment import environment, environment_hash
-from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Journal, JournalStep
 from latentbench.bench.run.resumable import Origin
-from latentbench.bench.run.stages import Progress
-from latentbench.data.errors import DataError
-from latentbench.data.images import ImageData
-from latentbench.data.reading.pixel_file import MappedSplit
-from latentbench.data.request import DataRequest
+from latentbench.bench.run.stages.progress import Progress, key
 from latentbench.data.storage.cache import cache_root, write_to_cache
 from latentbench.models import checkpoint as checkpoints
 
@@ -46,8 +37,6 @@ Stage = Callable[..., Any]
 """A function of some cases, the context, and a journal."""
 
 REMOTE: dict[str, type[RayTasks] | type[SlurmJobs]] = {"ray": RayTasks, "slurm": SlurmJobs}
-SMALL_BYTES = 64_000_000
-"""Data in memory up to this size go through Ray's object store; each worker opens larger ones itself."""
 STACK_SHARE = 0.5
 """The share of the free memory for training stacks; the rest is for the data and as a reserve."""
 
@@ -74,7 +63,7 @@ def local_team(
     executor: Executor, size: int, threads: int, memory_bytes: float, journal: Journal
 ) -> Iterator[Team]:
     """Provide the workers of this machine, which share its cache and so its journal."""
-    crew: Crew[list[Progress]] = Crew(executor, key=stages.key)
+    crew: Crew[list[Progress]] = Crew(executor, key=key)
     stack_bytes = memory_bytes * STACK_SHARE / size
     with stopped_at_the_end(executor):
         yield Team(crew, size, threads, stack_bytes, lambda stage: partial(stage, journal=journal), True)
@@ -95,7 +84,7 @@ def remote_team(
     try:
         executor = REMOTE[settings.name](settings, Setup.of(settings.cpus, open_context), note)
         crew: Crew[list[Progress]] = Crew(
-            executor, key=stages.key, pack=driver.pack, unpack=driver.unpack, note=note
+            executor, key=key, pack=driver.pack, unpack=driver.unpack, note=note
         )
         memory = settings.memory_gb * 1e9 * STACK_SHARE
         with stopped_at_the_end(executor):
@@ -104,47 +93,6 @@ def remote_team(
             )
     finally:
         mark.unlink(missing_ok=True)
-
-
-def remote_context(
-    data: ImageData,
-    request: DataRequest,
-    folder: Path,
-    judges: tuple[Judge, ...],
-    device: str,
-    engine: str,
-    open_features: Callable[[], tuple[Feature, ...]] = tuple,
-) -> Callable[[], DataContext]:
-    """Return how a remote worker gets its context."""
-    size = sum(split.images.numel() for split in (data.train, data.test))
-    travels = engine == "ray" and size <= SMALL_BYTES and not isinstance(data.test, MappedSplit)
-    open_data = partial(_given, data) if travels else partial(_opened, request, folder, data.fingerprint)
-    movable = tuple(replace(judge, network=judge.network.cpu()) for judge in judges)
-    return partial(_context, open_data, movable, device, open_features)
-
-
-def _given(data: ImageData) -> ImageData:
-    return data
-
-
-def _opened(request: DataRequest, folder: Path, fingerprint: str) -> ImageData:
-    """Load the data on this machine. Raises DataError if they are missing, or are not those of the driver."""
-    data = datasets.load(request, relative_to=folder, mapped=True)
-    if data.fingerprint != fingerprint:
-        raise DataError(
-            f"data {data.name}: the content has the fingerprint {data.fingerprint[:12]} here and "
-            f"{fingerprint[:12]} where the run was started; every node must see the same images"
-        )
-    return data
-
-
-def _context(
-    open_data: Callable[[], ImageData],
-    judges: tuple[Judge, ...],
-    device: str,
-    open_features: Callable[[], tuple[Feature, ...]],
-) -> DataContext:
-    return DataContext(open_data(), judges, find_device(device), open_features())
 
 
 @dataclass(frozen=True)
@@ -221,10 +169,6 @@ def work(parcel: Parcel, context: DataContext, *, stage: Stage) -> Parcel:
     return replace(
         parcel, progresses=done, weights={} if shared else _weights(done), environment=here, shared=shared
     )
-
-
-def _at_work(stage: Stage) -> Stage:
-    return partial(work, stage=stage)
 
 
 def _find_checkpoint(progress: Progress) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from latentbench.models.codes import Shape, channels
 from latentbench.models.external import state_dicts
 from latentbench.models.family import Family
 from latentbench.models.networks.backbones import ImageShape
+from latentbench.models.protocols import Posterior
 from latentbench.models.spec import ModelSpec
 from latentbench.models.training.engine import Progress
 from latentbench.models.training.history import History
@@ -74,3 +75,23 @@ def stated(spec: LoadedSpecT, where: str, *, shape: Shape, sha256: str) -> Loade
         if given and given != truth:
             raise LatentbenchError(f"{where}: {name} is {truth}, not {given} as the suite says")
     return spec.model_copy(update={**found, "code_shape": shape if len(shape) > 1 else None})
+
+
+def mean_and_log_var(given: Any) -> tuple[object, object]:
+    """Return mean and log-variance from what an `encode` returned; None for no log-variance.
+
+    A diffusers model returns an object with `latent_dist` (AutoencoderKL), `latents` (AutoencoderTiny,
+    VQModel) or `latent` (AutoencoderDC).
+    """
+    if isinstance(given, Posterior):
+        return given.mean, given.log_var
+    distribution = getattr(given, "latent_dist", given)
+    if hasattr(distribution, "logvar"):
+        exact = getattr(distribution, "deterministic", False)
+        return distribution.mean, None if exact else distribution.logvar
+    for name in ("latents", "latent"):
+        if hasattr(given, name):
+            return getattr(given, name), None
+    if isinstance(given, tuple | list) and len(given) == 2:
+        return given[0], given[1]
+    return given, None

@@ -7,15 +7,10 @@ overflow in half precision is seen and counted.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -23,43 +18,20 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.text.visible import visible
 from latentbench.models.external import state_dicts
-from latentbench.models.external.base import LoadedFamily, LoadedSpec, stated
+from latentbench.models.external.base import LoadedFamily, LoadedSpec, mean_and_log_var, stated
+from latentbench.models.external.diffusers_source import (
+    DiffusersSource,
+    Json,
+    class_of,
+    location_of,
+    read_config,
+    read_weights,
+)
 from latentbench.models.external.trial import Trial, trial_images
-from latentbench.models.external.user_module import mean_and_log_var
 from latentbench.models.family import FAMILIES, Display
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
 from latentbench.models.resolver import Resolver
-
-Name = Annotated[str, Field(min_length=1)]
-Json = dict[str, JsonValue]
-EXAMPLES = "AutoencoderKL, AutoencoderTiny, AutoencoderDC or VQModel"
-SHOWN = 3
-
-
-class DiffusersSource(BaseModel):
-    """The place of a model of diffusers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: Name
-    """A folder, relative to the suite's, or the name of a repository on the hub."""
-    subfolder: Name | None = None
-    """The folder of the autoencoder inside of a pipeline, usually `vae`."""
-    revision: Name | None = None
-    """A branch, tag or commit on the hub."""
-    variant: Name | None = None
-    """Weights with a suffix in their file name, such as `fp16`."""
-
-    @property
-    def label(self) -> str:
-        """The name without its organisation, such as `sd-vae-ft-mse`."""
-        return Path(self.model).name
-
-    @property
-    def options(self) -> dict[str, str]:
-        """The arguments of diffusers that are given."""
-        return {name: value for name, value in self if name != "model" and value is not None}
 
 
 class DiffusersSpec(LoadedSpec):
@@ -113,7 +85,7 @@ class Diffusers(LoadedFamily[DiffusersSpec]):
         super().__init__(spec, image_shape)
         if spec.config is None:
             raise LatentbenchError(f"{spec.label}: weights unknown; call zoo.resolve on the spec first")
-        built: nn.Module = _class_of(spec.config, spec.label).from_config(spec.config)
+        built: nn.Module = class_of(spec.config, spec.label).from_config(spec.config)
         # diffusers' own `to` prints a warning for every model.
         self.module = cast(Any, nn.Module.to(built, getattr(torch, spec.dtype)))
         self.has_frames = next(weight.ndim for weight in built.parameters() if weight.ndim > 3) == 5
@@ -135,12 +107,12 @@ class Diffusers(LoadedFamily[DiffusersSpec]):
     @classmethod
     def resolve(cls, spec: DiffusersSpec, data: ImageData, resolver: Resolver) -> DiffusersSpec:
         """Return the spec with its config, code shape and the weights' digest, after a trial in float32."""
-        location = _location(spec.pretrained, resolver)
-        config = _config(spec.pretrained, location)
+        location = location_of(spec.pretrained, resolver)
+        config = read_config(spec.pretrained, location)
         factors = {name: config.get(name) for name in ("scaling_factor", "shift_factor")}
         filled = spec.model_copy(update={"config": config, **factors})
         _check_images(filled, data)
-        state = _weights(filled, location, resolver)
+        state = read_weights(spec.pretrained, config, location, resolver, spec.label)
         sha256 = state_dicts.fingerprint(state)
         state_dicts.keep(state, sha256)
         # In half precision a model may overflow: that is a result, and no reason to refuse it.
@@ -221,81 +193,6 @@ class DiffusersVQ(Diffusers):
         return self._scaled(Posterior(vectors.float())).mean
 
 
-def _diffusers() -> Any:
-    try:
-        # Not an import statement: type checkers would read all of diffusers and transformers.
-        return import_module("diffusers")
-    except ImportError as error:
-        raise LatentbenchError(
-            f"family diffusers needs the package diffusers ({error}): pip install 'latentbench[diffusers]'"
-        ) from None
-
-
-def _class_of(config: Json, where: str) -> Any:
-    """Return the class that a config.json names. Raises LatentbenchError if it is no autoencoder."""
-    diffusers, name = _diffusers(), config.get("_class_name")
-    try:
-        found = getattr(diffusers, str(name), None)
-    except (ImportError, RuntimeError) as error:  # a class whose own dependencies are missing
-        raise LatentbenchError(f"{where}: {name} cannot be imported: {_line(error)}") from None
-    is_model = isinstance(found, type) and issubclass(found, diffusers.ModelMixin)
-    if not (is_model and hasattr(found, "encode") and hasattr(found, "decode")):
-        raise LatentbenchError(
-            f"{where}: config.json names the class {name!r}, which is no autoencoder of diffusers "
-            f"{diffusers.__version__}; allowed: {EXAMPLES}, or another with encode and decode"
-        )
-    return found
-
-
-def _location(source: DiffusersSource, resolver: Resolver) -> str:
-    """Return the folder of a model, or its name on the hub."""
-    folder = resolver.path(source.model)
-    if folder.is_dir():
-        return str(folder)
-    if source.model.count("/") != 1 or source.model.startswith((".", "/", "~")):
-        raise LatentbenchError(
-            f"pretrained {source.model}: no such folder, and no name on the hub (ORGANISATION/REPOSITORY)"
-        )
-    return source.model
-
-
-def _config(source: DiffusersSource, location: str) -> Json:
-    """Read config.json. Raises LatentbenchError if there is none, or the hub cannot be reached."""
-    folder = Path(location) / (source.subfolder or "")
-    if Path(location).is_dir() and not (folder / "config.json").is_file():
-        pipeline = (folder / "model_index.json").is_file()
-        raise LatentbenchError(
-            f"pretrained {source.model}: no config.json in {folder}"
-            + ("; it is a pipeline: add subfolder: vae" if pipeline else "")
-        )
-    options = {name: value for name, value in source.options.items() if name != "variant"}
-    with _reported(source):
-        config = _diffusers().AutoencoderKL.load_config(location, **options)
-    return {name: value for name, value in config.items() if name != "_name_or_path"}
-
-
-def _weights(spec: DiffusersSpec, location: str, resolver: Resolver) -> state_dicts.State:
-    """Load the weights in float32; all of them must fit. Raises LatentbenchError."""
-    found = _class_of(spec.config or {}, spec.label)
-    with _reported(spec.pretrained):
-        model, report = found.from_pretrained(
-            location,
-            output_loading_info=True,
-            use_safetensors=None if resolver.allow_pickle else True,
-            torch_dtype=torch.float32,
-            low_cpu_mem_usage=False,
-            **spec.pretrained.options,
-        )
-    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if names := [str(name) for name in report.get(what) or ()]:
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            raise LatentbenchError(
-                f"{spec.label}: the weights do not fit the {found.__name__} of config.json: "
-                f"{what.replace('_', ' ')} {', '.join(names[:SHOWN])}{more}"
-            )
-    return state_dicts.storable(model.state_dict())
-
-
 def _check_images(spec: DiffusersSpec, data: ImageData) -> None:
     """Refuse images whose sides are no multiples of the downsampling factor: nothing is cropped."""
     config, sides = spec.config or {}, data.image_shape[1:]
@@ -309,32 +206,3 @@ def _check_images(spec: DiffusersSpec, data: ImageData) -> None:
         )
     if config.get("in_channels", 3) != 3:
         raise LatentbenchError(f"{spec.label}: takes {config['in_channels']} channels, expected 3")
-
-
-@contextmanager
-def _reported(source: DiffusersSource) -> Iterator[None]:
-    """Turn what diffusers raises into one line, and keep it from writing warnings of its own."""
-    logger = logging.getLogger("diffusers")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    except LatentbenchError:
-        raise
-    except Exception as error:
-        line = _line(error)
-        advice = (
-            "; no folder of this name, and the hub could not be asked: download it where there is a network, "
-            "and give its folder"
-            if isinstance(error, OSError) and not Path(source.model).is_dir()
-            else ""
-        )
-        raise LatentbenchError(f"pretrained {source.model}: {type(error).__name__}: {line}{advice}") from None
-    finally:
-        logger.setLevel(level)
-
-
-def _line(error: BaseException) -> str:
-    """Return the first sentence of a message, which may have many lines."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else f"{text[:200]}…"

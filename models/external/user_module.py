@@ -18,7 +18,7 @@ from latentbench.data.images import ImageData
 from latentbench.data.text.visible import visible
 from latentbench.models.codes import Shape
 from latentbench.models.external import state_dicts
-from latentbench.models.external.base import Digest, LoadedFamily, LoadedSpec, stated
+from latentbench.models.external.base import Digest, LoadedFamily, LoadedSpec, mean_and_log_var, stated
 from latentbench.models.external.trial import (
     LOW_PRECISION_TOLERANCE,
     TOLERANCE,
@@ -230,26 +230,6 @@ class ImportedAutoencoder(Imported):
     @override
     def tried(self, x: Tensor) -> Shape:
         return self.trial.autoencoder(self, x)
-
-
-def mean_and_log_var(given: Any) -> tuple[object, object]:
-    """Return mean and log-variance from what an `encode` returned; None for no log-variance.
-
-    A diffusers model returns an object with `latent_dist` (AutoencoderKL), `latents` (AutoencoderTiny,
-    VQModel) or `latent` (AutoencoderDC).
-    """
-    if isinstance(given, Posterior):
-        return given.mean, given.log_var
-    distribution = getattr(given, "latent_dist", given)
-    if hasattr(distribution, "logvar"):
-        exact = getattr(distribution, "deterministic", False)
-        return distribution.mean, None if exact else distribution.logvar
-    for name in ("latents", "latent"):
-        if hasattr(given, name):
-            return getattr(given, name), None
-    if isinstance(given, tuple | list) and len(given) == 2:
-        return given[0], given[1]
-    return given, None
 
 
 class ImportedImageText(Imported):

@@ -24,11 +24,13 @@ from torchvision.transforms.functional import to_pil_image
 import latentbench.data
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.local import LocalProcesses, default_jobs, threads_of
-from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Journal
 from latentbench.bench.run.resumable import Origin
-from latentbench.bench.run.stages import Progress, TrainingOptions, open_context
+from latentbench.bench.run.stages import training as training_stage
+from latentbench.bench.run.stages.contexts import open_context
+from latentbench.bench.run.stages.progress import Progress, key
+from latentbench.bench.run.stages.training import TrainingOptions
 from latentbench.bench.store.record import DataReference
 from latentbench.data.images import ImageData, Split
 from latentbench.models.checkpoint import load
@@ -140,8 +142,8 @@ def in_workers(mnist):
     )
     with stopped_at_the_end(executor):
         journal = Journal(Origin("speed", "speed"))
-        train = partial(stages.train, options=TrainingOptions(use_cache=False), journal=journal)
-        done = [progress for _, (progress,) in Crew(executor, key=stages.key).map(train, tasks)]
+        train = partial(training_stage.train, options=TrainingOptions(use_cache=False), journal=journal)
+        done = [progress for _, (progress,) in Crew(executor, key=key).map(train, tasks)]
     torch.set_num_threads(ALL_THREADS)
     return [load(progress.steps[TRAINING].checkpoint) for progress in done]
 

@@ -44,7 +44,7 @@ def test_a_worker_without_the_data_says_which():
 
 
 def test_a_worker_with_other_data_refuses_the_fingerprint():
-    from latentbench.bench.run.team import remote_context
+    from latentbench.bench.run.stages.contexts import remote_context
 
     here = load("digits")
     other = replace(here, test=here.train, train=here.test)

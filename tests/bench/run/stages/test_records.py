@@ -1,23 +1,21 @@
 """A case that fails gets a status, and the other cases continue."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import torch
-from PIL import Image
 
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
-from latentbench.bench.run import stages
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Journal, JournalStep
 from latentbench.bench.run.resumable import Origin
-from latentbench.bench.run.stages import Progress, TrainingOptions, data_opener, open_context
+from latentbench.bench.run.stages import training
+from latentbench.bench.run.stages.measuring import measure
+from latentbench.bench.run.stages.progress import Progress
+from latentbench.bench.run.stages.records import record
+from latentbench.bench.run.stages.training import TrainingOptions
 from latentbench.bench.store.record import DataReference
-from latentbench.data import DataError
-from latentbench.data.request import DataRequest
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
 
@@ -36,7 +34,11 @@ def context():
 
 def train(cases, context, *, stacked=False):
     progresses = [Progress(case) for case in cases]
-    return stages.train(progresses, context, options=TrainingOptions(stacked=stacked), journal=JOURNAL)
+    return training.train(progresses, context, options=TrainingOptions(stacked=stacked), journal=JOURNAL)
+
+
+def record_of(progress):
+    return record(progress, suite="my", run="run", environment="here", threads=1)
 
 
 def case(seed=0, *, epochs=1, **spec):
@@ -49,12 +51,12 @@ def case(seed=0, *, epochs=1, **spec):
 def test_a_missing_checkpoint_is_a_failed_case_with_nulls(tmp_path, context):
     gone = JournalStep(name=TRAINING, started="now", checkpoint=tmp_path / "gone")
     progress = Progress(case(family="pca", latent_dim=2), {TRAINING: gone})
-    measured = stages.measure(progress, context, exclusive=False, journal=JOURNAL)
-    record = stages.record(measured, suite="my", run="run", environment="here", threads=1)
-    assert record.status == "failed"
-    assert "loading the trained model" in record.reason
-    assert record.metric("mse").value is None
-    assert "no such checkpoint" in record.metric("mse").reason
+    measured = measure(progress, context, exclusive=False, journal=JOURNAL)
+    written = record_of(measured)
+    assert written.status == "failed"
+    assert "loading the trained model" in written.reason
+    assert written.metric("mse").value is None
+    assert "no such checkpoint" in written.metric("mse").reason
 
 
 def test_a_record_has_the_metrics_of_every_analysis(context):
@@ -62,13 +64,13 @@ def test_a_record_has_the_metrics_of_every_analysis(context):
     one = replace(case(family="vae", latent_dim=2, hidden=16), analyses=names)
     (progress,) = train([one], context)
     for exclusive in (True, False):
-        progress = stages.measure(progress, context, exclusive=exclusive, journal=JOURNAL)
+        progress = measure(progress, context, exclusive=exclusive, journal=JOURNAL)
     again = Progress(one, JOURNAL.steps(one))
     for each in (progress, again):
-        record = stages.record(each, suite="my", run="run", environment="here", threads=1)
+        written = record_of(each)
         expected = [metric.name for name in names for metric in ANALYSES[name].metrics]
-        assert sorted(metric.name for metric in record.metrics) == sorted(expected)
-    assert record.metric("kl_spike").value is not None
+        assert sorted(metric.name for metric in written.metrics) == sorted(expected)
+    assert written.metric("kl_spike").value is not None
 
 
 def test_a_stack_and_single_cases_are_trained_by_the_same_call(context):
@@ -85,7 +87,7 @@ def test_a_stack_and_single_cases_are_trained_by_the_same_call(context):
 def test_a_record_says_if_the_loss_was_still_falling(context):
     constant = Recipe(epochs=12, batch_size=128, schedule="constant")
     few, many, closed = (
-        stages.record(progress, suite="my", run="run", environment="here", threads=1).still_falling
+        record_of(progress).still_falling
         for one in (
             replace(case(family="ae", latent_dim=16, hidden=64), recipe=constant),
             case(family="vae", latent_dim=2, hidden=16, epochs=60),
@@ -100,31 +102,3 @@ def test_a_case_that_cannot_be_built_is_skipped_with_its_reason(context):
     (progress,) = train([case(family="ae", latent_dim=2, backbone="book")], context)
     assert progress.failure.status == "skipped"
     assert "'book' is for images of 28 by 28 pixels, got 8 by 8" in progress.reason
-
-
-def test_a_relative_folder_is_looked_up_next_to_the_suite(tmp_path, monkeypatch):
-    for name in ("a", "b"):
-        (tmp_path / "suites" / "photos" / name).mkdir(parents=True)
-        Image.new("RGB", (8, 8)).save(tmp_path / "suites" / "photos" / name / "1.png")
-    (tmp_path / "suites" / "photos" / "classes.txt").write_text("a\nb\n")
-    monkeypatch.chdir(tmp_path)
-    request = DataRequest(folder="photos", size=8)
-    data = datasets.load(request, relative_to=Path("suites"))
-    context = open_context(data_opener(data, request, Path("suites")), "cpu", judged=False)
-    assert context.data.name == "folder:photos?size=8"
-    with pytest.raises(DataError, match=rf"photos: does not exist \(looked for in {tmp_path}\)"):
-        open_context(data_opener(data, request, Path()), "cpu", judged=False)
-
-
-def test_workers_map_decoded_images_and_do_not_decode(tmp_path, monkeypatch):
-    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "photos" / "test").mkdir(parents=True)
-    Image.new("RGB", (8, 8), "red").save(tmp_path / "photos" / "test" / "1.png")
-    request = DataRequest(folder=str(tmp_path / "photos"), size=8)
-    data = datasets.load(request, mapped=True)
-    opener = data_opener(data, request, Path())
-    (tmp_path / "photos" / "test" / "1.png").unlink()
-    again = opener()
-    assert again.test_only
-    assert again.fingerprint == data.fingerprint
-    assert torch.equal(again.test.images, data.test.images)

@@ -1,0 +1,1 @@
+"""The stages of a case: training, timing and measuring, each of which may run in a worker process."""
