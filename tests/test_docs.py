@@ -17,7 +17,8 @@ from latentbench.bench.cli.app import app
 from latentbench.bench.run import suite
 from latentbench.bench.store.baseline import set_baseline
 from latentbench.bench.store.reference import copy_run
-from latentbench.bench.store.store import Store, read
+from latentbench.bench.store.run import read
+from latentbench.bench.store.store import Store
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

@@ -45,7 +45,7 @@ from latentbench.data.errors import LatentbenchError
 
 if TYPE_CHECKING:
     from latentbench.bench.cli.progress import Lines
-    from latentbench.bench.store.record import Status
+    from latentbench.bench.store.records.record import Status
     from latentbench.bench.store.run import Run
     from latentbench.bench.store.store import Store
 

@@ -20,7 +20,7 @@ from rich.progress import (
 from typing_extensions import override
 
 from latentbench.bench.cli.options import short
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.records.record import Record
 from latentbench.bench.text import escaping
 from latentbench.bench.text.numbers import duration, significant
 

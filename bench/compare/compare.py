@@ -48,7 +48,7 @@ from latentbench.bench.compare.verdicts import (
     Why,
     direction_of_harm,
 )
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
 
 ABSOLUTE_FLOOR = 1e-9

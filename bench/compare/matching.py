@@ -11,8 +11,8 @@ import numpy as np
 from latentbench.analysis.features.request import variant
 from latentbench.bench.compare.policy import Verdict
 from latentbench.bench.compare.verdicts import EVERY_METRIC, Outcome, Undecided, Why
-from latentbench.bench.store.per_example import Examples, unpacked
-from latentbench.bench.store.record import FeatureReference, Record, numbered
+from latentbench.bench.store.records.per_example import Examples, unpacked
+from latentbench.bench.store.records.record import FeatureReference, Record, numbered
 from latentbench.bench.store.run import Run
 
 

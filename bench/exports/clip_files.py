@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latentbench.bench.exports.registry import EXPORTS, write
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
 from latentbench.data.errors import LatentbenchError
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from latentbench.bench.exports.registry import EXPORTS
 from latentbench.bench.present.rows import rows
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
 from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError

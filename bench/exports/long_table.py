@@ -10,7 +10,7 @@ import pandas as pd
 from latentbench.analysis.core.metric import Metric
 from latentbench.bench.exports.registry import EXPORTS, write
 from latentbench.bench.present.rows import rows
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
 from latentbench.bench.text import escaping
 

@@ -19,7 +19,7 @@ from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.present import tables
 from latentbench.bench.present.claims.checks import findings, other_records
 from latentbench.bench.present.rows import TableRow, repeated, rows
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store
 from latentbench.bench.text import markdown

@@ -23,7 +23,8 @@ from latentbench.bench.present import tables
 from latentbench.bench.present.history import HistoryPoint, Series
 from latentbench.bench.present.rows import models_of
 from latentbench.bench.provenance.code import code, drawing_code
-from latentbench.bench.store.record import MEASURE_AGAIN, Record, numbered
+from latentbench.bench.store.records.line import MEASURE_AGAIN
+from latentbench.bench.store.records.record import Record, numbered
 from latentbench.bench.store.run import Run, arrays_path
 from latentbench.bench.store.store import Store
 from latentbench.bench.text import escaping

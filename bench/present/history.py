@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.statistics.estimates import estimate, newest
 from latentbench.bench.store.index import Index, IndexEntry, open_index
-from latentbench.bench.store.record import numbered
+from latentbench.bench.store.records.record import numbered
 from latentbench.bench.store.run import stem_of
-from latentbench.bench.store.store import STAMP, Store
+from latentbench.bench.store.store import Store
+from latentbench.bench.store.writer import STAMP
 from latentbench.bench.text import numbers
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.spec import ForeignSpec, ModelSpec

@@ -22,7 +22,7 @@ from latentbench.bench.present.claims.checks import findings, other_records
 from latentbench.bench.present.figures import drawn, gaps
 from latentbench.bench.present.rows import Cell, TableRow, best, columns, repeated, rows
 from latentbench.bench.run import suite
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
 from latentbench.bench.text import escaping, numbers

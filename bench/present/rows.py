@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from latentbench.analysis.core.metric import Doubt, Metric, MetricDefinition, in_features
 from latentbench.analysis.definitions import definitions, ordered
 from latentbench.analysis.statistics.estimates import Estimate, Repeated, estimate, newest
-from latentbench.bench.store.record import Record, numbered
+from latentbench.bench.store.records.record import Record, numbered
 
 
 @dataclass(frozen=True, slots=True)

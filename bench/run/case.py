@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latentbench.bench.run.suite import Suite
-from latentbench.bench.store.record import DataReference, FeatureReference
+from latentbench.bench.store.records.record import DataReference, FeatureReference
 from latentbench.data.images import ImageData
 from latentbench.models.source_code.hashes import family_code
 from latentbench.models.spec import ModelSpec

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from latentbench.analysis.core.metric import Metric
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.resumable import Origin
-from latentbench.bench.store.record import JudgeReference, Status
+from latentbench.bench.store.records.record import JudgeReference, Status
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.storage.cache import cache_root, read_sealed, write_sealed
 from latentbench.models import checkpoint

@@ -18,9 +18,10 @@ import torch
 from latentbench.bench.provenance.code import code
 from latentbench.bench.provenance.environment import environment, environment_hash
 from latentbench.bench.store.index import IndexPlace, open_index
-from latentbench.bench.store.record import FeatureReference, JudgeReference, Record, Status
+from latentbench.bench.store.records.record import FeatureReference, JudgeReference, Record, Status
 from latentbench.bench.store.run import Run, read
-from latentbench.bench.store.store import Store, Writer
+from latentbench.bench.store.store import Store
+from latentbench.bench.store.writer import Writer, is_locked
 from latentbench.models.spec import ModelSpec
 
 
@@ -163,7 +164,7 @@ def run_resumable(
         return latest
     # One run must not mix results of several judges, which may have been trained again in between.
     origin = replace(origin, judges=request.judges())
-    resumed = latest.path if latest and _can_be_resumed(latest, wanted, origin, store) else None
+    resumed = latest.path if latest and _can_be_resumed(latest, wanted, origin) else None
     with store.writer(request.suite, code().run_commit, resumed) as writer:
         if writer.note:
             watcher.note(writer.note)
@@ -192,7 +193,7 @@ def _holds_exactly(run: Run, wanted: Sequence[Wanted], origin: Origin) -> bool:
     )
 
 
-def _can_be_resumed(run: Run, wanted: Sequence[Wanted], origin: Origin, store: Store) -> bool:
+def _can_be_resumed(run: Run, wanted: Sequence[Wanted], origin: Origin) -> bool:
     """Return True if an interrupted run is of this code and environment, and contains only wanted results."""
     cases = {record.case for record in run.records}
     return (
@@ -201,7 +202,7 @@ def _can_be_resumed(run: Run, wanted: Sequence[Wanted], origin: Origin, store: S
         and all(origin.is_place_of(record) for record in run.records)
         and {record.code.source for record in run.records} <= {origin.source}
         and all(origin.has_judges(record.judges) for record in run.records)
-        and not store.is_written_now(run.path)
+        and not is_locked(run.path)
     )
 
 

@@ -31,7 +31,7 @@ from latentbench.bench.run.stages import contexts
 from latentbench.bench.run.stages.training import TrainingOptions
 from latentbench.bench.run.suite import Suite, resolved
 from latentbench.bench.run.team import Team, local_team, remote_team
-from latentbench.bench.store.record import FeatureReference
+from latentbench.bench.store.records.record import FeatureReference
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError

@@ -11,7 +11,7 @@ from typing import Annotated
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from latentbench.bench.store.record import RESTORE
+from latentbench.bench.store.records.line import RESTORE
 from latentbench.bench.store.reference import reference_store
 from latentbench.bench.store.run import FINISHED, Run, read
 from latentbench.bench.store.store import Store

@@ -1,8 +1,8 @@
 """An index of a store's runs, so that a query for a few numbers does not read every record.
 
-The index is a cache, never the truth: it lies in latentbench's cache folder, a run whose file has another
-size or time than when it was indexed is indexed again, and a record found through the index is read from
-its run. Numbers are stored per run and metric, as arrays over the run's records, each with its digest.
+The index is a cache, never the truth: it lies in latentbench's cache folder, a run whose file changed since
+it was indexed is indexed again, and a record found through the index is read from its run. Numbers are
+stored per run and metric, as arrays over the run's records, each with its digest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 from pydantic_core import from_json
 
 from latentbench.bench.provenance.code import Code
-from latentbench.bench.store.record import NotARecord, Record, body_of, identity_of, record_of
+from latentbench.bench.store.records.line import NotARecord, body_of, record_of
+from latentbench.bench.store.records.record import Record, identity_of
 from latentbench.bench.store.run import PARTIAL, lines_of
 from latentbench.bench.store.store import Store
 from latentbench.data.storage.cache import cache_root

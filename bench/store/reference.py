@@ -11,10 +11,11 @@ from typing import Literal
 
 import safetensors.numpy
 
-from latentbench.bench.store.per_example import FOLDER
-from latentbench.bench.store.record import line_of
+from latentbench.bench.store.records.line import line_of
+from latentbench.bench.store.records.per_example import FOLDER
 from latentbench.bench.store.run import Run, arrays_path
-from latentbench.bench.store.store import Store, checksum_of, checksum_path
+from latentbench.bench.store.store import Store
+from latentbench.bench.store.writer import checksum_of, checksum_path
 from latentbench.data.errors import LatentbenchError
 
 REFERENCE = "reference"

@@ -11,7 +11,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentbench.bench.store.record import NotARecord, Record, record_of
+from latentbench.bench.store.records.line import NotARecord, record_of
+from latentbench.bench.store.records.record import Record
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.storage.files import file_sha256
 

@@ -12,9 +12,11 @@ from pydantic_core import from_json
 
 from latentbench.bench.provenance.environment import environment_hash
 from latentbench.bench.store.baseline import FILE, read_all, why_unfit
-from latentbench.bench.store.record import RESTORE, SCHEMA, NotARecord, body_of, record_of
+from latentbench.bench.store.records.line import RESTORE, NotARecord, body_of, record_of
+from latentbench.bench.store.records.record import SCHEMA
 from latentbench.bench.store.run import FINISHED, PARTIAL, arrays_path, id_of, lines_of
-from latentbench.bench.store.store import CHECKSUM, Store, checksum_path
+from latentbench.bench.store.store import Store
+from latentbench.bench.store.writer import CHECKSUM, checksum_path, is_locked
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.storage.files import file_sha256
 
@@ -118,7 +120,7 @@ def _content(raw: bytes) -> dict[str, Any]:
 def _of_run(path: Path, lines: list[_Line], store: Store, *, damaged: bool) -> Iterator[Problem]:
     name, suite = _in(store, path), path.parent.name
     if path.name.endswith(PARTIAL):
-        if not store.is_written_now(path):
+        if not is_locked(path):
             remedy = f"run the same command again to resume, such as: latentbench run {suite}"
             yield Problem(name, f"unfinished, with {len(lines)} records", remedy, broken=False)
     elif not lines and not damaged:

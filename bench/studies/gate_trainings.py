@@ -26,8 +26,8 @@ import numpy as np
 from latentbench.analysis.statistics.intervals import wilson_interval
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import Policy, shipped
-from latentbench.bench.store.per_example import unpacked
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.records.per_example import unpacked
+from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.text import markdown
 from latentbench.data.errors import LatentbenchError

@@ -39,7 +39,7 @@ from latentbench.analysis.generation.sample_metrics import OF_SAMPLES
 from latentbench.analysis.generation.sample_quality import frechet, why_unusable
 from latentbench.analysis.statistics.intervals import NORMAL_95
 from latentbench.bench.run import suite as suites
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import read
 from latentbench.bench.text import markdown, numbers
 from latentbench.data.images import ImageData

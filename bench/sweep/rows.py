@@ -14,7 +14,7 @@ from latentbench.analysis.performance.point import OPERATIONS, Operation, SweepP
 from latentbench.analysis.workloads.candidate import Candidate, Timed, TimedModel
 from latentbench.analysis.workloads.operations import lacking_operation
 from latentbench.analysis.workloads.reference_models import REFERENCE_MODELS
-from latentbench.bench.store.record import FeatureReference
+from latentbench.bench.store.records.record import FeatureReference
 from latentbench.bench.sweep.spec import Preset, Sweep
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split

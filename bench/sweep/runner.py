@@ -19,7 +19,8 @@ from latentbench.bench.provenance.code import code
 from latentbench.bench.provenance.environment import environment
 from latentbench.bench.provenance.machine_state import Conditions, Observer
 from latentbench.bench.run.resumable import OpenRun, Request, Watcher, run_resumable
-from latentbench.bench.store.record import DataReference, Record, RecordedModel, Seconds, Status
+from latentbench.bench.store.records.record import DataReference, Record, Seconds, Status
+from latentbench.bench.store.records.recorded_model import RecordedModel
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
 from latentbench.bench.sweep.rows import SweepModel, SweepRow, rows

@@ -16,7 +16,7 @@ from rich.text import Text
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.workloads.reference_models import IMAGE, LATENT_NUMBERS
 from latentbench.analysis.workloads.sweep_metrics import SWEEP_METRICS
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.records.record import Record
 from latentbench.bench.text import escaping, markdown
 from latentbench.bench.text.numbers import MISSING, duration, significant
 

@@ -4,7 +4,8 @@ import pytest
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.provenance.code import Code
-from latentbench.bench.store.record import DataReference, Record, RecordedModel, Seconds
+from latentbench.bench.store.records.record import DataReference, Record, Seconds
+from latentbench.bench.store.records.recorded_model import RecordedModel
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
 

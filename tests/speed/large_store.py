@@ -14,9 +14,11 @@ import random
 from pathlib import Path
 
 from latentbench.bench.provenance.environment import environment_hash
-from latentbench.bench.store.record import RecordedModel, line_of
+from latentbench.bench.store.records.line import line_of
+from latentbench.bench.store.records.recorded_model import RecordedModel
 from latentbench.bench.store.run import read
-from latentbench.bench.store.store import Store, checksum_of
+from latentbench.bench.store.store import Store
+from latentbench.bench.store.writer import checksum_of
 from latentbench.models.zoo import model_spec
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"

@@ -15,7 +15,7 @@ import pytest
 
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import shipped
-from latentbench.bench.store.record import line_of
+from latentbench.bench.store.records.line import line_of
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 

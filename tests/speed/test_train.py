@@ -31,7 +31,7 @@ from latentbench.bench.run.stages import training as training_stage
 from latentbench.bench.run.stages.contexts import open_context
 from latentbench.bench.run.stages.progress import Progress, key
 from latentbench.bench.run.stages.training import TrainingOptions
-from latentbench.bench.store.record import DataReference
+from latentbench.bench.store.records.record import DataReference
 from latentbench.data.images import ImageData, Split
 from latentbench.models.checkpoint import load
 from latentbench.models.training.recipe import Recipe

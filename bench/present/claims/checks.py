@@ -20,7 +20,7 @@ from latentbench.analysis.core.metric import Metric
 from latentbench.bench.present.claims.effects import ClaimOutcome, Reading, Verdict, outcome
 from latentbench.bench.present.claims.statements import CLAIMS, OPTIONAL_CLAIMS, VARIANTS, Claim
 from latentbench.bench.present.rows import TableRow, rows
-from latentbench.bench.store.record import Record
+from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 

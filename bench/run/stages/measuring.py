@@ -19,8 +19,8 @@ from latentbench.bench.executors.protocol import Died
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Arrays, Journal, JournalStep
 from latentbench.bench.run.stages.progress import Progress, failed_by, now, one_line
-from latentbench.bench.store.per_example import packed
-from latentbench.bench.store.record import JudgeReference
+from latentbench.bench.store.records.per_example import packed
+from latentbench.bench.store.records.record import JudgeReference
 from latentbench.models import checkpoint as checkpoints
 from latentbench.models.protocols import Encoder, ImageCodec, ImageTextModel
 from latentbench.models.seeds import derive

@@ -13,7 +13,7 @@ from latentbench.analysis.core.test_pass import TestPass
 from latentbench.analysis.performance.memory import is_out_of_memory
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import Arrays, JournalStep
-from latentbench.bench.store.record import Status
+from latentbench.bench.store.records.record import Status
 
 
 @dataclass

@@ -10,7 +10,8 @@ from latentbench.bench.provenance.code import code
 from latentbench.bench.run.journal import TRAINING, JournalStep
 from latentbench.bench.run.stages.progress import Progress
 from latentbench.bench.run.stages.training import HISTORY
-from latentbench.bench.store.record import Record, RecordedModel, Seconds
+from latentbench.bench.store.records.record import Record, Seconds
+from latentbench.bench.store.records.recorded_model import RecordedModel
 from latentbench.data.errors import LatentbenchError
 from latentbench.models import checkpoint as checkpoints
 from latentbench.models.training.convergence import still_falling

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 from latentbench import data as datasets
-from latentbench.bench.store.record import line_of
+from latentbench.bench.store.records.line import line_of
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 

@@ -10,7 +10,8 @@ from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import shipped
 from latentbench.bench.compare.verdicts import Why
-from latentbench.bench.store.record import JudgeReference, line_of
+from latentbench.bench.store.records.line import line_of
+from latentbench.bench.store.records.record import JudgeReference
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 

@@ -14,7 +14,8 @@ from latentbench.analysis.figures.drawing.seeds import estimate
 from latentbench.analysis.statistics.intervals import mean_interval
 from latentbench.bench.present import tables
 from latentbench.bench.present.rows import best, columns, rows
-from latentbench.bench.store.record import JudgeReference, RecordedModel
+from latentbench.bench.store.records.record import JudgeReference
+from latentbench.bench.store.records.recorded_model import RecordedModel
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
 

@@ -13,6 +13,7 @@ import pytest
 
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
+from latentbench.bench.store.writer import is_locked
 from latentbench.data.errors import LatentbenchError
 
 fork = multiprocessing.get_context("fork")
@@ -48,7 +49,7 @@ def test_killed_writer_leaves_whole_records_and_can_resume(tmp_path, make_record
     assert [record.metrics for record in run.records] == [record.metrics for record in records[:done]]
     assert all(len(run.arrays(record)["history/loss"]) == 2000 for record in run.records)
     store = Store(tmp_path)
-    assert not store.is_written_now(path)
+    assert not is_locked(path)
     with store.writer("my", None, resume=path) as writer:
         writer.append(records[done])
         healed = read(writer.finish())

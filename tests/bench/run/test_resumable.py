@@ -7,7 +7,7 @@ import torch
 
 from latentbench.bench.provenance.code import code
 from latentbench.bench.run.resumable import Origin, Request, run_resumable
-from latentbench.bench.store.record import JudgeReference, Record
+from latentbench.bench.store.records.record import JudgeReference, Record
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 from latentbench.models.spec import ModelSpec

@@ -16,7 +16,7 @@ from latentbench.bench.run.case import cases
 from latentbench.bench.run.journal import SUFFIX, TRAINING, Journal, JournalStep
 from latentbench.bench.run.resumable import Origin
 from latentbench.bench.run.runner import Options, run_suite
-from latentbench.bench.store.record import JudgeReference
+from latentbench.bench.store.records.record import JudgeReference
 from latentbench.bench.store.store import Store
 from latentbench.data import load as load_data
 from latentbench.data.storage.cache import cache_root

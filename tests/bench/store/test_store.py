@@ -10,6 +10,7 @@ import pytest
 
 from latentbench.bench.store.run import arrays_path, read
 from latentbench.bench.store.store import Store
+from latentbench.bench.store.writer import is_locked
 from latentbench.data.errors import LatentbenchError
 
 
@@ -153,12 +154,12 @@ def test_arrays_lie_beside_the_run(store, make_record):
 def test_two_writers_never_share_a_run(store, make_record):
     with store.writer("my", None) as first:
         first.append(make_record(mse=0.1))
-        assert store.is_written_now(first.path)
+        assert is_locked(first.path)
         with store.writer("my", None, resume=first.path) as second:
             assert second.path != first.path
         with store.writer("my", None) as third:
             assert third.path not in (first.path, second.path)
-    assert not store.is_written_now(first.path)
+    assert not is_locked(first.path)
 
 
 def test_resuming_a_run_that_was_finished_begins_another(store, make_record):

@@ -9,8 +9,9 @@ import pytest
 from latentbench.bench.provenance.environment import environment_hash
 from latentbench.bench.store.baseline import set_baseline
 from latentbench.bench.store.run import arrays_path, lines_of, read
-from latentbench.bench.store.store import Store, checksum_path
+from latentbench.bench.store.store import Store
 from latentbench.bench.store.verify import verify
+from latentbench.bench.store.writer import checksum_path
 from latentbench.data.errors import LatentbenchError
 
 ENVIRONMENT = {"cpu": "abacus"}

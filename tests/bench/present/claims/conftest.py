@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from latentbench.analysis.catalogue import METRICS
-from latentbench.bench.store.record import DataReference, RecordedModel
+from latentbench.bench.store.records.record import DataReference
+from latentbench.bench.store.records.recorded_model import RecordedModel
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
 

@@ -15,7 +15,7 @@ from latentbench.bench.run.stages.measuring import measure
 from latentbench.bench.run.stages.progress import Progress
 from latentbench.bench.run.stages.records import record
 from latentbench.bench.run.stages.training import TrainingOptions
-from latentbench.bench.store.record import DataReference
+from latentbench.bench.store.records.record import DataReference
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import model_spec
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from latentbench.analysis.catalogue import METRICS
-from latentbench.bench.store.per_example import packed, unpacked
+from latentbench.bench.store.records.per_example import packed, unpacked
 
 
 def kept(name, values):

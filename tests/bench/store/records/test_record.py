@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from latentbench.bench.store.record import RecordedModel, identity_of, line_of, numbered, record_of
+from latentbench.bench.store.records.line import line_of, record_of
+from latentbench.bench.store.records.record import identity_of, numbered
+from latentbench.bench.store.records.recorded_model import RecordedModel
 from latentbench.models.spec import ForeignSpec
 from latentbench.models.zoo import model_spec
 
@@ -65,7 +67,7 @@ def test_an_older_record_is_named_by_the_zoo(make_record):
 def test_reading_a_record_does_not_import_torch(make_record, tmp_path):
     (tmp_path / "line").write_bytes(line_of(make_record(mse=0.1)))
     code = (
-        "import sys; from latentbench.bench.store.record import record_of; "
+        "import sys; from latentbench.bench.store.records.line import record_of; "
         "assert record_of(open(sys.argv[1], 'rb').read()).label == 'ae-2'; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "line")], check=True)

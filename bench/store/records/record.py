@@ -1,15 +1,7 @@
-"""A record is the result of one case: one JSON line, sealed so that a later change of it is noticed.
-
-A line ends in its `digest`, the first 16 hex digits of the sha256 of the line without it. The digest
-detects slips, such as an edited value or half of a merge; it does not protect against forgery.
+"""A record is the result of one case: its model, data and recipe, and every metric with its origin.
 
 Schema 1 had neither digest nor `weights`, schema 2 had neither `trained` nor the names of the model, schema 3
 had no `judges`, schema 4 had neither `nodes` nor `features`.
-
-A record describes itself: reading one needs no family of the zoo, and so no torch. Only if an older
-record does not name its model is the zoo asked.
-
-The file is long because the fields of a record and the format of its line change together.
 """
 
 from __future__ import annotations
@@ -25,8 +17,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PrivateAttr,
-    ValidationError,
     model_validator,
 )
 from typing_extensions import override
@@ -35,13 +25,11 @@ from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.performance.point import SweepPoint
 from latentbench.bench.provenance.code import Code
 from latentbench.bench.provenance.machine_state import Conditions
-from latentbench.models.spec import ModelSpec
+from latentbench.bench.store.records.recorded_model import RecordedModel
 from latentbench.models.training.recipe import Recipe
 
 SCHEMA = 5
 OLDEST_SCHEMA = 1
-_SEAL = b',"digest":"'
-_SEALED = len(_SEAL) + 16 + len(b'"}')
 
 Status = Literal["ok", "failed", "diverged", "out_of_memory", "skipped"]
 
@@ -88,59 +76,6 @@ class FeatureReference(BaseModel):
 
     name: str
     weights: str | None
-
-
-class RecordedModel(ModelSpec):
-    """The model of a record: its settings as they were, and the names that it had."""
-
-    model_config = ConfigDict(extra="allow")
-
-    latent_dim: Annotated[int, Field(ge=0, strict=True)]
-    """As in `ModelSpec`; 0 for a codec, which has no code vector."""
-
-    _label: str = PrivateAttr("")
-    _series: str = PrivateAttr("")
-
-    @classmethod
-    def of(cls, spec: ModelSpec) -> RecordedModel:
-        """Return a spec of any family as it is recorded."""
-        return cls.model_validate(spec.model_dump(mode="json")).named(spec.label, spec.series)
-
-    def named(self, label: str, series: str) -> Self:
-        """Set the names, and return the model."""
-        self._label, self._series = label, series
-        return self
-
-    @property
-    @override
-    def label(self) -> str:
-        return self._label or self._typed.label
-
-    @property
-    @override
-    def series(self) -> str:
-        return self._series or self._typed.series
-
-    @property
-    def _typed(self) -> ModelSpec:
-        """Return the spec as its family's class; a record of schema 1 or 2 has no names."""
-        from pydantic import TypeAdapter
-
-        from latentbench.models.zoo import AnySpec
-
-        spec: ModelSpec = TypeAdapter(AnySpec).validate_python(self.model_dump(mode="json"))
-        self.named(spec.label, spec.series)
-        return spec
-
-    def is_of(self, spec: ModelSpec) -> bool:
-        """Return True if these are the settings of a spec, the hash of a user's code included."""
-        return _settings(self) == _settings(spec)
-
-
-def _settings(spec: ModelSpec) -> dict[str, Any]:
-    """Return the settings that are set, as in JSON."""
-    content: dict[str, Any] = json.loads(spec.model_dump_json())
-    return {name: value for name, value in content.items() if value is not None}
 
 
 class Record(BaseModel):
@@ -281,82 +216,3 @@ def numbered(labels: Iterable[str]) -> list[str]:
         seen[label] += 1
         names.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
     return names
-
-
-class NotARecord(ValueError):
-    """The error of a line that is not a record, with its reason and its remedy."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what}; {remedy}")
-        self.what, self.remedy = what, remedy
-
-
-RESTORE = "restore the file, as with git checkout"
-MEASURE_AGAIN = f"{RESTORE}, or measure again with: latentbench run --fresh"
-
-
-def line_of(record: Record) -> bytes:
-    """Return the record as a sealed line, newline included."""
-    body = record.model_dump_json().encode()
-    return body[:-1] + _SEAL + _digest(body) + b'"}\n'
-
-
-def record_of(line: bytes) -> Record:
-    """Return the record of a line that ends in its newline.
-
-    Raises NotARecord for a line that is torn, of a schema that this version does not read, changed after
-    it was written, or not a record at all.
-    """
-    body, sealed = body_of(line)
-    record = _validated(body)
-    if not sealed and record.schema_version > OLDEST_SCHEMA:
-        raise NotARecord(CHANGED, MEASURE_AGAIN)
-    return record
-
-
-def body_of(line: bytes) -> tuple[bytes, bool]:
-    """Return the JSON of a line without its digest, and whether it had one.
-
-    Raises NotARecord for a line that is torn, or whose digest does not match.
-    """
-    if not line.endswith(b"\n"):
-        raise NotARecord("torn: the writer was stopped in mid-line", "the same command measures it again")
-    line = line.rstrip(b"\r\n")
-    if not line[-_SEALED:].startswith(_SEAL):
-        return line, False
-    body = line[:-_SEALED] + b"}"
-    if line[-18:-2] != _digest(body):
-        raise NotARecord(CHANGED, MEASURE_AGAIN)
-    return body, True
-
-
-CHANGED = "changed after it was written: its digest does not match"
-
-
-def _digest(body: bytes) -> bytes:
-    return hashlib.sha256(body).hexdigest()[:16].encode()
-
-
-def _validated(body: bytes) -> Record:
-    try:
-        return Record.model_validate_json(body)
-    except ValidationError as error:
-        content = _content_of(body)
-        schema = content.get("schema_version")
-        if isinstance(schema, int) and not OLDEST_SCHEMA <= schema <= SCHEMA:
-            raise NotARecord(
-                f"schema {schema}, and this version reads {OLDEST_SCHEMA} to {SCHEMA}", "update latentbench"
-            ) from None
-        if "digest" in content:
-            raise NotARecord(CHANGED, MEASURE_AGAIN) from None
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise NotARecord(f"not a record ({where} {first['msg']})", RESTORE) from None
-
-
-def _content_of(body: bytes) -> dict[str, object]:
-    try:
-        content = json.loads(body)
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
