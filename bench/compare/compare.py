@@ -14,6 +14,8 @@ Then, for a metric with a preferred direction: `regressed` if its p-value, corre
 at most alpha and the regression is at least the smallest effect of interest; `ok` if its upper bound is
 below that; else `inconclusive`. A model or metric only in A is `missing`, only in B `new`; one that cannot
 be compared is `incomparable`.
+
+The file is long because it contains every rule that leads to a verdict.
 """
 
 from __future__ import annotations

@@ -216,14 +216,7 @@ def gate_table(rates: Sequence[Rate]) -> str:
         "A loss is in standard deviations (SD) of the difference of a pair of runs."
     )
     cells = [
-        (
-            r.what,
-            f"{r.seeds}",
-            f"{r.tests}",
-            f"{r.gates:,}",
-            f"{r.share:.1%}",
-            f"{r.low:.1%} to {r.high:.1%}",
-        )
+        (r.what, f"{r.seeds}", f"{r.tests}", f"{r.gates:,}", f"{r.share:.1%}", f"{r.low:.1%} to {r.high:.1%}")
         for r in rates
     ]
     header = ["scenario", "seeds", "tests", "gates", "raised", "95 % interval"]
