@@ -1,7 +1,4 @@
-"""The commands that compare runs, manage baselines, and export and check results.
-
-The file is long because every option of every command is declared with its help text.
-"""
+"""`latentbench compare` and `latentbench check`: two runs side by side, and the gate for CI."""
 
 from __future__ import annotations
 
@@ -16,27 +13,18 @@ from latentbench.bench.cli.options import (
     EXIT_NOTHING,
     EXIT_REGRESSION,
     RESULTS,
-    Format,
-    FormatOption,
     Results,
-    RunArgument,
     choice,
     emit,
     err,
     find,
     find_two,
-    out,
-    say,
     with_warnings,
 )
-from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError
 
 if TYPE_CHECKING:
     from latentbench.bench.compare.verdicts import Comparison
-
-baseline = typer.Typer(help="Named runs that others are compared with.", no_args_is_help=True)
-results_ = typer.Typer(help="Check the results folder, and copy runs between folders.", no_args_is_help=True)
 
 
 class ComparisonFormat(StrEnum):
@@ -52,8 +40,6 @@ class ComparisonFormat(StrEnum):
 ComparisonFormatOption = Annotated[
     ComparisonFormat, typer.Option("--format", help="The output format.", **choice(ComparisonFormat))
 ]
-LONGEST_HISTORY = 500
-"""The number of rows of a history that a terminal shows."""
 PolicyOption = Annotated[
     Path | None,
     typer.Option("--policy", metavar="FILE", help="YAML policy file; its keys override the built-in policy."),
@@ -76,10 +62,6 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(compare)
     app.command()(check)
-    app.add_typer(baseline, name="baseline")
-    app.command()(history)
-    app.command()(export)
-    app.add_typer(results_, name="results")
 
 
 def compare(
@@ -209,149 +191,3 @@ def _exit_code(comparison: Comparison) -> int:
     if not comparison.compared or comparison.same_run:
         return EXIT_NOTHING
     return EXIT_REGRESSION if comparison.failures else 0
-
-
-@baseline.command("set")
-def set_(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the baseline.")],
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run: as for `table`.")],
-    why: Annotated[str, typer.Option(help="The reason for choosing this run; it is stored with the name.")],
-    results: Results = RESULTS,
-) -> None:
-    """Save a run as a named baseline."""
-    from latentbench.bench.store.baseline import FILE, set_baseline
-    from latentbench.bench.store.store import Store
-
-    store = Store(results)
-    made = set_baseline(store, name, find(run, results), why)
-    where = store.root / FILE
-    say(out, f"{name} → {made.run} in {where}")
-
-
-@baseline.command("remove")
-def remove_(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The baseline to remove.")],
-    results: Results = RESULTS,
-) -> None:
-    """Remove a baseline's name. The run itself stays."""
-    from latentbench.bench.store.baseline import remove_baseline
-    from latentbench.bench.store.store import Store
-
-    removed = remove_baseline(Store(results), name)
-    say(out, f"{name} removed; its run {removed.run} stays")
-
-
-@baseline.command("list")
-def list_(results: Results = RESULTS, output: FormatOption = Format.rich) -> None:
-    """List the baselines, and mark those that cannot be used."""
-    from latentbench.bench.present.listing import render
-    from latentbench.bench.store.baseline import read_all, why_unfit
-    from latentbench.bench.store.store import Store
-
-    store = Store(results)
-    rows = [
-        {"baseline": name, **b.model_dump(exclude={"sha256"}), "state": str(why_unfit(store, b) or "ok")}
-        for name, b in read_all(store).items()
-    ]
-    if not rows:
-        say(err, f"no baselines in {results}")
-        return
-    emit(render(rows, output.value))
-
-
-def history(
-    metric: Annotated[
-        str, typer.Argument(metavar="METRIC", help="The metric, see `latentbench list metrics`.")
-    ],
-    suite: Annotated[str | None, typer.Option(help="Only runs of this suite.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only the model of this label.")] = None,
-    plot: Annotated[bool, typer.Option("--plot", help="Also draw a figure into the results folder.")] = False,
-    results: Results = RESULTS,
-    output: FormatOption = Format.rich,
-) -> None:
-    """Show one metric over all runs, and where its level seems to change (advice; a gate never uses it)."""
-    from latentbench.bench.present.history import rows, timeline
-    from latentbench.bench.present.listing import render
-    from latentbench.bench.store.store import Store
-
-    store = Store(results)
-    series = timeline(store, metric, suite=suite, model=model)
-    shown = rows(series, brief=output is Format.rich)
-    if output is Format.rich and len(shown) > LONGEST_HISTORY:
-        say(err, f"{len(shown) - LONGEST_HISTORY:,} more rows; --format csv has all, --model selects one")
-        shown = shown[:LONGEST_HISTORY]
-    emit(render(shown, output.value))
-    if plot:
-        from latentbench.bench.present.figures import draw_history
-
-        figure = store.write_bytes(f"figures/history/{metric}.png", draw_history(series, metric))
-        err.print(f"[dim]   figure[/]  {escaping.markup(figure)}", highlight=False, soft_wrap=True)
-
-
-def export(
-    run: RunArgument = "latest",
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format; see below.")] = "csv",
-    out_folder: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="The folder to write into.")
-    ] = Path("export"),
-    results: Results = RESULTS,
-) -> None:
-    """Write a run in the format of another tool.
-
-    csv, parquet, pytest-benchmark, github-action-benchmark, clip-benchmark, mteb; and with extras
-    tensorboard, mlflow, wandb.
-    """
-    from latentbench.bench.exports.export import export as export_run
-
-    for path in export_run(find(run, results), to, out_folder):
-        say(out, path)
-
-
-@results_.command("verify")
-def verify_(results: Results = RESULTS, output: FormatOption = Format.rich) -> None:
-    """Check every run, its arrays, environments and baselines. Exit 1 if anything was changed or lost."""
-    from latentbench.bench.present.listing import render
-    from latentbench.bench.store.store import Store
-    from latentbench.bench.store.verify import verify
-
-    found = verify(Store(results))
-    if found.problems and output is not Format.rich:
-        emit(render([problem.row() for problem in found.problems], output.value))
-    elif found.problems:
-        for problem in found.problems:
-            colour = "red" if problem.broken else "yellow"
-            text = escaping.markup(problem)
-            out.print(f"[{colour}]{problem.state}[/] {text}", highlight=False, soft_wrap=True)
-    state = "intact" if found.ok else "DAMAGED"
-    err.print(f"{found.runs} runs with {found.records:,} records: {state}", highlight=False)
-    if not found.ok:
-        raise typer.Exit(EXIT_FAILED)
-
-
-class KeptArrays(StrEnum):
-    """The arrays that a copy of a run keeps."""
-
-    all = "all"
-    examples = "examples"
-    none = "none"
-
-
-@results_.command("copy")
-def copy_(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run: as for `table`.")],
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The results folder to copy into.")],
-    arrays: Annotated[
-        KeptArrays,
-        typer.Option(
-            help="Arrays for figures and comparisons per image: all, results per image, or none.",
-            **choice(KeptArrays),
-        ),
-    ] = KeptArrays.none,
-    results: Results = RESULTS,
-) -> None:
-    """Copy a run into another results folder, by default without its arrays, which are most of its size."""
-    from latentbench.bench.store.reference import copy_run
-    from latentbench.bench.store.store import Store
-
-    path = copy_run(find(run, results), Store(to), arrays=arrays.value)
-    say(out, path)

@@ -1,0 +1,153 @@
+"""The commands that show a stored run, or write it in another form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from latentbench.bench.cli.options import (
+    RESULTS,
+    Format,
+    FormatOption,
+    Results,
+    RunArgument,
+    emit,
+    err,
+    find,
+    out,
+    say,
+)
+from latentbench.bench.cli.outputs import print_table
+from latentbench.bench.text import escaping
+from latentbench.data.errors import LatentbenchError
+
+LONGEST_HISTORY = 500
+"""The number of rows of a history that a terminal shows."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    for command in (table, plot, report, recommend, history, export):
+        app.command()(command)
+
+
+def table(
+    run: RunArgument = "latest",
+    results: Results = RESULTS,
+    output: FormatOption = Format.rich,
+) -> None:
+    """Print the table of a run."""
+    print_table(find(run, results), output)
+
+
+def plot(run: RunArgument = "latest", results: Results = RESULTS) -> None:
+    """Draw the figures of a run."""
+    from latentbench.bench.present.figures import draw_all, gaps
+    from latentbench.bench.store.store import Store
+
+    found = find(run, results)
+    for path in draw_all(found, Store(results)).values():
+        say(out, path)
+    for line in gaps(found):
+        say(err, f"warning: {line}")
+
+
+def report(run: RunArgument = "latest", results: Results = RESULTS) -> None:
+    """Write one self-contained HTML page with the table and the figures of a run."""
+    from latentbench.bench.present.report import write_report
+    from latentbench.bench.store.store import Store
+
+    found = find(run, results)
+    if found.is_sweep:
+        raise LatentbenchError(f"{found.suite} is a sweep and has no report; see its table and plot")
+    say(out, write_report(found, Store(results)))
+
+
+def recommend(
+    run: RunArgument = "latest",
+    max_latency: Annotated[
+        str | None,
+        typer.Option(
+            "--max-latency", metavar="TIME", help="Highest latency of one encoding, such as 250us or 2ms."
+        ),
+    ] = None,
+    min_psnr: Annotated[
+        float | None, typer.Option("--min-psnr", metavar="DB", help="Lowest PSNR of reconstructions.")
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC<=X", help="Any other requirement, also with >=; may be repeated."),
+    ] = None,
+    prefer: Annotated[
+        str, typer.Option(metavar="METRIC", help="The metric that ranks the models that qualify.")
+    ] = "psnr",
+    results: Results = RESULTS,
+    output: FormatOption = Format.rich,
+) -> None:
+    """Pick the model of a run that meets your requirements, with the reasons."""
+    from latentbench.bench.present import recommend as choice
+    from latentbench.bench.present.listing import render
+    from latentbench.bench.present.rows import rows as rows_of
+
+    requirements = [choice.requirement(text) for text in require or []]
+    if max_latency is not None:
+        requirements.insert(0, choice.Requirement(choice.LATENCY, "<=", choice.seconds(max_latency)))
+    if min_psnr is not None:
+        requirements.append(choice.Requirement(choice.QUALITY, ">=", min_psnr))
+    rows = rows_of(find(run, results).last_records)
+    found = choice.recommend(rows, requirements, prefer)
+    if output is Format.rich:
+        for line in choice.explain(found):
+            say(out, line)
+        return
+    emit(render(choice.as_rows(rows, found), output.value))
+
+
+def history(
+    metric: Annotated[
+        str, typer.Argument(metavar="METRIC", help="The metric, see `latentbench list metrics`.")
+    ],
+    suite: Annotated[str | None, typer.Option(help="Only runs of this suite.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only the model of this label.")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Also draw a figure into the results folder.")] = False,
+    results: Results = RESULTS,
+    output: FormatOption = Format.rich,
+) -> None:
+    """Show one metric over all runs, and where its level seems to change (advice; a gate never uses it)."""
+    from latentbench.bench.present.history import rows, timeline
+    from latentbench.bench.present.listing import render
+    from latentbench.bench.store.store import Store
+
+    store = Store(results)
+    series = timeline(store, metric, suite=suite, model=model)
+    shown = rows(series, brief=output is Format.rich)
+    if output is Format.rich and len(shown) > LONGEST_HISTORY:
+        say(err, f"{len(shown) - LONGEST_HISTORY:,} more rows; --format csv has all, --model selects one")
+        shown = shown[:LONGEST_HISTORY]
+    emit(render(shown, output.value))
+    if plot:
+        from latentbench.bench.present.figures import draw_history
+
+        figure = store.write_bytes(f"figures/history/{metric}.png", draw_history(series, metric))
+        err.print(f"[dim]   figure[/]  {escaping.markup(figure)}", highlight=False, soft_wrap=True)
+
+
+def export(
+    run: RunArgument = "latest",
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format; see below.")] = "csv",
+    out_folder: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The folder to write into.")
+    ] = Path("export"),
+    results: Results = RESULTS,
+) -> None:
+    """Write a run in the format of another tool.
+
+    csv, parquet, pytest-benchmark, github-action-benchmark, clip-benchmark, mteb; and with extras
+    tensorboard, mlflow, wandb.
+    """
+    from latentbench.bench.exports.export import export as export_run
+
+    for path in export_run(find(run, results), to, out_folder):
+        say(out, path)
