@@ -51,6 +51,7 @@ ANALYSES.arrange(
         "latent_health",
         "density_uniformity",
         "missing_mass",
+        "missing_mass_flow",
         "probe",
         "zero_shot",
         "prompts",

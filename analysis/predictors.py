@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.metric import MetricDefinition
 from latentbench.analysis.generation.code_samplers import FLOW
+from latentbench.analysis.health.missing_mass import ANALYSIS_OF
 from latentbench.analysis.statistics.rank_correlation import Correlation, correlation, distinguishable
 
 TARGET = "frechet_flow"
+TRAIN_FLOWS = frozenset({FLOW, ANALYSIS_OF[FLOW], "equal_flops"})
+"""Analyses that train a flow: what they measure is no cheaper than the target."""
 FEWEST = 8
 """The smallest number of models over which a correlation is shown."""
 ENOUGH = 20
@@ -63,11 +66,11 @@ def predictors(values: Values) -> list[Predictor]:
 
 
 def candidates() -> list[MetricDefinition]:
-    """Return the metrics that need no flow: neither those of `flow` nor timings."""
+    """Return the metrics that need no trained flow; timings, which say nothing of a code, are left out."""
     return [
         metric
         for name, analysis in ANALYSES.items()
-        if name != FLOW and not analysis.exclusive
+        if name not in TRAIN_FLOWS and not analysis.exclusive
         for metric in analysis.metrics
     ]
 

@@ -1,4 +1,4 @@
-"""Analysis `missing_mass`: which images a sampler never makes, by class, by attribute and in clusters.
+"""Analyses `missing_mass` and `missing_mass_flow`: what a sampler never makes, by class and by attribute.
 
 It compares images that the decoder can make: the reconstructions of test images. One is missing if no sample
 lies within the ball of its fifth nearest other, in a judge's features. Chance leaves some missing even where
@@ -21,12 +21,12 @@ from torch import Tensor
 
 from latentbench.analysis.core.data_context import to_float, to_uint8
 from latentbench.analysis.core.ensemble import over_judges
-from latentbench.analysis.core.metric import Metric, Unmeasurable, define, finite
+from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.features.judge import reduced
 from latentbench.analysis.fidelity.generative_metrics import DENSITY_K, neighbourhoods
-from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.generation.code_samplers import FLOW, SAMPLERS
 from latentbench.analysis.generation.sample_bank import SampleBank, some
 from latentbench.analysis.generation.sample_quality import why_unusable
 from latentbench.analysis.latent.dead_zones import MassEstimate
@@ -34,6 +34,8 @@ from latentbench.analysis.statistics.neighbours import nearest
 from latentbench.models.seeds import derive, numpy_seed
 
 SAMPLED = ("prior", "moment")
+ANALYSIS_OF = {**dict.fromkeys(SAMPLED, "missing_mass"), FLOW: "missing_mass_flow"}
+"""By sampler, the analysis that measures what it misses: only one of them trains a flow."""
 CLUSTERS, SMALLEST_CLUSTER = 6, 20
 """Clusters of missing images at most, and the images that each needs on average."""
 SHOWN = 5
@@ -51,7 +53,7 @@ MISSING_MASS = {
         title=f"Share of decoded test images that no {SAMPLERS[name].title} come near, beyond chance.",
         heading=f"missing mass {name}",
     )
-    for name in SAMPLED
+    for name in ANALYSIS_OF
 }
 MISSING_CLASS = {
     name: define(
@@ -61,7 +63,7 @@ MISSING_CLASS = {
         title=f"Missing mass of the class whose images {SAMPLERS[name].title} miss most.",
         heading=f"missing class {name}",
     )
-    for name in SAMPLED
+    for name in ANALYSIS_OF
 }
 MISSING_CLASSES = {
     name: define(
@@ -72,10 +74,22 @@ MISSING_CLASSES = {
         heading=f"missing classes {name}",
         decimals=1,
     )
-    for name in SAMPLED
+    for name in ANALYSIS_OF
 }
 
+KINDS = (MISSING_MASS, MISSING_CLASS, MISSING_CLASSES)
+
 Array = NDArray[np.generic]
+
+
+def definitions_of(*samplers: str) -> list[MetricDefinition]:
+    """Return the metrics of samplers, in the order of the tables."""
+    return [kind[name] for kind in KINDS for name in samplers]
+
+
+def array_name(what: str, sampler: str) -> str:
+    """Return the name under which a record has an array of a sampler: `classes`, `examples` and so on."""
+    return f"{ANALYSIS_OF[sampler]}/{what}_{sampler}"
 
 
 # Formulas
@@ -142,25 +156,29 @@ class Missing:
         return beyond_chance(self.samples[chosen], self.by_chance[chosen])
 
 
-@analysis(
-    "missing_mass",
-    [metric for kind in (MISSING_MASS, MISSING_CLASS, MISSING_CLASSES) for metric in kind.values()],
-    opt_in=True,
-    needs_judge=True,
-)
+@analysis("missing_mass", definitions_of(*SAMPLED), opt_in=True, needs_judge=True)
 def missing_mass(subject: Subject) -> Measurement:
     """Find the test images that the samplers never come near, and show where they are."""
+    return _measured(subject, *SAMPLED)
+
+
+@analysis(ANALYSIS_OF[FLOW], definitions_of(FLOW), opt_in=True, needs_judge=True)
+def missing_mass_flow(subject: Subject) -> Measurement:
+    """Find the test images that a learned flow never comes near."""
+    return _measured(subject, FLOW)
+
+
+def _measured(subject: Subject, *samplers: str) -> Measurement:
     if reason := subject.context.no_judge:
         raise Unmeasurable(reason)
     decoded = subject.once(_decoded)
     found: dict[str, Metric] = {}
     arrays: dict[str, Array] = {}
-    for name in SAMPLED:
+    for name in samplers:
         metrics, of_sampler = _of_sampler(subject, name, decoded)
         found |= {metric.name: metric for metric in metrics}
         arrays |= {f"{key}_{name}": array for key, array in of_sampler.items()}
-    kinds = (MISSING_MASS, MISSING_CLASS, MISSING_CLASSES)
-    return Measurement(tuple(found[kind[name].name] for kind in kinds for name in SAMPLED), arrays)
+    return Measurement(tuple(found[metric.name] for metric in definitions_of(*samplers)), arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,8 +217,7 @@ def _of_sampler(
 ) -> tuple[list[Metric], dict[str, Array]]:
     bank = subject.once(SampleBank)
     if problem := why_unusable(bank, name):
-        kinds = (MISSING_MASS, MISSING_CLASS, MISSING_CLASSES)
-        return [kind[name].missing(problem) for kind in kinds], {}
+        return [metric.missing(problem) for metric in definitions_of(name)], {}
     samples = [some(view.features) for view in bank.judged(name)]
     seen = [
         Missing(uncovered(real.points, own, real_distances=real.distances), real.by_chance)

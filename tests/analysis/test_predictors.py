@@ -33,8 +33,9 @@ def test_the_best_predictor_comes_first_whatever_its_sign():
 
 def test_metrics_of_the_flow_and_timings_predict_nothing():
     names = {metric.name for metric in candidates()}
-    assert "frechet_gmm10" in names
-    assert not names & {TARGET, "flow_gap", "flow_loss", "encode_latency_seconds"}
+    assert {"frechet_gmm10", "frechet_interpolation", "missing_mass_moment"} < names
+    of_flows = {TARGET, "flow_gap", "flow_loss", "missing_mass_flow", "frechet_at_400_gflop"}
+    assert not names & {*of_flows, "encode_latency_seconds"}
 
 
 def test_too_few_models_have_no_predictors():

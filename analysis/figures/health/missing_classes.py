@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
-from latentbench.analysis.generation.code_samplers import SAMPLERS
-from latentbench.analysis.health.missing_mass import ATTRIBUTES, QUARTERS
-
-CLASSES, BY_ATTRIBUTE = "missing_mass/classes_{}", "missing_mass/attributes_{}"
+from latentbench.analysis.health.missing_mass import ANALYSIS_OF, ATTRIBUTES, QUARTERS, array_name
 
 
 @figure(
@@ -32,19 +29,19 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     shown = [
         (group, name)
         for group in by_model(models)
-        for name in SAMPLERS
-        if all(BY_ATTRIBUTE.format(name) in model.arrays for model in group)
+        for name in ANALYSIS_OF
+        if all(array_name("attributes", name) in model.arrays for model in group)
     ]
     if not shown:
         return None
     names = [f"{group[0].label}, {sampler}" for group, sampler in shown]
-    attributes = np.array([_mean(group, BY_ATTRIBUTE, sampler).ravel() for group, sampler in shown])
+    attributes = np.array([_mean(group, "attributes", sampler).ravel() for group, sampler in shown])
     ticks = [f"{each}\nq{quarter}" for each in ATTRIBUTES for quarter in range(1, QUARTERS + 1)]
-    labelled = all(CLASSES.format(name) in model.arrays for group, name in shown for model in group)
+    labelled = all(array_name("classes", name) in model.arrays for group, name in shown for model in group)
     height = 1.3 + 0.32 * len(shown)
     fig, panels = style.panels(2 if labelled else 1, columns=2, width=6.4, height=height)
     if labelled:
-        classes = np.array([_mean(group, CLASSES, sampler) for group, sampler in shown])
+        classes = np.array([_mean(group, "classes", sampler) for group, sampler in shown])
         _map(panels[0], classes, names, [str(each) for each in range(classes.shape[1])])
         panels[0].set_xlabel("class")
         names = [""] * len(names)
@@ -53,8 +50,8 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     return fig
 
 
-def _mean(group: Sequence[ModelResult], key: str, sampler: str) -> NDArray[np.float64]:
-    return np.asarray(np.mean([model.arrays[key.format(sampler)] for model in group], axis=0))
+def _mean(group: Sequence[ModelResult], what: str, sampler: str) -> NDArray[np.float64]:
+    return np.asarray(np.mean([model.arrays[array_name(what, sampler)] for model in group], axis=0))
 
 
 def _map(axes: Axes, shares: NDArray[np.float64], rows: Sequence[str], columns: Sequence[str]) -> None:

@@ -11,9 +11,7 @@ from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
 from latentbench.analysis.figures.drawing.tiles import show, tile
-from latentbench.analysis.generation.code_samplers import SAMPLERS
-
-CLUSTERS, EXAMPLES = "missing_mass/clusters_{}", "missing_mass/examples_{}"
+from latentbench.analysis.health.missing_mass import ANALYSIS_OF, array_name
 
 
 @figure(
@@ -29,8 +27,8 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     shown = [
         (group[0], name)
         for group in by_model(models)
-        for name in SAMPLERS
-        if EXAMPLES.format(name) in group[0].arrays
+        for name in ANALYSIS_OF
+        if array_name("examples", name) in group[0].arrays
     ]
     if not shown:
         return None
@@ -41,7 +39,7 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
 
 
 def _panel(axes: Axes, model: ModelResult, sampler: str) -> None:
-    examples, clusters = model.arrays[EXAMPLES.format(sampler)], model.arrays[CLUSTERS.format(sampler)]
+    examples, clusters = (model.arrays[array_name(what, sampler)] for what in ("examples", "clusters"))
     _, sides, count = examples.shape[:3]
     show(axes, tile(examples.reshape(-1, *examples.shape[3:]), columns=sides * count))
     missing = model.value(f"missing_mass_{sampler}")

@@ -15,6 +15,7 @@ from latentbench.analysis.figures.health import (
     noise_curve,
     spectra,
 )
+from latentbench.analysis.health.missing_mass import array_name
 from latentbench.models.zoo import model_spec
 
 
@@ -84,9 +85,9 @@ def test_noise_curves_have_their_reconstruction_error():
     assert [line.get_ydata()[0] for line in crosses] == [0.003]
 
 
-def missing(latent_dim, **arrays):
+def missing(latent_dim, sampler="moment", **arrays):
     spec = model_spec(family="ae", latent_dim=latent_dim)
-    named = {f"missing_mass/{name}_moment": array for name, array in arrays.items()}
+    named = {array_name(name, sampler): array for name, array in arrays.items()}
     return ModelResult(spec.label, spec, 0, {}, named)
 
 
@@ -97,6 +98,8 @@ def test_what_is_missing_is_mapped_by_class_and_attribute():
     assert by_class.tolist() == [pytest.approx(shares.tolist())]
     assert by_attribute.shape == (1, 12)
     assert [text.get_text() for text in fig.axes[0].texts][-1] == "1.00"
+    of_flow = missing_classes.draw([missing(2, "flow", classes=shares, attributes=quarters)])
+    assert [label.get_text() for label in of_flow.axes[0].get_yticklabels()] == ["ae-2, flow"]
     without_labels = missing_classes.draw([missing(2, attributes=quarters)])
     assert len(without_labels.axes) == 1
     assert missing_classes.draw([missing(2)]) is None

@@ -8,6 +8,8 @@ import torch
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.flow import recipe
+from latentbench.analysis.flow.recipe import FlowRecipe
 from latentbench.analysis.health.missing_mass import (
     CLUSTERS,
     Missing,
@@ -15,6 +17,7 @@ from latentbench.analysis.health.missing_mass import (
     beyond_chance,
     clusters,
     missing_mass,
+    missing_mass_flow,
     uncovered,
 )
 from latentbench.data.images import ImageData, Split
@@ -150,3 +153,22 @@ def test_a_code_without_a_prior_has_the_moment_alone(ae):
     found = {metric.name: metric for metric in missing_mass(ae).metrics}
     assert "not trained to follow a prior" in found["missing_mass_prior"].reason
     assert found["missing_mass_moment"].value is not None
+
+
+def test_a_learned_flow_misses_less_than_a_gaussian(pca, monkeypatch, tmp_path):
+    monkeypatch.setattr(recipe, "VECTORS", FlowRecipe(width=64, blocks=2, steps=300, batch_size=128))
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path))
+    subject = Subject(pca.model, pca.context, seed=0)
+    learned = missing_mass_flow(subject)
+    found = {metric.name: metric.value for metric in (*learned.metrics, *missing_mass(subject).metrics)}
+    assert found["missing_mass_flow"] < found["missing_mass_moment"]
+    assert [metric.name for metric in learned.metrics] == [
+        metric.name for metric in ANALYSES["missing_mass_flow"].metrics
+    ]
+    assert learned.arrays["classes_flow"].shape == (10,)
+
+
+def test_a_discrete_code_has_no_flow_that_could_miss(subject_of):
+    metrics = missing_mass_flow(subject_of("fsq", 4, hidden=64)).metrics
+    assert {metric.value for metric in metrics} == {None}
+    assert "the code is discrete" in metrics[0].reason
