@@ -17,7 +17,8 @@ from torch import Generator, Tensor
 from latentbench.analysis.core.data_context import BATCH, DataContext, batch_size, in_batches, to_float
 from latentbench.analysis.core.freed_memory import tidied
 from latentbench.analysis.core.metric import Unmeasurable
-from latentbench.analysis.core.test_pass import ImageErrors, TestPass, joined_codes, kept_codes
+from latentbench.analysis.core.temporary_file import room_for_codes
+from latentbench.analysis.core.test_pass import ImageErrors, JoinedCodes, TestPass, kept_codes
 from latentbench.analysis.image_similarity import check_images
 from latentbench.data.images import ImageData
 from latentbench.data.storage.memo import Memo
@@ -90,7 +91,11 @@ class Subject(Memo):
 
         Raises Unmeasurable for a codec, as does everything that needs codes.
         """
-        return joined_codes([self.posterior(to_float(batch)) for batch in in_batches(images)])
+        codes = JoinedCodes(len(images))
+        for batch in in_batches(images):
+            codes.add(self.posterior(to_float(batch)))
+        assert codes.joined is not None
+        return codes.joined
 
     @torch.inference_mode()
     def posterior(self, x: Tensor) -> Posterior:
@@ -183,14 +188,15 @@ class Subject(Memo):
         if not own:
             raise ValueError(f"shard {shard} of {shards} has none of {len(batches)} batches of test images")
         passes: list[TestPass] = []
+        codes = JoinedCodes(sum(map(len, own)), kept_codes)
         decode = decode and self.can_decode
         for images in tidied(own, self.data.image_shape):
             sound = not passes or passes[-1].problem is None
-            done = sum(each.count for each in passes)
-            first = start * size + done
+            first = start * size + sum(each.count for each in passes)
             found = self._pass_over_batch(to_float(images), first, decode=decode and sound)
-            passes.append(found.keeping_codes(done))
-        return TestPass.joined(passes)
+            codes.add(found.codes)
+            passes.append(replace(found, codes=None))
+        return replace(TestPass.joined(passes), codes=codes.joined)
 
     def _pass_over_batch(self, x: Tensor, first: int, *, decode: bool) -> TestPass:
         if not decode:
@@ -229,7 +235,7 @@ class Subject(Memo):
         codes, draws = self.train_codes, self.generator("codes")
         if codes.log_var is None or codes.mean.ndim == 2:
             return codes.rsample(generator=draws)
-        samples = torch.empty_like(codes.mean)
+        samples = room_for_codes(len(codes.mean), self.code_shape)
         for start in range(0, len(samples), DRAWN):
             part = slice(start, start + DRAWN)
             samples[part] = codes.part(part).rsample(generator=draws)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 
 import torch
 from torch import Tensor
 
+from latentbench.analysis.core.temporary_file import room_for_codes
 from latentbench.analysis.features.judge import JudgedImages, Views
 from latentbench.analysis.image_similarity import (
     MS_SSIM_SIDE,
@@ -41,6 +42,38 @@ def kept_codes(shape: Shape) -> int:
     (1250000, 2441)
     """
     return max(1, (KEPT_VALUES if len(shape) == 1 else KEPT_IN_POSITIONS) // math.prod(shape))
+
+
+class JoinedCodes:
+    """Codes of consecutive sets of images, which are joined as they come, so that there is one copy of them.
+
+    `count` is the most images that come, and `kept` says how many codes of a shape are kept.
+    """
+
+    def __init__(self, count: int, kept: Callable[[Shape], int] | None = None) -> None:
+        self._count, self._kept = count, kept
+        self._filled = 0
+        self._codes: Posterior | None = None
+
+    def add(self, codes: Posterior | None) -> None:
+        """Add the codes of the next images; None if the model has no code vector."""
+        if codes is None:
+            return
+        if self._codes is None:
+            shape = codes.mean.shape[1:]
+            room = min(self._count, self._kept(shape) if self._kept else self._count)
+            self._codes = codes.map(lambda _: room_for_codes(room, shape))
+        first = self._filled
+        codes = codes.part(slice(len(self._codes.mean) - first))
+        self._filled += len(codes.mean)
+        for joined, new in ((self._codes.mean, codes.mean), (self._codes.log_var, codes.log_var)):
+            if joined is not None and new is not None:
+                joined[first : self._filled] = new
+
+    @property
+    def joined(self) -> Posterior | None:
+        """The codes so far; None if there are none."""
+        return None if self._codes is None else self._codes.part(slice(self._filled))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,38 +148,22 @@ class TestPass:
         rate = None if kl is None else kl.double().flatten(1).sum(1)
         return cls(count, posterior, rate, errors, problem)
 
-    def keeping_codes(self, earlier: int) -> TestPass:
-        """Return the same pass with as many codes as are still kept after `earlier` images."""
-        if self.codes is None:
-            return self
-        room = max(0, kept_codes(self.codes.mean.shape[1:]) - earlier)
-        return self if room >= self.count else replace(self, codes=self.codes.part(slice(room)))
-
     @classmethod
     def joined(cls, parts: Sequence[TestPass]) -> TestPass:
         """Join the passes over consecutive parts of the test images."""
         problem = next((part.problem for part in parts if part.problem is not None), None)
         errors = [part.errors for part in parts if part.errors is not None]
-        codes = [part.codes for part in parts if part.codes is not None]
+        count = sum(part.count for part in parts)
+        codes = JoinedCodes(count, kept_codes)
+        for part in parts:
+            codes.add(part.codes)
         return cls(
-            sum(part.count for part in parts),
-            _first_codes(codes) if codes else None,
+            count,
+            codes.joined,
             _joined([part.kl for part in parts]),
             ImageErrors.joined(errors) if errors and problem is None else None,
             problem,
         )
-
-
-def _first_codes(parts: Sequence[Posterior]) -> Posterior:
-    """Join codes of consecutive sets of images, as many as are kept."""
-    return joined_codes(parts).part(slice(kept_codes(parts[0].mean.shape[1:])))
-
-
-def joined_codes(parts: Sequence[Posterior]) -> Posterior:
-    """Join the codes of consecutive sets of images."""
-    mean, log_var = _joined([part.mean for part in parts]), _joined([part.log_var for part in parts])
-    assert mean is not None
-    return Posterior(mean, log_var)
 
 
 def joined_views(parts: Sequence[Views]) -> Views:

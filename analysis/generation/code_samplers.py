@@ -19,6 +19,7 @@ from torch import Tensor
 from latentbench.analysis.core.data_context import BATCH
 from latentbench.analysis.core.metric import Unmeasurable, finite
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.core.temporary_file import room_for_codes
 from latentbench.analysis.flow.recipe import recipe_for
 from latentbench.analysis.flow.stored_flows import flow_of
 from latentbench.analysis.flow.train_flow import TrainedFlow
@@ -228,5 +229,5 @@ def fit_mixture(points: Tensor, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _noise(subject: Subject, name: str, count: int) -> Tensor:
-    generator = subject.generator(f"sample {name}")
-    return torch.randn(count, *subject.code_shape, generator=generator)
+    room = room_for_codes(count, subject.code_shape)
+    return room.normal_(generator=subject.generator(f"sample {name}"))

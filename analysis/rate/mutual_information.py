@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentbench.analysis.statistics.moments import columns
 from latentbench.models.protocols import Posterior
 
 CHUNK = 500
+"""Codes whose densities are computed at once."""
+AT_ONCE = 1_000_000
+"""Values of the posteriors that they are computed from at once: all of 10,000 images of up to 100 values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,41 +43,51 @@ class Information:
 def information(posterior: Posterior, codes: Tensor) -> Information:
     """Estimate both from the posteriors of N images and one draw of each of the first M: `codes` `[M, D]`.
 
-    Memory O(N). Raises ValueError for a point posterior, fewer than two images, and more codes than images.
+    Memory does not grow with N. Raises ValueError for a point posterior, fewer than two images, and more
+    codes than images.
     """
     mean, log_var = posterior.mean, posterior.log_var
     if log_var is None:
         raise ValueError("a deterministic code has no information in nats")
     if not 1 <= len(codes) <= len(mean) or len(mean) < 2:
         raise ValueError(f"{len(codes)} codes of {len(mean)} images: at least 2 images, and no more codes")
-    density = _Densities(mean, log_var)
-    count, z = len(mean), codes.double()
-    own, inside, outside = (torch.empty(len(z), dtype=torch.float64) for _ in range(3))
-    for start in range(0, len(z), CHUNK):
-        rows = torch.arange(start, min(start + CHUNK, len(z)))
-        logs = density(z[rows])
-        own[rows] = logs[rows - start, rows]
-        inside[rows] = logs.logsumexp(1) - math.log(count)
-        logs[rows - start, rows] = -torch.inf
-        outside[rows] = logs.logsumexp(1) - math.log(count - 1)
-    prior = -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
+    count, at_once = len(mean), max(1, AT_ONCE // mean[0].numel())
+    nothing = torch.full((len(codes),), -torch.inf, dtype=torch.float64)
+    own, inside, outside, prior = (nothing.clone() for _ in range(4))
+    for first in range(0, count, at_once):
+        density = _Densities.of(mean[first : first + at_once], log_var[first : first + at_once])
+        for start in range(0, len(codes), CHUNK):
+            part = slice(start, start + CHUNK)
+            z = codes[part].double()
+            logs = density(z)
+            inside[part] = inside[part].logaddexp(logs.logsumexp(1))
+            mine = torch.arange(start, start + len(z))
+            mine = mine[(mine >= first) & (mine < first + at_once)]
+            own[mine] = logs[mine - start, mine - first]
+            logs[mine - start, mine - first] = -torch.inf
+            outside[part] = outside[part].logaddexp(logs.logsumexp(1))
+            prior[part] = -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
+    inside, outside = inside - math.log(count), outside - math.log(count - 1)
     return Information((own - inside, own - outside), (inside - prior, outside - prior))
 
 
 @dataclass(frozen=True, eq=False)
 class _Densities:
-    """ln q(z | x_n) of every pair: a quadratic form in z, by two matrix products per block of columns."""
+    """ln q(z | x_n) of every pair: a quadratic form in z, by two matrix products."""
 
-    mean: Tensor
-    log_var: Tensor
+    precision: Tensor
+    weighted: Tensor
+    constant: Tensor
+
+    @classmethod
+    def of(cls, mean: Tensor, log_var: Tensor) -> _Densities:
+        """Prepare the posteriors of some images, `[N, D]` each."""
+        mean, log_var = mean.double(), log_var.double()
+        precision = (-log_var).exp_()
+        constant = mean.square().mul_(precision).add_(log_var).add_(math.log(2 * math.pi)).sum(1)
+        return cls(precision, mean * precision, constant)
 
     def __call__(self, z: Tensor) -> Tensor:
         """Map codes `[M, D]` to `[M, N]`."""
-        form = torch.zeros(len(z), len(self.mean), dtype=torch.float64)
-        for block in columns(*self.mean.shape):
-            mean, log_var, own = self.mean[:, block].double(), self.log_var[:, block].double(), z[:, block]
-            precision = (-log_var).exp_()
-            constant = mean.square().mul_(precision).add_(log_var).add_(math.log(2 * math.pi)).sum(1)
-            part = own.square() @ precision.T  # in place from here on: it has a number for every pair
-            form += part.sub_(2 * own @ (mean * precision).T).add_(constant)
-        return form.mul_(-0.5)
+        form = z.square() @ self.precision.T  # in place from here on: it has a number for every pair
+        return form.sub_(2 * z @ self.weighted.T).add_(self.constant).mul_(-0.5)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
+from latentbench.analysis.rate import mutual_information
 from latentbench.analysis.rate.likelihood import likelihood
 from latentbench.analysis.rate.mutual_information import information
-from latentbench.analysis.statistics import moments
 from latentbench.models.protocols import Posterior
 
 
@@ -35,10 +35,11 @@ def test_a_gaussian_channel_is_closed_form(d, sigma):
     assert inside - 0.08 < exact < outside + 0.08
 
 
-def test_blocks_of_columns_give_the_same_densities(monkeypatch):
+def test_blocks_of_images_give_the_same_densities(monkeypatch):
     posterior, codes = channel(300, 10, 0.5)
     whole = information(posterior, codes[:100])
-    monkeypatch.setattr(moments, "AT_ONCE", 300 * 3)
+    monkeypatch.setattr(mutual_information, "AT_ONCE", 70 * 10)
+    monkeypatch.setattr(mutual_information, "CHUNK", 30)
     parts = information(posterior, codes[:100])
     for one, other in zip(whole.information + whole.excess, parts.information + parts.excess, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)

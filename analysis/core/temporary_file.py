@@ -1,0 +1,48 @@
+"""Tensors whose values lie in a temporary file, so that codes of many images need no memory of their own.
+
+The system keeps the values in memory while there is room, and writes them out where there is not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentbench.data.storage.cache import cache_root
+
+FOLDER = "scratch"
+
+
+def values_in_file(shape: Sequence[int]) -> Tensor:
+    """Return a float32 tensor of zeros in a file of the cache, which is gone when the tensor is.
+
+    Where the system or the disk has no room for such a file, it is a tensor in memory.
+    """
+    count = math.prod(shape)
+    # Without reserved room, a full disk would end this process when the values are written.
+    reserve = getattr(os, "posix_fallocate", None)
+    if count == 0 or reserve is None:
+        return torch.zeros(*shape)
+    try:
+        folder = cache_root() / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".tmp") as file:
+            reserve(file.fileno(), 0, count * np.dtype(np.float32).itemsize)
+            return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=tuple(shape)))
+    except OSError:
+        return torch.zeros(*shape)
+
+
+def room_for_codes(count: int, shape: Sequence[int]) -> Tensor:
+    """Return a float32 tensor `[count, *shape]` for codes: in a file if they are grids or tokens.
+
+    >>> room_for_codes(3, (16,)).shape
+    torch.Size([3, 16])
+    """
+    return torch.zeros(count, *shape) if len(shape) == 1 else values_in_file((count, *shape))
