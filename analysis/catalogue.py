@@ -17,6 +17,7 @@ from latentbench.analysis.generation import (  # noqa: F401
 from latentbench.analysis.health import latent_health, missing_mass  # noqa: F401
 from latentbench.analysis.latent import density_gaps, density_uniformity, probes, umap  # noqa: F401
 from latentbench.analysis.performance import throughput  # noqa: F401
+from latentbench.analysis.protocols import by_protocol  # noqa: F401
 from latentbench.analysis.rate import (  # noqa: F401
     code_size,
     codebook,
@@ -35,6 +36,7 @@ ANALYSES.arrange(
     [
         "reconstruction",
         "features",
+        "protocols",
         "code",
         "coding",
         "likelihood",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from latentbench.analysis.core.freed_memory import tidied
 from latentbench.analysis.core.test_pass import joined_views
-from latentbench.analysis.features.extractors import Distance, Extractor, Feature
+from latentbench.analysis.features.extractors import ByProtocol, Distance, Extractor, Feature, Network
 from latentbench.analysis.features.judge import NO_JUDGE, Judge, Views, reduced, why_not_judged
 from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.statistics.feature_sums import FeatureSums
@@ -61,7 +61,7 @@ class DataContext(Memo):
     """Empty if the data have no labels to train one on; metrics that need a judge are then null."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     features: tuple[Feature, ...] = ()
-    """Extractors and distances between images, besides the judges; some may be absent."""
+    """Networks besides the judges, of which some may be absent, and evaluation protocols."""
 
     @classmethod
     def of(
@@ -83,6 +83,16 @@ class DataContext(Memo):
     def feature_names(self) -> tuple[str, ...]:
         """The names of all features, also of absent ones."""
         return tuple(feature.name for feature in self.features)
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The features without the protocols."""
+        return tuple(feature for feature in self.features if not isinstance(feature, ByProtocol))
+
+    @property
+    def protocols(self) -> tuple[ByProtocol, ...]:
+        """The evaluation protocols by which reconstructions are measured, besides the usual way."""
+        return tuple(feature for feature in self.features if isinstance(feature, ByProtocol))
 
     @property
     def extractors(self) -> tuple[Extractor, ...]:

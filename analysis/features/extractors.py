@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from latentbench.analysis.features.request import KINDS, FeatureRequest
+from latentbench.analysis.features.request import KINDS, FeatureRequest, variant
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.reading.image_source import Sources
 from latentbench.models.external.state_dicts import fingerprint
 from latentbench.models.resolver import Resolver
 
@@ -100,23 +101,40 @@ class Absent:
     sha256: None = None
 
 
-Feature = Extractor | Distance | Absent
+@dataclass(frozen=True)
+class ByProtocol:
+    """An evaluation protocol, which metrics name as they name a network, and the images to measure by it."""
+
+    name: str
+    sha256: str
+    """Of all choices of the protocol."""
+    open_images: Callable[[], Sources]
+    """Opens the images at their original size."""
+
+    @property
+    def protocol(self) -> str:
+        """The name of the protocol."""
+        return variant(self.name)
 
 
-def load(request: FeatureRequest, resolver: Resolver | None = None) -> Feature:
+Network = Extractor | Distance | Absent
+Feature = Network | ByProtocol
+
+
+def load(request: FeatureRequest, resolver: Resolver | None = None) -> Network:
     """Load the requested network. Weights that are published but not on this machine make it `Absent`.
 
     Raises LatentbenchError for an unknown network, and for a local file that does not fit it.
     """
     module = import_module(f"{__package__}.{KINDS[request.kind].module}")
     try:
-        found: Feature = module.load(request, resolver or Resolver())
+        found: Network = module.load(request, resolver or Resolver())
     except Unavailable as reason:
         return Absent(request.name, str(reason))
     return found
 
 
-def load_all(requests: Sequence[FeatureRequest], resolver: Resolver | None = None) -> tuple[Feature, ...]:
+def load_all(requests: Sequence[FeatureRequest], resolver: Resolver | None = None) -> tuple[Network, ...]:
     """Load every requested network, see `load`."""
     return tuple(load(request, resolver) for request in requests)
 

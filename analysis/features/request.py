@@ -1,6 +1,7 @@
 """The features that a suite requests, such as `inception` or `timm:NAME?weights=FILE`; needs no torch.
 
-A kind is either a `space` in which sets of images are compared, or a `distance` between two images.
+A kind is either a `space` in which sets of images are compared, or a `distance` between two images. An
+evaluation protocol has a name of the same form, `protocol:NAME`: metrics are measured once for each, too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
 
-Measures = Literal["space", "distance"]
+Measures = Literal["space", "distance", "protocol"]
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,31 @@ def parse_all(texts: Sequence[str]) -> tuple[FeatureRequest, ...]:
     return requests
 
 
+PROTOCOL = "protocol:"
+
+
+def under_protocol(protocol: str) -> str:
+    """Return the name that stands for an evaluation protocol among those of features.
+
+    >>> under_protocol("va-vae")
+    'protocol:va-vae'
+    """
+    return f"{PROTOCOL}{protocol}"
+
+
 def measures(name: str) -> Measures:
     """Return what features of this name measure.
 
-    >>> measures("inception"), measures("lpips:vgg")
-    ('space', 'distance')
+    >>> measures("inception"), measures("lpips:vgg"), measures("protocol:va-vae")
+    ('space', 'distance', 'protocol')
     """
-    return KINDS[name.partition(":")[0]].measures
+    return "protocol" if name.startswith(PROTOCOL) else KINDS[name.partition(":")[0]].measures
 
 
 def variant(name: str) -> str:
-    """Return how metrics call features of this name: a distance by its network alone.
+    """Return how metrics call features of this name: a distance by its network, a protocol by its name.
 
-    >>> variant("timm:resnet50"), variant("lpips:alex")
-    ('timm:resnet50', 'alex')
+    >>> variant("timm:resnet50"), variant("lpips:alex"), variant("protocol:va-vae")
+    ('timm:resnet50', 'alex', 'va-vae')
     """
-    return name.partition(":")[2] if measures(name) == "distance" else name
+    return name if measures(name) == "space" else name.partition(":")[2]

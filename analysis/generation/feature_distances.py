@@ -58,14 +58,14 @@ FD = {
 def of_reconstructions(subject: Subject) -> Measurement:
     """Compare reconstructions with the originals in every requested network."""
     context = subject.context
-    if not context.features:
+    if not context.networks:
         raise LatentbenchError(NO_FEATURES)
     errors = subject.tested.errors
     if errors is None:
         raise Unmeasurable(subject.tested.problem or NO_DECODER)
     metrics: list[Metric] = []
     examples = {}
-    for feature in context.features:
+    for feature in context.networks:
         (metric,) = (*RFID.expanded([feature.name]), *LPIPS.expanded([feature.name]))
         if isinstance(feature, Absent):
             metrics.append(metric.missing(feature.reason))
@@ -91,14 +91,14 @@ def _rfid(metric: MetricDefinition, subject: Subject, name: str) -> Metric:
 @analysis("sample_features", list(FD.values()), opt_in=True)
 def of_samples(subject: Subject) -> Measurement:
     """Compare decoded samples of every sampler with the test images in every requested network."""
-    if not subject.context.features:
+    if not subject.context.networks:
         raise LatentbenchError(NO_FEATURES)
     return Measurement(tuple(_of_samples(subject)))
 
 
 def _of_samples(subject: Subject) -> Iterator[Metric]:
     bank = subject.once(SampleBank)
-    absent = {each.name: each.reason for each in subject.context.features if isinstance(each, Absent)}
+    absent = {each.name: each.reason for each in subject.context.networks if isinstance(each, Absent)}
     for sampler, definition in FD.items():
         problem = why_unusable(bank, sampler)
         for name in subject.context.feature_names:

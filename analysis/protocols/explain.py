@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.features.request import FeatureRequest, parse
-from latentbench.analysis.protocols.measured import ProtocolMeasured, measure_under, network_of
-from latentbench.analysis.protocols.protocol import MetricName, Protocol
+from latentbench.analysis.protocols.measured import ProtocolMeasured, measure_under
+from latentbench.analysis.protocols.protocol import MetricName, Protocol, network_of
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+from typing_extensions import override
 
 from latentbench.analysis.core.data_context import batch_size
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable
@@ -18,7 +22,7 @@ from latentbench.analysis.fidelity.feature_frechet import frechet_of_pairs, frec
 from latentbench.analysis.generation.feature_distances import LPIPS, RFID
 from latentbench.analysis.image_similarity import SSIM_TAPS, UNIFORM_TAPS, decibels, structural_similarity
 from latentbench.analysis.protocols.pictures import batches
-from latentbench.analysis.protocols.protocol import MetricName, Protocol
+from latentbench.analysis.protocols.protocol import MetricName, Protocol, network_of
 from latentbench.analysis.reconstruction import PSNR, SSIM
 from latentbench.analysis.statistics.feature_sums import FeatureSums
 from latentbench.data.reading.image_source import ImageSource, Sources
@@ -46,42 +50,59 @@ class ProtocolMeasured:
 DEFINITIONS: dict[MetricName, MetricDefinition] = {"psnr": PSNR, "ssim": SSIM, "lpips": LPIPS, "rfid": RFID}
 
 
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A metric, and its value for each image where it is their mean."""
+
+    metric: Metric
+    examples: Tensor | None = None
+
+
 def definition(metric: MetricName, protocol: Protocol) -> MetricDefinition:
     """Return the definition of a metric, with the network that a protocol uses for it."""
     network = network_of(metric, protocol)
     return DEFINITIONS[metric] if network is None else DEFINITIONS[metric].of(network)
 
 
-def network_of(metric: MetricName, protocol: Protocol) -> str | None:
-    """Return the name of the network that a metric needs; None if it needs none."""
-    return {"lpips": f"lpips:{protocol.lpips_network}", "rfid": protocol.extractor}.get(metric)
+def measure_under(protocol: Protocol, metric: MetricName, subject: ProtocolMeasured) -> Metric:
+    """Measure one metric of the test images by a protocol."""
+    return measure_all_under(protocol, {metric: definition(metric, protocol)}, subject)[metric].metric
 
 
 @torch.inference_mode()
-def measure_under(protocol: Protocol, metric: MetricName, subject: ProtocolMeasured) -> Metric:
-    """Measure one metric of the test images by a protocol."""
-    found, network = definition(metric, protocol), network_of(metric, protocol)
-    feature = None if network is None else subject.features[network]
-    if isinstance(feature, Absent):
-        return found.missing(feature.reason)
-    try:
-        if isinstance(feature, Extractor):
-            return _set_distance(found, protocol, subject, feature)
-        return _mean(found, protocol, metric, _values(protocol, metric, subject, feature))
-    except Unmeasurable as reason:
-        return found.missing(str(reason))
+def measure_all_under(
+    protocol: Protocol, metrics: Mapping[MetricName, MetricDefinition], subject: ProtocolMeasured
+) -> dict[MetricName, Measured]:
+    """Measure metrics of the test images by a protocol, in one pass; each gets its definition's name."""
+    found: dict[MetricName, Measured] = {}
+    open_columns: dict[MetricName, _Column] = {}
+    for metric in metrics:
+        network = network_of(metric, protocol)
+        feature = None if network is None else subject.features[network]
+        if isinstance(feature, Absent):
+            found[metric] = Measured(metrics[metric].missing(feature.reason))
+        elif isinstance(feature, Extractor):
+            open_columns[metric] = _SetDistance(protocol, subject, feature)
+        else:
+            open_columns[metric] = _Mean(metric, protocol, subject, feature)
+    if open_columns:
+        try:
+            for x, y in _pairs(protocol, subject):
+                for metric, column in open_columns.items():
+                    column.add(prepared(x, protocol, metric), prepared(y, protocol, metric))
+        except Unmeasurable as reason:
+            return found | {metric: Measured(metrics[metric].missing(str(reason))) for metric in open_columns}
+    return found | {metric: column.measured(metrics[metric]) for metric, column in open_columns.items()}
 
 
-def _pairs(
-    protocol: Protocol, metric: MetricName, subject: ProtocolMeasured
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches of originals and reconstructions as a metric sees them, before `pixels_read_as`."""
+def _pairs(protocol: Protocol, subject: ProtocolMeasured) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches of originals and reconstructions, before they are clamped and rounded for a metric."""
     draws = generator(subject.seed, "measure", "posterior sample")
     for x in _originals(subject.sources.test, protocol, subject):
         y = _reconstructed(x, protocol, subject, draws)
         if not y.isfinite().all():
             raise Unmeasurable("reconstructions hold values that are not finite")
-        yield prepared(x, protocol, metric), prepared(y, protocol, metric)
+        yield x, y
 
 
 def _reconstructed(x: Tensor, protocol: Protocol, subject: ProtocolMeasured, draws: Generator) -> Tensor:
@@ -108,24 +129,106 @@ def prepared(images: Tensor, protocol: Protocol, metric: MetricName) -> Tensor:
     return (levels.round() if protocol.rounding == "nearest" else levels.floor()) / 255
 
 
-def _values(
-    protocol: Protocol, metric: MetricName, subject: ProtocolMeasured, distance: Feature | None
-) -> Tensor:
-    """Compute a metric of each image, `[N]`."""
-    found = []
-    for x, y in _pairs(protocol, metric, subject):
-        if protocol.pixels_read_as == "[-1, 1]":
+class _Column(ABC):
+    """What a metric keeps of the batches of a pass."""
+
+    @abstractmethod
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Add originals and reconstructions, as the metric sees them. May raise Unmeasurable."""
+
+    @abstractmethod
+    def measured(self, found: MetricDefinition) -> Measured:
+        """Return the metric of all images."""
+
+
+class _Mean(_Column):
+    """A metric that is a mean over images."""
+
+    def __init__(
+        self, metric: MetricName, protocol: Protocol, subject: ProtocolMeasured, network: Feature | None
+    ) -> None:
+        self._metric, self._protocol, self._subject, self._network = metric, protocol, subject, network
+        self._values: list[Tensor] = []
+        self._problem: str | None = None
+
+    @override
+    def add(self, x: Tensor, y: Tensor) -> None:
+        if self._protocol.pixels_read_as == "[-1, 1]":
             # As if -1 were black: a script that maps [−1, 1] to [0, 1] does it twice.
             x, y = (x + 1) / 2, (y + 1) / 2
-        if metric == "psnr":
-            found.append(decibels((x - y).double().square().flatten(1).mean(1)))
-        elif metric == "ssim":
-            found.append(_ssim(x.double(), y.double(), protocol))
-        elif isinstance(distance, Distance):
-            if min(x.shape[2:]) < distance.smallest_side:
-                raise Unmeasurable(f"images are smaller than {distance.smallest_side} px")
-            found.append(distance.between(x, y, device=subject.device))
-    return torch.cat(found)
+        try:
+            self._values.append(self._each(x, y))
+        except Unmeasurable as reason:
+            self._problem = str(reason)
+
+    def _each(self, x: Tensor, y: Tensor) -> Tensor:
+        if self._metric == "psnr":
+            return decibels((x - y).double().square().flatten(1).mean(1))
+        if self._metric == "ssim":
+            return _ssim(x.double(), y.double(), self._protocol)
+        assert isinstance(self._network, Distance)
+        if min(x.shape[2:]) < self._network.smallest_side:
+            raise Unmeasurable(f"images are smaller than {self._network.smallest_side} px")
+        return self._network.between(x, y, device=self._subject.device)
+
+    @override
+    def measured(self, found: MetricDefinition) -> Measured:
+        if self._problem is not None:
+            return Measured(found.missing(self._problem))
+        values = torch.cat(self._values)
+        mean = found.mean(values)
+        if self._metric not in self._protocol.averaged_by_batch or mean.value is None:
+            return Measured(mean, values)
+        by_batch = [batch.double().mean().item() for batch in values.split(self._protocol.batch)]
+        return Measured(replace(mean, value=math.fsum(by_batch) / len(by_batch)))
+
+
+class _SetDistance(_Column):
+    """The Fréchet distance between all reconstructions and the reference set."""
+
+    def __init__(self, protocol: Protocol, subject: ProtocolMeasured, extractor: Extractor) -> None:
+        self._protocol, self._subject, self._extractor = protocol, subject, extractor
+        self._sums: list[tuple[FeatureSums, FeatureSums]] = []
+        self._count = 0
+
+    @override
+    def add(self, x: Tensor, y: Tensor) -> None:
+        found = self._of(x, self._count), self._of(y, self._count)
+        self._sums = [(self._sums[0][0] + found[0], self._sums[0][1] + found[1])] if self._sums else [found]
+        self._count += len(x)
+
+    def _of(self, images: Tensor, first: int) -> FeatureSums:
+        protocol, device = self._protocol, self._subject.device
+        if protocol.extractor_input == "torch-fidelity" and "rfid" in protocol.rounded:
+            features = self._extractor.features(images, device=device)
+        else:
+            features = inception.features_of_floats(
+                self._extractor,
+                images,
+                as_pytorch_fid=protocol.extractor_input == "pytorch-fid",
+                device=device,
+            )
+        return FeatureSums.of(features, first)
+
+    @override
+    def measured(self, found: MetricDefinition) -> Measured:
+        if self._count < 2:
+            return Measured(found.missing("fewer than 2 images", n=self._count))
+        ((originals, others),) = self._sums
+        if self._protocol.reference == "originals":
+            value, error = frechet_of_pairs(originals, others)
+        elif self._subject.sources.train is None:
+            return Measured(found.missing("the data have no train images", n=self._count))
+        else:
+            value, error = frechet_to_fixed(self._of_train(self._subject.sources.train), others)
+        return Measured(found.measured(value, se=error, n=self._count, common_se=error))
+
+    def _of_train(self, source: ImageSource) -> FeatureSums:
+        parts, first = [], 0
+        for x in _originals(source, self._protocol, self._subject):
+            parts.append(self._of(prepared(x, self._protocol, "rfid"), first))
+            first += len(x)
+        return reduce(add, parts)
 
 
 def _ssim(x: Tensor, y: Tensor, protocol: Protocol) -> Tensor:
@@ -144,54 +247,3 @@ def _ssim(x: Tensor, y: Tensor, protocol: Protocol) -> Tensor:
     if protocol.ssim_border == "reflected":
         x, y = (F.pad(image, [taps // 2] * 4, mode="reflect") for image in (x, y))
     return structural_similarity(x, y, data_range=data_range.double(), uniform=uniform)
-
-
-def _mean(found: MetricDefinition, protocol: Protocol, metric: MetricName, values: Tensor) -> Metric:
-    mean = found.mean(values)
-    if metric in protocol.averaged_by_batch and mean.value is not None:
-        by_batch = [batch.double().mean().item() for batch in values.split(protocol.batch)]
-        return replace(mean, value=math.fsum(by_batch) / len(by_batch))
-    return mean
-
-
-def _set_distance(
-    found: MetricDefinition, protocol: Protocol, subject: ProtocolMeasured, extractor: Extractor
-) -> Metric:
-    """Measure the Fréchet distance between all reconstructions and the reference set."""
-    pairs, count = [], 0
-    for x, y in _pairs(protocol, "rfid", subject):
-        pairs.append([_sums(each, protocol, extractor, count, subject) for each in (x, y)])
-        count += len(x)
-    if count < 2:
-        return found.missing("fewer than 2 images", n=count)
-    originals, others = (_added(list(sums)) for sums in zip(*pairs, strict=True))
-    if protocol.reference == "originals":
-        value, error = frechet_of_pairs(originals, others)
-        return found.measured(value, se=error, n=count, common_se=error)
-    if subject.sources.train is None:
-        return found.missing("the data have no train images", n=count)
-    parts, first = [], 0
-    for x in _originals(subject.sources.train, protocol, subject):
-        parts.append(_sums(prepared(x, protocol, "rfid"), protocol, extractor, first, subject))
-        first += len(x)
-    value, error = frechet_to_fixed(_added(parts), others)
-    return found.measured(value, se=error, n=count, common_se=error)
-
-
-def _sums(
-    images: Tensor, protocol: Protocol, extractor: Extractor, first: int, subject: ProtocolMeasured
-) -> FeatureSums:
-    if protocol.extractor_input == "torch-fidelity" and "rfid" in protocol.rounded:
-        features = extractor.features(images, device=subject.device)
-    else:
-        features = inception.features_of_floats(
-            extractor, images, as_pytorch_fid=protocol.extractor_input == "pytorch-fid", device=subject.device
-        )
-    return FeatureSums.of(features, first)
-
-
-def _added(parts: list[FeatureSums]) -> FeatureSums:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentbench.analysis.protocols.protocol import Protocol
+from latentbench.data.errors import DataError
 from latentbench.data.reading.image_source import ImageSource
 from latentbench.data.reading.transform import Transform
 
@@ -20,11 +21,21 @@ def batches(
 ) -> Iterator[Tensor]:
     """Yield batches of at most `count` float images in [0, 1] `[B, channels, size, size]`.
 
-    Without a size images keep theirs, which must then be the same for all.
+    Without a size images keep theirs, which must then be the same for all. Images that cannot be read are
+    left out, as they are when data are loaded.
     """
     for start in range(0, len(source), count):
-        images = [source.open(index) for index in range(start, min(start + count, len(source)))]
-        yield torch.stack([scaled(image, protocol, size) for image in images])[:, :channels]
+        images = [_opened(source, index) for index in range(start, min(start + count, len(source)))]
+        readable = [scaled(image, protocol, size) for image in images if image is not None]
+        if readable:
+            yield torch.stack(readable)[:, :channels]
+
+
+def _opened(source: ImageSource, index: int) -> Image.Image | None:
+    try:
+        return source.open(index)
+    except DataError:
+        return None
 
 
 def scaled(image: Image.Image, protocol: Protocol, size: int | None) -> Tensor:

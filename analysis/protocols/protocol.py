@@ -15,6 +15,8 @@ from latentbench.data.registry import Registry
 
 MetricName = Literal["psnr", "ssim", "lpips", "rfid"]
 METRICS: tuple[MetricName, ...] = ("psnr", "ssim", "lpips", "rfid")
+UNDER = "protocol_"
+"""The beginning of the names of metrics that are measured by a protocol."""
 Filter = Literal["bicubic", "bilinear", "bilinear without antialiasing", "halving then bicubic"]
 
 
@@ -87,6 +89,16 @@ OWN: dict[MetricName, tuple[str, ...]] = {
     "rfid": ("extractor", "extractor_input", "reference"),
 }
 """The fields that each metric depends on, besides the common ones."""
+
+
+def network_of(metric: MetricName, protocol: Protocol) -> str | None:
+    """Return the name of the network that a metric needs; None if it needs none.
+
+    >>> network_of("lpips", Protocol()), network_of("psnr", Protocol())
+    ('lpips:alex', None)
+    """
+    return {"lpips": f"lpips:{protocol.lpips_network}", "rfid": protocol.extractor}.get(metric)
+
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol")
 
@@ -161,3 +173,17 @@ _protocol(
         batch=25,
     ),
 )
+
+
+def network_behind(metric: str) -> str | None:
+    """Return the network of a metric by its name, if a protocol that is known here decides on it.
+
+    >>> network_behind("protocol_lpips (va-vae)"), network_behind("protocol_psnr (va-vae)")
+    ('lpips:vgg', None)
+    """
+    base, _, name = metric.partition(" (")
+    name = name.removesuffix(")")
+    if not base.startswith(UNDER) or name not in PROTOCOLS:
+        return None
+    known = next((each for each in METRICS if each == base.removeprefix(UNDER)), None)
+    return None if known is None else network_of(known, PROTOCOLS[name])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from latentbench.analysis.features.request import variant
+from latentbench.analysis.protocols.protocol import network_behind
 from latentbench.bench.compare.policy import Verdict
 from latentbench.bench.compare.verdicts import EVERY_METRIC, Outcome, Undecided, Why
 from latentbench.bench.store.records.per_example import Examples, unpacked
@@ -62,7 +63,7 @@ class Pair:
         return (" ".join(a) or "none", " ".join(b) or "none") if len(every) > 1 else None
 
     def features(self, metric: str) -> tuple[str, str] | None:
-        """The weights of the network that a metric names; None if it names none, or both runs share it."""
+        """The hashes of the network or protocol that a metric names; None if both runs share it, or none."""
         every = [
             {each.weights for record in side.values() for each in record.features if _names(metric, each)}
             for side in (self.a, self.b)
@@ -88,7 +89,7 @@ class Pair:
 
 
 def _names(metric: str, feature: FeatureReference) -> bool:
-    return metric.endswith(f" ({variant(feature.name)})")
+    return metric.endswith(f" ({variant(feature.name)})") or feature.name == network_behind(metric)
 
 
 def _same_clusters(a: Examples, b: Examples) -> bool:

@@ -39,7 +39,7 @@ class Why(StrEnum):
     OTHER_VERSION = "another version of the metric"
     OTHER_COUNT = "measured on another number of samples"
     OTHER_JUDGES = "judged by different judges"
-    OTHER_FEATURES = "in a network with other weights"
+    OTHER_FEATURES = "in a network with other weights, or by a protocol with other choices"
     OTHER_ENVIRONMENT = "different environments"
     OTHER_DATA = "different data"
     CONTENDED = "contended: other work disturbed the timing"

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from latentbench.analysis.core.metric import Doubt, MetricDefinition
 from latentbench.analysis.definitions import definition_of
+from latentbench.analysis.features.request import measures, variant
 from latentbench.analysis.statistics.estimates import Repeated
 from latentbench.bench.present.rows import Cell, TableRow, best, columns, repeated
 from latentbench.bench.text import escaping, markdown, numbers
@@ -82,7 +83,18 @@ def how_to_read(table: Sequence[TableRow], shown: Sequence[MetricDefinition]) ->
         text += f"; {DOUBT_MARKS[doubt]}: {DOUBTS[doubt]}"
     if any(row.still_falling for row in table):
         text += f"; {STILL_FALLING}: the loss was still falling when the training ended"
-    return text + _judges(table)
+    return text + _protocols(table) + _judges(table)
+
+
+def _protocols(table: Sequence[TableRow]) -> str:
+    """Name the evaluation protocols with the beginnings of their hashes."""
+    every = dict.fromkeys(each for row in table for record in row.records for each in record.features)
+    found = [
+        f"{variant(each.name)} ({(each.weights or '')[:8]})"
+        for each in every
+        if measures(each.name) == "protocol"
+    ]
+    return f"; protocol{'s' * (len(found) > 1)}: {', '.join(found)}" if found else ""
 
 
 def _judges(table: Sequence[TableRow]) -> str:

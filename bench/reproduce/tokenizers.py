@@ -9,7 +9,7 @@ from importlib import resources
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.features.request import parse_all
 from latentbench.analysis.protocols.explain import requests_of
-from latentbench.analysis.protocols.measured import measure_under
+from latentbench.analysis.protocols.measured import definition, measure_all_under
 from latentbench.analysis.protocols.protocol import METRICS, PROTOCOLS
 from latentbench.bench.reproduce.published import ROW_SETS, Reproducible, Row, RowRequest, RowSet
 from latentbench.bench.reproduce.subject import open_subject
@@ -39,7 +39,8 @@ def measure(rows: RowSet, row: Row, request: RowRequest) -> Mapping[str, Metric]
             f"--data {request.data}: {rows.title} is of images of {rows.size} px, and these have "
             f"{subject.size or 'their own size'}; add size={rows.size}"
         )
-    return {metric: measure_under(protocol, metric, subject) for metric in metrics}
+    found = measure_all_under(protocol, {each: definition(each, protocol) for each in metrics}, subject)
+    return {metric: found[metric].metric for metric in metrics}
 
 
 for _name in ("coco-2017-256", "imagenet-512"):

@@ -14,12 +14,13 @@ import torch
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.devices import find_device
-from latentbench.analysis.features.extractors import Absent, Feature, load_all
+from latentbench.analysis.features.extractors import Absent, Feature, Network, load_all
 from latentbench.analysis.features.judge import LARGEST_SIDE
 from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.analysis.performance.cores import threads, usable_cores
 from latentbench.analysis.performance.memory import free_memory
+from latentbench.analysis.protocols.by_protocol import OF_PROTOCOLS, requested
 from latentbench.bench.executors.local import LocalProcesses, ThisProcess, default_jobs, threads_of
 from latentbench.bench.executors.protocol import Executor
 from latentbench.bench.executors.settings import ExecutorSettings
@@ -86,11 +87,13 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     judged = any(ANALYSES[name].needs_judge for name in suite.analyses)
     resolver = Resolver(suite.folder, options.allow_pickle)
     features = _load_features(suite, resolver, watcher)
-    open_features = contexts.features_opener(features, suite.features if features else (), resolver)
+    protocols = requested(suite.protocols, suite.data, suite.data_folder) * (OF_PROTOCOLS in suite.analyses)
+    requests = suite.features if features else ()
+    open_features = contexts.features_opener(features, requests, resolver, protocols)
     request = Request(
         suite.name,
         "cases",
-        cases(suite, data, options.seeds or suite.seeds, tuple(map(_reference, features))),
+        cases(suite, data, options.seeds or suite.seeds, tuple(map(_reference, (*features, *protocols)))),
         device,
         fresh=options.fresh,
         judges=partial(_prepare_judges, data, device, watcher) if judged else tuple,
@@ -143,9 +146,9 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
     return run_resumable(request, store, watcher, produce)
 
 
-def _load_features(suite: Suite, resolver: Resolver, watcher: Watcher) -> tuple[Feature, ...]:
+def _load_features(suite: Suite, resolver: Resolver, watcher: Watcher) -> tuple[Network, ...]:
     """Load the features if an analysis needs them, and note those that are absent."""
-    if not set(OF_FEATURES) & set(suite.analyses):
+    if not {*OF_FEATURES, OF_PROTOCOLS} & set(suite.analyses):
         return ()
     features = load_all(suite.features, resolver)
     for feature in features:

@@ -13,12 +13,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.features.request import FeatureRequest
 from latentbench.analysis.features.request import parse_all as parse_features
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
+from latentbench.analysis.protocols.by_protocol import OF_PROTOCOLS
+from latentbench.analysis.protocols.protocol import PROTOCOLS
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.executors.settings import parse as parse_executor
 from latentbench.bench.run.seeds import Seeds
@@ -47,6 +49,11 @@ class SuiteEntry:
     where: str
 
 
+def _as_list(value: object) -> object:
+    """Return a single name as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
 class SuiteFile(BaseModel):
     """A suite file as written; unknown keys are refused."""
 
@@ -59,6 +66,7 @@ class SuiteFile(BaseModel):
     analyses: list[str] | None = None
     executor: str | dict[str, Any] | None = None
     features: list[str] = []
+    protocol: Annotated[list[str], BeforeValidator(_as_list)] = []
     models: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
@@ -74,6 +82,8 @@ class Suite:
     entries: tuple[SuiteEntry, ...]
     features: tuple[FeatureRequest, ...] = ()
     """The networks in whose features images are compared."""
+    protocols: tuple[str, ...] = ()
+    """The evaluation protocols by which reconstructions are measured, besides the usual way."""
     executor: ExecutorSettings | None = None
     """Where the suite wants to run; None: on this machine."""
     folder: Path = Path()
@@ -132,6 +142,7 @@ def parse(text: str, *, name: str, where: str) -> Suite:
     usual = [name for name, entry in ANALYSES.items() if not entry.opt_in]
     analyses = _known_analyses(usual if file.analyses is None else file.analyses, f"{where}, analyses")
     features, analyses = _features(file.features, analyses, where)
+    protocols, analyses = _protocols(file.protocol, analyses, where)
     grids = {f"{where}, models[{index}]": grid for index, grid in enumerate(file.models)}
     count = sum(grid_size(grid, place) for place, grid in grids.items())
     if count * len(file.seeds) > MOST_CASES:
@@ -142,7 +153,9 @@ def parse(text: str, *, name: str, where: str) -> Suite:
     _refuse_duplicates(entries)
     data = parse_data(file.data, list(DATASETS), f"{where}, data")
     executor = None if file.executor is None else parse_executor(file.executor, f"{where}, executor")
-    return Suite(name, file.description, data, file.seeds, analyses, tuple(entries), features, executor)
+    return Suite(
+        name, file.description, data, file.seeds, analyses, tuple(entries), features, protocols, executor
+    )
 
 
 def _features(
@@ -163,6 +176,19 @@ def _features(
         return (), analyses
     of_samples = OF_FEATURES[1:] if "sampling" in analyses else ()
     return features, tuple(dict.fromkeys([*analyses, OF_FEATURES[0], *of_samples]))
+
+
+def _protocols(
+    given: Sequence[str], analyses: tuple[str, ...], where: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the protocols, and the analyses with the one that measures by them."""
+    names = tuple(dict.fromkeys(given))
+    for name in names:
+        if name not in PROTOCOLS:
+            raise LatentbenchError(f"{where}, protocol: {unknown('protocol', name, list(PROTOCOLS))}")
+    if OF_PROTOCOLS in analyses and not names:
+        raise LatentbenchError(f"{where}: analysis {OF_PROTOCOLS!r} needs the key protocol, as in va-vae")
+    return names, tuple(dict.fromkeys([*analyses, OF_PROTOCOLS])) if names else analyses
 
 
 def with_recipe(suite: Suite, **settings: object) -> Suite:
@@ -189,6 +215,8 @@ def with_analyses(suite: Suite, analyses: Sequence[str]) -> Suite:
     needing = [name for name in OF_FEATURES if name in chosen]
     if needing and not suite.features:
         raise LatentbenchError(f"--analysis {needing[0]}: {suite.name} has no key features")
+    if OF_PROTOCOLS in chosen and not suite.protocols:
+        raise LatentbenchError(f"--analysis {OF_PROTOCOLS}: {suite.name} has no key protocol")
     return replace(suite, analyses=chosen)
 
 

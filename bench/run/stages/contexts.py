@@ -13,7 +13,7 @@ import torch
 from latentbench import data as datasets
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.devices import find_device
-from latentbench.analysis.features.extractors import Absent, Feature
+from latentbench.analysis.features.extractors import Absent, ByProtocol, Feature, Network
 from latentbench.analysis.features.extractors import load as load_feature
 from latentbench.analysis.features.judge import Judge
 from latentbench.analysis.features.request import FeatureRequest
@@ -46,15 +46,21 @@ def open_context(
 
 
 def features_opener(
-    loaded: Sequence[Feature], requests: Sequence[FeatureRequest], resolver: Resolver
+    loaded: Sequence[Network],
+    requests: Sequence[FeatureRequest],
+    resolver: Resolver,
+    protocols: Sequence[ByProtocol] = (),
 ) -> Callable[[], tuple[Feature, ...]]:
     """Return how a worker process gets features: it loads them, but does not seek absent weights again."""
     known = [each if isinstance(each, Absent) else each.sha256 for each in loaded]
-    return partial(_open_features, known, requests, resolver)
+    return partial(_open_features, known, requests, resolver, protocols)
 
 
 def _open_features(
-    known: Sequence[Absent | str], requests: Sequence[FeatureRequest], resolver: Resolver
+    known: Sequence[Absent | str],
+    requests: Sequence[FeatureRequest],
+    resolver: Resolver,
+    protocols: Sequence[ByProtocol],
 ) -> tuple[Feature, ...]:
     """Load features. Raises LatentbenchError for other weights than those that the run was started with."""
     found: list[Feature] = []
@@ -63,7 +69,7 @@ def _open_features(
         if not isinstance(expected, Absent) and feature.sha256 != expected:
             raise LatentbenchError(f"{request}: the weights here are not those where the run was started")
         found.append(feature)
-    return tuple(found)
+    return (*found, *protocols)
 
 
 def remote_context(
