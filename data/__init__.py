@@ -1,4 +1,4 @@
-"""Images, labels and captions: by name, from a folder, or handed in.
+"""Images, labels and captions: by name, from a folder, or from tensors.
 
 >>> import latentbench.data as data
 >>> data.load("mnist").image_shape

@@ -106,7 +106,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Read what the checkpoint in `folder` is. Raises LatentbenchError."""
+    """Read the card of the checkpoint in `folder`. Raises LatentbenchError."""
     path = folder / CARD
     try:
         content = from_json(path.read_bytes())

@@ -91,7 +91,7 @@ def _unheard(message: str) -> None:
 def address(training: Training, data: ImageData, device: torch.device, *, stacked: bool) -> str:
     """Return the content address of a training: equal inputs, code, device type and torch give an equal hash.
 
-    A model trained in a stack equals one trained alone to rounding only, so it has an address of its own.
+    A model trained in a stack equals one trained alone to rounding only, so it has a separate address.
     """
     content = {
         "code": [training_code(), family_code(training.spec.family)],

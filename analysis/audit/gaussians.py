@@ -1,4 +1,4 @@
-"""Checks that move, widen, stretch or round a Gaussian, or put an outlier or a heavy tail beside it."""
+"""Checks that move, widen, stretch or round a Gaussian, or add an outlier or a heavy tail."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The subject of an analysis: one trained model on one data set, its codes and images computed once.
 
 Every property is computed at first use and kept, so no analysis encodes the same images twice and
-none trains a zoo model. A model without `encode`/`decode` says so through `can_decode`.
+none trains a zoo model. `can_decode` is false for a model without a decoder.
 """
 
 from __future__ import annotations

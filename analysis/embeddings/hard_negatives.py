@@ -54,7 +54,8 @@ SHUFFLED = define_accuracy(
 NATIVE = define_accuracy(
     "native_hard_negatives",
     heading="native hard neg.",
-    title="As hard negatives, but by the model's own text encoder.",
+    title="Share of images whose caption scores above one with a wrong word, by the model's own text "
+    "encoder; chance ½.",
 )
 
 

@@ -1,7 +1,7 @@
 """Codecs of vectors: fewer dimensions, fewer bits per dimension, or one index per part of the vector.
 
 Every codec is fitted to train vectors and returns test vectors as they are after decoding, in their
-original dimensions, so that whatever reads vectors reads decoded ones too.
+original dimensions, so that every reader of vectors can read decoded ones.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from latentbench.analysis.statistics.moments import Moments
 def frechet(a: Points, b: Points) -> float:
     """Compute the Fréchet distance of two sets of at least two images.
 
-    Of fewer images than features the covariances have few directions: with centred features A and B the
+    With fewer images than features, the covariances have a low rank: with centred features A and B the
     trace of (S_a S_b)^½ is the sum of the singular values of A Bᵀ, `[N, M]`, over √((N − 1) (M − 1)).
     """
     if isinstance(a, Moments) or isinstance(b, Moments):

@@ -45,7 +45,7 @@ class PowerSpectrum:
         """Return log frequency, in cycles per side, and mean log power of every ring, float64 `[R]` each.
 
         Ring r holds frequencies from r − ½ to r + ½ cycles, from 1 to the Nyquist frequency of the shorter
-        side. Logarithms are averaged: an exact power law is then an exact line, whatever the rings. Raises
+        side. Logarithms are averaged: an exact power law is then an exact line, for any rings. Raises
         ValueError for a side below `SMALLEST_SIDE`, and for a frequency without power.
         """
         height, width = self.total.shape

@@ -123,7 +123,7 @@ INTRINSIC_DIMENSION = define(
     "intrinsic_dimension",
     unit="dimensions",
     better="neither",
-    title="Dimensions that the codes of test images fill locally (two nearest neighbours); context.",
+    title="Number of dimensions that codes of test images fill locally (two nearest neighbours); context.",
     heading="intrinsic",
     decimals=1,
 )

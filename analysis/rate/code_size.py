@@ -13,7 +13,7 @@ CODE_VALUES = define(
     "code_values",
     unit="values",
     better="neither",
-    title="Numbers in the code of one image, over all channels and positions.",
+    title="Number of values in the code of one image, over all channels and positions.",
     heading="code values",
     tolerance=0.0,
     decimals=0,
@@ -22,8 +22,8 @@ CODE_POSITIONS = define(
     "code_positions",
     unit="positions",
     better="neither",
-    title="Positions of the code: 1 for a vector, whose latent analyses use whole codes; of a grid or tokens "
-    "they use one position of each image.",
+    title="Number of positions of the code: 1 for a vector, whose latent analyses use whole codes; of a grid "
+    "or tokens they use one position of each image.",
     heading="code positions",
     tolerance=0.0,
     decimals=0,

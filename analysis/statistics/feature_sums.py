@@ -1,4 +1,4 @@
-"""Features of many images in constant memory: few are kept, of many only the mean and covariance.
+"""Features of many images in constant memory: of more than a few, only mean and covariance are kept.
 
 The images are in five blocks, so that a Fréchet distance has a jackknife error: image i is in block i mod 5.
 Sums of parts of the images can be added, in any order.

@@ -80,7 +80,7 @@ def why_impossible(error: Exception, point: SweepPoint) -> str | None:
 
 
 def is_format_clash(error: Exception) -> bool:
-    """Return True if a converted model met a tensor of another format; torch only has a message for it."""
+    """Return True if a converted model met a tensor of another format; torch says so only in a message."""
     return isinstance(error, RuntimeError) and any(
         words in str(error) for words in ("same dtype", "expected scalar type", "should be the same")
     )
@@ -93,5 +93,5 @@ def _is_from_compiler(error: Exception) -> bool:
 
 
 def _is_batch_too_small(error: Exception) -> bool:
-    """Return True if one image is too few to train batch normalisation; torch only has a message for it."""
+    """Return True if one image is too few to train batch normalisation; torch says so only in a message."""
     return isinstance(error, ValueError) and "more than 1 value per channel" in str(error)

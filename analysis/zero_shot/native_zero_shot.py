@@ -59,9 +59,7 @@ TOP1_BY_NAME = define_accuracy(
     "prompt_top1_by_name",
     version=VERSION,
     heading="prompts top-1 by name",
-    title=(
-        "As prompts top-1, but classes of one name count as one; prompts top-1 decides for the first of them."
-    ),
+    title=("Top-1 accuracy with templates averaged, where classes of one name count as one class."),
 )
 TOP5 = define_accuracy(
     "prompt_top5",

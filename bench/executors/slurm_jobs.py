@@ -1,7 +1,7 @@
 """Runs units in Slurm jobs through submitit; short units share a job with a wall time that fits.
 
 A job writes each result to the shared folder as soon as it exists. So a job that is pre-empted and queued
-again continues where it was, and one that dies loses only the unit in hand.
+again continues where it was, and one that dies loses only the unit in progress.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class SlurmJobs:
             self._jobs.append(_SlurmJob(handle, batch, dict(enumerate(group))))
 
     def _results(self, job: _SlurmJob) -> list[tuple[str, Any]]:
-        """Return a job's new results; if it has ended without all of them, the unit in hand died."""
+        """Return a job's new results; if it has ended without all of them, the unit in progress died."""
         ended = job.handle.done()  # asked first: what it wrote before is then seen
         found = []
         for number in list(job.left):

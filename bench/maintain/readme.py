@@ -25,7 +25,8 @@ from latentbench.bench.store.store import Store
 from latentbench.bench.text import markdown
 
 PLACES = {
-    "README.md": ("headline", "provenance", "statements"),
+    "README.md": ("headline", "provenance"),
+    "docs/claims.md": ("statements", "provenance"),
     "docs/ci.md": ("sessions",),
     "docs/speed.md": ("speed",),
     "docs/suites.md": ("table", "provenance", "likelihood"),

@@ -26,7 +26,7 @@ PADDING = 3
 LONGEST_TABLE = 500
 """The number of models that a terminal shows."""
 WEAK_JUDGE = 0.8
-"""Accuracy of a judge below which it is said to be weak."""
+"""Accuracy of a judge below which it is called weak."""
 DOUBT_MARKS: dict[Doubt, str] = {"contended": "†", "collapsed": "‡"}
 DOUBTS: dict[Doubt, str] = {
     "contended": "other work disturbed the timing",

@@ -74,7 +74,7 @@ class Job:
                 yield from outcome
 
     def _after_death(self, progress: Progress, died: Died, *, exclusive: bool) -> Progress:
-        """Finish a case whose process died: the analysis in hand is recorded, the others are done.
+        """Finish a case whose process died: the analysis in progress has failed, the others are done.
 
         The journal tells which one that was; where it does not, the analyses are tried one by one.
         """

@@ -78,7 +78,7 @@ class Journal:
     def steps(self, case: Case) -> dict[str, JournalStep]:
         """Return the finished steps of a case by name.
 
-        Left out are those that were changed, that lost their model, and that other judges measured.
+        Steps that were changed, that lost their model, or that other judges measured are left out.
         """
         found = {}
         for path in self._folder(case).glob(f"[!.]*{SUFFIX}"):

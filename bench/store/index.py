@@ -1,8 +1,7 @@
 """An index of a store's runs, so that a query for a few numbers does not read every record.
 
-The index is a cache, never the truth: it lies in latentbench's cache folder, a run whose file changed since
-it was indexed is indexed again, and a record found through the index is read from its run. Numbers are
-stored per run and metric, as arrays over the run's records, each with its digest.
+The index is a cache, never the truth: a run whose file changed since it was indexed is indexed again, and a
+record found through the index is read from its run. Numbers are stored per run and metric, with a digest.
 """
 
 from __future__ import annotations

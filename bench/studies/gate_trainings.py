@@ -70,7 +70,7 @@ def complete_seeds(run: Run) -> list[int]:
 
 
 def with_seeds(run: Run, seeds: Sequence[int], called: Sequence[int]) -> Run:
-    """Return the run of these seeds alone, each under the number that it is `called`."""
+    """Return the run with these seeds only, renumbered as in `called`."""
     names = dict(zip(seeds, called, strict=True))
     records = tuple(
         record.model_copy(update={"seed": names[record.seed], "case": f"{record.identity}-{record.seed}"})

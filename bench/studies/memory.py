@@ -3,7 +3,7 @@
     python -m latentbench.bench.studies.memory
 
 A small convolutional VAE with random weights is measured on random images of 128 pixels, which are a memory-
-mapped file, with as many train images as test images. Each number of test images has a process of its own,
+mapped file, with as many train images as test images. Each number of test images has a separate process,
 whose memory is sampled while it measures: the memory that it has for itself, without files that it maps. What
 it has before the first analysis is subtracted. The limit is a growth of 20 kB per test image.
 
@@ -119,7 +119,7 @@ def measured(model: str, count: int, names: Sequence[str], *, side: int = SIDE) 
 
 
 def study(counts: Sequence[int], models: Sequence[str], names: Sequence[str]) -> Iterator[Peak]:
-    """Measure every model on every number of images, each in a process of its own."""
+    """Measure every model on every number of images, each in a separate process."""
     for model in models:
         for count in counts:
             command = [sys.executable, "-m", COMMAND.split()[-1], "--one", model, str(count)]

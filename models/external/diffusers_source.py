@@ -126,7 +126,7 @@ def read_weights(
 
 @contextmanager
 def _reported(source: DiffusersSource) -> Iterator[None]:
-    """Turn what diffusers raises into one line, and keep it from writing warnings of its own."""
+    """Turn what diffusers raises into one line, and suppress its own warnings."""
     logger = logging.getLogger("diffusers")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

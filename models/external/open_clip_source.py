@@ -237,7 +237,7 @@ def _config(source: OpenClipSource, resolver: Resolver) -> Json:
 
 
 def _as_json(model: Mapping[str, Any], preprocessing: Mapping[str, Any]) -> Json:
-    """Return a configuration with lists for tuples, as a record holds it."""
+    """Return a configuration with lists instead of tuples, as in a record."""
     content: Json = json.loads(json.dumps({"model_cfg": model, "preprocess_cfg": preprocessing}))
     return content
 

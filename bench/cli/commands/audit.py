@@ -26,17 +26,16 @@ def audit(
         typer.Option("--full", help="Run all points and repeats of the published battery; this takes long."),
     ] = False,
     check: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Run this check alone; may be repeated.")
+        list[str] | None, typer.Option(metavar="NAME", help="Run only this check; repeatable.")
     ] = None,
     measure: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Audit these measures alone: neighbours, clipped, gaps, overlap or distances; "
-            "may be repeated.",
+            help="Audit only these measures: neighbours, clipped, gaps, overlap or distances; repeatable.",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes at once.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="The number of parallel processes.")] = 1,
     output: FormatOption = Format.rich,
 ) -> None:
     """Run a published battery of 15 sanity checks on the measures of fidelity and diversity.

@@ -18,7 +18,7 @@ cache = typer.Typer(
 )
 
 KindOption = Annotated[
-    str | None, typer.Option("--kind", metavar="KIND", help="One kind alone, such as images or checkpoints.")
+    str | None, typer.Option("--kind", metavar="KIND", help="Only this kind, such as images or checkpoints.")
 ]
 
 
@@ -75,13 +75,16 @@ def prune(
         typer.Option(
             "--kind",
             metavar="KIND",
-            help="What to remove, or `all`; decoded images and leftovers of killed runs if not given.",
+            help="What to remove, or `all`; default: decoded images and leftovers of killed runs.",
         ),
     ] = None,
     unused_days: Annotated[
-        float, typer.Option("--unused-days", min=0, help="Keep what was used within so many days.")
+        float,
+        typer.Option(
+            "--unused-days", metavar="DAYS", min=0, help="Keep what was used in the last DAYS days."
+        ),
     ] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
 ) -> None:
     """Remove decoded images, or another kind. A later run makes again what it needs."""
     from latentbench.data.storage.cache import remove

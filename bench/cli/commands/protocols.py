@@ -43,12 +43,12 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
 def explain(
-    metric: Annotated[str, typer.Argument(metavar="METRIC", help="psnr, ssim, lpips or rfid.")],
+    metric: Annotated[str, typer.Argument(metavar="METRIC", help="The metric: psnr, ssim, lpips or rfid.")],
     protocols: Annotated[
         tuple[str, str],
         typer.Option(
             metavar="A B",
-            help="Two of latentbench, va-vae, eq-vae, seed-voken, dc-ae and ifid.",
+            help="Two of: latentbench, va-vae, eq-vae, seed-voken, dc-ae and ifid.",
         ),
     ],
     model: ModelOption = "{family: ae, latent_dim: 16}",

@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 def reproduce(
     rows: Annotated[
         str | None,
-        typer.Argument(metavar="[ROWS]", help="A set of rows; without one they are listed."),
+        typer.Argument(metavar="[ROWS]", help="A published table; without one, the tables are listed."),
     ] = None,
     data: Annotated[
         str | None,
@@ -40,7 +40,7 @@ def reproduce(
         ),
     ] = None,
     row: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Measure this row alone; may be repeated.")
+        list[str] | None, typer.Option(metavar="NAME", help="Measure only this row; repeatable.")
     ] = None,
     features: FeatureOption = None,
     allow_pickle: PickleOption = False,

@@ -78,7 +78,7 @@ def recommend(
     ] = None,
     require: Annotated[
         list[str] | None,
-        typer.Option(metavar="METRIC<=X", help="Any other requirement, also with >=; may be repeated."),
+        typer.Option(metavar="METRIC<=X", help="Any other requirement, also with >=; repeatable."),
     ] = None,
     prefer: Annotated[
         str, typer.Option(metavar="METRIC", help="The metric that ranks the models that qualify.")

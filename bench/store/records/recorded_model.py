@@ -1,7 +1,7 @@
 """The model of a record, which describes itself.
 
-Reading one needs no family of the zoo, and so no torch. Only if an older record does not name its model is
-the zoo asked.
+Reading a record needs no family of the zoo, and so no torch. The zoo is needed only for an older record that
+does not name its model.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def test_every_metric_is_measured_in_order_on_a_grid(subject_with):
     assert null == {"frechet_reconstruction", "frechet_interpolation"}  # without labels there is no judge
 
 
-def test_a_pooling_tokenizer_is_equivariant_and_white_images_are_flat(subject_with):
+def test_pooling_is_equivariant_and_white_images_are_flat(subject_with):
     found = values(subject_with(Pooling(), count=200))
     for name in ("flip", "rotation", "shift", "scale"):
         assert found[f"equivariance_{name}"] == pytest.approx(0, abs=1e-10)

@@ -34,7 +34,7 @@ def test_intervals_cover_the_true_correlation(rng):
     assert covered >= 50
 
 
-def test_better_predictor_is_told_from_noise_but_not_from_its_equal(rng):
+def test_a_better_predictor_is_found_and_an_equal_is_not(rng):
     target = rng.normal(size=30)
     good, noise = correlation(-target, target), correlation(rng.normal(size=30), target)
     twin = correlation(target + 1e-9 * rng.normal(size=30), target)

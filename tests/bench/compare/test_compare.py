@@ -1,101 +1,25 @@
-"""Comparing: each of the three tiers, each verdict, and nothing passed over in silence."""
+"""Each of the three tests of a difference leads to its verdict."""
 
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from shared.comparisons import only, seeds, verdicts
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.policy import shipped
 from latentbench.bench.compare.verdicts import Why
 from latentbench.bench.store.records.line import line_of
-from latentbench.bench.store.records.record import JudgeReference
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
-
-
-@pytest.fixture
-def hold(tmp_path):
-    """`hold(a, b)` compares two lists of records, or of pairs (record, arrays)."""
-
-    def write(name, records):
-        with Store(tmp_path / name).writer("my", None) as writer:
-            for record in records:
-                writer.append(*(record if isinstance(record, tuple) else (record,)))
-            return read(writer.finish())
-
-    def hold(a, b, **options):
-        return compare(write("a", a), write("b", b), options.pop("policy", shipped()), **options)
-
-    return hold
-
-
-def verdicts(comparison):
-    return {finding.metric: finding.verdict for finding in comparison.findings}
-
-
-def only(comparison):
-    (finding,) = comparison.findings
-    return finding
-
-
-def seeds(make_record, metric, values, **more):
-    return [make_record(**{metric: value}, seed=seed, **more) for seed, value in enumerate(values)]
-
 
 # The same seed, the same environment
 
 
-@pytest.mark.parametrize("side", [0, 1])
-def test_contended_timings_are_not_compared(make_record, hold, side):
-    """A busy machine is no regression and no improvement, however different its timings are."""
-    records = [make_record(examples_per_second=rate, mse=0.02) for rate in (1000.0, 10.0)]
-    rate, mse = records[side].metrics
-    doubted = rate.doubted("contended", "waited for a core"), mse
-    records[side] = records[side].model_copy(update={"metrics": doubted})
-    comparison = hold(*([record] for record in records))
-    assert verdicts(comparison) == {"examples_per_second": "incomparable", "mse": "ok"}
-    assert not comparison.failures
-    found = next(finding for finding in comparison.findings if finding.metric == "examples_per_second")
-    assert (found.why, found.detail) == (Why.CONTENDED, "waited for a core")
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "verdict"),
-    [
-        ((), (0, 1), "missing"),
-        ((), (0, 1, 2), "missing"),
-        ((), (2,), "incomparable"),
-        ((0, 1, 2), (0, 1, 2), "incomparable"),
-        ((0, 1, 2), (), "incomparable"),
-    ],
-)
-def test_a_new_collapse_of_most_seeds_fails(make_record, hold, before, after, verdict):
-    """Precision would rise, so no test of its values could see it."""
-    sides = []
-    for value, collapsed in ((0.6, before), (0.9, after)):
-        records = [
-            make_record(precision_moment=value + 0.01 * seed, mse=0.02, seed=seed) for seed in range(3)
-        ]
-        for seed in collapsed:
-            precision, mse = records[seed].metrics
-            doubted = precision.doubted("collapsed", "Vendi score 1.2")
-            records[seed] = records[seed].model_copy(update={"metrics": (doubted, mse)})
-        sides.append(records)
-    comparison = hold(*sides)
-    assert verdicts(comparison) == {"precision_moment": verdict, "mse": "ok"}
-    assert bool(comparison.failures) == (verdict == "missing")
-    found = next(finding for finding in comparison.findings if finding.metric == "precision_moment")
-    assert found.why is Why.COLLAPSED
-    if verdict == "missing":
-        assert found.detail == f"at {len(after)} of 3 seeds of B: Vendi score 1.2"
-
-
-def test_a_run_equals_itself(make_record, hold):
+def test_a_run_equals_itself(make_record, compared):
     record = make_record(mse=0.02, psnr=18.0, ssim=None)
-    comparison = hold([record], [record])
+    comparison = compared([record], [record])
     assert verdicts(comparison) == {"mse": "ok", "psnr": "ok"}
     assert not comparison.failures
     assert comparison.compared == 2
@@ -119,22 +43,22 @@ def test_a_run_equals_itself(make_record, hold):
         ("mse", None, 0.02, "new", False),
     ],
 )
-def test_one_seed_is_checked_against_the_tolerance(make_record, hold, metric, a, b, verdict, fails):
-    comparison = hold([make_record(**{metric: a})], [make_record(**{metric: b})])
+def test_one_seed_is_checked_against_the_tolerance(make_record, compared, metric, a, b, verdict, fails):
+    comparison = compared([make_record(**{metric: a})], [make_record(**{metric: b})])
     assert verdicts(comparison) == {metric: verdict}
     assert bool(comparison.failures) == fails
     assert all(found.p_adjusted is None for found in comparison.decided)
 
 
-def test_what_is_null_in_both_is_not_a_finding(make_record, hold):
-    assert hold([make_record(mse=None)], [make_record(mse=None)]).findings == ()
+def test_what_is_null_in_both_is_not_a_finding(make_record, compared):
+    assert compared([make_record(mse=None)], [make_record(mse=None)]).findings == ()
 
 
-def test_one_seed_tests_whether_models_differ_on_images(make_record, hold):
+def test_one_seed_tests_whether_models_differ_on_images(make_record, compared):
     errors = np.random.default_rng(0).uniform(0.01, 0.03, 10)
     a = (make_record(mse=0.02), {"examples/mse": errors.astype(np.float16)})
     b = (make_record(mse=0.03), {"examples/mse": (errors + 0.01).astype(np.float16)})
-    finding = only(hold([a], [b]))
+    finding = only(compared([a], [b]))
     assert finding.verdict == "changed"
     assert finding.why is Why.ONE_SEED_DIFFERS
 
@@ -157,19 +81,19 @@ def hits(lost, gained, n=1000):
     ("lost", "gained", "verdict"),
     [(40, 5, "regressed"), (25, 15, "inconclusive"), (5, 40, "ok"), (19, 17, "ok"), (3, 0, "ok")],
 )
-def test_hits_of_one_model_are_compared_image_by_image(make_record, hold, lost, gained, verdict):
+def test_hits_of_one_model_are_compared_image_by_image(make_record, compared, lost, gained, verdict):
     before, after = hits(lost, gained)
     a, b = (
         with_hits(make_record(recognisable=float(h.mean()), n=1000, weights="same"), h)
         for h in (before, after)
     )
-    finding = only(hold([a], [b]))
+    finding = only(compared([a], [b]))
     if abs(lost - gained) > 10:  # beyond the tolerance
         assert f"{lost} lost and {gained} gained" in finding.reason
     assert finding.verdict == verdict
 
 
-def test_hits_of_one_model_count_captions_where_images_have_them(make_record, hold):
+def test_hits_of_one_model_count_captions_where_images_have_them(make_record, compared):
     """All 60 images lost are of one caption of ten: by images that would be certain."""
     before, after = hits(60, 5)
     a, b = (
@@ -177,13 +101,13 @@ def test_hits_of_one_model_count_captions_where_images_have_them(make_record, ho
         for h in (before, after)
     )
     sizes = {"examples/recognisable/cluster_sizes": np.full(10, 100, np.int32)}
-    assert only(hold([a], [b])).verdict == "regressed"
-    finding = only(hold([(a[0], a[1] | sizes)], [(b[0], b[1] | sizes)]))
+    assert only(compared([a], [b])).verdict == "regressed"
+    finding = only(compared([(a[0], a[1] | sizes)], [(b[0], b[1] | sizes)]))
     assert finding.verdict == "inconclusive"
     assert "paired t over 10 clusters of 1,000 examples" in finding.reason
 
 
-def test_errors_of_a_model_without_seed_are_paired_by_image(make_record, hold):
+def test_errors_of_a_model_without_seed_are_paired_by_image(make_record, compared):
     draws = np.random.default_rng(0)
     before = draws.uniform(0.01, 0.03, 1000)
     after = before + draws.normal(0.002, 0.01, 1000).clip(-0.005)
@@ -194,13 +118,13 @@ def test_errors_of_a_model_without_seed_are_paired_by_image(make_record, hold):
         )
         for e in (before, after)
     )
-    finding = only(hold([a], [b]))
+    finding = only(compared([a], [b]))
     assert finding.verdict == "regressed"
     assert finding.evidence.harm == float(after.mean()) - float(before.mean())
     assert finding.evidence.low > 0
 
 
-def test_images_stay_the_sample_for_seeds_of_one_model(make_record, hold):
+def test_images_stay_the_sample_for_seeds_of_one_model(make_record, compared):
     before, after = hits(40, 5)
 
     def runs(which):
@@ -209,7 +133,7 @@ def test_images_stay_the_sample_for_seeds_of_one_model(make_record, hold):
             for seed in range(3)
         ]
 
-    finding = only(hold(runs(before), runs(after)))
+    finding = only(compared(runs(before), runs(after)))
     assert finding.verdict == "regressed"
     assert finding.evidence.n == 1000
 
@@ -217,71 +141,73 @@ def test_images_stay_the_sample_for_seeds_of_one_model(make_record, hold):
 # Trained again: the seeds are the sample
 
 
-def test_shared_seeds_are_paired(make_record, hold):
+def test_shared_seeds_are_paired(make_record, compared):
     base = np.array([0.020, 0.024, 0.019, 0.022, 0.021])
     losses = np.array([0.0010, 0.0012, 0.0009, 0.0011, 0.0010])
-    finding = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", base + losses)))
+    finding = only(compared(seeds(make_record, "mse", base), seeds(make_record, "mse", base + losses)))
     assert finding.verdict == "regressed"
     assert finding.reason == "paired t over 5 seeds"
     assert finding.a == pytest.approx(base.mean())
     assert finding.change == pytest.approx(losses.mean() / base.mean())
 
 
-def test_more_seeds_in_the_baseline_are_left_out_of_the_pairs(make_record, hold):
+def test_more_seeds_in_the_baseline_are_left_out_of_the_pairs(make_record, compared):
     base = np.array([0.020, 0.024, 0.019, 0.022, 0.021])
-    finding = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", base[:3] * 1.1)))
+    finding = only(compared(seeds(make_record, "mse", base), seeds(make_record, "mse", base[:3] * 1.1)))
     assert finding.seeds == (0, 1, 2)
     assert finding.a == pytest.approx(base[:3].mean())
     assert finding.verdict == "regressed"
 
 
-def test_other_seeds_are_held_against_each_other_unpaired(make_record, hold):
+def test_other_seeds_are_compared_unpaired(make_record, compared):
     a = seeds(make_record, "mse", [0.020, 0.021, 0.022, 0.021])
     b = [make_record(mse=value, seed=seed) for seed, value in ((7, 0.030), (8, 0.031), (9, 0.030))]
-    finding = only(hold(a, b))
+    finding = only(compared(a, b))
     assert finding.verdict == "regressed"
     assert finding.reason == "Welch's t, 4 seeds and 3"
 
 
-def test_one_seed_is_held_against_the_baselines_spread(make_record, hold):
+def test_one_seed_is_compared_with_the_baseline_s_spread(make_record, compared):
     base = [0.020, 0.021, 0.022, 0.021, 0.020]
-    same = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", base[:1])))
+    same = only(compared(seeds(make_record, "mse", base), seeds(make_record, "mse", base[:1])))
     assert (same.verdict, same.why) == ("ok", Why.SAME)
-    far = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", [0.030])))
+    far = only(compared(seeds(make_record, "mse", base), seeds(make_record, "mse", [0.030])))
     assert far.verdict == "regressed"
-    near = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", [0.0215])))
+    near = only(compared(seeds(make_record, "mse", base), seeds(make_record, "mse", [0.0215])))
     assert near.verdict == "inconclusive"
 
 
-def test_one_seed_each_and_not_the_same_decides_nothing(make_record, hold):
-    finding = only(hold([make_record(mse=0.1)], [make_record(mse=0.2, seed=1)]))
+def test_one_seed_each_and_not_the_same_decides_nothing(make_record, compared):
+    finding = only(compared([make_record(mse=0.1)], [make_record(mse=0.2, seed=1)]))
     assert finding.verdict == "inconclusive"
 
 
-def test_a_regression_within_noise_asks_for_more_seeds(make_record, hold):
+def test_a_regression_within_noise_asks_for_more_seeds(make_record, compared):
     base = np.full(5, 0.020)
     noise = np.array([0.003, -0.001, 0.002, -0.0015, 0.001])
-    finding = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", base + noise)))
+    finding = only(compared(seeds(make_record, "mse", base), seeds(make_record, "mse", base + noise)))
     assert finding.verdict == "inconclusive"
     assert 5 < finding.further_seeds < 100
     assert finding.detectable == pytest.approx(1.36 * noise.std(ddof=1), rel=0.01)
 
 
-def test_a_certain_but_small_regression_is_ok(make_record, hold):
+def test_a_certain_but_small_regression_is_ok(make_record, compared):
     base = np.array([0.0200, 0.0240, 0.0190, 0.0220, 0.0210])
     small = base * np.array([1.009, 1.0095, 1.0105, 1.009, 1.0095])
-    finding = only(hold(seeds(make_record, "mse", base), seeds(make_record, "mse", small)))
+    finding = only(compared(seeds(make_record, "mse", base), seeds(make_record, "mse", small)))
     assert finding.evidence.p < 0.001
     assert finding.verdict == "ok"
 
 
-def test_a_gain_is_ok_and_said_to_be_one(make_record, hold):
-    finding = only(hold(seeds(make_record, "mse", [0.02, 0.021]), seeds(make_record, "mse", [0.01, 0.0111])))
+def test_a_gain_is_ok_and_is_called_better(make_record, compared):
+    finding = only(
+        compared(seeds(make_record, "mse", [0.02, 0.021]), seeds(make_record, "mse", [0.01, 0.0111]))
+    )
     assert finding.verdict == "ok"
     assert finding.is_better
 
 
-def test_a_gate_of_many_metrics_corrects_for_them(make_record, hold):
+def test_a_gate_of_many_metrics_corrects_for_them(make_record, compared):
     harms = np.array([0.9, 0.1, 0.8, 0.6, 1.0, 0.2, 0.7, 0.5])
     names = ("mse", "frechet_prior", "frechet_moment", "class_kl_prior", "class_kl_moment", "dead_zone_prior")
 
@@ -291,14 +217,14 @@ def test_a_gate_of_many_metrics_corrects_for_them(make_record, hold):
     # Weak enough that one test finds it and six together do not.
     spread = np.array([9.0, -6.0, 8.0, -2.0, 6.0, -4.0, 5.0, 1.0]) + 3 * harms
     a, b = run(np.full(8, 100.0)), run(100.0 + spread)
-    alone = hold(a, b, metrics=frozenset({"mse"}), correction="Holm")
-    together = hold(a, b, correction="Holm")
+    alone = compared(a, b, metrics=frozenset({"mse"}), correction="Holm")
+    together = compared(a, b, correction="Holm")
     assert only(alone).evidence.p == pytest.approx(together.findings[0].evidence.p)
     assert [f.p_adjusted for f in together.findings] == pytest.approx([only(alone).evidence.p * 6] * 6)
     assert f"one of {len(names)} tests" in together.power
 
 
-def test_what_differs_within_the_tolerance_is_one_of_the_tests(make_record, hold):
+def test_what_differs_within_the_tolerance_is_one_of_the_tests(make_record, compared):
     """Leaving out small differences would make the others look rarer than they are."""
     spread = np.array([9.0, -6.0, 8.0, -2.0, 6.0, -4.0, 5.0, 1.0]) + 3.0
 
@@ -308,7 +234,9 @@ def test_what_differs_within_the_tolerance_is_one_of_the_tests(make_record, hold
             for seed, value in enumerate(mse)
         ]
 
-    comparison = hold(run(np.full(8, 100.0), 50.0, 7.0), run(100.0 + spread, 50.1, 7.0), correction="Holm")
+    comparison = compared(
+        run(np.full(8, 100.0), 50.0, 7.0), run(100.0 + spread, 50.1, 7.0), correction="Holm"
+    )
     loud, quiet, untouched = comparison.findings
     assert (quiet.why, untouched.why) == (Why.WITHIN_TOLERANCE, Why.SAME)
     assert loud.p_adjusted == pytest.approx(2 * loud.evidence.p)
@@ -335,130 +263,13 @@ def test_many_cases_are_read_and_compared_in_seconds(make_record, tmp_path):
     assert len(comparison.findings) == 40 * len(names)
 
 
-# What cannot be compared
-
-
-def test_models_of_one_run_only_are_missing_or_new(make_record, hold):
-    comparison = hold([make_record(mse=0.1)], [make_record(mse=0.1, latent_dim=8)])
-    assert {(f.model, f.verdict) for f in comparison.findings} == {("ae-2", "missing"), ("ae-8", "new")}
-    assert comparison.compared == 0
-    assert [f.model for f in comparison.failures] == ["ae-2"]
-
-
-def test_environments_are_compared_only_on_request(make_record, hold):
-    a, b = make_record(mse=0.1), make_record(mse=0.1, environment="other")
-    apart = hold([a], [b])
-    assert verdicts(apart) == {"every metric": "incomparable"}
-    assert only(apart).reason == "different environments: env → other"
-    assert apart.compared == 0
-    together = hold([a], [b], across_environments=True)
-    assert together.compared == 1
-    assert together.notes == ("compared across environments: env → other",)
-    far = hold([a], [make_record(mse=0.2, environment="other")], across_environments=True)
-    assert only(far).verdict == "inconclusive"
-
-
-def test_two_versions_of_a_metric_are_never_compared(make_record, hold):
-    a = make_record(mse=0.1)
-    newer = replace(a.metrics[0], version=2)
-    finding = only(hold([a], [a.model_copy(update={"metrics": (newer,)})]))
-    assert (finding.verdict, finding.why) == ("incomparable", Why.OTHER_VERSION)
-    assert finding.detail == "1 → 2"
-
-
-def test_values_by_different_judges_are_incomparable(make_record, hold):
-    a = make_record(mse=0.1, frechet_prior=50.0)
-    by_judge = [replace(m, by_judge=(m.value,)) if m.name != "mse" else m for m in a.metrics]
-    a, b = (
-        a.model_copy(
-            update={"metrics": tuple(by_judge), "judges": (JudgeReference(hash=hash, accuracy=0.99),)}
-        )
-        for hash in ("1" * 64, "2" * 64)
-    )
-    assert verdicts(hold([a], [a])) == {"mse": "ok", "frechet_prior": "ok"}
-    apart = hold([a], [b])
-    assert verdicts(apart) == {"mse": "ok", "frechet_prior": "incomparable"}
-    finding = next(found for found in apart.findings if found.metric == "frechet_prior")
-    assert finding.reason == "judged by different judges: 11111111 → 22222222"
-
-
-def test_a_score_of_other_counts_is_another_score(make_record, hold):
-    finding = only(hold([make_record(frechet_prior=50.0)], [make_record(frechet_prior=60.0, n=20)]))
-    assert (finding.verdict, finding.why) == ("incomparable", Why.OTHER_COUNT)
-    assert finding.detail == "10 → 20"
-
-
-def test_changed_settings_are_compared_by_name_and_listed(make_record, hold):
-    other = make_record(mse=0.1, epochs=9)
-    comparison = hold([make_record(mse=0.1)], [other])
-    assert verdicts(comparison) == {"mse": "ok"}
-    assert comparison.notes == ("ae-2: compared by its name; epochs 5 → 9",)
-
-
-def test_other_data_are_never_compared(make_record, hold):
-    record = make_record(mse=0.1)
-    other = record.model_copy(update={"data": record.data.model_copy(update={"fingerprint": "g"})})
-    finding = only(hold([record], [other]))
-    assert finding.verdict == "incomparable"
-    assert "data mnist f → mnist g" in finding.reason
-
-
-def test_a_case_that_failed_is_named_with_its_reason(make_record, hold):
-    failed = make_record(mse=None, status="diverged", reason="loss not finite at step 7")
-    comparison = hold([make_record(mse=0.1)], [failed])
-    (case,) = comparison.failed
-    assert str(case) == "ae-2, seed 0: diverged (loss not finite at step 7)"
-    assert only(comparison).verdict == "missing"
-
-
-@pytest.mark.parametrize(("before", "failures"), [("skipped", 0), ("ok", 1)])
-def test_what_was_impossible_before_is_no_failure(make_record, hold, before, failures):
-    skipped = make_record(mse=None, status="skipped", reason="no decoder")
-    comparison = hold([make_record(mse=0.1, status=before)], [skipped])
-    assert len(comparison.failed) == failures
-
-
-def test_a_gate_says_that_it_does_not_test_speed(hold, make_record):
-    timed = [make_record(mse=0.1, encode_latency_seconds=0.01)]
-    (note,) = hold(timed, timed, metrics=shipped().gated).notes
-    assert "latentbench check --throughput" in note
-    assert hold(timed, timed).notes == ()
-    untimed = [make_record(mse=0.1)]
-    assert hold(untimed, untimed, metrics=shipped().gated).notes == ()
-
-
-def test_an_unfinished_run_is_said_to_be_one(make_record, tmp_path):
-    runs = []
-    for finish in (True, False):
-        with Store(tmp_path).writer("my", None) as writer:
-            writer.append(make_record(mse=0.1))
-            runs.append(read(writer.finish() if finish else writer.path))
-    comparison = compare(*runs, shipped())
-    assert comparison.unfinished
-    assert "B is unfinished" in comparison.notes
-    assert not compare(*reversed(runs), shipped()).unfinished
-
-
-def test_shares_of_few_images_that_tie_do_not_regress(make_record, hold):
+def test_shares_of_few_images_that_tie_do_not_regress(make_record, compared):
     a = seeds(make_record, "recognisable", [54 / 60, 57 / 60], n=60)
     b = seeds(make_record, "recognisable", [52 / 60, 55 / 60], n=60)
-    assert only(hold(a, b)).verdict == "inconclusive"
+    assert only(compared(a, b)).verdict == "inconclusive"
 
 
-def test_a_change_of_a_model_without_a_seed_is_certain(make_record, hold):
+def test_a_change_of_a_model_without_a_seed_is_certain(make_record, compared):
     a = seeds(make_record, "mse", [0.02, 0.02], family="pca")
     b = seeds(make_record, "mse", [0.03, 0.03], family="pca")
-    assert only(hold(a, b)).evidence.p == 0.0
-
-
-def test_a_value_lost_at_one_seed_is_missing(make_record, hold):
-    a = seeds(make_record, "mse", [0.1, 0.1, 0.1])
-    b = seeds(make_record, "mse", [0.1, None, 0.1])
-    finding = only(hold(a, b))
-    assert finding.verdict == "missing"
-    assert "at 1 of 3 seeds: not available" in finding.reason
-
-
-def test_models_that_share_a_label_are_told_apart(make_record, hold):
-    both = [make_record(mse=0.1), make_record(mse=0.2, epochs=9, case="other")]
-    assert [finding.model for finding in hold(both, both).findings] == ["ae-2", "ae-2 (2)"]
+    assert only(compared(a, b)).evidence.p == 0.0

@@ -1,4 +1,4 @@
-"""A crew returns one result for each task, whatever its executor goes through."""
+"""A crew returns one result for each task, also if workers of its executor die."""
 
 from collections import deque
 

@@ -156,7 +156,7 @@ def test_a_run_of_other_judges_is_not_resumed(ask, store):
     assert run.stem != partial.name.removesuffix(".partial.jsonl")
 
 
-def test_results_of_other_nodes_count_only_in_a_run_on_many_machines(make_record):
+def test_results_of_nodes_count_only_in_a_run_on_nodes(make_record):
     record = make_record(mse=0.1, case="a", environment="node").model_copy(update={"nodes": ("node-7",)})
     local = record.model_copy(update={"nodes": ()})
     one, many = (Origin("driver", "abc", elsewhere=elsewhere) for elsewhere in (False, True))

@@ -101,7 +101,7 @@ def test_slurm_jobs_give_the_records_of_this_machine(home, run):
     assert again == there
 
 
-def test_a_driver_that_ends_resumes_with_the_steps_of_its_workers(home):
+def test_an_ended_driver_resumes_with_its_workers_steps(home):
     pytest.importorskip("submitit")
     write_suite(home, "digits", "{family: ae, latent_dim: [2, 3], hidden: 16}", "likelihood")
     loaded, store = suites.load(str(home / "my.yaml")), Store(home / "results")

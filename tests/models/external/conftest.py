@@ -1,0 +1,36 @@
+"""Data, and a folder with the module of a user."""
+
+import sys
+import textwrap
+
+import pytest
+import torch
+from shared.user_modules import MODULE
+
+from latentbench.data.images import ImageData, Split
+
+
+@pytest.fixture
+def apart(tmp_path, monkeypatch):
+    """A cache of its own for each test, and nothing left behind of what it imports."""
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    known = set(sys.modules)
+    yield
+    for name in set(sys.modules) - known:
+        if not name.startswith("latentbench"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def data():
+    images = torch.randint(
+        0, 256, (40, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    return ImageData("noise", Split(images, None), Split(images[:8], None), ())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "mine.py").write_text(textwrap.dedent(MODULE))
+    return tmp_path
