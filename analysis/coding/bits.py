@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -27,6 +28,7 @@ from latentbench.analysis.coding.coded_images import (
     jpeg_curve,
     rounded,
 )
+from latentbench.analysis.coding.quantisation import Quantiser
 from latentbench.analysis.core.data_context import to_uint8
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define, finite
 from latentbench.analysis.core.registry import Measurement, analysis
@@ -135,9 +137,10 @@ def _curve(subject: Subject, unrounded: float) -> list[Coded]:
     Returns the points from coarse to fine; the last one is within the tolerance, if any is.
     """
     train, test = finite(subject.train_codes.mean), finite(subject.test_codes.mean)[: coded_count(subject)]
+    quantiser = Quantiser.of(train, 1.0)
 
     def coded(octave: float) -> Coded:
-        return rounded(subject, train, test, 2**-octave)
+        return rounded(subject, replace(quantiser, step=2**-octave), train, test)
 
     curve = [coded(OCTAVES[0])]
     for octave in OCTAVES[1:]:

@@ -48,13 +48,12 @@ def coded_count(subject: Subject) -> int:
     return min(len(subject.test_codes.mean), max(1, MOST_VALUES // math.prod(subject.data.image_shape)))
 
 
-def rounded(subject: Subject, train: Tensor, test: Tensor, step: float) -> Coded:
+def rounded(subject: Subject, quantiser: Quantiser, train: Tensor, test: Tensor) -> Coded:
     """Round codes, write them as one file, and decode the images from it."""
-    quantiser = Quantiser.of(train, step)
     distributions, channels = quantiser.distributions(train), quantiser.integers(test)
     content, read = _written_and_read(channels, distributions)
     each = _bits_of_images(channels, distributions, len(test))
-    return Coded(step, 8 * len(content) / len(test), _errors(subject, quantiser.codes(read)), each)
+    return Coded(quantiser.step, 8 * len(content) / len(test), _errors(subject, quantiser.codes(read)), each)
 
 
 def as_choices(subject: Subject, model: DiscreteAutoencoder) -> Coded:

@@ -10,10 +10,11 @@ import json
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from statistics import fmean
 
 import matplotlib.figure
 from matplotlib.axes import Axes
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.figures.catalogue import FIGURES
@@ -38,6 +39,9 @@ MOST_PANELS = 24
 LARGEST_BYTES = 500_000
 PALETTES = (256, 64, 32)
 """Numbers of colours, tried in turn until the file is no larger than `LARGEST_BYTES`."""
+UNSEEN = 0.5
+"""The mean difference, in levels of 256, that the largest palette may make. Curves and digits have none, and
+photographs, whose skies would show steps, one of 2 to 4."""
 MANIFEST = "figures.json"
 LONGEST_LABEL = 60
 """The longest name of a model in a figure; a longer one would leave no room for the figure."""
@@ -162,17 +166,29 @@ def _stamp(run: Run) -> dict[str, object]:
 
 
 def as_png(fig: matplotlib.figure.Figure) -> bytes:
-    """Return the figure, trimmed to its content, as a PNG with a palette, which is small."""
+    """Return the figure, trimmed to its content, as a PNG: with a palette, unless it has photographs."""
     drawn = BytesIO()
     fig.savefig(drawn, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.1)
     with Image.open(drawn) as image:
         in_colour = image.convert("RGB")
+    if _mean_difference(in_colour.quantize(PALETTES[0]), in_colour) > UNSEEN:
+        return _png(in_colour)
     for colours in PALETTES:
-        buffer = BytesIO()
-        in_colour.quantize(colours).save(buffer, format="png", optimize=True)
-        if buffer.tell() <= LARGEST_BYTES:
+        content = _png(in_colour.quantize(colours))
+        if len(content) <= LARGEST_BYTES:
             break
+    return content
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
+
+
+def _mean_difference(image: Image.Image, other: Image.Image) -> float:
+    """Return the mean absolute difference of two images over pixels and channels, in levels of 256."""
+    return fmean(ImageStat.Stat(ImageChops.difference(image.convert("RGB"), other)).mean)
 
 
 def draw_history(series: Sequence[Series], metric: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +15,8 @@ from latentbench.analysis.figures.drawing.tiles import GAP, show, tile
 ORIGINALS, RECONSTRUCTIONS = "reconstruction/ranked_originals", "reconstruction/ranked_reconstructions"
 ERRORS = "reconstruction/ranked_mse"
 COLUMN_INCHES, ROW_INCHES = 0.62, 1.62
+SMALLEST = 0.001
+"""Errors below this are written by their power of ten: their zeros would leave no room between them."""
 
 
 @figure(
@@ -44,6 +45,11 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
 
 
 def _short(error: float) -> str:
-    """Format three decimals without the leading zero, such as .012; more if all three would be zero."""
-    decimals = 3 if error >= 0.0005 or error == 0 else math.ceil(-math.log10(error))
-    return f"{error:.{decimals}f}".removeprefix("0")
+    """Format two digits in few characters.
+
+    >>> _short(0.0123), _short(0.00456), _short(0.000032), _short(0)
+    ('.012', '.0046', '3e-5', '0')
+    """
+    if 0 < error < SMALLEST:
+        return f"{error:.0e}".replace("e-0", "e-")
+    return f"{error:.2g}".removeprefix("0") or "0"

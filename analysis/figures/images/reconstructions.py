@@ -44,4 +44,4 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
 
 def _label(model: ModelResult) -> str:
     mse = model.value("mse")
-    return model.label if mse is None else f"{model.label}\nMSE {mse:.4f}"
+    return model.label if mse is None else f"{model.label}\nMSE {mse:.3g}"

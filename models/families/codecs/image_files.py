@@ -164,6 +164,11 @@ class Avif(LossyCodec):
     paper: ClassVar[str] = "Chen et al. 2018, doi:10.1109/PCS.2018.8456249"
     display: ClassVar[Display] = Display(7, "#bc6c25", "v")
 
+    @override
+    def save_options(self) -> Mapping[str, Any]:
+        # By default the library takes all cores, which rates with one thread would not show.
+        return {"quality": self.quality, "max_threads": 1}
+
 
 @FAMILIES.register("png")
 class Png(ImageFileCodec):

@@ -2,6 +2,7 @@
 
 import json
 from html.parser import HTMLParser
+from io import BytesIO
 
 import matplotlib.figure
 import numpy as np
@@ -282,3 +283,12 @@ def test_a_large_picture_is_made_small(as_png, monkeypatch):
     large = len(as_png(picture))
     monkeypatch.setattr(figures, "LARGEST_BYTES", 0.9 * large)
     assert len(as_png(picture)) <= 0.9 * large
+
+
+def test_photographs_keep_their_colours(as_png):
+    picture = matplotlib.figure.Figure(figsize=(4, 4))
+    side = np.linspace(0, 1, 200)
+    smooth = np.stack([*np.meshgrid(side, side), np.full((200, 200), 0.5)], axis=2)
+    picture.subplots().imshow(smooth)
+    with Image.open(BytesIO(as_png(picture))) as image:
+        assert len(image.convert("RGB").getcolors(2**24)) > 10_000
