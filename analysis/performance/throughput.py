@@ -18,6 +18,7 @@ The images are on the model's device already: no transfer and no decoding of fil
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,9 @@ from latentbench.analysis.performance.timing import Effort, Timing, timed_when_q
 from latentbench.models.protocols import Autoencoder, Encoder, ImageCodec
 
 BATCH = 256
+MOST_VALUES = 4_000_000
+"""Values of a batch at most: of images of more than 72 x 72 pixels in colour it has fewer than 256, since its
+train step would take gigabytes."""
 RATE = Effort(warm_up=2, repetitions=7, seconds=0.15, budget_seconds=10.0)
 SINGLE = Effort(warm_up=2, repetitions=7, seconds=0.075, budget_seconds=10.0)
 """A single image is quick: this many seconds are hundreds of calls."""
@@ -128,6 +132,7 @@ class Quantity:
     """A metric, the call that it is measured on, and the reason for null if the model lacks that call."""
 
     metric: MetricDefinition
+    images: int
     call: Callable[[], object] | None
     effort: Effort
     lacking: str = ""
@@ -136,7 +141,7 @@ class Quantity:
         """Return the metric of a timing: seconds, or images per second with the same relative error."""
         value, se, disturbance = timing.low, timing.low_se, timing.disturbance
         if self.metric.unit != "s":
-            value = BATCH / timing.low
+            value = self.images / timing.low
             se = None if se is None else value * se / timing.low
         metric = self.metric.measured(value, se=se, n=timing.repetitions)
         return metric if disturbance is None else metric.doubted("contended", disturbance)
@@ -166,23 +171,24 @@ def throughput(subject: Subject) -> Measurement:
 
 
 def _quantities(subject: Subject, device: torch.device) -> list[Quantity]:
-    """Return the five timed quantities, on the first 256 test images."""
+    """Return the five timed quantities, on the first 256 test images, or on fewer large ones."""
     images = _images(subject).to(device)
-    batch = to_float(images)
+    batch, count = to_float(images), len(images)
     encode = _encoder(subject)
     return [
-        Quantity(ENCODE, lambda: encode(batch), RATE),
-        Quantity(DECODE, _decoder(subject, batch), RATE, NO_DECODER),
-        Quantity(TRAIN_STEP, _stepper(subject, images), RATE, "no train step"),
-        Quantity(LATENCY, lambda: encode(batch[:1]), SINGLE),
-        Quantity(DECODE_LATENCY, _decoder(subject, batch[:1]), SINGLE, NO_DECODER),
+        Quantity(ENCODE, count, lambda: encode(batch), RATE),
+        Quantity(DECODE, count, _decoder(subject, batch), RATE, NO_DECODER),
+        Quantity(TRAIN_STEP, count, _stepper(subject, images), RATE, "no train step"),
+        Quantity(LATENCY, 1, lambda: encode(batch[:1]), SINGLE),
+        Quantity(DECODE_LATENCY, 1, _decoder(subject, batch[:1]), SINGLE, NO_DECODER),
     ]
 
 
 def _images(subject: Subject) -> Tensor:
-    """Return the first 256 test images, uint8; fewer are repeated."""
+    """Return the first test images, uint8; fewer than a batch are repeated."""
     images = subject.data.test.images
-    return images[torch.arange(BATCH) % len(images)]
+    count = min(BATCH, max(1, MOST_VALUES // math.prod(subject.data.image_shape)))
+    return images[torch.arange(count) % len(images)]
 
 
 def _encoder(subject: Subject) -> Callable[[Tensor], object]:

@@ -89,7 +89,7 @@ def test_error_strips_show_originals_above_and_errors_below():
         error_strips.ERRORS: np.array([0.00012, 0.0123, 0.2]),
     }
     axes = error_strips.draw([model("ae", 8, arrays=arrays)]).axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == [".0001", ".012", ".200"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1e-4", ".012", ".2"]
     canvas = np.asarray(axes.images[0].get_array())
     assert (canvas[GAP : GAP + 4] == 255).all()
     assert (canvas[2 * GAP + 4 : 2 * GAP + 8, GAP : GAP + 4] == 0).all()

@@ -78,6 +78,16 @@ def test_speeds_are_those_of_the_calls(context, monkeypatch):
     assert all(metric.doubt is None for metric in metrics.values())
 
 
+def test_large_images_are_timed_in_smaller_batches(context, monkeypatch):
+    model = Slow()
+    use_clock(monkeypatch, lambda call: (call(), model.seconds)[1])
+    monkeypatch.setattr(throughput, "MOST_VALUES", 10 * 784)
+    metrics = measured(Subject(model, context, seed=0, train_step=model.step))
+    assert model.sizes == {1, 10}
+    assert metrics["encode_images_per_second"].value == pytest.approx(10 / ENCODE)
+    assert metrics["train_step_images_per_second"].value == pytest.approx(10 / STEP)
+
+
 def test_models_are_timed_with_one_thread(context, monkeypatch):
     model, before = Slow(), torch.get_num_threads()
     use_clock(monkeypatch, lambda call: (call(), 0.1)[1])
