@@ -74,12 +74,12 @@ def _write_outputs(run: Run, store: Store, *, figures: bool) -> None:
     """The files that are regenerated from a run, and their paths."""
     written = {"records": run.path, **_write_tables(run, store)}
     if figures:
-        from latentbench.bench.present.figures import drawn
+        from latentbench.bench.present.figures import drawn, figures_folder
         from latentbench.bench.present.report import write_report
 
         with err.status("drawing the figures"):
-            if paths := drawn(run, store):
-                written["figures"] = next(iter(paths.values())).parent
+            if drawn(run, store):
+                written["figures"] = figures_folder(run, store)
             if not run.is_sweep:
                 written["report"] = write_report(run, store)
     for name, path in written.items():

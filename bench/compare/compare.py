@@ -50,6 +50,7 @@ from latentbench.bench.compare.verdicts import (
     Why,
     direction_of_harm,
 )
+from latentbench.bench.store.records.data_sets import row_names
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
 
@@ -106,10 +107,11 @@ def compare(
 def _failed(a: Run, b: Run) -> Iterator[FailedCase]:
     """Find the cases of B without a result, leaving out those that are not possible in A either."""
     before = {record.case: record.status for record in a.last_records}
+    name = row_names(b.last_records)
     for record in b.last_records:
         unchanged = record.status in NO_RESULT and before.get(record.case) == record.status
         if record.status != "ok" and not unchanged:
-            yield FailedCase(record.name, record.status, record.reason)
+            yield FailedCase(f"{name(record)}, seed {record.seed}", record.status, record.reason)
 
 
 NO_RESULT = ("skipped", "out_of_memory")

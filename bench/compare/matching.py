@@ -12,6 +12,7 @@ from latentbench.analysis.features.request import variant
 from latentbench.analysis.protocols.protocol import network_behind
 from latentbench.bench.compare.policy import Verdict
 from latentbench.bench.compare.verdicts import EVERY_METRIC, Outcome, Undecided, Why
+from latentbench.bench.store.records.data_sets import row_names
 from latentbench.bench.store.records.per_example import Examples, unpacked
 from latentbench.bench.store.records.record import FeatureReference, Record, numbered
 from latentbench.bench.store.run import Run
@@ -99,29 +100,32 @@ def _same_clusters(a: Examples, b: Examples) -> bool:
 
 
 def matched(a: Run, b: Run) -> tuple[list[Pair], list[Outcome], list[str]]:
-    """Pair the models of two runs by identity, and the remaining ones by label if that is unambiguous.
+    """Pair the models of two runs by identity, which covers the data, and the remaining ones by label.
+
+    A pair by label needs the same data, and a label that is unambiguous.
 
     Returns the pairs, a finding for each model without a partner, and notes on pairs by label.
     """
     in_a, in_b = _models(a), _models(b)
+    name = row_names([*a.last_records, *b.last_records])
     pairs = [
-        Pair(_label(in_a[key]), in_a.pop(key), in_b.pop(key), (a, b)) for key in list(in_a) if key in in_b
+        Pair(name(_first(in_a[key])), in_a.pop(key), in_b.pop(key), (a, b))
+        for key in list(in_a)
+        if key in in_b
     ]
     findings: list[Outcome] = []
     notes: list[str] = []
-    for key, records in list(in_a.items()):
-        label = _label(records)
-        named = [other for other, theirs in in_b.items() if _label(theirs) == label]
-        if len(named) == 1 and sum(_label(theirs) == label for theirs in in_a.values()) == 1:
-            ours, theirs = in_a.pop(key), in_b.pop(named[0])
-            difference = _settings_difference(ours, theirs)
-            if _data(ours) != _data(theirs):
-                findings.append(not_compared(label, "incomparable", Why.OTHER_DATA, difference))
-            else:
-                notes.append(f"{label}: compared by its name; {difference}")
-                pairs.append(Pair(label, ours, theirs, (a, b)))
-    findings += [not_compared(_label(records), "missing", Why.ONLY_IN_A) for records in in_a.values()]
-    findings += [not_compared(_label(records), "new", Why.ONLY_IN_B) for records in in_b.values()]
+    for key, partner in _same_label(in_a, in_b, same_data=True):
+        ours, theirs = in_a.pop(key), in_b.pop(partner)
+        label = name(_first(ours))
+        notes.append(f"{label}: compared by its name; {_settings_difference(ours, theirs)}")
+        pairs.append(Pair(label, ours, theirs, (a, b)))
+    for key, partner in _same_label(in_a, in_b, same_data=False):
+        ours, theirs = in_a.pop(key), in_b.pop(partner)
+        difference = _settings_difference(ours, theirs)
+        findings.append(not_compared(_first(ours).label, "incomparable", Why.OTHER_DATA, difference))
+    findings += [not_compared(name(_first(each)), "missing", Why.ONLY_IN_A) for each in in_a.values()]
+    findings += [not_compared(name(_first(each)), "new", Why.ONLY_IN_B) for each in in_b.values()]
     labels = numbered(pair.label for pair in pairs)
     return (
         [replace(pair, label=label) for pair, label in zip(pairs, labels, strict=True)],
@@ -135,25 +139,40 @@ def not_compared(model: str, verdict: Verdict, why: Why, detail: str = "") -> Un
     return Undecided(model=model, metric=EVERY_METRIC, verdict=verdict, why=why, detail=detail)
 
 
-def _models(run: Run) -> dict[str, dict[int, Record]]:
-    """Return the records of each model by seed."""
-    models: dict[str, dict[int, Record]] = {}
+_Models = dict[str, dict[int, Record]]
+
+
+def _models(run: Run) -> _Models:
+    """Return the records of each model on each data set by seed."""
+    models: _Models = {}
     for record in run.last_records:
         models.setdefault(record.identity, {})[record.seed] = record
     return models
 
 
-def _label(records: dict[int, Record]) -> str:
-    return next(iter(records.values())).label
+def _first(records: dict[int, Record]) -> Record:
+    return next(iter(records.values()))
 
 
-def _data(records: dict[int, Record]) -> str:
-    return next(iter(records.values())).data.fingerprint
+def _same_label(in_a: _Models, in_b: _Models, *, same_data: bool) -> list[tuple[str, str]]:
+    """Return the models that one label names in both runs, on the same data or on any."""
+
+    def known_by(models: _Models) -> dict[tuple[str, str], list[str]]:
+        found: dict[tuple[str, str], list[str]] = {}
+        for key, records in models.items():
+            first = _first(records)
+            found.setdefault((first.label, first.data.fingerprint * same_data), []).append(key)
+        return found
+
+    by_a, by_b = known_by(in_a), known_by(in_b)
+    return [
+        (by_a[each][0], by_b[each][0]) for each in by_a if len(by_a[each]) == len(by_b.get(each, ())) == 1
+    ]
 
 
 def _settings_difference(a: dict[int, Record], b: dict[int, Record]) -> str:
     """Return the differences between two models of one name, such as `hidden 512 → 256`."""
-    first, second = next(iter(a.values())), next(iter(b.values()))
+    first, second = _first(a), _first(b)
     settings = [
         {**r.model.model_dump(), **r.recipe.model_dump(), "data": f"{r.data.name} {r.data.fingerprint[:8]}"}
         for r in (first, second)

@@ -63,10 +63,10 @@ def _benchmark(row: TableRow, name: str) -> dict[str, Any]:
     q1, median, q3 = (float(np.quantile(seconds, share)) for share in (0.25, 0.5, 0.75))
     return {
         "group": what,
-        "name": f"{what}[{row.label}]",
-        "fullname": f"latentbench::{what}[{row.label}]",
-        "params": {"model": row.label},
-        "param": row.label,
+        "name": f"{what}[{row.name}]",
+        "fullname": f"latentbench::{what}[{row.name}]",
+        "params": {"model": row.name},
+        "param": row.name,
         "extra_info": {"unit": "seconds per image" if rate else "seconds", "metric": name},
         "options": {
             "disable_gc": False,
@@ -116,7 +116,7 @@ def _entries(run: Run, better: Better) -> Iterator[dict[str, object]]:
             if definition.better == better and cell.value is not None:
                 spread = {} if cell.half_width is None else {"range": f"± {cell.half_width:.3g}"}
                 yield {
-                    "name": f"{row.label} · {definition.name}",
+                    "name": f"{row.name} · {definition.name}",
                     "unit": definition.unit or "1",
                     "value": cell.value,
                     **spread,

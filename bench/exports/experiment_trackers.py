@@ -100,8 +100,8 @@ def wandb(run: Run, folder: Path) -> list[Path]:
 
 
 def _cases(run: Run) -> list[tuple[str, Record]]:
-    """Return the records with the label of their model, which is unique to the model."""
-    return [(row.label, record) for row in rows(run.last_records) for record in row.records]
+    """Return the records with the name of their row, which is unique to model and data set."""
+    return [(row.name, record) for row in rows(run.last_records) for record in row.records]
 
 
 def _identifier(run: Run, record: Record) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from latentbench.analysis.core.metric import Metric
 from latentbench.bench.exports.registry import EXPORTS, write
-from latentbench.bench.present.rows import rows
+from latentbench.bench.present.rows import TableRow, rows
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
 from latentbench.bench.text import escaping
@@ -21,7 +21,7 @@ def as_frame(run: Run) -> pd.DataFrame:
     settings = list(dict.fromkeys(name for row in table for name in row.records[0].model.labelled_settings()))
     return pd.DataFrame(
         [
-            _flat(record, metric, settings, row.label)
+            _flat(record, metric, settings, row)
             for row in table
             for record in row.records
             for metric in record.metrics
@@ -29,17 +29,17 @@ def as_frame(run: Run) -> pd.DataFrame:
     )
 
 
-def _flat(record: Record, metric: Metric, settings: Sequence[str], label: str) -> dict[str, object]:
+def _flat(record: Record, metric: Metric, settings: Sequence[str], row: TableRow) -> dict[str, object]:
     return {
         "suite": record.suite,
         "run": record.run,
         "case": record.case,
-        "model": label,
+        "model": row.label,
         "family": record.model.family,
         "latent_dim": record.model.latent_dim,
         "code_shape": record.model.size,
         **{name: record.model.settings.get(name) for name in settings},
-        "data": record.data.name,
+        "data": row.data or record.data.name,
         "seed": record.seed,
         "status": record.status,
         "metric": metric.name,

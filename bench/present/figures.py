@@ -1,13 +1,15 @@
 """The figures of a run, drawn from its records and the arrays stored with them.
 
-results/figures/<suite>/<name>.png      one for each registered figure that the run has data for
+results/figures/<suite>/<name>.png      one for each registered figure that the run has data for; those of
+                                        several data sets are in a folder for each
 results/figures/<suite>/figures.json    the run that the figures show; written last
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +26,7 @@ from latentbench.bench.present import tables
 from latentbench.bench.present.history import HistoryPoint, Series
 from latentbench.bench.present.rows import models_of
 from latentbench.bench.provenance.code import code, drawing_code
+from latentbench.bench.store.records.data_sets import by_data
 from latentbench.bench.store.records.line import MEASURE_AGAIN
 from latentbench.bench.store.records.record import Record, numbered
 from latentbench.bench.store.run import Run, arrays_path
@@ -47,8 +50,17 @@ LONGEST_LABEL = 60
 """The longest name of a model in a figure; a longer one would leave no room for the figure."""
 
 
-def model_results(run: Run) -> list[ModelResult]:
-    """Return what the figures show of a run, model by model; arrays are read when a figure needs them."""
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A figure of a run on disk. `data` is its data set where the run has several, else empty."""
+
+    figure: str
+    data: str
+    path: Path
+
+
+def model_results(run: Run, records: Sequence[Record]) -> list[ModelResult]:
+    """Return what figures show of records of one data set; arrays are read when a figure needs them."""
     return [
         ModelResult(
             label,
@@ -58,9 +70,18 @@ def model_results(run: Run) -> list[ModelResult]:
             run.arrays(record),
             record.point,
         )
-        for label, records in _shown(models_of(run.last_records))
+        for label, records in _shown(models_of(records))
         for record in records
     ]
+
+
+def _data_sets(run: Run) -> dict[str, Sequence[Record]]:
+    """Return the records that figures show together: of each data set, by its name; empty for a single one.
+
+    A sweep has noise of several shapes, which its figures compare.
+    """
+    found = {} if run.is_sweep else by_data(run.last_records)
+    return {**found} if len(found) > 1 else {"": run.last_records}
 
 
 Models = list[tuple[str, tuple[Record, ...]]]
@@ -81,77 +102,88 @@ def _shown(models: Models) -> Models:
 
 def _short_labels(labels: Sequence[str]) -> list[str]:
     """Return the labels as one line each, long ones shortened in the middle and still different."""
-    return numbered(
-        label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 16]} … {label[-12:]}"
-        for label in map(escaping.printable, labels)
-    )
+    return numbered(escaping.shortened(label, LONGEST_LABEL) for label in map(escaping.printable, labels))
 
 
 def gaps(run: Run) -> list[str]:
     """Return a line for each way in which the figures do not show all of a run."""
-    models = models_of(run.last_records)
-    shown = _shown(models)
     lines = []
-    if len(shown) < len(models):
-        lines.append(
-            f"the figures show {len(shown):,} of the {len(models):,} rows, spread evenly over the table: "
-            "more could not be told apart"
-        )
-    records = [record for _, group in shown for record in group]
-    lacking = [record for record in records if record.arrays and not run.arrays(record)]
+    shown: Models = []
+    for data, records in _data_sets(run).items():
+        models = models_of(records)
+        some = _shown(models)
+        shown += some
+        if len(some) < len(models):
+            lines.append(
+                f"the figures{f' of {data}' if data else ''} show {len(some):,} of the {len(models):,} rows, "
+                "spread evenly over the table: more could not be told apart"
+            )
+    drawable = [record for _, group in shown for record in group]
+    lacking = [record for record in drawable if record.arrays and not run.arrays(record)]
     if lacking:
         lines.append(
-            f"the figures lack {len(lacking):,} of {len(records):,} cases, such as {lacking[0].name}: its "
+            f"the figures lack {len(lacking):,} of {len(drawable):,} cases, such as {lacking[0].name}: its "
             f"arrays, {arrays_path(run.path, lacking[0].case)}, are gone or were changed; {MEASURE_AGAIN}"
         )
     return lines
 
 
-def draw_all(run: Run, store: Store) -> dict[str, Path]:
-    """Draw every figure; return their files by name. Raises LatentbenchError if there is nothing to draw."""
-    files = _draw(run, store)
-    if not files:
+def draw_all(run: Run, store: Store) -> list[DrawnFigure]:
+    """Draw every figure, for each data set. Raises LatentbenchError if there is nothing to draw."""
+    figures = _draw(run, store)
+    if not figures:
         raise LatentbenchError(f"{run.stem}: nothing to draw: no figure can be made of its results")
-    return files
+    return figures
 
 
-def drawn(run: Run, store: Store) -> dict[str, Path]:
+def drawn(run: Run, store: Store) -> list[DrawnFigure]:
     """Return the figures of a run, drawn only if those on disk are another run's; empty if there are none."""
-    folder = _folder(run, store)
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((figures_folder(run, store) / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         manifest = None
     if not isinstance(manifest, dict) or {**manifest, **_stamp(run)} != manifest:
         return _draw(run, store)
-    names = manifest.get("figures")
-    files = {name: folder / f"{name}.png" for name in names if name in FIGURES} if names else {}
-    return files if all(file.is_file() for file in files.values()) else _draw(run, store)
+    listed = manifest.get("figures")
+    found = [each for each in _possible(run, store) if [each.figure, each.data] in (listed or [])]
+    whole = isinstance(listed, list) and len(found) == len(listed)
+    return found if whole and all(each.path.is_file() for each in found) else _draw(run, store)
 
 
-def _draw(run: Run, store: Store) -> dict[str, Path]:
-    models = model_results(run)
-    folder = _folder(run, store)
+def _possible(run: Run, store: Store) -> Iterator[DrawnFigure]:
+    """Yield every figure that a run may have: those of a data set are in its folder, if there are several."""
+    for data in _data_sets(run):
+        folder = figures_folder(run, store) / (escaping.file_name(data) if data else "")
+        for name in FIGURES:
+            yield DrawnFigure(name, data, folder / f"{name}.png")
+
+
+def _draw(run: Run, store: Store) -> list[DrawnFigure]:
+    models = {data: model_results(run, records) for data, records in _data_sets(run).items()}
+    folder = figures_folder(run, store)
+    figures = []
     try:
         # Until the new manifest is written, the figures in the folder belong to no run.
         (folder / MANIFEST).unlink(missing_ok=True)
-        files: dict[str, Path] = {}
-        for name, figure in FIGURES.items():
+        # A figure of an earlier run must not be mistaken for one of this run.
+        for old in folder.rglob("*.png"):
+            if old.stem in FIGURES:
+                old.unlink()
+        for each in _possible(run, store):
             with style.theme():
-                fig = figure.draw(models)
+                fig = FIGURES[each.figure].draw(models[each.data])
                 if fig is not None:
-                    files[name] = store.write_bytes(f"figures/{run.suite}/{name}.png", as_png(fig))
-                else:
-                    # A figure of an earlier run must not be mistaken for one of this run.
-                    (folder / f"{name}.png").unlink(missing_ok=True)
+                    store.write_bytes(each.path.relative_to(store.root).as_posix(), as_png(fig))
+                    figures.append(each)
     except OSError as error:
         raise LatentbenchError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    manifest = {**_stamp(run), "figures": list(files)}
+    manifest = {**_stamp(run), "figures": [(each.figure, each.data) for each in figures]}
     store.write(f"figures/{run.suite}/{MANIFEST}", json.dumps(manifest, indent=2) + "\n")
-    return files
+    return figures
 
 
-def _folder(run: Run, store: Store) -> Path:
+def figures_folder(run: Run, store: Store) -> Path:
+    """Return the folder of a run's figures."""
     return store.root / "figures" / run.suite
 
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.statistics.estimates import estimate, newest
-from latentbench.bench.store.index import Index, IndexEntry, open_index
+from latentbench.bench.store.index import Index, IndexedModel, IndexEntry, open_index
+from latentbench.bench.store.records.data_sets import label_on
 from latentbench.bench.store.records.record import numbered
 from latentbench.bench.store.run import stem_of
 from latentbench.bench.store.store import Store
@@ -90,7 +91,7 @@ def _series(index: Index, metric: str, model: str | None) -> list[Series]:
         groups: dict[tuple[str, str], list[IndexEntry]] = {}
         for entry in entries:
             groups.setdefault((entry.identity, entry.environment), []).append(entry)
-        labels = numbered(models[identity].label for identity, _ in groups)
+        labels = _labels([models[identity] for identity, _ in groups])
         for ((identity, environment), group), label in zip(groups.items(), labels, strict=True):
             if model in (None, label):
                 current = newest(group)
@@ -98,6 +99,12 @@ def _series(index: Index, metric: str, model: str | None) -> list[Series]:
                 found.setdefault(key, []).append(_point(metric, path, label, current))
     specs = {key: ForeignSpec.model_validate(models[key[1]].settings) for key in found}
     return [Series(specs[key], tuple(points)) for key, points in found.items()]
+
+
+def _labels(models: Sequence[IndexedModel]) -> list[str]:
+    """Return a name for each model of a run, with its data set if the run has several."""
+    several = len({model.data for model in models}) > 1
+    return numbered(label_on(model.label, model.data * several) for model in models)
 
 
 def _point(metric: str, path: Path, label: str, entries: Sequence[IndexEntry]) -> HistoryPoint:

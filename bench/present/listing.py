@@ -22,7 +22,7 @@ def suites() -> Rows:
     return [
         {
             "suite": s.name,
-            "data": str(s.data),
+            "data": ", ".join(map(str, s.data)),
             "models": str(len(s.entries)),
             "seeds": str(len(s.seeds)),
             "description": s.description,

@@ -100,6 +100,9 @@ def recommend(
     """
     if any(row.records[0].point for row in rows):
         raise LatentbenchError("a sweep times models with random weights, which have no quality to choose by")
+    if rows and rows[0].data:
+        found = ", ".join(dict.fromkeys(row.data for row in rows))
+        raise LatentbenchError(f"the run has several data sets; choose one with --data: {found}")
     preferred = METRICS[prefer]
     if preferred.better == "neither":
         raise LatentbenchError(f"{prefer} describes a model and does not rank it; prefer another metric")

@@ -20,8 +20,9 @@ from latentbench.analysis.statistics.estimates import Repeated
 from latentbench.bench.present import tables
 from latentbench.bench.present.claims.checks import findings, other_records
 from latentbench.bench.present.figures import drawn, gaps
-from latentbench.bench.present.rows import Cell, TableRow, best, columns, repeated, rows
+from latentbench.bench.present.rows import Cell, TableRow, columns, leaders, repeated, rows
 from latentbench.bench.run import suite
+from latentbench.bench.store.records.data_sets import label_on
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
@@ -43,18 +44,21 @@ def render(run: Run, store: Store, table: Sequence[TableRow]) -> bytes:
     """Return the page in UTF-8. All text that comes from a run is escaped."""
     notes = Notes()
     headline = columns(table, headline=True)
+    # A correlation over several data sets would be one of data sets.
+    first = [row for row in table if row.data == table[0].data]
     pieces = _template().generate(
         title=tables.title(run.suite, table),
         suite=run.suite,
         description=_description(run.suite),
-        facts=_facts(run, store),
+        facts=_facts(run, store, table),
         problems=[problem for row in table for problem in row.problems],
         warnings=[*run.warnings, *gaps(run)],
         models=[tables.model_name(row) for row in table],
+        data_of=[row.data for row in table] if table[0].data else [],
         headline=_lines(table, headline, notes),
         findings=findings(run.last_records, other_records(store)),
-        predictors=predictors(_values(table)),
-        few_models=ENOUGH if len(table) < ENOUGH else None,
+        predictors=predictors(_values(first)),
+        few_models=ENOUGH if len(first) < ENOUGH else None,
         sections=_sections(table, notes),
         how_to_read=tables.how_to_read(table, columns(table)),
         notes=notes.reasons,
@@ -156,8 +160,8 @@ def _lines(
 
 
 def _line(table: Sequence[TableRow], metric: MetricDefinition, notes: Notes) -> ReportLine:
-    leader, kind = best(table, metric), repeated(table)
-    cells = tuple(_shown(row.cells.get(metric.name), metric, kind, leader, notes) for row in table)
+    leader, kind = leaders(table, metric), repeated(table)
+    cells = tuple(_shown(row.cells.get(metric.name), metric, kind, leader[row.data], notes) for row in table)
     return ReportLine(metric, tables.heading(metric), DIRECTIONS[metric.better], cells)
 
 
@@ -181,14 +185,14 @@ def _description(name: str) -> str:
     return suite.load(name).description if name in suite.names() else ""
 
 
-def _facts(run: Run, store: Store) -> dict[str, str]:
+def _facts(run: Run, store: Store, table: Sequence[TableRow]) -> dict[str, str]:
     records = run.last_records
     first = records[0]
     seeds = sorted({record.seed for record in records})
     state = "" if run.finished else " (unfinished)"
     facts = {
         "Run": run.stem + state,
-        "Data": f"{first.data.name}: {first.data.train:,} train and {first.data.test:,} test images",
+        "Data": "; ".join(tables.data_sets(table)),
         "Cases": f"{len(records)}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}",
         "When": _when(records),
         "Time": _time(records),
@@ -253,8 +257,13 @@ class EmbeddedFigure:
 
 def _figures(run: Run, store: Store) -> list[EmbeddedFigure]:
     return [
-        EmbeddedFigure(name, FIGURES[name].title, FIGURES[name].caption, _data_url(path))
-        for name, path in drawn(run, store).items()
+        EmbeddedFigure(
+            f"{each.figure}-{number}" if each.data else each.figure,
+            label_on(FIGURES[each.figure].title, each.data),
+            FIGURES[each.figure].caption,
+            _data_url(each.path),
+        )
+        for number, each in enumerate(drawn(run, store))
     ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from latentbench.analysis.core.metric import Doubt, Metric, MetricDefinition, in_features
 from latentbench.analysis.definitions import definitions, ordered
 from latentbench.analysis.statistics.estimates import Estimate, Repeated, estimate, newest
+from latentbench.bench.store.records.data_sets import by_data, label_on
 from latentbench.bench.store.records.record import Record, numbered
 
 
@@ -78,17 +79,24 @@ class Cells(Mapping[str, Cell]):
 
 @dataclass(frozen=True)
 class TableRow:
-    """One model: a cell for each metric."""
+    """One model on one data set: a cell for each metric."""
 
     label: str
     records: tuple[Record, ...]
     cells: Mapping[str, Cell]
+    data: str = ""
+    """The data set where the table has several, else empty."""
+
+    @property
+    def name(self) -> str:
+        """The label, and the data set where the table has several."""
+        return label_on(self.label, self.data)
 
     @property
     def problems(self) -> list[str]:
         """The errors, one line for each case that is not ok."""
         return [
-            f"{self.label}, seed {record.seed}: {record.status} ({record.reason})"
+            f"{self.name}, seed {record.seed}: {record.status} ({record.reason})"
             for record in self.records
             if record.status != "ok"
         ]
@@ -104,15 +112,20 @@ class TableRow:
 
 
 def rows(records: Sequence[Record]) -> list[TableRow]:
-    """Return one row for each model, see `models_of`."""
-    return [TableRow(label, group, Cells(group)) for label, group in models_of(records)]
+    """Return one row for each model on each data set, see `by_data` and `models_of`."""
+    found = by_data(records)
+    return [
+        TableRow(label, group, Cells(group), data if len(found) > 1 else "")
+        for data, part in found.items()
+        for label, group in models_of(part)
+    ]
 
 
 def models_of(records: Sequence[Record]) -> list[tuple[str, tuple[Record, ...]]]:
     """Return the label and the records of each model, in the order of all tables, from records in any order.
 
-    Models are sorted by family and settings, and their records by seed. Models that differ in nothing their
-    label shows are told apart by a number.
+    The records are of one data set. Models are sorted by family and settings, and their records by seed.
+    Models that differ in nothing their label shows are told apart by a number.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -158,6 +171,14 @@ def columns(table: Sequence[TableRow], *, headline: bool = False) -> list[Metric
     """Return the metrics of a table in their fixed order; only the headline ones if asked."""
     known = ordered(name for row in table for name in row.cells)
     return [definition for definition in known if definition.headline or not headline]
+
+
+def leaders(table: Sequence[TableRow], definition: MetricDefinition) -> dict[str, float | None]:
+    """Return the best undoubted value of a column for each data set, see `best`."""
+    return {
+        data: best([row for row in table if row.data == data], definition)
+        for data in dict.fromkeys(row.data for row in table)
+    }
 
 
 def best(table: Sequence[TableRow], definition: MetricDefinition) -> float | None:

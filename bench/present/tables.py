@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -16,13 +16,17 @@ from latentbench.analysis.core.metric import Doubt, MetricDefinition
 from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.features.request import measures, variant
 from latentbench.analysis.statistics.estimates import Repeated
-from latentbench.bench.present.rows import Cell, TableRow, best, columns, repeated
+from latentbench.bench.present.rows import Cell, TableRow, columns, leaders, repeated
 from latentbench.bench.text import escaping, markdown, numbers
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PADDING = 3
+INDENT = "  "
+"""Comes before a model's name below the name of a data set."""
+LONGEST_BLOCK_NAME = 40
+"""The longest name of a data set in a terminal's table; all names are in the footnote."""
 LONGEST_TABLE = 500
 """The number of models that a terminal shows."""
 WEAK_JUDGE = 0.8
@@ -64,12 +68,21 @@ def format_cell(cell: Cell | None, definition: MetricDefinition, kind: Repeated)
 
 def title(suite: str, table: Sequence[TableRow]) -> str:
     """Return the title of a table: suite, data, number of images and seeds."""
-    record = table[0].records[0]
+    found = data_sets(table)
     seeds = max(len(row.records) for row in table)
     return (
-        f"{suite}: {record.data.name}, {record.data.train:,} train and {record.data.test:,} test images, "
+        f"{suite}: {found[0] if len(found) == 1 else f'{len(found)} data sets'}, "
         f"{seeds} seed{'s' if seeds > 1 else ''}"
     )
+
+
+def data_sets(table: Sequence[TableRow]) -> list[str]:
+    """Return each data set of a table with its numbers of images."""
+    first = {row.data: row.records[0].data for row in reversed(table)}
+    return [
+        f"{name or data.name}, {data.train:,} train and {data.test:,} test images"
+        for name, data in reversed(first.items())
+    ]
 
 
 def how_to_read(table: Sequence[TableRow], shown: Sequence[MetricDefinition]) -> str:
@@ -119,10 +132,12 @@ def model_name(row: TableRow) -> str:
 def footnote(table: Sequence[TableRow]) -> str:
     """Return the legend of the numbers, and the code and machine that measured them."""
     record = table[0].records[0]
+    found = data_sets(table)
+    data = f"data: {'; '.join(found)}\n" if len(found) > 1 else ""
     commit = f"commit {record.code.commit[:8]}" if record.code.commit else f"source {record.code.source}"
     return (
-        f"{how_to_read(table, columns(table, headline=True))}; {numbers.MISSING}: no value, the reason is in "
-        f"--format json; all metrics are in --format csv\n"
+        f"{data}{how_to_read(table, columns(table, headline=True))}; {numbers.MISSING}: no value, the reason "
+        f"is in --format json; all metrics are in --format csv\n"
         f"latentbench {record.code.version}, {commit}, {_environments(table)}"
     )
 
@@ -145,13 +160,12 @@ def as_rich(table: Sequence[TableRow], *, title: str, width: int) -> Group:
     """Build the headline table for a terminal of `width` characters, with the best values highlighted.
 
     Columns that do not fit go into a further table below. Of a long table, the first rows are shown.
+    Several data sets are one block of rows each, with the best values of each.
     """
     kind, shown = repeated(table), table[:LONGEST_TABLE]
-    labels = max(len(model_name(row)) for row in shown)
+    labels = max(map(len, _first_column(shown)))
     headline = [
-        _TableColumn(
-            definition, best(table, definition), [row.cells.get(definition.name) for row in shown], kind
-        )
+        _TableColumn(definition, shown, leaders(table, definition), kind)
         for definition in columns(table, headline=True)
     ]
     parts: list[RenderableType] = [escaping.plain(title, "bold")]
@@ -166,14 +180,19 @@ class _TableColumn:
     """A column of a terminal's table: its heading as words, and its texts."""
 
     def __init__(
-        self, definition: MetricDefinition, best: float | None, cells: Sequence[Cell | None], kind: Repeated
+        self,
+        definition: MetricDefinition,
+        table: Sequence[TableRow],
+        best: Mapping[str, float | None],
+        kind: Repeated,
     ) -> None:
         self.words = heading(definition).split()
+        cells = [row.cells.get(definition.name) for row in table]
         texts = [format_cell(cell, definition, kind) for cell in cells]
         self.width = max(len(text) for text in (*texts, *self.words)) + PADDING
         self.texts = [
-            Text(text, style="bold green" if _leads(cell, best) else "")
-            for cell, text in zip(cells, texts, strict=True)
+            Text(text, style="bold green" if _leads(cell, best[row.data]) else "")
+            for row, cell, text in zip(table, cells, texts, strict=True)
         ]
 
 
@@ -195,9 +214,26 @@ def _part(table: Sequence[TableRow], shown: Sequence[_TableColumn]) -> RichTable
     rich.add_column("model", no_wrap=True, vertical="bottom")
     for column in shown:
         rich.add_column(Text("\n".join(column.words)), justify="right", no_wrap=True, vertical="bottom")
+    data = ""
     for row, *texts in zip(table, *(column.texts for column in shown), strict=True):
-        rich.add_row(escaping.plain(model_name(row)), *texts)
+        if row.data != data:
+            data = row.data
+            rich.add_row(escaping.plain(_block_name(data), "bold"))
+        rich.add_row(escaping.plain(_in_block(row)), *texts)
     return rich
+
+
+def _first_column(table: Sequence[TableRow]) -> list[str]:
+    """Return all texts of the first column: the models, and the data sets if there are several."""
+    return [*map(_in_block, table), *map(_block_name, {row.data for row in table})]
+
+
+def _in_block(row: TableRow) -> str:
+    return f"{INDENT if row.data else ''}{model_name(row)}"
+
+
+def _block_name(data: str) -> str:
+    return escaping.shortened(escaping.printable(data), LONGEST_BLOCK_NAME)
 
 
 def _leads(cell: Cell | None, best: float | None) -> bool:
@@ -228,7 +264,7 @@ def _flat(row: TableRow, shown: Sequence[MetricDefinition], settings: Sequence[s
         "family": model.family,
         "latent_dim": model.latent_dim,
         **{name: model.settings.get(name) for name in settings},
-        "data": row.records[0].data.name,
+        "data": row.data or row.records[0].data.name,
         "seeds": len(row.records),
         "interval_over": repeated([row]),
         "status": " ".join(sorted({record.status for record in row.records})),
@@ -252,6 +288,7 @@ def as_json(table: Sequence[TableRow]) -> str:
     content = [
         {
             "model": row.label,
+            "data": row.data or row.records[0].data.name,
             "spec": row.records[0].model.model_dump(exclude_none=True),
             "problems": row.problems,
             "still_falling": row.still_falling,
@@ -279,14 +316,17 @@ def as_json(table: Sequence[TableRow]) -> str:
 def as_markdown(table: Sequence[TableRow], *, headline: bool = False) -> str:
     """Return a table for a README or a pull request, with an explanation and a legend below."""
     shown, kind = columns(table, headline=headline), repeated(table)
+    named = any(row.data for row in table)
     cells = [
         [
+            *([markdown.text(escaping.printable(row.data))] * named),
             markdown.text(model_name(row)),
             *(format_cell(row.cells.get(definition.name), definition, kind) for definition in shown),
         ]
         for row in table
     ]
-    lines = markdown.table(["model", *map(heading, shown)], cells, align="lr")
+    heads = [*(["data"] * named), "model", *map(heading, shown)]
+    lines = markdown.table(heads, cells, align="llr" if named else "lr")
     return "\n\n".join([lines, f"{how_to_read(table, shown)}.", "\n".join(legend(shown))]) + "\n"
 
 

@@ -33,6 +33,8 @@ class Job:
     data: ImageData
     shards: int
     """The number of workers that share the test images of a model."""
+    on: str = ""
+    """The words that name the data set where the suite has several: ` on digits`."""
 
     def run_cases(self, todo: list[Case]) -> None:
         """Complete every case; a record is written as soon as it is complete."""
@@ -102,7 +104,7 @@ class Job:
         pieces = [[replace(progress, shard=(i, count))] for progress in trained for i in range(count)]
         found: dict[str, dict[int, TestPass]] = {progress.case.id: {} for progress in trained}
         if pieces:
-            self.run.watcher.stage_started("encoding and decoding", len(pieces), "shards")
+            self.run.watcher.stage_started(f"encoding and decoding{self.on}", len(pieces), "shards")
         for _, outcome in self.team.crew.map(self.team.stage(pass_over_shard), pieces):
             for piece in () if isinstance(outcome, Died) else outcome:
                 self.run.watcher.stage_advanced(piece.case.label)
@@ -140,7 +142,7 @@ class Job:
 
     def _stage(self, name: str, results: Iterable[Progress], total: int) -> Iterator[Progress]:
         """Pass the results of a stage on, and report each."""
-        self.run.watcher.stage_started(name, total, "models")
+        self.run.watcher.stage_started(f"{name}{self.on}", total, "models")
         for progress in results:
             self.run.watcher.stage_advanced(progress.case.label)
             yield progress

@@ -6,7 +6,7 @@ one by one, and each is on disk as soon as it exists. The same call resumes an i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -79,8 +79,8 @@ class Origin:
     source: str
     accepted: tuple[Status, ...] = ("ok",)
     """The statuses that count as results; a case with another status is repeated."""
-    judges: tuple[str, ...] | None = None
-    """The hashes of the data's judges; None as long as they are not known."""
+    judges: Collection[tuple[str, ...]] | None = None
+    """The hashes of each data set's judges; None as long as they are not known."""
     elsewhere: bool = False
     """True if results of other machines count: in a run on many machines, those that such a run has."""
 
@@ -89,8 +89,11 @@ class Origin:
         return record.environment == self.environment or (self.elsewhere and bool(record.nodes))
 
     def has_judges(self, judges: Sequence[JudgeReference]) -> bool:
-        """Return True if something was measured by the same judges, or by none."""
-        return not judges or self.judges is None or tuple(judge.hash for judge in judges) == self.judges
+        """Return True if something was measured by the judges of its data set, or by none.
+
+        Judges are trained on one data set, so those of another have other hashes.
+        """
+        return not judges or self.judges is None or tuple(judge.hash for judge in judges) in self.judges
 
     def vouches_for(self, record: Record, wanted: Wanted) -> bool:
         """Return True if the record is a result of `wanted`, measured by this code in this environment.
@@ -120,8 +123,8 @@ class Request(Generic[W]):
     device: torch.device
     fresh: bool = False
     accepted: tuple[Status, ...] = ("ok",)
-    judges: Callable[[], tuple[str, ...]] = tuple
-    """Returns the hashes of the judges, trained if necessary. Not called if nothing is missing."""
+    judges: Callable[[], Collection[tuple[str, ...]]] = tuple
+    """Returns the hashes of each data set's judges, trained if needed. Not called if nothing is missing."""
     elsewhere: bool = False
     """True if the results come from many machines."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,10 +11,9 @@ from itertools import groupby
 
 import torch
 
-from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.devices import find_device
-from latentbench.analysis.features.extractors import Absent, Feature, Network, load_all
+from latentbench.analysis.features.extractors import Absent, ByProtocol, Feature, Network, load_all
 from latentbench.analysis.features.judge import LARGEST_SIDE
 from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
@@ -25,6 +24,7 @@ from latentbench.bench.executors.local import LocalProcesses, ThisProcess, defau
 from latentbench.bench.executors.protocol import Executor
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.run.case import Case, cases
+from latentbench.bench.run.data_sets import DataSets, Part, refuse_equal
 from latentbench.bench.run.job import Job
 from latentbench.bench.run.journal import Journal
 from latentbench.bench.run.resumable import OpenRun, Request, Watcher, run_resumable
@@ -37,6 +37,7 @@ from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
+from latentbench.data.request import DataRequest
 from latentbench.models.resolver import Resolver
 from latentbench.models.zoo import check_fits, prepare_cache
 
@@ -78,72 +79,130 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
         raise LatentbenchError(f"--jobs has no effect here: the executor {settings.name} counts its workers")
     # Remote workers find their own devices.
     device = find_device("auto" if settings.is_remote else options.device)
-    data = _load(suite, watcher)
-    for note in data.notes:
-        watcher.note(note)
-    suite = resolved(suite, data, allow_pickle=options.allow_pickle)
-    for entry in suite.entries:
-        check_fits(entry.spec, data.image_shape, entry.where)
-    judged = any(ANALYSES[name].needs_judge for name in suite.analyses)
-    resolver = Resolver(suite.folder, options.allow_pickle)
-    features = _load_features(suite, resolver, watcher)
-    protocols = requested(suite.protocols, suite.data, suite.data_folder) * (OF_PROTOCOLS in suite.analyses)
-    requests = suite.features if features else ()
-    open_features = contexts.features_opener(features, requests, resolver, protocols)
+    features = _load_features(suite, Resolver(suite.folder, options.allow_pickle), watcher)
+    data_sets = DataSets(suite.data, suite.data_folder, watcher)
+    parts = _parts(suite, data_sets, options, features)
+    runner = _Runner(suite, options, settings, device, data_sets, features, store)
     request = Request(
         suite.name,
         "cases",
-        cases(suite, data, options.seeds or suite.seeds, tuple(map(_reference, (*features, *protocols)))),
+        [case for part in parts for case in part.cases],
         device,
         fresh=options.fresh,
-        judges=partial(_prepare_judges, data, device, watcher) if judged else tuple,
+        judges=partial(runner.judges, parts, watcher),
         elsewhere=settings.is_remote,
     )
+    return run_resumable(request, store, watcher, partial(runner.produce, parts))
 
-    def open_team(run: OpenRun[Case], journal: Journal) -> AbstractContextManager[Team]:
-        if settings.is_remote:
-            judges = load_judges(data, device=device) if judged and not data.test_only else ()
+
+def _parts(suite: Suite, data_sets: DataSets, options: Options, features: tuple[Network, ...]) -> list[Part]:
+    """Return the cases on each data set, after opening it and trying every model on it."""
+    parts = []
+    for request in suite.data:
+        with data_sets.naming(request):
+            data = data_sets.open(request)
+            here = resolved(suite, data, allow_pickle=options.allow_pickle)
+            for entry in here.entries:
+                check_fits(entry.spec, data.image_shape, entry.where)
+        references = tuple(map(_reference, (*features, *_protocols(suite, request))))
+        parts.append(Part(request, tuple(cases(here, data, options.seeds or suite.seeds, references))))
+        del data
+    refuse_equal(parts)
+    return parts
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """Runs the missing cases of a suite, one data set after the other."""
+
+    suite: Suite
+    options: Options
+    settings: ExecutorSettings
+    device: torch.device
+    data_sets: DataSets
+    features: tuple[Network, ...]
+    store: Store
+
+    @property
+    def judged(self) -> bool:
+        """True if an analysis needs judges."""
+        return any(ANALYSES[name].needs_judge for name in self.suite.analyses)
+
+    def open_features(self, request: DataRequest) -> Callable[[], tuple[Feature, ...]]:
+        """Return how a worker gets the networks and the protocols for a data set."""
+        requests = self.suite.features if self.features else ()
+        resolver = Resolver(self.suite.folder, self.options.allow_pickle)
+        return contexts.features_opener(self.features, requests, resolver, _protocols(self.suite, request))
+
+    def judges(self, parts: Sequence[Part], watcher: Watcher) -> list[tuple[str, ...]]:
+        """Return the hashes of each data set's judges, trained if necessary."""
+        requests = [part.request for part in parts] if self.judged else []
+        return [_prepare_judges(self.data_sets.open(request), self.device, watcher) for request in requests]
+
+    def produce(self, parts: Sequence[Part], run: OpenRun[Case]) -> None:
+        """Write a record of every missing case."""
+        # What nodes did is not taken for the work of this machine.
+        place = self.settings.name if self.settings.is_remote else run.origin.environment
+        journal = Journal(replace(run.origin, environment=place))
+        journal.prune()
+        for case in run.todo if self.options.fresh else ():
+            journal.drop(case)
+        for part in parts:
+            todo = [case for case in run.todo if case.data.fingerprint == part.fingerprint]
+            if todo:
+                on = f" on {part.request}" if len(parts) > 1 else ""
+                self._produce_on(self.data_sets.open(part.request), part, todo, run, journal, on)
+
+    def _produce_on(
+        self, data: ImageData, part: Part, todo: list[Case], run: OpenRun[Case], journal: Journal, on: str
+    ) -> None:
+        on_gpu = self.settings.gpus > 0 if self.settings.is_remote else self.device.type == "cuda"
+        stacked = on_gpu if self.options.stack is None else self.options.stack
+        training = TrainingOptions(self.options.use_cache and not self.options.fresh, stacked)
+        # Complete seeds, so that an interrupted run has some; but one stack trains all seeds well, and many
+        # machines are to be busy.
+        together = stacked or self.settings.is_remote
+        with self._team(data, part.request, len(todo), journal, run.watcher) as team:
+            job = Job(run, team, training, journal, data, self.settings.shards, on)
+            for _, group in groupby(todo, key=lambda case: None if together else case.seed):
+                job.run_cases(list(group))
+
+    def _team(
+        self, data: ImageData, request: DataRequest, count: int, journal: Journal, watcher: Watcher
+    ) -> AbstractContextManager[Team]:
+        """Provide the workers for `count` cases on a data set."""
+        if self.settings.is_remote:
             context = contexts.remote_context(
                 data,
-                suite.data,
-                suite.data_folder,
-                judges,
-                options.device,
-                settings.name,
-                open_features,
+                request,
+                self.suite.data_folder,
+                load_judges(data, device=self.device) if self.judged and not data.test_only else (),
+                self.options.device,
+                self.settings.name,
+                self.open_features(request),
             )
-            return remote_team(settings, context, journal, store.remember_environment, watcher.note)
-        open_data = contexts.data_opener(data, suite.data, suite.data_folder)
+            return remote_team(self.settings, context, journal, self.store.remember_environment, watcher.note)
         open_context = partial(
-            contexts.open_context, open_data, str(device), judged=judged, open_features=open_features
+            contexts.open_context,
+            self.data_sets.opener(request),
+            str(self.device),
+            judged=self.judged,
+            open_features=self.open_features(request),
         )
-        jobs = options.jobs or default_jobs(device)
-        size = min(jobs, max(len(run.todo), settings.shards))
-        if options.this_process:
+        jobs = self.options.jobs or default_jobs(self.device)
+        size = min(jobs, max(count, self.settings.shards))
+        if self.options.this_process:
             here: Executor = ThisProcess(threads_of(jobs), open_context)
         else:
             here = LocalProcesses(size, threads_of(jobs), open_context)
-        return local_team(here, size, threads_of(jobs), free_memory(device), journal)
+        return local_team(here, size, threads_of(jobs), free_memory(self.device), journal)
 
-    def produce(run: OpenRun[Case]) -> None:
-        on_gpu = settings.gpus > 0 if settings.is_remote else device.type == "cuda"
-        stacked = on_gpu if options.stack is None else options.stack
-        # What nodes did is not taken for the work of this machine.
-        place = settings.name if settings.is_remote else run.origin.environment
-        journal = Journal(replace(run.origin, environment=place))
-        journal.prune()
-        for case in run.todo if options.fresh else ():
-            journal.drop(case)
-        with open_team(run, journal) as team:
-            training = TrainingOptions(options.use_cache and not options.fresh, stacked)
-            job = Job(run, team, training, journal, data, settings.shards)
-            # Complete seeds, so that an interrupted run has some; but one stack trains all seeds well, and
-            # many machines are to be busy.
-            together = stacked or settings.is_remote
-            for _, group in groupby(run.todo, key=lambda case: None if together else case.seed):
-                job.run_cases(list(group))
 
-    return run_resumable(request, store, watcher, produce)
+def _protocols(suite: Suite, request: DataRequest) -> tuple[ByProtocol, ...]:
+    """Return the protocols by which reconstructions of a data set are measured."""
+    if OF_PROTOCOLS not in suite.analyses:
+        return ()
+    return requested(suite.protocols, request, suite.data_folder)
 
 
 def _load_features(suite: Suite, resolver: Resolver, watcher: Watcher) -> tuple[Network, ...]:
@@ -159,22 +218,6 @@ def _load_features(suite: Suite, resolver: Resolver, watcher: Watcher) -> tuple[
 
 def _reference(feature: Feature) -> FeatureReference:
     return FeatureReference(name=feature.name, weights=feature.sha256)
-
-
-def _load(suite: Suite, watcher: Watcher) -> ImageData:
-    """Load the data; images from files are decoded once, into a file that all workers map."""
-    shown = 0
-
-    def progress(what: str, done: int, total: int) -> None:
-        nonlocal shown
-        if done == 0:
-            watcher.stage_started(what, total, "images")
-            shown = 0
-        for _ in range(shown, done):
-            watcher.stage_advanced(str(suite.data))
-        shown = done
-
-    return datasets.load(suite.data, relative_to=suite.data_folder, mapped=True, progress=progress)
 
 
 def _prepare_judges(data: ImageData, device: torch.device, watcher: Watcher) -> tuple[str, ...]:

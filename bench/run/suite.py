@@ -1,13 +1,14 @@
 """Suites: YAML files that define models, data, recipes and analyses.
 
 In `models`, a list stands for one model each: `latent_dim: [2, 16]` with `beta: [1, 4]` is four models.
+The file is long because every key of a suite is declared and checked here.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -23,8 +24,8 @@ from latentbench.analysis.protocols.by_protocol import OF_PROTOCOLS
 from latentbench.analysis.protocols.protocol import PROTOCOLS
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.executors.settings import parse as parse_executor
-from latentbench.bench.run.seeds import Seeds
 from latentbench.bench.store.store import check_suite_name
+from latentbench.bench.text.seeds import Seeds
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.loading import DATASETS
@@ -54,13 +55,24 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+MOST_DATA = 100
+"""The highest number of data sets of a suite."""
+
+
+def _listed(given: object) -> list[object]:
+    listed = given if isinstance(given, list) else [given]
+    if not 1 <= len(listed) <= MOST_DATA:
+        raise ValueError(f"must be one data set, or a list of 1 to {MOST_DATA} (got {len(listed)})")
+    return listed
+
+
 class SuiteFile(BaseModel):
     """A suite file as written; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str
-    data: str | dict[str, Any] = "mnist"
+    data: Annotated[list[str | dict[str, Any]], BeforeValidator(_listed)] = ["mnist"]
     recipe: dict[str, Any] = {}
     seeds: Seeds = (0,)
     analyses: list[str] | None = None
@@ -76,7 +88,8 @@ class Suite:
 
     name: str
     description: str
-    data: DataRequest
+    data: tuple[DataRequest, ...]
+    """The data sets; every model is run on each of them."""
     seeds: tuple[int, ...]
     analyses: tuple[str, ...]
     entries: tuple[SuiteEntry, ...]
@@ -93,7 +106,7 @@ class Suite:
 
 
 MOST_CASES = 100_000
-"""The highest number of models times seeds of a suite; more would be a mistake."""
+"""The highest number of models times seeds times data sets of a suite; more would be a mistake."""
 SHIPPED = {"suites": "run/suites", "sweeps": "sweep/sweeps"}
 """The folder of the YAML files in the package."""
 
@@ -145,17 +158,31 @@ def parse(text: str, *, name: str, where: str) -> Suite:
     protocols, analyses = _protocols(file.protocol, analyses, where)
     grids = {f"{where}, models[{index}]": grid for index, grid in enumerate(file.models)}
     count = sum(grid_size(grid, place) for place, grid in grids.items())
-    if count * len(file.seeds) > MOST_CASES:
+    if count * len(file.seeds) * len(file.data) > MOST_CASES:
+        on_data = f" × {len(file.data)} data sets" if len(file.data) > 1 else ""
         raise LatentbenchError(
-            f"{where}: {count:,} models × {len(file.seeds):,} seeds; a suite has at most {MOST_CASES:,} cases"
+            f"{where}: {count:,} models × {len(file.seeds):,} seeds{on_data}; a suite has at most "
+            f"{MOST_CASES:,} cases"
         )
     entries = [entry for place, grid in grids.items() for entry in _entries(grid, file.recipe, place)]
     _refuse_duplicates(entries)
-    data = parse_data(file.data, list(DATASETS), f"{where}, data")
+    data = _data(file.data, f"{where}, data")
     executor = None if file.executor is None else parse_executor(file.executor, f"{where}, executor")
     return Suite(
         name, file.description, data, file.seeds, analyses, tuple(entries), features, protocols, executor
     )
+
+
+def _data(given: Sequence[str | Mapping[str, Any]], where: str) -> tuple[DataRequest, ...]:
+    """Return the requests for data sets. Raises LatentbenchError for a bad one, and for one given twice."""
+    places = [where] if len(given) == 1 else [f"{where}[{index}]" for index in range(len(given))]
+    seen: dict[DataRequest, str] = {}
+    for each, place in zip(given, places, strict=True):
+        request = parse_data(each, list(DATASETS), place)
+        if request in seen:
+            raise LatentbenchError(f"{place}: {request} is already in {seen[request]}")
+        seen[request] = place
+    return tuple(seen)
 
 
 def _features(
@@ -201,12 +228,14 @@ def with_recipe(suite: Suite, **settings: object) -> Suite:
     return replace(suite, entries=tuple(entries))
 
 
-def with_data(suite: Suite, data: str) -> Suite:
-    """Return the suite on other data, such as `folder:photos?size=256` below the current folder.
+def with_data(suite: Suite, data: Sequence[str]) -> Suite:
+    """Return the suite on other data sets, such as `folder:photos?size=256` below the current folder.
 
     Raises LatentbenchError for data that are not described correctly.
     """
-    return replace(suite, data=parse_data(data, list(DATASETS), "--data"), data_folder=Path.cwd())
+    if len(data) > MOST_DATA:
+        raise LatentbenchError(f"--data: at most {MOST_DATA} data sets, got {len(data)}")
+    return replace(suite, data=_data(data, "--data"), data_folder=Path.cwd())
 
 
 def with_analyses(suite: Suite, analyses: Sequence[str]) -> Suite:

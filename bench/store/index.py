@@ -27,7 +27,7 @@ from latentbench.data.storage.cache import cache_root
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, path TEXT UNIQUE, size INTEGER, modified INTEGER);
-CREATE TABLE IF NOT EXISTS models (identity TEXT PRIMARY KEY, label TEXT, settings TEXT);
+CREATE TABLE IF NOT EXISTS models (identity TEXT PRIMARY KEY, label TEXT, data TEXT, settings TEXT);
 CREATE TABLE IF NOT EXISTS records (
     run INTEGER, position INTEGER, offset INTEGER, length INTEGER, last INTEGER, name TEXT, status TEXT,
     origin TEXT, seed INTEGER, identity TEXT, environment TEXT, commit_label TEXT
@@ -63,6 +63,8 @@ class IndexedModel:
     """The shared properties of records of one identity. `settings` are those of a model spec."""
 
     label: str
+    data: str
+    """The name of the data set."""
     settings: dict[str, Any]
 
 
@@ -157,8 +159,11 @@ class Index:
 
     def models(self) -> dict[str, IndexedModel]:
         """Return every model by identity."""
-        rows = self._database.execute("SELECT identity, label, settings FROM models")
-        return {identity: IndexedModel(label, json.loads(settings)) for identity, label, settings in rows}
+        rows = self._database.execute("SELECT identity, label, data, settings FROM models")
+        return {
+            identity: IndexedModel(label, data, json.loads(settings))
+            for identity, label, data, settings in rows
+        }
 
     def records(
         self, suite: str, environment: str, source: str, analyses: Sequence[str], statuses: Sequence[str]
@@ -254,7 +259,12 @@ def _insert(database: sqlite3.Connection, run: int, path: Path) -> None:
     models, rows = {}, []
     for position, (content, place) in enumerate(zip(contents, places, strict=True)):
         identity, code = identity_of(content), content["code"]
-        models[identity] = (identity, content["label"], json.dumps(content["model"]))
+        models[identity] = (
+            identity,
+            content["label"],
+            content["data"]["name"],
+            json.dumps(content["model"]),
+        )
         origin = _origin(content["suite"], content["environment"], code["source"], content["analyses"])
         rows.append(
             (
@@ -263,7 +273,7 @@ def _insert(database: sqlite3.Connection, run: int, path: Path) -> None:
                 Code.model_construct(**{"project_commit": None, "project_dirty": None, **code}).commit_label,
             )
         )
-    database.executemany("INSERT OR REPLACE INTO models VALUES (?, ?, ?)", models.values())
+    database.executemany("INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)", models.values())
     database.executemany(f"INSERT INTO records VALUES ({', '.join('?' * 12)})", rows)
     numbers: dict[str, Any] = {}
     for position, content in enumerate(contents):

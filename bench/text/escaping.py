@@ -55,6 +55,18 @@ def plain_lines(text: str, style: str = "") -> Text:
     return Text("\n").join(plain(line, style) for line in text.split("\n"))
 
 
+def shortened(text: str, longest: int) -> str:
+    """Return a text of at most `longest` characters; a longer one loses its middle.
+
+    >>> shortened("folder:a/long/path/to/images?size=224", 30)
+    'folder:a/long/pat … s?size=224'
+    """
+    if len(text) <= longest:
+        return text
+    end = (longest - 3) * 3 // 8
+    return f"{text[: longest - 3 - end]} … {text[-end:]}"
+
+
 def csv(frame: pd.DataFrame) -> str:
     """Return a table as comma-separated values in which no text is a formula to a spreadsheet."""
     texts = frame.select_dtypes(exclude=["number", "bool"])

@@ -42,9 +42,10 @@ def run(
     suite: Annotated[str, typer.Argument(help="A suite's name, or the path of a YAML file.")] = "mnist",
     results: Results = RESULTS,
     data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="DATA", help="Other data, such as folder:photos?size=256; default: the suite's."
+            metavar="DATA",
+            help="Other data, such as folder:photos?size=256; repeatable; default: the suite's.",
         ),
     ] = None,
     seeds: Annotated[
@@ -101,15 +102,15 @@ def run(
     say_started(suite, results)
     from latentbench.bench.executors.settings import chosen
     from latentbench.bench.run.runner import Options, run_suite
-    from latentbench.bench.run.seeds import seeds_option
     from latentbench.bench.run.suite import load, with_analyses, with_data, with_recipe
     from latentbench.bench.store.store import Store
     from latentbench.bench.sweep.spec import is_sweep
+    from latentbench.bench.text.seeds import seeds_option
 
     if is_sweep(suite):
         _refuse(
             "a sweep only measures speed",
-            data=data,
+            data=", ".join(data or ()) or None,
             seeds=seeds,
             epochs=epochs,
             precision=precision,
@@ -137,7 +138,7 @@ def run(
         loaded = with_recipe(load(suite), epochs=epochs, precision=precision and precision.value)
         if analysis:
             loaded = with_analyses(loaded, analysis)
-        if data is not None:
+        if data:
             loaded = with_data(loaded, data)
     options = replace(options, executor=chosen(executor, shards, loaded.executor))
     done = interruptible(lambda watch: run_suite(loaded, store, options, watch))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +23,10 @@ from latentbench.bench.cli.options import (
 from latentbench.bench.cli.outputs import print_table
 from latentbench.bench.text import escaping
 from latentbench.data.errors import LatentbenchError
+
+if TYPE_CHECKING:
+    from latentbench.bench.store.records.record import Record
+    from latentbench.bench.store.run import Run
 
 LONGEST_HISTORY = 500
 """The number of rows of a history that a terminal shows."""
@@ -48,8 +53,8 @@ def plot(run: RunArgument = "latest", results: Results = RESULTS) -> None:
     from latentbench.bench.store.store import Store
 
     found = find(run, results)
-    for path in draw_all(found, Store(results)).values():
-        say(out, path)
+    for figure in draw_all(found, Store(results)):
+        say(out, figure.path)
     for line in gaps(found):
         say(err, f"warning: {line}")
 
@@ -83,6 +88,9 @@ def recommend(
     prefer: Annotated[
         str, typer.Option(metavar="METRIC", help="The metric that ranks the models that qualify.")
     ] = "psnr",
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="The data set, if the run has several.")
+    ] = None,
     results: Results = RESULTS,
     output: FormatOption = Format.rich,
 ) -> None:
@@ -96,13 +104,26 @@ def recommend(
         requirements.insert(0, choice.Requirement(choice.LATENCY, "<=", choice.seconds(max_latency)))
     if min_psnr is not None:
         requirements.append(choice.Requirement(choice.QUALITY, ">=", min_psnr))
-    rows = rows_of(find(run, results).last_records)
+    rows = rows_of(_on(data, find(run, results)))
     found = choice.recommend(rows, requirements, prefer)
     if output is Format.rich:
         for line in choice.explain(found):
             say(out, line)
         return
     emit(render(choice.as_rows(rows, found), output.value))
+
+
+def _on(data: str | None, run: Run) -> Sequence[Record]:
+    """Return the records of a run on one of its data sets, or all."""
+    from latentbench.bench.store.records.data_sets import by_data
+    from latentbench.data.registry import unknown
+
+    if data is None:
+        return run.last_records
+    known = by_data(run.last_records)
+    if data not in known:
+        raise unknown("data set", data, list(known))
+    return known[data]
 
 
 def history(

@@ -125,13 +125,14 @@ def findings(records: Sequence[Record], others: Sequence[Record] = ()) -> list[F
     """Return one finding for each claim, in order; none where the run measured none of the claims.
 
     Optional claims are left out where the run did not measure them. `others` are records with other choices,
-    see `other_records`.
+    see `other_records`; the run's own further data sets are such choices too.
     """
     if not records:
         return []
     here = setting_of(records)
     table = rows([record for record in records if _setting(record) == here])
-    tables = _tables(others)
+    own = {record.case: record for record in records if record.data.name != here.data}
+    tables = _tables([*own.values(), *(record for record in others if record.case not in own)])
     found = [_finding(claim, here, table, tables) for claim in CLAIMS]
     optional = [_finding(claim, here, table, tables) for claim in OPTIONAL_CLAIMS]
     measured = [each for each in optional if each.outcome.effect is not None]

@@ -120,7 +120,22 @@ def test_other_data_are_never_compared(make_record, compared):
     other = record.model_copy(update={"data": record.data.model_copy(update={"fingerprint": "g"})})
     finding = only(compared([record], [other]))
     assert finding.verdict == "incomparable"
-    assert "data mnist f → mnist g" in finding.reason
+    assert "data mnist m → mnist g" in finding.reason
+
+
+def test_a_model_is_compared_with_itself_on_each_data_set(make_record, compared):
+    """Also with changed settings, and where the other run lacks a data set."""
+    a, b = (
+        [make_record(mse=mse, data=data, family="pca", epochs=epochs) for data, mse in values.items()]
+        for epochs, values in (
+            (5, {"mnist": 0.1, "digits": 0.2, "cifar": 0.3}),
+            (6, {"digits": 0.2, "mnist": 0.1}),
+        )
+    )
+    for later in (b, [record.model_copy(update={"recipe": a[0].recipe}) for record in b]):
+        comparison = compared(a, later)
+        found = {(each.model, each.verdict) for each in comparison.findings}
+        assert found == {("pca-2 on mnist", "ok"), ("pca-2 on digits", "ok"), ("pca-2 on cifar", "missing")}
 
 
 def test_a_case_that_failed_is_named_with_its_reason(make_record, compared):

@@ -89,3 +89,12 @@ def test_a_step_of_five_deviations_is_nearly_always_found():
     draws = np.random.default_rng(0)
     series = [np.r_[draws.normal(100, 1, 7), draws.normal(105, 1, 5)] for _ in range(50)]
     assert sum(7 in change_points(values, 0.001) for values in series) >= 40
+
+
+def test_a_model_has_a_series_for_each_data_set(tmp_path, make_record):
+    store = Store(tmp_path)
+    with store.writer("my", None) as writer:
+        for data in ("mnist", "digits"):
+            writer.append(make_record(mse=0.1, data=data))
+        writer.finish()
+    assert [one.name for one in timeline(store, "mse")] == ["ae-2 on mnist (my)", "ae-2 on digits (my)"]

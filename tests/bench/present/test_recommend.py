@@ -110,3 +110,9 @@ def test_a_sweep_has_nothing_to_choose_by(make_record):
     made = make_record(latent_dim=2, latency_seconds=QUICK).model_copy(update={"point": point})
     with pytest.raises(LatentbenchError, match="random weights"):
         recommend(rows_of([made]), [])
+
+
+def test_no_model_is_recommended_over_several_data_sets(make_record):
+    made = [make_record(psnr=12.0, data=data) for data in ("mnist", "digits")]
+    with pytest.raises(LatentbenchError, match="choose one with --data: digits, mnist"):
+        recommend(rows_of(made), [])

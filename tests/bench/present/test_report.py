@@ -186,12 +186,35 @@ def test_an_empty_run_has_no_report(save, store):
         write_report(save(), store)
 
 
+# Several data sets
+
+
+def test_a_report_names_the_data_set_of_every_row(save, store, make_record):
+    """The best value is that of a data set, and no figure mixes two."""
+    records = [
+        make_record(latent_dim=width, mse=mse, data=data)
+        for data, values in (("mnist", (0.1, 0.2)), ("digits", (0.3, 0.4)))
+        for width, mse in zip((2, 8), values, strict=True)
+    ]
+    page = write_report(save(*((record, arrays()) for record in records)), store).read_text(encoding="utf-8")
+    assert page.count('<td class="data"><bdi>digits</bdi></td>') == 2
+    assert "digits, 60,000 train and 10,000 test images; mnist, 60,000" in Page(page).plain
+    assert page.count('<td class="best" data-value') == 2
+    assert 'id="reconstructions-0"' in page
+    folders = (store.root / "figures" / "my").glob("*/reconstructions.png")
+    assert {path.parent.name for path in folders} == {"digits", "mnist"}
+
+
 # Pictures
+
+
+def paths(figures):
+    return {each.figure: each.path for each in figures}
 
 
 def test_pictures_lie_under_the_suites_figures_and_can_be_read(run, store, as_png, monkeypatch):
     monkeypatch.setattr(figures, "as_png", as_png)
-    files = draw_all(run, store)
+    files = paths(draw_all(run, store))
     assert set(files) == {"reconstructions", "trade_off"}
     assert files["reconstructions"] == store.root / "figures" / "my" / "reconstructions.png"
     with Image.open(files["reconstructions"]) as image:
@@ -200,9 +223,9 @@ def test_pictures_lie_under_the_suites_figures_and_can_be_read(run, store, as_pn
 
 
 def test_a_picture_of_an_earlier_run_is_taken_away(run, save, store, make_record):
-    old = draw_all(run, store)["reconstructions"]
+    old = paths(draw_all(run, store))["reconstructions"]
     later = save((make_record(mse=0.1, kl=1.0).model_copy(update={"model": vae(2)}), None))
-    assert set(draw_all(later, store)) == {"rate_distortion"}
+    assert set(paths(draw_all(later, store))) == {"rate_distortion"}
     assert not old.exists()
 
 
@@ -225,16 +248,16 @@ def test_pictures_are_drawn_again_only_for_another_run(run, save, store, make_re
     another = save((make_record(mse=0.1), arrays(0)))
     with monkeypatch.context() as patch:
         patch.setattr(figures, "as_png", lambda picture: pytest.fail("drawn again"))
-        assert set(drawn(run, store)) == {"reconstructions", "trade_off"}
+        assert set(paths(drawn(run, store))) == {"reconstructions", "trade_off"}
     monkeypatch.setattr(figures, "as_png", lambda picture: b"another picture")
-    assert drawn(another, store)["reconstructions"].read_bytes() == b"another picture"
+    assert paths(drawn(another, store))["reconstructions"].read_bytes() == b"another picture"
 
 
 def test_figures_are_drawn_again_by_changed_drawing_code(run, store, monkeypatch):
     draw_all(run, store)
     monkeypatch.setattr(figures, "drawing_code", lambda: "changed")
     monkeypatch.setattr(figures, "as_png", lambda picture: b"another picture")
-    assert drawn(run, store)["reconstructions"].read_bytes() == b"another picture"
+    assert paths(drawn(run, store))["reconstructions"].read_bytes() == b"another picture"
 
 
 def test_arrays_that_are_gone_are_named_with_a_remedy(save, make_record):
@@ -251,7 +274,14 @@ def test_figures_of_many_models_show_some_and_say_so(save, make_record, monkeypa
     monkeypatch.setattr(figures, "MOST_MODELS", 3)
     records = [make_record(latent_dim=width, seed=seed, mse=0.1) for width in range(1, 10) for seed in (0, 1)]
     run = save(*((record, None) for record in records))
-    assert [model.label for model in model_results(run)] == ["ae-1", "ae-1", "ae-5", "ae-5", "ae-9", "ae-9"]
+    assert [model.label for model in model_results(run, run.records)] == [
+        "ae-1",
+        "ae-1",
+        "ae-5",
+        "ae-5",
+        "ae-9",
+        "ae-9",
+    ]
     (line,) = gaps(run)
     assert line.startswith("the figures show 3 of the 9 rows")
     assert "the figures show 3 of the 9 rows" in write_report(run, Store(run.path.parents[2])).read_text()
@@ -261,7 +291,7 @@ def test_a_damaged_manifest_only_means_drawing_again(run, store):
     draw_all(run, store)
     for damage in ("{", "[]", '{"figures": 3}', '{"run": "x"}'):
         (store.root / "figures" / "my" / "figures.json").write_text(damage)
-        assert set(drawn(run, store)) == {"reconstructions", "trade_off"}
+        assert set(paths(drawn(run, store))) == {"reconstructions", "trade_off"}
 
 
 def test_models_with_one_label_but_two_trainings_stay_separate(save, make_record):
@@ -270,9 +300,8 @@ def test_models_with_one_label_but_two_trainings_stay_separate(save, make_record
         update={"case": "other", "recipe": first.recipe.model_copy(update={"epochs": 50})}
     )
     second_seed = make_record(seed=1, mse=0.1)
-    labels = [
-        model.label for model in model_results(save((first, None), (longer, None), (second_seed, None)))
-    ]
+    run = save((first, None), (longer, None), (second_seed, None))
+    labels = [model.label for model in model_results(run, run.records)]
     assert labels == ["ae-2", "ae-2", "ae-2 (2)"]
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -234,3 +235,49 @@ def test_cases_of_several_environments_are_marked(make_record):
     assert tables.footnote(rows(here)).endswith("environment here")
     told = tables.footnote(rows([*here, there]))
     assert told.endswith("different environments, whose times do not compare (cases): here (2), there (1)")
+
+
+def test_each_data_set_is_a_block_with_its_own_best(make_record):
+    table = rows(
+        [
+            make_record(mse=mse, latent_dim=width, data=data)
+            for width, values in ((2, (0.4, 0.1)), (8, (0.3, 0.2)))
+            for data, mse in zip(("mnist", "digits"), values, strict=True)
+        ]
+    )
+    assert [row.name for row in table] == [
+        "ae-2 on digits",
+        "ae-8 on digits",
+        "ae-2 on mnist",
+        "ae-8 on mnist",
+    ]
+    assert tables.title("my", table) == "my: 2 data sets, 1 seed"
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system="standard")
+    console.print(tables.as_rich(table, title="t", width=80))
+    output = console.file.getvalue()
+    assert re.findall("digits|mnist|  ae-[28]", output) == [
+        "digits",
+        "  ae-2",
+        "  ae-8",
+        "mnist",
+        "  ae-2",
+        "  ae-8",
+    ]
+    assert re.findall(r"1;32m(0\.\d)", output) == ["0.1", "0.3"]
+    markdown = tables.as_markdown(table)
+    assert "| digits | ae-8 | 0.2" in markdown
+    assert "digits, 60,000 train" in tables.footnote(table)
+    assert [row["data"] for row in json.loads(tables.as_json(table))] == [
+        "digits",
+        "digits",
+        "mnist",
+        "mnist",
+    ]
+    assert list(tables.as_frame(table)["data"]) == ["digits", "digits", "mnist", "mnist"]
+
+
+def test_data_sets_of_one_name_are_told_apart(make_record):
+    first, other = make_record(mse=0.1), make_record(mse=0.1, case="other")
+    moved = other.data.model_copy(update={"fingerprint": "0123456789"})
+    table = rows([first, other.model_copy(update={"data": moved})])
+    assert [row.data for row in table] == ["mnist 01234567", "mnist m"]

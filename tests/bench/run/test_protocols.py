@@ -102,7 +102,7 @@ def test_other_choices_are_measured_again_and_not_compared(photos, monkeypatch):
     first = run(photos, suite)
     assert run(photos, suite).path == first.path
     changed = PROTOCOLS["dc-ae"].model_copy(update={"rounding": "down"})
-    requested = by_protocol.requested(["dc-ae"], suite.data, suite.data_folder)[0]
+    requested = by_protocol.requested(["dc-ae"], suite.data[0], suite.data_folder)[0]
     monkeypatch.setattr(
         "latentbench.bench.run.runner.requested",
         lambda *_: (ByProtocol(requested.name, changed.sha256, requested.open_images),),

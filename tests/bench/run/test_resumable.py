@@ -65,7 +65,7 @@ def ask(store, make_record):
 
         wanted = [Asked(each) for each in ids]
         device = torch.device("cpu")
-        request = Request(suite, "cases", wanted, device, fresh=fresh, judges=lambda: judges)
+        request = Request(suite, "cases", wanted, device, fresh=fresh, judges=lambda: [judges])
         return run_resumable(request, store, heard, produce), heard
 
     return ask

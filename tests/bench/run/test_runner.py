@@ -210,10 +210,10 @@ def test_a_step_of_other_judges_is_done_again(home):
     case = run(home, "{family: pca, latent_dim: 2}").records[0]
     (wanted,) = cases(suites.load(str(home / "my.yaml")), load_data("digits"), (0,))
     judge = JudgeReference(hash="first", accuracy=0.9)
-    origin = Origin(case.environment, case.code.source, judges=("first",))
+    origin = Origin(case.environment, case.code.source, judges=[("first",)])
     Journal(origin).keep(wanted, JournalStep(name="likelihood", started="", judges=(judge,)))
     assert list(Journal(origin).steps(wanted)) == ["likelihood"]
-    assert Journal(replace(origin, judges=("second",))).steps(wanted) == {}
+    assert Journal(replace(origin, judges=[("second",)])).steps(wanted) == {}
 
 
 def test_steps_of_abandoned_runs_are_removed_in_time(home):

@@ -276,10 +276,12 @@ def test_a_suite_names_its_executor():
 
 def test_data_option_replaces_the_data_and_is_relative_to_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    other = suite.with_data(suite.load("codecs"), "folder:mine?size=64")
-    assert (other.data.folder, other.data.size, other.data_folder) == ("mine", 64, tmp_path)
+    other = suite.with_data(suite.load("codecs"), ["folder:mine?size=64"])
+    (data,) = other.data
+    assert (data.folder, data.size, other.data_folder) == ("mine", 64, tmp_path)
+    assert [str(each) for each in suite.with_data(other, ["digits", "mnist"]).data] == ["digits", "mnist"]
     with pytest.raises(LatentbenchError, match="--data"):
-        suite.with_data(suite.load("codecs"), "no-such-data")
+        suite.with_data(suite.load("codecs"), ["no-such-data"])
 
 
 @pytest.mark.parametrize("name", ["codecs", "tokenizers", "bits"])
@@ -287,3 +289,28 @@ def test_suites_of_codecs_measure_bits(name):
     loaded = suite.load(name)
     assert {"reconstruction", "coding"} <= set(loaded.analyses)
     assert {"jpeg", "avif" if name != "bits" else "png"} <= {entry.spec.family for entry in loaded.entries}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("[]", "data must be one data set, or a list of 1 to 100"),
+        ("[digits, mnist, digits]", r"my.yaml, data\[2\]: digits is already in my.yaml, data\[0\]"),
+        ("[digits, no-such]", r"my.yaml, data\[1\]: unknown data set 'no-such'"),
+        ("[digits, {name: mnist, sise: 3}]", r"my.yaml, data\[1\]: unknown key 'sise'"),
+        (
+            f"[{', '.join(f'{{name: digits, limit: {n}}}' for n in range(1, 102))}]",
+            "list of 1 to 100 .got 101.",
+        ),
+    ],
+)
+def test_bad_lists_of_data_sets_are_named(data, message):
+    text = f"description: d\ndata: {data}\nmodels: [{{family: pca, latent_dim: 2}}]\n"
+    with pytest.raises(LatentbenchError, match=message):
+        suite.parse(text, name="my", where="my.yaml")
+
+
+def test_a_suite_names_several_data_sets():
+    text = "description: d\ndata: [digits, {name: mnist, limit: 9}]\nmodels: [{family: pca, latent_dim: 2}]\n"
+    parsed = suite.parse(text, name="my", where="my.yaml")
+    assert [str(each) for each in parsed.data] == ["digits", "mnist?limit=9"]

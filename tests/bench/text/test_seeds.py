@@ -2,7 +2,7 @@
 
 import pytest
 
-from latentbench.bench.run.seeds import parse_seeds, seeds_option
+from latentbench.bench.text.seeds import parse_seeds, seeds_option
 from latentbench.data.errors import LatentbenchError
 
 
