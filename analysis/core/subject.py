@@ -17,11 +17,11 @@ from torch import Generator, Tensor
 from latentbench.analysis.core.data_context import BATCH, DataContext, batch_size, in_batches, to_float
 from latentbench.analysis.core.freed_memory import tidied
 from latentbench.analysis.core.metric import Unmeasurable
-from latentbench.analysis.core.temporary_file import room_for_codes
 from latentbench.analysis.core.test_pass import ImageErrors, JoinedCodes, TestPass, kept_codes
 from latentbench.analysis.image_similarity import check_images
 from latentbench.data.images import ImageData
 from latentbench.data.storage.memo import Memo
+from latentbench.data.storage.temporary_file import room_for_codes
 from latentbench.models.codes import Shape, one_position, pooled
 from latentbench.models.protocols import (
     Autoencoder,

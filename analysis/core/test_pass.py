@@ -15,7 +15,6 @@ from operator import add
 import torch
 from torch import Tensor
 
-from latentbench.analysis.core.temporary_file import room_for_codes
 from latentbench.analysis.features.judge import JudgedImages, Views
 from latentbench.analysis.image_similarity import (
     MS_SSIM_SIDE,
@@ -26,6 +25,7 @@ from latentbench.analysis.image_similarity import (
     ssim,
 )
 from latentbench.analysis.statistics.feature_sums import FeatureSums
+from latentbench.data.storage.temporary_file import room_for_codes
 from latentbench.models.codes import Shape
 from latentbench.models.protocols import Posterior
 

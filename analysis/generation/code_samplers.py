@@ -19,12 +19,12 @@ from torch import Tensor
 from latentbench.analysis.core.data_context import BATCH
 from latentbench.analysis.core.metric import Unmeasurable, finite
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.core.temporary_file import room_for_codes
 from latentbench.analysis.flow.recipe import recipe_for
 from latentbench.analysis.flow.stored_flows import flow_of
 from latentbench.analysis.flow.train_flow import TrainedFlow
 from latentbench.analysis.statistics.moments import Moments, Whitening, moment_matched
 from latentbench.data.registry import Registry
+from latentbench.data.storage.temporary_file import room_for_codes
 from latentbench.models.codes import by_position, from_positions
 from latentbench.models.protocols import DiscreteAutoencoder, Posterior
 from latentbench.models.seeds import derive, numpy_seed

@@ -86,7 +86,9 @@ def split_folders(folders: Iterable[Path]) -> dict[str, Path]:
     for folder in folders:
         split = SPLIT_NAMES.get(folder.name.lower())
         if split in found:
-            raise DataError(f"{folder}: holds the {split} split, as {found[split].name}/ does; keep one")
+            raise DataError(
+                f"{folder}: contains the {split} split, and so does {found[split].name}/; keep one"
+            )
         if split is not None:
             found[split] = folder
     return found

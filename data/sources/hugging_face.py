@@ -121,7 +121,7 @@ def _loaded(datasets: Any, name: str, path: Path) -> Any:
         return datasets.load_from_disk(str(path))
     files = sorted(path.rglob("*.parquet"))
     if not files:
-        raise DataError(f"{path}: has neither what save_to_disk writes nor parquet files")
+        raise DataError(f"{path}: contains neither a data set written by save_to_disk nor parquet files")
     splits: dict[str, list[Path]] = {}
     for file in files:
         splits.setdefault(_split_of(file, path), []).append(file)

@@ -1,1 +1,1 @@
-"""What latentbench keeps: files, its cache of files, and results in memory."""
+"""What latentbench keeps: files, its cache, temporary files, and results in memory."""

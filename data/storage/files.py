@@ -51,7 +51,7 @@ def read_text(path: Path) -> str:
             f"save the file as UTF-8"
         ) from None
     if "\0" in text:
-        raise DataError(f"{path}: holds NUL characters, as UTF-16 without a mark does; save it as UTF-8")
+        raise DataError(f"{path}: contains NUL characters, as UTF-16 without a mark does; save it as UTF-8")
     return text
 
 

@@ -94,7 +94,7 @@ def test_data_without_images_are_refused(tmp_path):
     with pytest.raises(DataError, match="no column of images among label"):
         load(f"hf:{tmp_path}/saved")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="neither what save_to_disk writes nor parquet files"):
+    with pytest.raises(DataError, match="neither a data set written by save_to_disk nor parquet files"):
         load(f"hf:{tmp_path}/empty")
 
 

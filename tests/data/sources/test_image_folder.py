@@ -197,7 +197,10 @@ def test_damaged_images_are_left_out_and_named(write_image, tmp_path, damage, su
         (["train/a/1.png", "test/a/1.png", "test/b/7.png"], r"test/b/7\.png: class 'b' is in the test split"),
         (["train/a/1.png", "test/1.png"], r"test/1\.png: class 'images without a class'"),
         (["train/a/1.png", "train/2.png", "test/a/1.png"], r"train: holds images \(2\.png\) next to folders"),
-        (["train/a/1.png", "Train/a/1.png", "test/a/1.png"], "rain: holds the train split, as .rain/ does"),
+        (
+            ["train/a/1.png", "Train/a/1.png", "test/a/1.png"],
+            "rain: contains the train split, and so does .rain/",
+        ),
         (["Training/a/1.png"], "has Training/ but no test/"),
         (["train/a/1.png", "test/a/x.txt"], "test/a: class folder without images"),
         (["a/2.png", "a/3.png"], "only 2 images, too few to split by hash"),

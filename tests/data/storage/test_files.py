@@ -57,7 +57,7 @@ def test_text_is_read_by_its_mark(tmp_path, encoding):
             "a\nb\ncafé".encode("latin-1"),
             r"a\.txt, line 3: byte 0xe9 is not UTF-8 text; save the file as UTF-8",
         ),
-        ("abc".encode("utf-16-le"), r"a\.txt: holds NUL characters"),
+        ("abc".encode("utf-16-le"), r"a\.txt: contains NUL characters"),
         (b"\xff\xfea", r"a\.txt, line 1: byte 0x61 is not UTF-16 text"),
     ],
 )

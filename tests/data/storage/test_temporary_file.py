@@ -8,8 +8,8 @@ import psutil
 import pytest
 import torch
 
-from latentbench.analysis.core.temporary_file import room_for_codes, values_in_file
 from latentbench.analysis.core.test_pass import JoinedCodes
+from latentbench.data.storage.temporary_file import room_for_codes, values_in_file
 from latentbench.models.protocols import Posterior
 
 VALUES = 10_000_000
