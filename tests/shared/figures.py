@@ -10,8 +10,6 @@ from latentbench.analysis.figures.drawing.registry import ModelResult
 from latentbench.analysis.figures.health import (
     channel_statistics,
     equivariance_errors,
-    missing_classes,
-    missing_examples,
     noise_curve,
     spectra,
 )
@@ -20,6 +18,7 @@ from latentbench.analysis.figures.training import (
 )
 from latentbench.analysis.figures.zero_shot import prompt_spread, width_curve
 from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.health.missing_mass import array_name
 from latentbench.analysis.performance.point import SweepPoint
 from latentbench.analysis.zero_shot.prompt_arrays import as_lines
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
@@ -46,10 +45,10 @@ def health(rng, latent_dim):
         **{spectra.FREQUENCY.format(name): np.arange(1, 9) for name in ("codes", "images")},
         noise_curve.SIGMA: np.array([0.05, 0.1, 0.2, 0.5]),
         noise_curve.ERROR: np.array([1e-4, 4e-4, 2e-3, 1e-2]),
-        missing_classes.CLASSES.format("moment"): rng.random(10),
-        missing_classes.BY_ATTRIBUTE.format("moment"): rng.random((3, 4)),
-        missing_examples.CLUSTERS.format("moment"): np.array([[0.1, 3], [0.05, -1]]),
-        missing_examples.EXAMPLES.format("moment"): rng.integers(0, 256, (2, 3, 4, 1, 8, 8), dtype=np.uint8),
+        array_name("classes", "moment"): rng.random(10),
+        array_name("attributes", "moment"): rng.random((3, 4)),
+        array_name("clusters", "moment"): np.array([[0.1, 3], [0.05, -1]]),
+        array_name("examples", "moment"): rng.integers(0, 256, (2, 3, 4, 1, 8, 8), dtype=np.uint8),
     }
 
 
