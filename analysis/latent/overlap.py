@@ -5,7 +5,8 @@ For any test, 1 − (true-positive rate − false-positive rate) on held-out poi
 log q/p that is exact for one kind of density, are learned on half of the points and combined, with
 non-negative weights, on a sixth; the last third is used for evaluation. Weights are not negative because a
 score that is wrong by chance must not become evidence with its sign turned. All of this is done twice, on
-other halves, and the mean is taken.
+other halves, and the mean is taken. The file is long because the scores mean little without the test that
+combines them.
 """
 
 from __future__ import annotations
@@ -61,11 +62,11 @@ def overlap_coverage(
     if n < needed:
         raise ValueError(f"{n} codes are too few for {dimensions} dimensions: the overlap needs {needed}")
     order = generator(seed, "overlap split")
-    points = [z[torch.randperm(len(z), generator=order)[:n]] for z in (codes, reference)]
-    rounds = [_held_out(*points, derive(seed, f"overlap round {number}")) for number in range(ROUNDS)]
+    q, p = (z[torch.randperm(len(z), generator=order)[:n]] for z in (codes, reference))
+    rounds = [_held_out(q, p, derive(seed, f"overlap round {number}")) for number in range(ROUNDS)]
     errors = [evaluation_error(each.difference, each.count) for each in rounds]
     if fitted:
-        shifts = [moments_error(points[0], each.draws, each.inside) for each in rounds]
+        shifts = [moments_error(q, each.draws, each.inside) for each in rounds]
         errors = [math.hypot(*pair) for pair in zip(errors, shifts, strict=True)]
     difference = math.fsum(each.difference for each in rounds) / ROUNDS
     return MassEstimate(1 - difference, math.sqrt(math.fsum(error**2 for error in errors) / ROUNDS))
