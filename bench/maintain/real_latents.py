@@ -60,11 +60,11 @@ class Health:
         """The values by what they measure, as text."""
         return {
             "dead zone without a null (version 1)": _with_error(self.without_null),
-            "`dead_zone_moment` (version 2)": _with_error(self.dead_zone),
+            "`dead_zone_moment` (version 3)": _with_error(self.dead_zone),
             "the same in white coordinates": _with_error(self.white_dead_zone),
             "`leak_moment`": _with_error(self.leak),
             "overlap by one small network (version 1)": _with_error(self.overlap_of_network),
-            "`overlap_moment` (version 2)": _with_error(self.overlap),
+            "`overlap_moment` (version 3)": _with_error(self.overlap),
             "`participation_ratio`": _with_error(self.participation),
             "`intrinsic_dimension` (two nearest neighbours)": f"{self.dimension:.1f}",
             "`t_sne_density_cv` (depends on t-SNE)": f"{self.uniformity.cv:.3f}",
