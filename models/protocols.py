@@ -119,6 +119,18 @@ class OwnTransform(ImageTextModel, Protocol):
         """The transform from an image in RGB to the height and width that the model takes."""
 
 
+@runtime_checkable
+class KnownContent(ImageTextModel, Protocol):
+    """An image–text model whose vectors follow from its content and the tokens of a text."""
+
+    @property
+    def content(self) -> str:
+        """A hash of the weights and of every setting that changes a vector."""
+
+    def tokens(self, captions: list[str]) -> Tensor:
+        """Return token ids `[N, context]`."""
+
+
 Model = Encoder | ImageCodec | ImageTextModel
 """Everything that can be measured."""
 

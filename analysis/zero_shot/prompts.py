@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.zero_shot.text_vectors import text_vectors
 from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at, tied_accuracy
 from latentbench.data.captioned.draw import CaptionedData, with_captions
 from latentbench.data.errors import DataError
@@ -140,7 +141,7 @@ def embed(subject: Subject, model: ImageTextModel, asked: Question) -> EmbeddedP
     rows = asked.texts + asked.shortened
     different = list(dict.fromkeys(text for row in rows for text in row))
     position = {text: index for index, text in enumerate(different)}
-    vectors = model.encode_text(different).float().cpu()
+    vectors = text_vectors(model, different, subject.context.device)
     found = [vectors[[position[text] for text in row]] for row in rows]
     count = len(asked.texts)
     image = _own_vectors(subject, model, asked)

@@ -156,6 +156,7 @@ ASCII = {"±": "+-", "–": "-", "−": "-", "×": "x", "→": "->", "≤": "<="
     "†": "+",
     "‡": "++",
     "§": "!",
+    "¶": "*",
 }
 """Replacements of characters that an encoding lacks; others are shown as escapes."""
 

@@ -118,7 +118,13 @@ def matched(a: Run, b: Run) -> tuple[list[Pair], list[Outcome], list[str]]:
     for key, partner in _same_label(in_a, in_b, same_data=True):
         ours, theirs = in_a.pop(key), in_b.pop(partner)
         label = name(_first(ours))
-        notes.append(f"{label}: compared by its name; {_settings_difference(ours, theirs)}")
+        others = {_first(side).measured_by for side in (ours, theirs)} - {None}
+        how = (
+            f"measured by {', '.join(sorted(map(str, others)))}"
+            if others
+            else _settings_difference(ours, theirs)
+        )
+        notes.append(f"{label}: compared by its name; {how}")
         pairs.append(Pair(label, ours, theirs, (a, b)))
     for key, partner in _same_label(in_a, in_b, same_data=False):
         ours, theirs = in_a.pop(key), in_b.pop(partner)

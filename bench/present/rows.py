@@ -106,6 +106,11 @@ class TableRow:
         """True if the loss of any seed was still falling when its training ended."""
         return any(record.still_falling for record in self.records)
 
+    @property
+    def measured_by(self) -> str | None:
+        """The other program whose results these are; None for latentbench."""
+        return self.records[0].measured_by
+
     def metric(self, name: str) -> Metric:
         """Return the metric of the first seed that has it."""
         return next(metric for record in self.records if (metric := record.metric(name)))

@@ -38,6 +38,8 @@ DOUBTS: dict[Doubt, str] = {
 }
 STILL_FALLING = "§"
 """Marks a model whose loss was still falling when its training ended."""
+ELSEWHERE = "¶"
+"""Marks results that another program measured."""
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 OVER_SEEDS = "± is half of the 95 % interval over seeds, and over test images where their error is known"
 OF_ONE_SEED = (
@@ -96,6 +98,8 @@ def how_to_read(table: Sequence[TableRow], shown: Sequence[MetricDefinition]) ->
         text += f"; {DOUBT_MARKS[doubt]}: {DOUBTS[doubt]}"
     if any(row.still_falling for row in table):
         text += f"; {STILL_FALLING}: the loss was still falling when the training ended"
+    for program in dict.fromkeys(row.measured_by for row in table if row.measured_by):
+        text += f"; {ELSEWHERE}: measured by {program}, not by latentbench"
     return text + _protocols(table) + _judges(table)
 
 
@@ -125,8 +129,9 @@ def _judges(table: Sequence[TableRow]) -> str:
 
 
 def model_name(row: TableRow) -> str:
-    """A model's label, with a mark where its loss was still falling when its training ended."""
-    return escaping.printable(row.label) + (f" {STILL_FALLING}" if row.still_falling else "")
+    """A model's label, with a mark where its loss was still falling at the end, or if it was imported."""
+    marks = f" {STILL_FALLING}" * row.still_falling + f" {ELSEWHERE}" * bool(row.measured_by)
+    return escaping.printable(row.label) + marks
 
 
 def footnote(table: Sequence[TableRow]) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from latentbench.analysis.core.metric import Metric
-from latentbench.analysis.statistics.intervals import NORMAL_95
+from latentbench.analysis.statistics.intervals import NORMAL_95, binomial_se
 from latentbench.data.registry import Registry
 
 Verdict = Literal["inside", "outside", "not measured"]
@@ -69,7 +69,8 @@ class RowSet(BaseModel):
     data: str
     """What the images are, for the user who names their folder."""
     images: int
-    size: int
+    size: int | None = None
+    """The side of the images in pixels; None where a model scales them itself."""
     protocol: str
     rows: list[Row]
 
@@ -111,12 +112,23 @@ def judge(row: Row, metric: str, measured: Metric, images: int) -> RowComparison
     """Compare a published value with a measurement.
 
     Inside means: closer than half of the last printed digit and 1.96 standard errors of the difference. The
-    error of the published value is sd / √images; on the very same images that is too wide.
+    error of the published value is sd / √images; on the very same images that is too wide. An accuracy must
+    lie in the binomial interval of the published one, for as many images as were measured.
     """
     published = row.values[metric]
     if measured.value is None:
         return RowComparison(row.name, metric, published, measured, None, "not measured")
+    if measured.unit == "accuracy" and measured.n:
+        error = binomial_se(round(published.value * measured.n), measured.n)
+        return _compared(row.name, metric, measured, published, NORMAL_95 * error)
     theirs = 0.0 if published.sd is None else published.sd / math.sqrt(images)
-    allowed = published.step / 2 + NORMAL_95 * math.hypot(theirs, measured.se or 0.0)
+    return _compared(
+        row.name, metric, measured, published, NORMAL_95 * math.hypot(theirs, measured.se or 0.0)
+    )
+
+
+def _compared(row: str, metric: str, measured: Metric, published: Published, chance: float) -> RowComparison:
+    assert measured.value is not None
+    allowed = published.step / 2 + chance
     inside = abs(measured.value - published.value) <= allowed
-    return RowComparison(row.name, metric, published, measured, allowed, "inside" if inside else "outside")
+    return RowComparison(row, metric, published, measured, allowed, "inside" if inside else "outside")

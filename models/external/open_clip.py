@@ -17,6 +17,7 @@ from latentbench.data.images import ImageData
 from latentbench.data.reading.prompted import PromptedImageData, templates_of
 from latentbench.data.reading.transform import ImageTransform
 from latentbench.data.sources.class_names import prompts_of
+from latentbench.data.storage.cache import digest_of
 from latentbench.models.external import open_clip_source, state_dicts
 from latentbench.models.external.base import LoadedFamily, LoadedSpec, stated
 from latentbench.models.external.open_clip_source import OpenClipSource
@@ -105,7 +106,7 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
             shape = Trial(spec.label, tolerance).image_text(model, trial_images(data), TRIAL_CAPTIONS)
             if data.classes:
                 texts = prompts_of(data.classes, templates_of(data))
-                model.encode_text([text for row in texts for text in row])
+                model.tokens([text for row in texts for text in row])  # none is too long
         return stated(filled, spec.label, shape=shape, sha256=loaded.weights.sha256)
 
     @override
@@ -169,7 +170,7 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
         Raises LatentbenchError for a caption longer than the context, whose end would be cut off.
         """
         device = next(self.parameters()).device
-        tokens = self._tokens(list(captions)).to(device)
+        tokens = self.tokens(list(captions)).to(device)
         with self._precision(device):
             parts = [self._encode_tokens(part).float() for part in tokens.split(TEXT_BATCH)]
         return torch.cat(parts)
@@ -193,7 +194,7 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
         vectors: Tensor = outputs["text_features"] if isinstance(outputs, dict) else outputs[1]
         return vectors
 
-    def _tokens(self, captions: list[str]) -> Tensor:
+    def tokens(self, captions: list[str]) -> Tensor:
         """Return token ids `[N, context]`; raises LatentbenchError if a caption has more."""
         if self.tokenizer is None:
             name = self.spec.tokenizer or self.spec.pretrained.model
@@ -208,6 +209,12 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
                 f"shorten it or its template"
             )
         return roomy[:, : self.context]
+
+    @property
+    def content(self) -> str:
+        """The sha256 of the weights' digest, the architecture and the precision."""
+        spec = self.spec
+        return digest_of([spec.checkpoint_sha256, spec.architecture, spec.precision])
 
     @property
     def scale(self) -> Tensor:

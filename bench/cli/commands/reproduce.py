@@ -52,7 +52,7 @@ def reproduce(
     Exit 3 if a value is outside, 4 if none could be measured.
     """
     from latentbench.bench.present.listing import render
-    from latentbench.bench.reproduce import tokenizers  # noqa: F401 - registers itself
+    from latentbench.bench.reproduce import tokenizers, zero_shot  # noqa: F401 - they register themselves
     from latentbench.bench.reproduce.published import ROW_SETS, RowRequest, judge
     from latentbench.data.registry import unknown
 

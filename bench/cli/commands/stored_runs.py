@@ -34,8 +34,8 @@ LONGEST_HISTORY = 500
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for command in (table, plot, report, recommend, history, export):
-        app.command()(command)
+    for command in (table, plot, report, recommend, history, export, import_):
+        app.command(command.__name__.rstrip("_"))(command)
 
 
 def table(
@@ -172,3 +172,30 @@ def export(
 
     for path in export_run(find(run, results), to, out_folder):
         say(out, path)
+
+
+def import_(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Result files, or folders of them.")],
+    suite: Annotated[str, typer.Option(help="The name under which the run is stored.")] = "clip-benchmark",
+    same_images: Annotated[
+        str | None,
+        typer.Option("--same-images", metavar="RUN", help="A run on the same images, to compare with."),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="THEIRS=OURS", help="Our name of a data set of theirs; may be repeated."),
+    ] = None,
+    results: Results = RESULTS,
+    output: FormatOption = Format.rich,
+) -> None:
+    """Make a run of zero-shot results that CLIP_benchmark measured, and print its table."""
+    from latentbench.bench.exports.clip_results import import_results
+    from latentbench.bench.store.store import Store
+
+    names = dict(each.split("=", 1) for each in name or () if "=" in each)
+    if bad := [each for each in name or () if "=" not in each]:
+        raise LatentbenchError(f"--name {bad[0]}: must be THEIRS=OURS, such as cifar10=wds:cifar10?size=224")
+    same = None if same_images is None else find(same_images, results)
+    made = import_results(files, Store(results), suite, same_images=same, names=names)
+    print_table(made, output)
+    err.print(f"[dim]  records[/]  {escaping.markup(made.path)}", highlight=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """A record is the result of one case: its model, data and recipe, and every metric with its origin.
 
 Schema 1 had neither digest nor `weights`, schema 2 had neither `trained` nor the names of the model, schema 3
-had no `judges`, schema 4 had neither `nodes` nor `features`.
+had no `judges`, schema 4 had neither `nodes` nor `features`, schema 5 had no `measured_by`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from latentbench.bench.provenance.machine_state import Conditions
 from latentbench.bench.store.records.recorded_model import RecordedModel
 from latentbench.models.training.recipe import Recipe
 
-SCHEMA = 5
+SCHEMA = 6
 OLDEST_SCHEMA = 1
 
 Status = Literal["ok", "failed", "diverged", "out_of_memory", "skipped"]
@@ -121,6 +121,8 @@ class Record(BaseModel):
     code: Code
     started: str
     seconds: Seconds
+    measured_by: str | None = None
+    """The program that measured this and whose result was imported; None for latentbench."""
     reused_from: str | None = None
     """The run that measured this, if a later run copied the line."""
     point: SweepPoint | None = None

@@ -1,11 +1,13 @@
 """Published rows: as printed, and inside where chance and rounding explain the difference."""
 
+import open_clip
 import pytest
 from typer.testing import CliRunner
 
+from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.reconstruction import PSNR
 from latentbench.bench.cli.app import app
-from latentbench.bench.reproduce import tokenizers  # noqa: F401 - registers itself
+from latentbench.bench.reproduce import tokenizers, zero_shot  # noqa: F401 - they register themselves
 from latentbench.bench.reproduce.published import ROW_SETS, Row, judge, parse_published
 
 
@@ -54,6 +56,35 @@ def test_published_rows_are_those_of_the_tables():
         0.7105,
         0.0802,
     ]
+
+
+def test_an_accuracy_is_inside_the_binomial_interval():
+    """Of as many images as were measured: 1.96 √(p (1 − p) / n), and half of the last digit."""
+    published = Row(name="a model", model={}, values={"prompt_top1": "0.6332"})
+    for n, width in ((50_000, 0.00422), (500, 0.0422)):
+        for sign, verdict in ((0.99, "inside"), (1.03, "outside")):
+            measured = METRICS["prompt_top1"].measured(0.6332 + sign * width + 0.00005, n=n)
+            found = judge(published, "prompt_top1", measured, 50_000)
+            assert (found.verdict, round(found.allowed, 3)) == (verdict, round(width, 3))
+
+
+def test_clip_rows_are_those_of_the_tables():
+    sets = [ROW_SETS[f"{name}-zero-shot"]().rows for name in ("imagenet", "cifar10", "cifar100", "mnist")]
+    first = [rows.rows[0].values["prompt_top1"].value for rows in sets]
+    assert first == [0.6332, 0.8983, 0.6423, 0.4839]
+    assert [rows.rows[2].values["prompt_top1"].value for rows in sets] == [0.6917, 0.9561, 0.8031, 0.8124]
+    assert [len(rows.rows) for rows in sets] == [6, 3, 3, 6]
+    tags = {
+        (row.model["pretrained"]["model"], row.model["pretrained"]["tag"])
+        for rows in sets
+        for row in rows.rows
+    }
+    assert tags <= set(open_clip.list_pretrained())
+
+
+def test_zero_shot_rows_need_prompts_with_the_images(home):
+    result = CliRunner().invoke(app, ["reproduce", "mnist-zero-shot", "--data", "digits"])
+    assert "needs class names and templates next to the images" in str(result.exception)
 
 
 def test_mistakes_are_one_line(home):

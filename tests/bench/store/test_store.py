@@ -97,12 +97,12 @@ def test_first_schema_is_read_and_a_later_one_is_refused(store, make_record):
     for later in ("digest", "weights", "trained", "model_label", "model_series", "judges"):
         del content[later]
     old = json.dumps({**content, "schema_version": 1})
-    later = json.dumps({**content, "schema_version": 6, "unheard_of": 0})
+    later = json.dumps({**content, "schema_version": 7, "unheard_of": 0})
     path.write_text(old + "\n" + later + "\n")
     run = read(path)
     assert [(record.schema_version, record.weights) for record in run.records] == [(1, None)]
-    assert [warning.what for warning in run.warnings] == ["schema 6, and this version reads 1 to 5"]
-    assert run.records[0].reused_in("other").schema_version == 5
+    assert [warning.what for warning in run.warnings] == ["schema 7, and this version reads 1 to 6"]
+    assert run.records[0].reused_in("other").schema_version == 6
 
 
 def test_a_clock_set_back_does_not_hide_the_latest_run(store, make_record):

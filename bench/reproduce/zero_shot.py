@@ -1,0 +1,58 @@
+"""Published zero-shot accuracies of open_clip's checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+from latentbench import data as datasets
+from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.devices import find_device
+from latentbench.analysis.core.metric import Metric
+from latentbench.analysis.core.subject import Subject
+from latentbench.bench.reproduce.published import ROW_SETS, Reproducible, Row, RowRequest, RowSet
+from latentbench.data.errors import LatentbenchError
+from latentbench.data.loading import DATASETS
+from latentbench.data.reading.prompted import PromptedImageData
+from latentbench.data.request import parse as parse_data
+from latentbench.data.text.validation import validated
+from latentbench.data.text.yaml_text import parse_yaml
+from latentbench.models.protocols import ImageTextModel
+from latentbench.models.resolver import Resolver
+from latentbench.models.training.recipe import Recipe
+from latentbench.models.zoo import Training, model_spec, resolve, train_or_load
+
+FILE = "zero_shot.yaml"
+
+
+def _content() -> Mapping[str, object]:
+    content = parse_yaml((resources.files(__package__) / FILE).read_text(encoding="utf-8"), FILE)
+    assert isinstance(content, dict)
+    return content
+
+
+def _read(name: str) -> Reproducible:
+    return Reproducible(validated(RowSet, _content()[name], f"{FILE}, {name}"), measure)
+
+
+def measure(rows: RowSet, row: Row, request: RowRequest) -> Mapping[str, Metric]:
+    """Measure the accuracies of a row on a user's copy of the images, with the prompts next to them."""
+    data = datasets.load(parse_data(request.data, list(DATASETS), "--data"))
+    if not isinstance(data, PromptedImageData):
+        raise LatentbenchError(
+            f"--data {request.data}: {rows.title} needs class names and templates next to the images: a "
+            "folder with classes.txt and templates.txt, or tar files as CLIP_benchmark builds them"
+        )
+    device = find_device(request.device)
+    spec = resolve(model_spec(**row.model), data, Resolver(Path(), request.allow_pickle))
+    model = train_or_load(Training(spec, Recipe(), 0), data, device=device).model.to(device).eval()
+    assert isinstance(model, ImageTextModel)
+    measured = ANALYSES["prompts"].measure(Subject(model, DataContext(data, device=device), seed=0))
+    return {metric.name: metric for metric in measured.metrics if metric.name in row.values}
+
+
+for _name in ("imagenet-zero-shot", "cifar10-zero-shot", "cifar100-zero-shot", "mnist-zero-shot"):
+    ROW_SETS.register(_name)(partial(_read, _name))
