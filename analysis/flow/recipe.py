@@ -26,6 +26,8 @@ class FlowRecipe(BaseModel):
     steps: Positive = 3000
     batch_size: Positive = 512
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """The precision of matrix products in training; weights and samples are float32."""
     average: Share = 0.995
     """The decay per step of the moving average of the weights, which samples are drawn with."""
     sampling_steps: Positive = 32
@@ -34,7 +36,12 @@ class FlowRecipe(BaseModel):
     @property
     def training(self) -> Recipe:
         """The optimiser's settings, for the training engine; the number of steps is given separately."""
-        return Recipe(batch_size=self.batch_size, learning_rate=self.learning_rate, adam_betas=(0.9, 0.999))
+        return Recipe(
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            adam_betas=(0.9, 0.999),
+            precision=self.precision,
+        )
 
 
 VECTORS = FlowRecipe()
