@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import pickle
-import socket
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
 from latentbench.bench.executors.protocol import Died, Unit
-from latentbench.bench.executors.settings import CLIENT, ExecutorSettings
+from latentbench.bench.executors.ray_connection import brief, connected
+from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.executors.worker import Setup, perform, result_of
 from latentbench.data.errors import LatentbenchError
 
-ANSWER_SECONDS = 10.0
 POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 """After so long without a result the user learns what the cluster lacks, if it lacks something."""
@@ -29,7 +27,7 @@ class RayTasks:
     at_once = exclusive_at_once = AT_ONCE
 
     def __init__(self, settings: ExecutorSettings, setup: Setup, note: Callable[[str], None]) -> None:
-        self._ray = _connected(settings.address)
+        self._ray = connected(settings.address)
         self._settings, self._note = settings, note
         self._running: dict[Any, str] = {}
         self._quiet_since = monotonic()
@@ -76,13 +74,14 @@ class RayTasks:
             return result_of(self._ray.get(reference))
         except exceptions.OutOfMemoryError:
             return Died("Ray ended its process, since the memory of its node ran out", True, True)
+        except (exceptions.ObjectStoreFullError, exceptions.OutOfDiskError) as error:  # here or in the worker
+            cause = brief(getattr(error, "cause", None) or error)
+            raise LatentbenchError(f"Ray's object store is full: {cause}") from None
         except exceptions.RayTaskError as error:
             cause = str(error.cause or error).strip().splitlines()[-1]
             raise LatentbenchError(
                 f"a Ray worker cannot run this code: {cause}; install latentbench on every node"
             ) from None
-        except (exceptions.ObjectStoreFullError, exceptions.OutOfDiskError) as error:
-            raise LatentbenchError(f"Ray's object store is full: {_brief(error)}") from None
         except exceptions.RayError as error:
             return Died(f"its Ray worker or node ended ({type(error).__name__})", may_succeed_elsewhere=True)
 
@@ -114,33 +113,3 @@ class RayTasks:
         if any(self._workers_on(node) for node in self._nodes()):
             return None
         return f"no node of the Ray cluster has {cpus} CPUs and {gpus:g} GPUs for a worker"
-
-
-def _connected(address: str | None) -> Any:
-    """Return the module ray, connected. Raises LatentbenchError if it is not installed or none answers."""
-    try:
-        import ray
-    except ImportError:
-        raise LatentbenchError(
-            "--executor ray needs the package ray: python -m pip install 'latentbench[ray]'"
-        ) from None
-    if address is not None:
-        host, port = address.removeprefix(CLIENT).rsplit(":", 1)
-        try:
-            socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
-        except (OSError, OverflowError) as error:
-            raise LatentbenchError(
-                f"--executor {address}: no Ray cluster answers there ({error}); start one with: ray start "
-                "--head --ray-client-server-port=PORT"
-            ) from None
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:
-        raise LatentbenchError(f"--executor {address or 'ray'}: cannot connect: {_brief(error)}") from None
-    return ray
-
-
-def _brief(error: Exception) -> str:
-    """Return the first sentence of Ray's long messages."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].removeprefix("\x1b[33m(raylet)\x1b[0m ")[:200]

@@ -41,7 +41,9 @@ class Job:
         progresses = [Progress(case, self.journal.steps(case)) for case in todo]
         trained = self._stage("training", self._train(progresses), len(todo))
         timed = self._stage("timing", self._measure(_in_order(trained, todo), exclusive=True), len(todo))
-        measured = self._measure(_in_order(timed, todo), exclusive=False)
+        in_order = _in_order(timed, todo)
+        self._pass_over([progress for progress in in_order if progress.missing(exclusive=False)])
+        measured = self._measure(in_order, exclusive=False)
         for progress in self._stage("measuring", measured, len(todo)):
             self._write(progress)
 
@@ -67,8 +69,6 @@ class Job:
         measure = self.team.stage(partial(measure_all, exclusive=exclusive))
         todo = [[progress] for progress in progresses if progress.missing(exclusive=exclusive)]
         yield from (progress for progress in progresses if not progress.missing(exclusive=exclusive))
-        if not exclusive:
-            todo = self._passed_over([progress for (progress,) in todo])
         for (progress,), outcome in self.team.crew.map(measure, todo, exclusive=exclusive):
             if isinstance(outcome, Died):
                 yield self._after_death(progress, outcome, exclusive=exclusive)
@@ -96,7 +96,7 @@ class Job:
                 return progress
             outcome = self.team.crew.alone(measure, [progress], exclusive=exclusive)
 
-    def _passed_over(self, progresses: list[Progress]) -> list[list[Progress]]:
+    def _pass_over(self, progresses: list[Progress]) -> None:
         """Let several workers share the pass over the test images of each trained case."""
         batches = math.ceil(len(self.data.test) / batch_size(self.data.image_shape))
         count = min(self.shards, batches)
@@ -115,7 +115,6 @@ class Job:
             whole = [part for part in parts if part is not None]
             # If a shard failed, measuring fails in the same way, and is recorded.
             progress.passed = TestPass.joined(whole) if len(whole) == count else None
-        return [[progress] for progress in progresses]
 
     def _write(self, progress: Progress) -> None:
         written = record(

@@ -1,43 +1,44 @@
-"""A Ray cluster of two nodes in processes of this machine, one of which is removed in the middle."""
+"""A Ray cluster in processes of this machine gives the records of this machine, and survives losses."""
 
 import importlib
 import os
-import socket
+import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from latentbench.bench.cli.progress import Lines
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.protocol import Died
-from latentbench.bench.executors.settings import ExecutorSettings, parse
+from latentbench.bench.executors.settings import ExecutorSettings
+from latentbench.bench.executors.worker import Setup
 from latentbench.bench.run import suite as suites
 from latentbench.bench.run.runner import Options, run_suite
+from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
+from .conftest import free_port
+
 RAY = ExecutorSettings(name="ray")
-MODELS = "{family: pca, latent_dim: [2, 3, 4]}, {family: ae, latent_dim: [2, 3, 4], hidden: 16}"
-SUITE = f"""
-description: 24 small cases
+PRIME = 101
+SUITE = """
+description: small cases
 data: digits
 seeds: 4
 analyses: [likelihood, code]
-recipe: {{epochs: 5}}
-models: [{MODELS}]
+recipe: {epochs: 5}
+models: [{family: pca, latent_dim: [2, 3, 4]}, {family: ae, latent_dim: [2, 3, 4], hidden: 16}]
 """
-
-
-ENDING = """
-import importlib
-import os
-
-def end(code, context):
-    return os._exit(code) if code else code
-"""
+COMMAND = shutil.which("latentbench", path=str(Path(sys.executable).parent)) or "latentbench"
 
 
 class Watcher(Lines):
@@ -54,61 +55,6 @@ class Watcher(Lines):
                 self.act()
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """Start a head node; it has a cache of its own, as on another machine."""
-    pytest.importorskip("ray")
-    from ray._private import services
-    from ray.cluster_utils import Cluster
-
-    patch = pytest.MonkeyPatch()
-    modules = tmp_path_factory.mktemp("modules")
-    (modules / "ending_unit.py").write_text(ENDING)
-    patch.syspath_prepend(modules)
-    patch.setenv("PYTHONPATH", os.pathsep.join([str(modules), *filter(None, [os.environ.get("PYTHONPATH")])]))
-    patch.setenv("LATENTBENCH_CACHE", str(tmp_path_factory.mktemp("worker-cache")))
-    patch.setenv("OMP_NUM_THREADS", "1")
-    patch.setenv("RAY_worker_niceness", "0")
-    patch.setenv("RAY_AUTH_MODE", "disabled")
-    # A busy machine needs minutes, and Ray waits for its agent only if it does not know the agent's port.
-    patch.setenv("RAY_raylet_start_wait_time_s", "300")
-    patch.setenv("RAY_agent_register_timeout_ms", "300000")
-    start = services.start_ray_process
-
-    def with_agent_port(command, *arguments, **options):
-        listen = [part for word in command for part in word.split() if part.startswith("--listen-port=")]
-        if listen:
-            command = [*command, listen[0].replace("--listen-port", "--dashboard_agent_listen_port")]
-        return start(command, *arguments, **options)
-
-    patch.setattr(services, "start_ray_process", with_agent_port)
-    head = {"include_dashboard": False, **small_node(1)}
-    started = Cluster(initialize_head=True, head_node_args=head)
-    patch.setenv("RAY_ADDRESS", started.address)
-    yield started
-    started.shutdown()
-    patch.undo()
-
-
-def small_node(cpus):
-    agents = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
-    ports = (*agents, "metrics_export_port")
-    return {"num_cpus": cpus, "object_store_memory": 100 * 2**20, **{port: free_port() for port in ports}}
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "my.yaml").write_text(SUITE)
-    return tmp_path
-
-
 def values(run):
     return {
         record.case: (record.weights, [(each.name, each.value, each.se, each.n) for each in record.metrics])
@@ -116,32 +62,88 @@ def values(run):
     }
 
 
-@pytest.mark.slow
-def test_a_sweep_survives_the_removal_of_a_node(cluster, home):
-    node = cluster.add_node(**small_node(1))
+def run(home, store, executor, watcher=None):
     loaded = suites.load(str(home / "my.yaml"))
-    remove = Watcher(5, lambda: threading.Thread(target=cluster.remove_node, args=(node,)).start())
-    there = run_suite(loaded, Store(home / "ray"), Options(device="cpu", executor=RAY), remove)
+    return run_suite(
+        loaded, Store(home / store), Options(device="cpu", executor=executor), watcher or Watcher()
+    )
+
+
+def run_here(home):
+    """The same suite in this process, without the models of other runs."""
+    loaded = suites.load(str(home / "my.yaml"))
+    options = Options(device="cpu", this_process=True, use_cache=False)
+    return run_suite(loaded, Store(home / "here"), options, Watcher())
+
+
+def on_ray(tasks, function, *, settings=RAY, setup=None, exclusive=False):
+    """The results of units on the cluster, and what the user is told."""
+    from latentbench.bench.executors.ray_tasks import RayTasks
+
+    notes = []
+    ray = RayTasks(settings, setup or Setup.of(1, dict), notes.append)
+    unit = getattr(importlib.import_module("ray_units"), function)
+    with stopped_at_the_end(ray):
+        return dict(Crew(ray, key=str, note=notes.append).map(unit, tasks, exclusive=exclusive)), notes
+
+
+@pytest.mark.slow
+def test_a_sweep_survives_the_removal_of_a_node(cluster, node, home):
+    (home / "my.yaml").write_text(SUITE)
+    leaving = node()
+    remove = Watcher(5, lambda: threading.Thread(target=cluster.remove_node, args=(leaving,)).start())
+    there = run(home, "ray", RAY, remove)
     assert remove.left <= 0
     assert {record.status for record in there.records} == {"ok"}
     assert len(there.records) == len({record.case for record in there.records}) == 24
     assert all(record.nodes for record in there.records)
-    here = run_suite(
-        loaded, Store(home / "local"), Options(device="cpu", this_process=True, use_cache=False), Watcher()
+    assert values(there) == values(run_here(home))
+
+
+@pytest.fixture
+def photos(home):
+    """A prime number of images of 128 pixels, which are three batches; a suite of them."""
+    draws = np.random.default_rng(0)
+    for split, count in (("train", 24), ("test", PRIME)):
+        folder = home / "photos" / split
+        folder.mkdir(parents=True)
+        for number in range(count):
+            pixels = draws.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize((128, 128)).save(folder / f"{number:03}.png")
+    (home / "my.yaml").write_text(
+        "description: x\ndata: {folder: photos, size: 128, channels: 3}\n"
+        "analyses: [reconstruction, code]\nmodels: [{family: pca, latent_dim: 4}]\n"
     )
-    assert values(there) == values(here)
+    return home
+
+
+@pytest.mark.slow
+def test_shards_on_a_cluster_give_the_values_of_one_pass(cluster, photos):
+    whole = run_here(photos)
+    assert whole.records[0].metric("mse").n == PRIME
+    for shards in (1, 2, 3):
+        counted = Counted()
+        there = run(photos, f"shards{shards}", RAY.model_copy(update={"shards": shards}), counted)
+        assert counted.shards == (shards if shards > 1 else 0)
+        assert values(there) == values(whole)
+
+
+class Counted(Watcher):
+    """Counts the shards that workers return."""
+
+    shards = 0
+    stage = ""
+
+    def stage_started(self, name, total, what):
+        self.stage = what
+
+    def stage_advanced(self, label):
+        self.shards += self.stage == "shards"
 
 
 @pytest.mark.slow
 def test_a_unit_that_ends_its_worker_is_its_result(cluster):
-    from latentbench.bench.executors.ray_tasks import RayTasks
-    from latentbench.bench.executors.worker import Setup
-
-    end = importlib.import_module("ending_unit").end
-    notes = []
-    ray = RayTasks(RAY, Setup.of(1, dict), notes.append)
-    with stopped_at_the_end(ray):
-        found = dict(Crew(ray, key=str, note=notes.append).map(end, [0, 3]))
+    found, notes = on_ray([0, 3], "end")
     assert found[0] == 0
     assert isinstance(found[3], Died)
     assert [note.rpartition("tried again ")[2] for note in notes] == ["(2 of 3)", "(3 of 3)"]
@@ -149,24 +151,103 @@ def test_a_unit_that_ends_its_worker_is_its_result(cluster):
 
 @pytest.mark.slow
 def test_a_worker_that_no_node_has_room_for_is_refused(cluster):
-    from latentbench.bench.executors.ray_tasks import RayTasks
-    from latentbench.bench.executors.worker import Setup
-
-    setup = Setup.of(1, dict)
     with pytest.raises(LatentbenchError, match="no node of the Ray cluster has 64 CPUs and 0 GPUs"):
-        RayTasks(ExecutorSettings(name="ray", cpus=64), setup, print)
+        on_ray([1], "square", settings=ExecutorSettings(name="ray", cpus=64))
     with pytest.raises(LatentbenchError, match="has the resource 'H100' that timing_on names"):
-        RayTasks(ExecutorSettings(name="ray", timing_on="H100"), setup, print)
+        on_ray([1], "square", settings=ExecutorSettings(name="ray", timing_on="H100"))
 
 
-def test_an_address_where_nothing_answers_is_one_line():
+@pytest.mark.slow
+def test_memory_that_runs_out_is_tried_again_and_recorded(node):
+    """Ray ends a worker where more of the memory is in use than the node allows, here any."""
+    limits = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}
+    node(resources={"full": 1}, env_vars=limits)
+    found, notes = on_ray(
+        [60], "rest", settings=ExecutorSettings(name="ray", timing_on="full"), exclusive=True
+    )
+    assert found[60].out_of_memory
+    assert len(notes) == 2
+    assert all("memory of its node ran out; its work is tried again" in note for note in notes)
+
+
+@pytest.mark.slow
+def test_a_node_with_other_code_is_refused_by_name(node, tmp_path, environment):
+    import latentbench.bench
+
+    root = Path(latentbench.bench.__file__).parents[1]
+    for layer in ("data", "models", "analysis", "bench"):
+        shutil.copytree(root / layer, tmp_path / "latentbench" / layer)
+    with (tmp_path / "latentbench" / "data" / "errors.py").open("a") as file:
+        file.write("\n# Another version.\n")
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    node(resources={"other": 1}, env_vars={"PYTHONPATH": path})
+    settings = ExecutorSettings(name="ray", timing_on="other")
+    with pytest.raises(LatentbenchError, match=r"node .*: has latentbench .*, but this run is of"):
+        on_ray([1], "square", settings=settings, exclusive=True)
+
+
+@pytest.mark.slow
+def test_a_node_without_the_data_is_named(cluster, photos):
+    """The folder vanishes when the driver has read it, and the cluster has a cache of its own."""
+
+    class Removing(Watcher):
+        def stage_started(self, name, total, what):
+            if name == "training":
+                (photos / "photos").rename(photos / "elsewhere")
+
+    with pytest.raises(LatentbenchError, match=r"node .*photos: does not exist.*run the same command again"):
+        run(photos, "results", RAY, Removing())
+
+
+@pytest.mark.slow
+def test_a_full_object_store_is_one_line(node):
+    """A disk without room for what the object store spills."""
+    node(resources={"full": 1}, env_vars={"RAY_local_fs_capacity_threshold": "0.0"})
+    settings = ExecutorSettings(name="ray", timing_on="full")
+    with pytest.raises(LatentbenchError, match="Ray's object store is full"):
+        on_ray([300], "noise", settings=settings, exclusive=True)
+
+
+@pytest.mark.slow
+def test_a_killed_driver_resumes_on_the_cluster(cluster, home):
+    (home / "my.yaml").write_text(SUITE)
+
+    def start():
+        arguments = ("run", "my.yaml", "--executor", "ray", "--device", "cpu", "--no-figures")
+        return subprocess.Popen([COMMAND, *arguments], cwd=home, stderr=subprocess.PIPE, text=True)
+
+    def finished():
+        paths = [*(home / "results" / "runs" / "my").glob("*.jsonl")]
+        return {record.case: record.started for path in paths for record in read(path).records}
+
+    killed = start()
+    deadline = time.monotonic() + 400
+    while len(before := finished()) < 3:
+        assert killed.poll() is None, killed.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    again = start()
+    _, said = again.communicate(timeout=400)
+    assert again.returncode == 0, said
+    done = finished()
+    assert len(done) == 24
+    assert before.items() <= done.items()
+    (path,) = (home / "results" / "runs" / "my").glob("*.jsonl")
+    assert values(read(path)) == values(run_here(home))
+
+
+@pytest.mark.parametrize("where", ["--executor ray://127.0.0.1:{}", "RAY_ADDRESS=127.0.0.1:{}"])
+def test_an_address_where_nothing_answers_is_one_line(where, monkeypatch):
     pytest.importorskip("ray")
-    from latentbench.bench.executors.ray_tasks import RayTasks
-    from latentbench.bench.executors.worker import Setup
+    from latentbench.bench.executors.ray_connection import connected
 
-    address = f"ray://127.0.0.1:{free_port()}"
-    with pytest.raises(LatentbenchError, match=f"--executor {address}: no Ray cluster answers there"):
-        RayTasks(parse(address, "--executor"), Setup.of(1, dict), print)
+    where = where.format(free_port())
+    name, _, address = where.replace("=", " ").partition(" ")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(LatentbenchError, match=f"{where}: no Ray cluster answers there"):
+        connected(None if name == "RAY_ADDRESS" else address)
 
 
 WITHOUT = """

@@ -1,5 +1,7 @@
 """What travels between the driver and its workers, and what a shared pass over the test images gives."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,11 +32,25 @@ def home(tmp_path, monkeypatch):
 def run(home):
     """`run("one", shards=2)` runs the suite into the store `one`; returns the records."""
 
-    def run(store, **options):
+    def run(store, watcher=None, **options):
         loaded = suites.load(str(home / "my.yaml"))
-        return run_suite(loaded, Store(home / store), Options(device="cpu", **options), Silent()).records
+        options = Options(device="cpu", **options)
+        return run_suite(loaded, Store(home / store), options, watcher or Silent()).records
 
     return run
+
+
+class Counting(Silent):
+    """A watcher that counts what advances in each stage."""
+
+    def __init__(self):
+        self.stage, self.steps = "", Counter()
+
+    def stage_started(self, name, total, what):
+        self.stage = name
+
+    def stage_advanced(self, label):
+        self.steps[self.stage] += 1
 
 
 class Interrupting(Silent):
@@ -78,6 +94,14 @@ def test_shards_of_a_prime_number_of_images_give_the_whole(home, photos, run):
     )
     assert whole[0].metric("mse").n == PRIME
     assert values(whole[0]) == values(two[0]) == values(three[0])
+
+
+def test_shards_are_a_stage_before_measuring(home, photos, run):
+    write_suite(home, photos, "{family: pca, latent_dim: 4}", "reconstruction")
+    counting = Counting()
+    run("results", counting, executor=ExecutorSettings(shards=2), this_process=True)
+    assert counting.steps["encoding and decoding"] == 2
+    assert counting.steps["measuring"] == 1
 
 
 def test_the_number_of_jobs_is_refused_where_it_has_no_effect(home, run):
