@@ -42,7 +42,7 @@ def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     # Rounding gives a constant column of large values a spread of about eps times its size.
     varies = spread > 1e-6 * mean.abs()
     scale = torch.where(varies, 1 / torch.where(varies, spread, 1.0), 0.0)
-    return (train - mean) * scale, (finite(test) - mean) * scale
+    return (train - mean).mul_(scale), (finite(test) - mean).mul_(scale)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def nearest(
         raise ValueError(f"exclude_self needs one set, got {len(queries)} queries and {len(points)} points")
     if not 1 <= k <= available:
         raise ValueError(f"k must be 1 to {available} (the points to choose from), got {k}")
-    x, y = _centred(queries.double(), points.double())
+    x, y = _centred(queries, points, torch.float64)
     own = torch.arange(len(x), device=x.device) if exclude_self else None
     candidates = min(k + SPARE, available)
 
@@ -130,7 +130,7 @@ class Balls:
     def _prepared(self, points: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """Return points and centres, centred, in float64, and the size of the terms in their bounds."""
         _check(points, self.centres)
-        x, y = _centred(points.double(), self.centres.double())
+        x, y = _centred(points, self.centres, torch.float64)
         return x, y, (x.square().sum(1), y.square().sum(1) + self.radii.double().square())
 
     def _inside(
@@ -163,7 +163,7 @@ def squared_distances(
     Every block is written into the same memory: use it before requesting the next. Rounding may make a
     value slightly negative.
     """
-    x, y = _centred(queries, points)
+    x, y = _centred(queries, points, points.dtype)
     yield from _products(x, x.square().sum(1), y, y.square().sum(1), chunk)
 
 
@@ -198,10 +198,11 @@ def _products(
         yield rows, torch.mm(left[rows], right, out=block[: rows.stop - start])
 
 
-def _centred(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Subtract the points' mean from both: norms that are large compared with distances lose digits."""
-    centre = points.mean(0)
-    return queries - centre, points - centre
+def _centred(queries: Tensor, points: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Subtract the points' mean from one copy of both: norms that are large next to distances lose digits."""
+    x, y = (each.to(dtype, copy=True) for each in (queries, points))
+    centre = y.mean(0)
+    return x.sub_(centre), y.sub_(centre)
 
 
 def _check(queries: Tensor, points: Tensor) -> None:
