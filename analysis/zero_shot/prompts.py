@@ -144,12 +144,12 @@ def embed(subject: Subject, model: ImageTextModel, asked: Question) -> EmbeddedP
     vectors = text_vectors(model, different, subject.context.device)
     found = [vectors[[position[text] for text in row]] for row in rows]
     count = len(asked.texts)
-    image = _own_vectors(subject, model, asked)
+    image = own_vectors(subject, model, asked)
     shortened = torch.stack(found[count:]) if asked.shortened else vectors[:0]
     return EmbeddedPrompts(asked, image, torch.stack(found[:count]), shortened)
 
 
-def _own_vectors(subject: Subject, model: ImageTextModel, asked: Question) -> Tensor:
+def own_vectors(subject: Subject, model: ImageTextModel, asked: Question) -> Tensor:
     """Encode the images `[N, D]`: from their files, if there are any and the model scales images itself."""
     if asked.originals is None or not isinstance(model, OwnTransform):
         return subject.vectors(asked.images)

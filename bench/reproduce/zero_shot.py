@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
@@ -40,18 +41,35 @@ def _read(name: str) -> Reproducible:
 
 def measure(rows: RowSet, row: Row, request: RowRequest) -> Mapping[str, Metric]:
     """Measure the accuracies of a row on a user's copy of the images, with the prompts next to them."""
-    data = datasets.load(parse_data(request.data, list(DATASETS), "--data"))
+    del rows
+    data, model = open_model(
+        row.model, request.data, device=request.device, allow_pickle=request.allow_pickle
+    )
+    measured = ANALYSES["prompts"].measure(
+        Subject(model, DataContext(data, device=find_device(request.device)), seed=0)
+    )
+    return {metric.name: metric for metric in measured.metrics if metric.name in row.values}
+
+
+def open_model(
+    entry: Mapping[str, Any], given: str, *, device: str, allow_pickle: bool
+) -> tuple[PromptedImageData, ImageTextModel]:
+    """Open images with their prompts, and load an image–text model of one entry of a suite.
+
+    Raises LatentbenchError for images without prompts, and as a suite does.
+    """
+    data = datasets.load(parse_data(given, list(DATASETS), "--data"))
     if not isinstance(data, PromptedImageData):
         raise LatentbenchError(
-            f"--data {request.data}: {rows.title} needs class names and templates next to the images: a "
+            f"--data {given}: zero-shot accuracy needs class names and templates next to the images: a "
             "folder with classes.txt and templates.txt, or tar files as CLIP_benchmark builds them"
         )
-    device = find_device(request.device)
-    spec = resolve(model_spec(**row.model), data, Resolver(Path(), request.allow_pickle))
-    model = train_or_load(Training(spec, Recipe(), 0), data, device=device).model.to(device).eval()
-    assert isinstance(model, ImageTextModel)
-    measured = ANALYSES["prompts"].measure(Subject(model, DataContext(data, device=device), seed=0))
-    return {metric.name: metric for metric in measured.metrics if metric.name in row.values}
+    place = find_device(device)
+    spec = resolve(model_spec(**entry), data, Resolver(Path(), allow_pickle))
+    model = train_or_load(Training(spec, Recipe(), 0), data, device=place).model.to(place).eval()
+    if not isinstance(model, ImageTextModel):
+        raise LatentbenchError(f"--model: {spec.label} has no text encoder, so it recognises nothing by name")
+    return data, model
 
 
 for _name in ("imagenet-zero-shot", "cifar10-zero-shot", "cifar100-zero-shot", "mnist-zero-shot"):

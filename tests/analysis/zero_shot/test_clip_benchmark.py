@@ -1,6 +1,7 @@
 """Zero-shot accuracy is that of CLIP_benchmark, for many kinds of model and of image file."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import open_clip
@@ -16,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.zero_shot.explain_accuracy import explain_accuracy
 from latentbench.analysis.zero_shot.prompts import embed, question
 from latentbench.data import load
 from latentbench.models import zoo
@@ -155,6 +157,33 @@ def test_the_numbers_are_those_of_clip_benchmark(checkpoint, images):
     assert scores.std(0).min() > 1e-4  # the images are told apart
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_each_factor_of_the_accuracy_is_changed_alone(checkpoint, images):
+    """The change is that of the accuracies, paired over the images."""
+    data = load(f"folder:{images}")
+    spec = zoo.model_spec(family="clip", pretrained={"model": f"local-dir:{checkpoint}"})
+    spec = zoo.resolve(spec, data, Resolver(checkpoint))
+    model = zoo.train_or_load(zoo.Training(spec, Recipe(), 0), data).model
+    found = explain_accuracy(model, data, torch.device("cpu"))
+    measured = ANALYSES["prompts"].measure(Subject(model, DataContext(data), seed=0)).metrics
+    usual = {metric.name: metric.value for metric in measured}
+    assert found.accuracy == pytest.approx(usual["prompt_top1"])
+    assert {each.factor for each in found.effects} == {
+        "resize filter",
+        "precision",
+        "prompt set",
+        "class spelling",
+        "averaging",
+    }
+    for each in found.effects:
+        assert each.change == pytest.approx(each.accuracy - found.accuracy)
+        assert each.half_width > 0
+        assert abs(each.change) * found.n <= each.different + 1e-9
+    first = next(each for each in found.effects if "first template" in each.choice)
+    alone = replace(data, templates=data.templates[:1])
+    expected = ANALYSES["prompts"].measure(Subject(model, DataContext(alone), seed=0)).metrics[0]
+    assert (expected.name, first.accuracy) == ("prompt_top1", pytest.approx(expected.value))
 
 
 def test_the_size_of_the_data_changes_no_number(checkpoint, images):

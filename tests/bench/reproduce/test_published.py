@@ -92,6 +92,9 @@ def test_mistakes_are_one_line(home):
         (["reproduce", "coco-2017"], "unknown row set 'coco-2017'; did you mean 'coco-2017-256'"),
         (["reproduce", "coco-2017-256"], "add --data with your copy of the 5,000 validation images"),
         (["reproduce", "coco-2017-256", "--row", "SDXXL", "--data", "x"], "unknown row 'SDXXL'"),
+        (["explain", "psnr"], "add --protocols A B"),
+        (["explain", "zero_shot", "--model", "{family: ae}"], "must be a model of open_clip"),
+        (["explain", "zero_shot", "--protocols", "latentbench", "ifid"], "have no effect on zero_shot"),
         (["explain", "fid", "--protocols", "latentbench", "ifid"], "unknown metric of protocols 'fid'"),
         (["explain", "psnr", "--protocols", "latentbench", "ifdi"], "unknown protocol 'ifdi'"),
     ]:
