@@ -83,6 +83,8 @@ def data_sets(table: Sequence[TableRow]) -> list[str]:
     first = {row.data: row.records[0].data for row in reversed(table)}
     return [
         f"{name or data.name}, {data.train:,} train and {data.test:,} test images"
+        if data.test
+        else f"{name or data.name}, images not stated"
         for name, data in reversed(first.items())
     ]
 
@@ -140,10 +142,11 @@ def footnote(table: Sequence[TableRow]) -> str:
     found = data_sets(table)
     data = f"data: {'; '.join(found)}\n" if len(found) > 1 else ""
     commit = f"commit {record.code.commit[:8]}" if record.code.commit else f"source {record.code.source}"
+    by = "imported" if record.measured_by else f"latentbench {record.code.version}"
     return (
         f"{data}{how_to_read(table, columns(table, headline=True))}; {numbers.MISSING}: no value, the reason "
         f"is in --format json; all metrics are in --format csv\n"
-        f"latentbench {record.code.version}, {commit}, {_environments(table)}"
+        f"{by}, {commit}, {_environments(table)}"
     )
 
 

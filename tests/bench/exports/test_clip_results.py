@@ -56,6 +56,8 @@ def test_an_imported_result_is_marked_and_has_no_invented_error(store, write):
     assert "| cifar10 | ViT-B-32 openai ¶ |" in markdown
     assert "¶: measured by CLIP_benchmark, not by latentbench" in markdown
     assert "prompt_top5" not in table[0].cells
+    assert tables.data_sets(table)[0] == "cifar10, images not stated"
+    assert "\nimported, source CLIP_benchmark" in tables.footnote(table)
 
 
 def test_our_own_export_comes_back_and_compares_as_equal(store, make_record, tmp_path):
