@@ -26,7 +26,7 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 PYTHON = re.compile(r"(?:`(\w+\.py)`:\n\n)?^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 """Blocks of Python, each with the name of the file that the text before it gives it."""
 PARSED = {"run", "time", "doctor", "audit", "explain", "reproduce", "import"}
-"""Commands that are not executed here: they train, time, look at the machine, or read another program's files."""
+"""Commands that are not executed here: they train, time, look at the machine, or read others' files."""
 MODELS = ("pca-16", "ae-16", "vae-16 β=0.25")
 
 
