@@ -60,13 +60,13 @@ def _as_defined_now(record):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with runs of suites `my` and `mnist`, a reference store and a baseline, from our records."""
+    """A folder with three suites of runs, a reference store and a baseline, from our records."""
     home = tmp_path_factory.mktemp("home")
     results, reference = Store(home / "results"), Store(home / "results" / "reference")
     ours = Store(ROOT / "results" / "reference")
     shown = read(ours.find("mnist"))
     records = [_as_defined_now(record) for record in shown.records if record.label in MODELS]
-    for name in ("my", "mnist", "mnist"):
+    for name in ("theirs", "my", "mnist", "mnist"):
         with results.writer(name, None) as writer:
             for record in records:
                 environment = shown.environment(record.environment)

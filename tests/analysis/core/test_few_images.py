@@ -7,6 +7,7 @@ from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
+from latentbench.analysis.protocols.by_protocol import OF_PROTOCOLS
 from latentbench.data.images import ImageData, Split
 
 
@@ -36,8 +37,8 @@ def few(data, kind):
         # Controls train two dozen networks for any number of images.
         pytest.param(name, marks=[pytest.mark.slow] if name == "controls" else [])
         for name, each in ANALYSES.items()
-        # Networks' features have to be requested, and are tested with few images where they are measured.
-        if not each.exclusive and name not in OF_FEATURES
+        # Features and protocols have to be requested, and are tested with few images where they are measured.
+        if not each.exclusive and name not in (*OF_FEATURES, OF_PROTOCOLS)
     ],
 )
 def test_few_images_are_measured_or_null(vae, context, name, kind):

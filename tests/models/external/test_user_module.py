@@ -18,6 +18,7 @@ from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
+from latentbench.analysis.protocols.by_protocol import OF_PROTOCOLS
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.models import checkpoint, zoo
@@ -54,7 +55,7 @@ def test_codes_of_any_shape_are_measured(target, shape, stochastic, data, folder
     assert subject.code_shape == (shape or (3,))
     assert subject.is_stochastic == stochastic
     for name, each in ANALYSES.items():
-        if not each.exclusive and name not in ("importance", *OF_FEATURES):
+        if not each.exclusive and name not in ("importance", *OF_FEATURES, OF_PROTOCOLS):
             metrics = {metric.name: metric for metric in each.measure(subject).metrics}
             assert list(metrics) == [metric.name for metric in each.metrics]
             if name == "reconstruction":
