@@ -53,7 +53,7 @@ def information(posterior: Posterior, codes: Tensor) -> Information:
         raise ValueError(f"{len(codes)} codes of {len(mean)} images: at least 2 images, and no more codes")
     count, at_once = len(mean), max(1, AT_ONCE // mean[0].numel())
     nothing = torch.full((len(codes),), -torch.inf, dtype=torch.float64)
-    own, inside, outside, prior = (nothing.clone() for _ in range(4))
+    own, inside, outside = (nothing.clone() for _ in range(3))
     for first in range(0, count, at_once):
         density = _Densities.of(mean[first : first + at_once], log_var[first : first + at_once])
         for start in range(0, len(codes), CHUNK):
@@ -66,9 +66,14 @@ def information(posterior: Posterior, codes: Tensor) -> Information:
             own[mine] = logs[mine - start, mine - first]
             logs[mine - start, mine - first] = -torch.inf
             outside[part] = outside[part].logaddexp(logs.logsumexp(1))
-            prior[part] = -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
+    prior = torch.cat([_log_prior(part.double()) for part in codes.split(CHUNK)])
     inside, outside = inside - math.log(count), outside - math.log(count - 1)
     return Information((own - inside, own - outside), (inside - prior, outside - prior))
+
+
+def _log_prior(z: Tensor) -> Tensor:
+    """Compute ln N(z; 0, I) of codes `[M, D]`."""
+    return -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 SUITE = """
@@ -29,3 +30,10 @@ def latentbench(home, *arguments, **more):
     return subprocess.run(
         [COMMAND, *arguments], cwd=home, env=environment, capture_output=True, text=True, timeout=300, **more
     )
+
+
+def wait_until(condition, *, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from shared.commands import COMMAND, QUICK, SUITE, latentbench
+from shared.commands import COMMAND, QUICK, SUITE, latentbench, wait_until
 
 from latentbench.bench.store.run import read
 
@@ -25,13 +25,6 @@ def start(home, *arguments):
         # Tests in a shell's background inherit that Ctrl-C is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-
-
-def wait_until(condition, *, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
 
 
 def interrupt(running):

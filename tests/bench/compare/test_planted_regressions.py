@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from shared.watchers import Silent
 
 import latentbench.bench
 from latentbench.bench.compare.compare import compare
@@ -42,13 +43,6 @@ class Mine(torch.nn.Module):
 
 build = Mine
 """
-
-
-class Silent:
-    """A watcher that says nothing."""
-
-    def __getattr__(self, name):
-        return lambda *arguments: None
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from shared.watchers import Silent
 
 from latentbench.bench.run import suite as suites
 from latentbench.bench.run.runner import Options, run_suite
@@ -28,13 +29,6 @@ analyses: [likelihood, code]
 recipe: {epochs: 2}
 models: [{family: pca, latent_dim: 2}, {family: ae, latent_dim: [2, 3], hidden: 16}]
 """
-
-
-class Silent:
-    """A watcher that says nothing."""
-
-    def __getattr__(self, name):
-        return lambda *arguments: None
 
 
 def values(record):

@@ -10,10 +10,9 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from rich.console import Console
+from shared.photos import PRIME, write_photos
 
 from latentbench.bench.cli.progress import Lines
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
@@ -29,7 +28,6 @@ from latentbench.data.errors import LatentbenchError
 from .conftest import free_port
 
 RAY = ExecutorSettings(name="ray")
-PRIME = 101
 SUITE = """
 description: small cases
 data: digits
@@ -103,13 +101,7 @@ def test_a_sweep_survives_the_removal_of_a_node(cluster, node, home):
 @pytest.fixture
 def photos(home):
     """A prime number of images of 128 pixels, which are three batches; a suite of them."""
-    draws = np.random.default_rng(0)
-    for split, count in (("train", 24), ("test", PRIME)):
-        folder = home / "photos" / split
-        folder.mkdir(parents=True)
-        for number in range(count):
-            pixels = draws.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-            Image.fromarray(pixels).resize((128, 128)).save(folder / f"{number:03}.png")
+    write_photos(home / "photos")
     (home / "my.yaml").write_text(
         "description: x\ndata: {folder: photos, size: 128, channels: 3}\n"
         "analyses: [reconstruction, code]\nmodels: [{family: pca, latent_dim: 4}]\n"

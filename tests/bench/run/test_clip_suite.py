@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 from rich.console import Console
+from shared.watchers import Stops
 
 from latentbench.bench.present import tables
 from latentbench.bench.present.rows import rows
@@ -32,21 +33,6 @@ data: [{name: digits, limit: 20}, folder:classes, %s]
 analyses: [prompts]
 models:
 %s"""
-
-
-class Stops:
-    """A watcher that stops the run after a number of results."""
-
-    def __init__(self, most=None):
-        self.most, self.written = most, []
-
-    def result_written(self, record, details):
-        self.written.append(record)
-        if len(self.written) == self.most:
-            raise KeyboardInterrupt
-
-    def __getattr__(self, name):
-        return lambda *arguments: None
 
 
 @pytest.fixture

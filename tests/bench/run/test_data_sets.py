@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from shared.watchers import Stops
 
 from latentbench.bench.run import suite as suites
 from latentbench.bench.run.data_sets import DataSets
@@ -15,22 +16,15 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.request import DataRequest
 
 
-class Told:
-    """A watcher that keeps the stages, and stops after a number of results."""
+class Told(Stops):
+    """A watcher that also keeps the stages."""
 
     def __init__(self, most=None):
-        self.stages, self.most, self.written = [], most, 0
+        super().__init__(most)
+        self.stages = []
 
     def stage_started(self, name, total, what):
         self.stages.append(name)
-
-    def result_written(self, record, details):
-        self.written += 1
-        if self.written == self.most:
-            raise KeyboardInterrupt
-
-    def __getattr__(self, name):
-        return lambda *arguments: None
 
 
 @pytest.fixture
@@ -67,14 +61,14 @@ def test_an_interrupted_run_of_two_data_sets_is_resumed(home):
     ]
     again = Told()
     finished = run(home, TWO, again)
-    assert (again.written, finished.finished) == (1, True)
+    assert (len(again.written), finished.finished) == (1, True)
     assert "training on folder:bright?size=8" not in again.stages
     found = {(record.model.label, record.data.name) for record in finished.records}
     assert found == {
         (f"pca-{width}", f"folder:{data}?size=8") for width in (2, 4) for data in ("bright", "dark")
     }
     assert run(home, TWO, third := Told()).path == finished.path
-    assert third.written == 0
+    assert third.written == []
 
 
 @pytest.mark.parametrize(

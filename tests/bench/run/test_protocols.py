@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from shared.watchers import Silent
 
 from latentbench.analysis.features.extractors import ByProtocol
 from latentbench.analysis.protocols import by_protocol
@@ -23,13 +24,6 @@ from latentbench.data.request import parse as parse_data
 from latentbench.models.families.codecs.image_files import Jpeg, QualitySpec
 
 SIDE, COUNT = 32, 6
-
-
-class Silent:
-    """A watcher that shows nothing."""
-
-    def __getattr__(self, name):
-        return lambda *arguments: None
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 import torch
+from shared.watchers import Silent
 
 from latentbench.analysis.features.judge import JUDGES, JudgeRecipe, train_judge
 from latentbench.bench.run import suite as suites
@@ -43,13 +44,6 @@ class Ends(Tiny):
             os.kill(os.getpid(), self.by)
         return super().encode(x)
 """
-
-
-class Silent:
-    """A watcher that says nothing."""
-
-    def __getattr__(self, name):
-        return lambda *arguments: None
 
 
 @pytest.fixture

@@ -2,24 +2,15 @@
 
 from collections import Counter
 
-import numpy as np
 import pytest
-from PIL import Image
+from shared.photos import PRIME, write_photos
+from shared.watchers import Silent
 
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.run import suite as suites
 from latentbench.bench.run.runner import Options, run_suite
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
-
-PRIME = 101
-
-
-class Silent:
-    """A watcher that says nothing."""
-
-    def __getattr__(self, name):
-        return lambda *arguments: None
 
 
 @pytest.fixture
@@ -77,13 +68,7 @@ def values(record):
 @pytest.fixture
 def photos(home):
     """A prime number of images of 128 pixels, which are three batches."""
-    draws = np.random.default_rng(0)
-    for split, count in (("train", 24), ("test", PRIME)):
-        folder = home / "photos" / split
-        folder.mkdir(parents=True)
-        for number in range(count):
-            pixels = draws.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-            Image.fromarray(pixels).resize((128, 128)).save(folder / f"{number:03}.png")
+    write_photos(home / "photos")
     return "{folder: photos, size: 128, channels: 3}"
 
 

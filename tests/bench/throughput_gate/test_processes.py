@@ -1,10 +1,10 @@
 """A timed process that fails, or never answers, is one line; what it started ends with it."""
 
 import sys
-import time
 
 import psutil
 import pytest
+from shared.commands import wait_until
 
 from latentbench.bench.throughput_gate.processes import Arm, TimedProcess
 from latentbench.data.errors import LatentbenchError
@@ -16,14 +16,9 @@ sys.stdin.readline()
 """
 
 
-def ends(pid: int, *, within_seconds: float) -> bool:
-    """Wait for a process of somebody else, which may stay a zombie for as long as its parent likes."""
-    deadline = time.monotonic() + within_seconds
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
+def has_ended(pid):
+    """True for a zombie as well: a process of somebody else stays one for as long as its parent likes."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def arm(folder, program, **settings):
@@ -63,4 +58,5 @@ child.wait()
         pytest.raises(LatentbenchError, match="printed no seconds within 3 s"),
     ):
         process.take_turn([process])
-    assert ends(int((tmp_path / "child").read_text()), within_seconds=20)
+    child = int((tmp_path / "child").read_text())
+    wait_until(lambda: has_ended(child), seconds=20)
