@@ -17,6 +17,7 @@ from latentbench.analysis.generation import (  # noqa: F401
 from latentbench.analysis.health import latent_health, missing_mass  # noqa: F401
 from latentbench.analysis.latent import density_gaps, density_uniformity, probes, umap  # noqa: F401
 from latentbench.analysis.performance import throughput  # noqa: F401
+from latentbench.analysis.prompts import native_zero_shot  # noqa: F401
 from latentbench.analysis.protocols import by_protocol  # noqa: F401
 from latentbench.analysis.rate import (  # noqa: F401
     code_size,
@@ -27,7 +28,7 @@ from latentbench.analysis.rate import (  # noqa: F401
     likelihood,
 )
 from latentbench.analysis.workloads.sweep_metrics import SWEEP_METRICS
-from latentbench.analysis.zero_shot import compositional, controls, native_zero_shot, transfer  # noqa: F401
+from latentbench.analysis.zero_shot import compositional, controls, transfer  # noqa: F401
 
 __all__ = ["ANALYSES", "METRICS"]
 

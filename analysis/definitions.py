@@ -13,19 +13,31 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from latentbench.analysis.core.metric import MetricDefinition, base_name, in_features
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
 from latentbench.data.storage.cache import CacheError, cache_root, read_sealed, write_sealed
+from latentbench.models.spec import REFERENCE, Display
+
+
+@dataclass(frozen=True)
+class AnalysisDefinition:
+    """What an analysis measures, without the code that measures it."""
+
+    metrics: tuple[MetricDefinition, ...]
+    exclusive: bool
+    """True if it needs the machine to itself, as a timing does."""
 
 
 @dataclass(frozen=True)
 class Definitions:
-    """Definitions available without torch: metrics and families in the order of the tables, and data sets."""
+    """Definitions available without torch: those of results in the order of the tables, and data sets."""
 
     metrics: Mapping[str, MetricDefinition]
-    families: tuple[str, ...]
+    analyses: Mapping[str, AnalysisDefinition]
+    families: Mapping[str, Display]
     datasets: Mapping[str, str]
     """The description of each data set that is known by name."""
 
@@ -35,35 +47,61 @@ def definitions() -> Definitions:
     """Return every metric, family and data set, from the cache if it has those of this code."""
     file = cache_root() / "definitions" / f"{_version()}.sealed"
     try:
-        content = json.loads(read_sealed(file))
-        metrics = {each["name"]: MetricDefinition(**each) for each in content["metrics"]}
-        return Definitions(metrics, tuple(content["families"]), content["datasets"])
+        return _from_json(json.loads(read_sealed(file)))
     except (LatentbenchError, ValueError, TypeError, KeyError):
         pass
-    from latentbench.analysis.catalogue import METRICS
+    from latentbench.analysis.catalogue import ANALYSES, METRICS
     from latentbench.data.loading import DATASETS
     from latentbench.models.zoo import FAMILIES
 
     datasets = {name: entry.description for name, entry in DATASETS.items()}
-    found = Definitions(dict(METRICS.items()), tuple(FAMILIES), datasets)
-    content = {
-        "metrics": [asdict(metric) for metric in found.metrics.values()],
-        "families": found.families,
-        "datasets": datasets,
-    }
+    analyses = {name: AnalysisDefinition(each.metrics, each.exclusive) for name, each in ANALYSES.items()}
+    families = {name: family.display for name, family in FAMILIES.items()}
+    found = Definitions(dict(METRICS.items()), analyses, families, datasets)
     with suppress(CacheError):
-        write_sealed(file, json.dumps(content).encode())
+        write_sealed(file, json.dumps(asdict(found)).encode())
     return found
+
+
+@cache
+def display_of(family: str) -> Display:
+    """Return how a family is shown; a default for one that this installation does not know."""
+    if family in definitions().families:
+        return definitions().families[family]
+    if family == REFERENCE:
+        return Display()
+    from latentbench.models.family import FAMILIES, load_installed_families
+
+    load_installed_families()
+    return FAMILIES[family].display if family in FAMILIES else Display()
+
+
+def _from_json(content: dict[str, Any]) -> Definitions:
+    return Definitions(
+        {name: MetricDefinition(**metric) for name, metric in content["metrics"].items()},
+        {
+            name: AnalysisDefinition(
+                tuple(MetricDefinition(**metric) for metric in each["metrics"]), each["exclusive"]
+            )
+            for name, each in content["analyses"].items()
+        },
+        {name: Display(**display) for name, display in content["families"].items()},
+        content["datasets"],
+    )
 
 
 def definition_of(metric: str) -> MetricDefinition:
     """Return the definition of a metric. Raises LatentbenchError for an unknown name."""
-    metrics = definitions().metrics
-    found = in_features(metrics, metric)
+    found = known(metric)
     if found is None:
-        error: LatentbenchError = unknown("metric", metric, list(metrics))
+        error: LatentbenchError = unknown("metric", metric, list(definitions().metrics))
         raise error
     return found
+
+
+def known(metric: str) -> MetricDefinition | None:
+    """Return the definition of a metric; None for an unknown name."""
+    return in_features(definitions().metrics, metric)
 
 
 def ordered(names: Iterable[str]) -> list[MetricDefinition]:

@@ -9,11 +9,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.metric import MetricDefinition
-from latentbench.analysis.generation.code_samplers import FLOW
-from latentbench.analysis.health.missing_mass import ANALYSIS_OF
+from latentbench.analysis.definitions import definitions
 from latentbench.analysis.statistics.rank_correlation import Correlation, correlation, distinguishable
+from latentbench.analysis.stored.missing_mass import ANALYSIS_OF
+from latentbench.analysis.stored.samplers import FLOW
 
 TARGET = "frechet_flow"
 TRAIN_FLOWS = frozenset({FLOW, ANALYSIS_OF[FLOW], "equal_flops"})
@@ -69,7 +69,7 @@ def candidates() -> list[MetricDefinition]:
     """Return the metrics that need no trained flow; timings, which say nothing of a code, are left out."""
     return [
         metric
-        for name, analysis in ANALYSES.items()
+        for name, analysis in definitions().analyses.items()
         if name not in TRAIN_FLOWS and not analysis.exclusive
         for metric in analysis.metrics
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
@@ -20,7 +19,7 @@ from latentbench.data.registry import Registry, unknown
 from latentbench.data.text.validation import validated
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.resolver import Resolver
-from latentbench.models.spec import REFERENCE, ForeignSpec, ModelSpec, ReferenceSpec
+from latentbench.models.spec import REFERENCE, Display, ForeignSpec, ModelSpec, ReferenceSpec
 from latentbench.models.training import engine
 from latentbench.models.training.engine import Progress, Single, Trainable
 from latentbench.models.training.history import Diverged, History
@@ -35,17 +34,6 @@ VALUES_PER_PIXEL = 16
 """Numbers per pixel of a training batch: image, reconstruction and activations, with gradients."""
 
 SpecT = TypeVar("SpecT", bound=ModelSpec)
-
-
-@dataclass(frozen=True)
-class Display:
-    """The appearance of a family in tables and figures."""
-
-    order: int = 1000
-    """The position of a family in lists; families without a number come last."""
-    colour: str = "#cc79a7"
-    marker: str = "P"
-    """A marker of matplotlib."""
 
 
 class Family(nn.Module, Generic[SpecT]):
@@ -201,11 +189,6 @@ def _finished(model: GradientFamily[Any], outcome: History | Diverged, data: Ima
 
 
 FAMILIES: Registry[type[Family[Any]]] = Registry("family")
-
-
-def display_of(name: str) -> Display:
-    """Return how a family is shown; a default for one that this installation does not know."""
-    return FAMILIES[name].display if name in FAMILIES else Display()
 
 
 def load_installed_families() -> list[str]:

@@ -1,8 +1,9 @@
-"""ModelSpec: the settings that define one compressor, and nothing else."""
+"""ModelSpec: the settings that define one compressor, and nothing else; and how its family is shown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -130,3 +131,14 @@ def _shown(name: str, value: object) -> str:
         return value
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return f"{SYMBOLS.get(name, name.replace('_', ' '))}={text}"
+
+
+@dataclass(frozen=True)
+class Display:
+    """The appearance of a family in tables and figures."""
+
+    order: int = 1000
+    """The position of a family in lists; families without a number come last."""
+    colour: str = "#cc79a7"
+    marker: str = "P"
+    """A marker of matplotlib."""

@@ -12,11 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
 from latentbench.analysis.core.metric import Metric
-from latentbench.analysis.features.judge import JudgedImages
 from latentbench.analysis.statistics.intervals import NORMAL_95, mean_interval
 
 
@@ -93,8 +89,3 @@ def _mean_error(errors: Sequence[float | None]) -> float | None:
     """The mean of the errors that are known."""
     known = [error for error in errors if error is not None]
     return math.fsum(known) / len(known) if known else None
-
-
-def joint_predictions(views: Sequence[JudgedImages]) -> Tensor:
-    """The class that the judges together find most probable, int64 `[N]`."""
-    return torch.stack([view.probabilities for view in views]).mean(0).argmax(1)

@@ -21,9 +21,9 @@ from latentbench.analysis.core.metric import Metric, Unmeasurable, define, defin
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.embeddings.vector_codecs import CodedVectors, product_quantisations, truncations
+from latentbench.analysis.prompts.questions import embed, question
+from latentbench.analysis.stored.lines import as_lines
 from latentbench.analysis.zero_shot.lit import captions_of, locked_image
-from latentbench.analysis.zero_shot.prompt_arrays import as_lines
-from latentbench.analysis.zero_shot.prompts import embed, question
 from latentbench.analysis.zero_shot.zero_shot_metrics import hits_at
 from latentbench.data.errors import DataError
 from latentbench.models.protocols import ImageTextModel

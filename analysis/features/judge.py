@@ -60,6 +60,11 @@ Views = tuple[JudgedImages, ...]
 """The same images as each judge sees them."""
 
 
+def joint_predictions(views: Sequence[JudgedImages]) -> Tensor:
+    """The class that the judges together find most probable, int64 `[N]`."""
+    return torch.stack([view.probabilities for view in views]).mean(0).argmax(1)
+
+
 class JudgeNetwork(nn.Module):
     """A network of three convolutions and two linear layers, for images of at least 8 px per side.
 

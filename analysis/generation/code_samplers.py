@@ -1,4 +1,4 @@
-"""Sources of codes that are decoded into new images: the prior, densities fitted to the codes, the data.
+"""Draws of codes that are decoded into images: of the prior, of densities fitted to the codes, of the data.
 
 A model that cannot generate from one density may be able to from another (Ghosh et al. 2020,
 arXiv:1903.12436): every measure of samples belongs to a model and a sampler.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
@@ -23,6 +22,7 @@ from latentbench.analysis.flow.recipe import recipe_for
 from latentbench.analysis.flow.stored_flows import flow_of
 from latentbench.analysis.flow.train_flow import TrainedFlow
 from latentbench.analysis.statistics.moments import Moments, Whitening, moment_matched
+from latentbench.analysis.stored.samplers import FLOW
 from latentbench.data.registry import Registry
 from latentbench.data.storage.temporary_file import room_for_codes
 from latentbench.models.codes import by_position, from_positions
@@ -36,52 +36,18 @@ COMPONENTS = 10
 FITTED = 10_000
 """The number of codes to which a mixture is fitted."""
 FEWEST = 10 * COMPONENTS
-SAMPLING, FLOW = "sampling", "flow"
-"""The analyses that measure samples: of densities that are fitted in seconds, and of a learned flow."""
 FLOW_VALUES = 100_000_000
 """The number of values of the codes that a flow is trained on, at most: all of MNIST's pixels and more."""
 DISCRETE = "the code is discrete: a flow is a density of continuous codes"
 NO_MIXTURE = "the code is a grid or tokens: a mixture is fitted to vectors"
 
 
-@dataclass(frozen=True)
-class Sampler:
-    """A named source of codes. `draw(subject, count)` returns independent codes `[count, *shape]`, or
-    raises Unmeasurable."""
-
-    name: str
-    title: str
-    """A name for its decoded draws, as in "the Fréchet distance of …"."""
-    draw: Callable[[Subject, int], Tensor]
-    of_data: bool = False
-    """True if its codes are codes of images: an upper reference, which makes no new images."""
-    analysis: str = SAMPLING
-    """The analysis that measures its samples."""
-
-
-SAMPLERS: Registry[Sampler] = Registry("sampler")
-
 Draw = Callable[[Subject, int], Tensor]
+"""`draw(subject, count)` returns independent codes `[count, *shape]`, or raises Unmeasurable."""
+DRAWS: Registry[Draw] = Registry("sampler")
 
 
-def sampler(
-    name: str, *, title: str, of_data: bool = False, analysis: str = SAMPLING
-) -> Callable[[Draw], Draw]:
-    """Register the decorated function as the sampler `name`."""
-
-    def decorator(draw: Draw) -> Draw:
-        SAMPLERS.register(name)(Sampler(name, title, draw, of_data, analysis))
-        return draw
-
-    return decorator
-
-
-def samplers_of(analysis: str) -> tuple[str, ...]:
-    """Return the names of the samplers whose samples an analysis measures."""
-    return tuple(name for name, each in SAMPLERS.items() if each.analysis == analysis)
-
-
-@sampler("prior", title="samples of the prior (N(0, I), or uniform over discrete codes)")
+@DRAWS.register("prior")
 def prior(subject: Subject, count: int) -> Tensor:
     """Draws of N(0, I), which the codes are trained to follow; uniform ones of discrete codes.
 
@@ -103,7 +69,7 @@ def uniform_codes(subject: Subject, model: DiscreteAutoencoder, count: int) -> T
     return torch.cat([model.codes(batch).float().cpu() for batch in indices.split(BATCH)])
 
 
-@sampler("moment", title="samples of the Gaussian with the codes' mean and covariance")
+@DRAWS.register("moment")
 def moment(subject: Subject, count: int) -> Tensor:
     """Draw from the Gaussian with the codes' first two moments.
 
@@ -119,7 +85,7 @@ def moment(subject: Subject, count: int) -> Tensor:
     return noise
 
 
-@sampler("gmm10", title="samples of a mixture of ten Gaussians fitted to the codes")
+@DRAWS.register("gmm10")
 def gmm10(subject: Subject, count: int) -> Tensor:
     """Draw from a mixture with full covariances: the ex-post density of Ghosh et al. 2020."""
     codes = finite(subject.code_samples[:FITTED])
@@ -138,7 +104,7 @@ def gmm10(subject: Subject, count: int) -> Tensor:
     return whitening.undo(white).to(codes.dtype)
 
 
-@sampler("flow", title="samples of a learned flow of the codes", analysis=FLOW)
+@DRAWS.register(FLOW)
 def flow(subject: Subject, count: int) -> Tensor:
     """Draw from a rectified flow that is trained on the codes of the train images, with a fixed budget."""
     drawn = subject.once(_drawn_from_flow)
@@ -193,7 +159,7 @@ def flow_codes(subject: Subject) -> Posterior:
     return codes
 
 
-@sampler("posterior", title="posterior samples of train images", of_data=True)
+@DRAWS.register("posterior")
 def posterior(subject: Subject, count: int) -> Tensor:
     """Codes of train images, one draw of q(z | x) each.
 

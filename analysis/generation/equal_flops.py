@@ -30,28 +30,18 @@ from latentbench.analysis.generation.sample_bank import Samples
 from latentbench.analysis.generation.sample_quality import BLOCKS, FEWEST, measurable_images
 from latentbench.analysis.statistics.intervals import jackknife_error
 from latentbench.analysis.statistics.moments import Moments
+from latentbench.analysis.stored.equal_flops import BUDGETS, metric_at
 from latentbench.analysis.workloads.flops import count
 from latentbench.models.protocols import Autoencoder, Posterior
 from latentbench.models.seeds import derive
 from latentbench.models.training.history import Diverged
 
 GFLOP = 10**9
-BUDGETS = (100, 400, 1600, 6400)
-"""Operations of training, GFLOP."""
 IMAGES = 20_000
 """One image may cost this fraction of the training: 5, 20, 80 and 320 MFLOP."""
 MOST_STEPS = 32
 """More steps of Heun's method change nothing."""
 MLP = FlowRecipe(network="mlp")
-
-
-def metric_at(budget: int, space: str | None = None) -> str:
-    """Return the name of the metric of a budget in GFLOP, in the judges' features or in a label-free space.
-
-    >>> metric_at(100), metric_at(100, "pixels")
-    ('frechet_at_100_gflop', 'frechet_at_100_gflop_pixels')
-    """
-    return f"frechet_at_{budget}_gflop" + (f"_{space}" if space else "")
 
 
 def _define(budget: int, space: str | None, features: str) -> MetricDefinition:

@@ -13,9 +13,9 @@ from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.features.extractors import Absent, Distance
 from latentbench.analysis.fidelity.feature_frechet import frechet_of_pairs
-from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.generation.sample_quality import why_unusable
+from latentbench.analysis.stored.samplers import SAMPLERS
 from latentbench.data.errors import LatentbenchError
 
 NO_FEATURES = "no features: a suite names them, as in features: [inception]"

@@ -16,13 +16,14 @@ from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.flow.recipe import FlowRecipe
 from latentbench.analysis.flow.train_flow import TrainedFlow, untrained
 from latentbench.analysis.generation import label_free_frechet
-from latentbench.analysis.generation.code_samplers import FLOW, learned_flow
+from latentbench.analysis.generation.code_samplers import learned_flow
 from latentbench.analysis.generation.sample_metrics import POSTERIOR, definitions_of
 from latentbench.analysis.generation.sample_quality import (
     measurable_images,
     measured_by_judges,
     pictured,
 )
+from latentbench.analysis.stored.samplers import FLOW
 from latentbench.analysis.workloads.flops import count
 from latentbench.models.codes import Shape
 from latentbench.models.training.engine import TrainingStep

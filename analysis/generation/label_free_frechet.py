@@ -22,11 +22,12 @@ from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.judge import FEATURES, JudgeNetwork
 from latentbench.analysis.fidelity.generative_metrics import frechet_between
-from latentbench.analysis.generation.code_samplers import SAMPLERS, SAMPLING, samplers_of
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.generation.sample_quality import BLOCKS, why_unusable
 from latentbench.analysis.statistics.intervals import jackknife_error
 from latentbench.analysis.statistics.moments import AT_ONCE, NO_VARIANCE, Moments, columns
+from latentbench.analysis.stored.equal_flops import LABEL_FREE
+from latentbench.analysis.stored.samplers import SAMPLERS, SAMPLING, samplers_of
 from latentbench.models.seeds import derive
 
 FITTED = 5000
@@ -131,9 +132,10 @@ class Space:
         )
 
 
+PIXELS, UNTRAINED = LABEL_FREE
 SPACES = (
-    Space("pixels", f"{FEATURES} principal components of the pixels", "pixels", principal_components),
-    Space("untrained", "the features of an untrained network", "untrained", untrained_network),
+    Space(PIXELS, f"{FEATURES} principal components of the pixels", "pixels", principal_components),
+    Space(UNTRAINED, "the features of an untrained network", "untrained", untrained_network),
 )
 OF_SAMPLES = {
     (space.name, name): space.define(name, sampler.title, name)

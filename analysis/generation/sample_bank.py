@@ -20,7 +20,7 @@ from latentbench.analysis.core.test_pass import joined_views
 from latentbench.analysis.features.judge import NO_JUDGE, JudgedImages, Views
 from latentbench.analysis.fidelity.feature_frechet import frechet_to_fixed
 from latentbench.analysis.fidelity.generative_metrics import DENSITY_K, Cubes
-from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.generation.code_samplers import DRAWS
 from latentbench.analysis.statistics.feature_sums import FeatureSums
 from latentbench.analysis.statistics.moments import Moments
 from latentbench.analysis.statistics.neighbours import nearest
@@ -45,7 +45,7 @@ class SampleBank:
 
         Raises Unmeasurable if the sampler cannot draw from this model's codes.
         """
-        return SAMPLERS[sampler].draw(self.subject, count)
+        return DRAWS[sampler](self.subject, count)
 
     def batches(self, sampler: str) -> Iterator[Tensor]:
         """Decode as many samples as there are test images, in batches, float32 in [0, 1] `[B, C, H, W]`.

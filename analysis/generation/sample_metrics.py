@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from latentbench.analysis.core.metric import Better, MetricDefinition, define
 from latentbench.analysis.fidelity.generative_metrics import DENSITY_K, MANIFOLD_K
-from latentbench.analysis.generation.code_samplers import SAMPLERS, samplers_of
+from latentbench.analysis.stored.samplers import SAMPLERS, samplers_of
 
 POSTERIOR = "posterior"
 """The sampler that the others are compared with: codes of train images."""

@@ -36,7 +36,6 @@ from latentbench.analysis.fidelity.generative_metrics import (
     neighbourhoods,
     vendi_score,
 )
-from latentbench.analysis.generation.code_samplers import SAMPLING, samplers_of
 from latentbench.analysis.generation.sample_bank import RealImages, SampleBank, real_images, some
 from latentbench.analysis.generation.sample_metrics import (
     FRECHET_FLOOR,
@@ -50,6 +49,7 @@ from latentbench.analysis.generation.sample_metrics import (
 )
 from latentbench.analysis.statistics.intervals import binomial_se, jackknife_error, standard_error
 from latentbench.analysis.statistics.moments import Moments
+from latentbench.analysis.stored.samplers import SAMPLING, samplers_of
 
 BLOCKS = 10
 """The number of blocks of samples for the error of a set distance."""

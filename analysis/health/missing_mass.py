@@ -26,23 +26,18 @@ from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.features.judge import reduced
 from latentbench.analysis.fidelity.generative_metrics import DENSITY_K, neighbourhoods
-from latentbench.analysis.generation.code_samplers import FLOW, SAMPLERS
 from latentbench.analysis.generation.sample_bank import SampleBank, some
 from latentbench.analysis.generation.sample_quality import why_unusable
 from latentbench.analysis.latent.dead_zones import MassEstimate
 from latentbench.analysis.statistics.neighbours import nearest
+from latentbench.analysis.stored.missing_mass import ANALYSIS_OF, QUARTERS, SAMPLED
+from latentbench.analysis.stored.samplers import FLOW, SAMPLERS
 from latentbench.models.seeds import derive, numpy_seed
 
-SAMPLED = ("prior", "moment")
-ANALYSIS_OF = {**dict.fromkeys(SAMPLED, "missing_mass"), FLOW: "missing_mass_flow"}
-"""By sampler, the analysis that measures what it misses: only one of them trains a flow."""
 CLUSTERS, SMALLEST_CLUSTER = 6, 20
 """Clusters of missing images at most, and the images that each needs on average."""
 SHOWN = 5
 """Images of each kind for each cluster in the figure."""
-QUARTERS = 4
-ATTRIBUTES = ("brightness", "contrast", "detail")
-"""Properties of any image: mean and standard deviation of its pixels, and of differences of neighbours."""
 NO_LABELS = "the data have no labels"
 
 MISSING_MASS = {
@@ -85,11 +80,6 @@ Array = NDArray[np.generic]
 def definitions_of(*samplers: str) -> list[MetricDefinition]:
     """Return the metrics of samplers, in the order of the tables."""
     return [kind[name] for kind in KINDS for name in samplers]
-
-
-def array_name(what: str, sampler: str) -> str:
-    """Return the name under which a record has an array of a sampler: `classes`, `examples` and so on."""
-    return f"{ANALYSIS_OF[sampler]}/{what}_{sampler}"
 
 
 # Formulas

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from latentbench.analysis.core.data_context import to_uint8
-from latentbench.analysis.core.ensemble import joint_predictions
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.features.judge import joint_predictions
 
 CODES = 5000
 """Codes kept for a scatter plot."""

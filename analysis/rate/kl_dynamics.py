@@ -9,21 +9,13 @@ over seeds is seen by training from several.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from latentbench.analysis.core.metric import Metric, define
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.rate.kl_curve import SPIKE, WINDOW, Curve, last_steps, smoothed
 
-WINDOW = 0.05
-"""Steps averaged around a step, as a share of its number: a window of even width on a logarithmic axis."""
-SPIKE = 1.1
-"""A peak counts as a spike if it is this many times the settled value of the curve."""
-SETTLED = 0.1
-"""Share of the steps, at the end, over which a curve counts as settled."""
 NO_HISTORY = "no training history: not trained step by step here"
-
-Curve = NDArray[np.floating]
 
 KL_PEAK = define(
     "kl_peak",
@@ -66,30 +58,6 @@ GRADIENT_NORM = define(
     decimals=2,
 )
 OF_KL = (KL_PEAK, KL_PEAK_STEP, KL_SETTLED, KL_SPIKE)
-
-
-def smoothed(curve: Curve) -> NDArray[np.float64]:
-    """Average each step with the steps before and after it, `WINDOW` of its number on either side."""
-    steps = np.arange(len(curve))
-    reach = np.ceil(WINDOW * steps).astype(int)
-    first, last = np.maximum(steps - reach, 0), np.minimum(steps + reach, len(curve) - 1)
-    total = np.concatenate([[0.0], np.cumsum(curve, dtype=np.float64)])
-    return np.asarray((total[last + 1] - total[first]) / (last - first + 1))
-
-
-def last_steps(curve: Curve) -> Curve:
-    """Return the last tenth of a curve, at least one step.
-
-    >>> last_steps(np.arange(30.0)).tolist()
-    [27.0, 28.0, 29.0]
-    """
-    return curve[-max(1, round(SETTLED * len(curve))) :]
-
-
-def spike(curve: Curve) -> int | None:
-    """Return the step, from 0, of the highest point; None unless it is well above the settled value."""
-    peak = int(np.argmax(curve))
-    return peak if curve[peak] > SPIKE * last_steps(curve).mean() else None
 
 
 @analysis("training", [*OF_KL, GRADIENT_NORM])

@@ -1,1 +1,1 @@
-"""Zero-shot classification: compositional, by a model's own prompts, and its controls."""
+"""Zero-shot classification of combinations of attributes by towers trained here, and its controls."""

@@ -19,7 +19,7 @@ from latentbench.bench.provenance.code import code
 from latentbench.bench.provenance.environment import environment
 from latentbench.bench.run import suite
 from latentbench.bench.store.store import Store
-from latentbench.bench.text import escaping
+from latentbench.bench.text import escaping, shipped
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.family import load_installed_families
 from latentbench.models.zoo import FAMILIES, cache_root, prepare_cache
@@ -45,7 +45,7 @@ def examine(results: Path) -> list[Diagnosis]:
         "memory": _memory,
         "MNIST": _mnist,
         "judges": _judges,
-        "suites": lambda: ", ".join(suite.load(name).name for name in suite.names()),
+        "suites": lambda: ", ".join(suite.load(name).name for name in shipped.names("suites")),
         "results": lambda: _writable(results),
         "cache": _cache,
         "installed families": _installed_families,

@@ -26,11 +26,11 @@ from functools import partial
 
 import numpy as np
 
-from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.metric import Metric
+from latentbench.analysis.definitions import known
 from latentbench.bench.compare.matching import Pair, environment_difference, matched, not_compared
 from latentbench.bench.compare.multiplicity import CORRECTIONS, Correction
-from latentbench.bench.compare.policy import TIMINGS, Policy, Verdict
+from latentbench.bench.compare.policy import Policy, Verdict, timings
 from latentbench.bench.compare.significance import (
     Evidence,
     Values,
@@ -80,7 +80,7 @@ def compare(
     if a.suite != b.suite:
         notes.append(f"A is a run of suite {a.suite}, B of suite {b.suite}")
     notes += [f"{name} is unfinished" for name, run in (("A", a), ("B", b)) if not run.finished]
-    if metrics is not None and TIMINGS & {name for pair in pairs for name in pair.metrics} - metrics:
+    if metrics is not None and timings() & {name for pair in pairs for name in pair.metrics} - metrics:
         notes.append("speed was measured and is not tested; test it with: latentbench check --throughput")
     if across_environments and any(pair.environments for pair in pairs):
         notes.append(f"compared across environments: {environment_difference(a, b, pairs)}")
@@ -137,7 +137,7 @@ def _finding(pair: Pair, name: str, policy: Policy) -> Outcome | None:
         same_a, same_b = ({seed: side[seed] for seed in shared} for side in (a, b))
         if why := _same(_values(same_a), _values(same_b), _tolerance(name)):
             decided = _compared(pair, name, same_a, same_b, policy, why)
-            testable = name not in TIMINGS and decided.better != "neither"
+            testable = name not in timings() and decided.better != "neither"
             return replace(decided, in_family=why is Why.WITHIN_TOLERANCE and testable)
         if paired := len(shared) > 1 or len(a) == len(b):
             a, b = same_a, same_b
@@ -174,7 +174,7 @@ def _beyond_tolerance(found: Decided, pair: Pair, a: Measured, b: Measured, *, p
     """Return the outcome of a metric whose values differ: tested if something was repeated."""
     if found.better == "neither":
         return replace(found, verdict="changed", why=Why.NO_DIRECTION)
-    if found.metric in TIMINGS:
+    if found.metric in timings():
         return replace(found, verdict="changed", why=Why.TIMED_ONCE)
     if paired and pair.same_subject(a) and (evidence := _over_examples(found, pair, list(a))):
         return _tested(found, evidence)
@@ -262,7 +262,7 @@ def _incomparable(pair: Pair, a: Measured, b: Measured, name: str) -> tuple[Why,
     if features := pair.features(name):
         return Why.OTHER_FEATURES, " → ".join(features)
     counts = [{metric.n for metric in side.values()} for side in (a, b)]
-    if name not in TIMINGS and counts[0] != counts[1]:
+    if name not in timings() and counts[0] != counts[1]:
         return Why.OTHER_COUNT, " → ".join(" or ".join(map(str, side)) for side in counts)
     return None
 
@@ -275,7 +275,8 @@ def _why_null(pair: Pair, name: str, lost: list[int]) -> str:
 
 
 def _tolerance(name: str) -> float:
-    return METRICS[name].tolerance if name in METRICS else 0.0
+    definition = known(name)
+    return definition.tolerance if definition else 0.0
 
 
 def _values(metrics: Measured) -> Values:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from latentbench.analysis.catalogue import ANALYSES, METRICS
+from latentbench.analysis.definitions import definitions, known
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
 from latentbench.data.storage.files import read_text
@@ -72,20 +73,22 @@ class Policy(BaseModel):
         if self.gate == "headline":
             return frozenset(
                 name
-                for name, metric in METRICS.items()
-                if metric.headline and metric.better != "neither" and name not in TIMINGS
+                for name, metric in definitions().metrics.items()
+                if metric.headline and metric.better != "neither" and name not in timings()
             )
         return frozenset(self.gate)
 
 
-TIMINGS = frozenset(
-    metric.name
-    for _, entry in ANALYSES.items()
-    if entry.exclusive
-    for metric in entry.metrics
-    if metric.better != "neither"
-)
-"""Metrics that depend on other work on the machine, so that one process says little about the next."""
+@cache
+def timings() -> frozenset[str]:
+    """Return the metrics that depend on other work on the machine: one process says little about the next."""
+    return frozenset(
+        metric.name
+        for entry in definitions().analyses.values()
+        if entry.exclusive
+        for metric in entry.metrics
+        if metric.better != "neither"
+    )
 
 
 def shipped() -> Policy:
@@ -144,11 +147,12 @@ def _check_metrics(policy: Policy, where: str) -> None:
     named = {"smallest_effect.metrics": list(policy.smallest_effect.metrics)}
     if not isinstance(policy.gate, str):
         named["gate"] = list(policy.gate)
+    metrics = definitions().metrics
     for key, names in named.items():
         for name in names:
-            if name not in METRICS:
-                raise LatentbenchError(f"{where}, {key}: {unknown('metric', name, list(METRICS))}")
+            if known(name) is None:
+                raise LatentbenchError(f"{where}, {key}: {unknown('metric', name, list(metrics))}")
     for unit in policy.smallest_effect.units:
-        units = sorted({metric.unit for _, metric in METRICS.items() if metric.unit})
+        units = sorted({metric.unit for metric in metrics.values() if metric.unit})
         if unit not in units:
             raise LatentbenchError(f"{where}, smallest_effect.units: {unknown('unit', unit, units)}")

@@ -11,7 +11,7 @@ from typing import get_args
 
 from latentbench.analysis.core.metric import Better
 from latentbench.bench.compare.multiplicity import Correction
-from latentbench.bench.compare.policy import TIMINGS, Policy, Verdict
+from latentbench.bench.compare.policy import Policy, Verdict, timings
 from latentbench.bench.compare.power import detectable_effect, pairs_needed
 from latentbench.bench.compare.significance import Evidence
 
@@ -163,7 +163,7 @@ class Decided(Outcome):
 
     def fails(self, fail_on: Sequence[Verdict]) -> bool:
         """Return True if this makes a gate fail; a change does so only if B is worse."""
-        if self.verdict == "changed" and (self.metric in TIMINGS or not self.is_worse):
+        if self.verdict == "changed" and (self.metric in timings() or not self.is_worse):
             return False
         return self.verdict in fail_on
 

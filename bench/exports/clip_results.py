@@ -16,8 +16,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.metric import Metric
+from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.statistics.intervals import binomial_se
 from latentbench.bench.exports.clip_files import CLIP_BENCHMARK
 from latentbench.bench.provenance.code import Code
@@ -151,10 +151,10 @@ def _metrics(found: ResultFile, n: int | None) -> Iterator[Metric]:
         if value is None:
             continue
         if n is None:
-            yield replace(METRICS[ours].measured(value), reason=NO_NUMBER)
+            yield replace(definition_of(ours).measured(value), reason=NO_NUMBER)
         elif theirs in OF_SHARES:
             se = binomial_se(round(value * n), n)
-            yield METRICS[ours].measured(value, n=n, se=se, common_se=se)
+            yield definition_of(ours).measured(value, n=n, se=se, common_se=se)
         else:
             reason = f"{NAME} states no result for each class, so the error is not known"
-            yield replace(METRICS[ours].measured(value, n=n), reason=reason)
+            yield replace(definition_of(ours).measured(value, n=n), reason=reason)

@@ -18,7 +18,7 @@ import matplotlib.figure
 from matplotlib.axes import Axes
 from PIL import Image, ImageChops, ImageStat
 
-from latentbench.analysis.catalogue import METRICS
+from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.figures.catalogue import FIGURES
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult
@@ -239,7 +239,7 @@ def draw_history(series: Sequence[Series], metric: str) -> bytes:
         for axes, one, name in zip(all_axes, series, names, strict=True):
             _history_panel(axes, one)
             axes.set_title(f"{name}, {one.points[0].environment[:6]}")
-        all_axes[0].set_ylabel(tables.heading(METRICS[metric]))
+        all_axes[0].set_ylabel(tables.heading(definition_of(metric)))
         fig.supxlabel(
             "runs, oldest first, by commit; dashed where the level seems to change", fontsize=style.SMALL
         )

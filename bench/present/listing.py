@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.table import Table
 
-from latentbench.bench.text import escaping, markdown, numbers
+from latentbench.bench.text import escaping, markdown, numbers, shipped
 
 Rows = list[dict[str, str]]
 
@@ -17,8 +17,8 @@ def suites() -> Rows:
     from latentbench.bench.run import suite
     from latentbench.bench.sweep import spec
 
-    loaded = [suite.load(name) for name in suite.names()]
-    sweeps = [spec.load(name) for name in spec.names()]
+    loaded = [suite.load(name) for name in shipped.names("suites")]
+    sweeps = [spec.load(name) for name in shipped.names("sweeps")]
     return [
         {
             "suite": s.name,

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.metric import MetricDefinition
+from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.statistics.pareto import front
 from latentbench.bench.present.rows import Cell, TableRow
 from latentbench.bench.text import numbers
@@ -29,7 +29,7 @@ class Requirement:
 
     def __str__(self) -> str:
         sign = "≤" if self.sense == "<=" else "≥"
-        return f"{self.metric} {sign} {with_unit(METRICS[self.metric], self.bound)}"
+        return f"{self.metric} {sign} {with_unit(definition_of(self.metric), self.bound)}"
 
     def is_met(self, cell: Cell | None) -> bool:
         """Return True if a model has the metric, and it is on the right side."""
@@ -87,7 +87,7 @@ def requirement(text: str) -> Requirement:
         bound = float(found[3])
     except ValueError:
         raise LatentbenchError(f"{text!r}: {found[3]!r} is no number") from None
-    return Requirement(METRICS[found[1]].name, found[2], bound)
+    return Requirement(definition_of(found[1]).name, found[2], bound)
 
 
 def recommend(
@@ -103,7 +103,7 @@ def recommend(
     if rows and rows[0].data:
         found = ", ".join(dict.fromkeys(row.data for row in rows))
         raise LatentbenchError(f"the run has several data sets; choose one with --data: {found}")
-    preferred = METRICS[prefer]
+    preferred = definition_of(prefer)
     if preferred.better == "neither":
         raise LatentbenchError(f"{prefer} describes a model and does not rank it; prefer another metric")
     qualified = [row for row in rows if all(each.is_met(row.cells.get(each.metric)) for each in requirements)]
@@ -149,7 +149,7 @@ def _nothing(
     if max(missed) == float("inf"):
         return f"no model meets {wanted}, and none has all of these metrics undisturbed"
     short = "; ".join(
-        f"{each.metric} {with_unit(METRICS[each.metric], _known(row, each.metric))}, off by {share:.0%}"
+        f"{each.metric} {with_unit(definition_of(each.metric), _known(row, each.metric))}, off by {share:.0%}"
         for each, share in zip(requirements, missed, strict=True)
         if share > 0
     )
@@ -163,7 +163,7 @@ def explain(found: Recommendation) -> list[str]:
     for each in found.requirements:
         cell = chosen.cells[each.metric]
         near = ", though the limit is within its interval" if each.is_near(cell) else ""
-        lines.append(f"It meets {each}: {_shown(chosen, METRICS[each.metric])}{near}.")
+        lines.append(f"It meets {each}: {_shown(chosen, definition_of(each.metric))}{near}.")
     end = "highest" if found.prefer.better == "higher" else "lowest"
     others = [row.label for row in found.tied if row is not chosen]
     if others:
@@ -182,7 +182,7 @@ def explain(found: Recommendation) -> list[str]:
 def with_unit(definition: MetricDefinition, value: float, half_width: float | None = None) -> str:
     """Format a value with its unit and its error, if it has one.
 
-    >>> with_unit(METRICS["encode_latency_seconds"], 0.00025)
+    >>> with_unit(definition_of("encode_latency_seconds"), 0.00025)
     '250 µs'
     """
     return numbers.quantity(value, definition.unit, half_width, definition.decimals)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.metric import MetricDefinition
+from latentbench.analysis.definitions import definitions
 from latentbench.analysis.figures.catalogue import FIGURES
 from latentbench.analysis.predictors import ENOUGH, Values, predictors
 from latentbench.analysis.statistics.estimates import Repeated
@@ -21,12 +21,11 @@ from latentbench.bench.present import tables
 from latentbench.bench.present.claims.checks import findings, other_records
 from latentbench.bench.present.figures import drawn, gaps
 from latentbench.bench.present.rows import Cell, TableRow, columns, leaders, repeated, rows
-from latentbench.bench.run import suite
 from latentbench.bench.store.records.data_sets import label_on
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
-from latentbench.bench.text import escaping, numbers
+from latentbench.bench.text import escaping, numbers, shipped
 from latentbench.data.errors import LatentbenchError
 
 DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "neither": "describes, does not rank"}
@@ -49,7 +48,7 @@ def render(run: Run, store: Store, table: Sequence[TableRow]) -> bytes:
     pieces = _template().generate(
         title=tables.title(run.suite, table),
         suite=run.suite,
-        description=_description(run.suite),
+        description=shipped.description(run.suite),
         facts=_facts(run, store, table),
         problems=[problem for row in table for problem in row.problems],
         warnings=[*run.warnings, *gaps(run)],
@@ -147,7 +146,7 @@ def _sections(table: Sequence[TableRow], notes: Notes) -> list[Section]:
     """Group every metric under the analysis that measures it."""
     shown = columns(table)
     sections = []
-    for name, analysis in ANALYSES.items():
+    for name, analysis in definitions().analyses.items():
         names = {definition.name for definition in analysis.metrics}
         sections.append(Section(name, _lines(table, [each for each in shown if each.name in names], notes)))
     return [section for section in sections if section.lines]
@@ -178,11 +177,6 @@ def _shown(
 
 
 # What was run
-
-
-def _description(name: str) -> str:
-    """Return the description of a shipped suite; of a user's own suite only the name is known here."""
-    return suite.load(name).description if name in suite.names() else ""
 
 
 def _facts(run: Run, store: Store, table: Sequence[TableRow]) -> dict[str, str]:
@@ -238,7 +232,7 @@ def _hardware(store: Store, name: str) -> dict[str, str]:
 
 
 def _command(run: Run) -> str:
-    name = run.suite if run.suite in suite.names() else f"{run.suite}.yaml"
+    name = run.suite if run.suite in shipped.names("suites") else f"{run.suite}.yaml"
     return f"latentbench run {name} --seeds {len({record.seed for record in run.records})}"
 
 

@@ -178,6 +178,17 @@ def columns(table: Sequence[TableRow], *, headline: bool = False) -> list[Metric
     return [definition for definition in known if definition.headline or not headline]
 
 
+def without_values(table: Sequence[TableRow]) -> list[MetricDefinition]:
+    """Return the headline metrics that no model has a value of; none of them if there is no value at all."""
+    headline = columns(table, headline=True)
+    empty = [
+        definition
+        for definition in headline
+        if all((cell := row.cells.get(definition.name)) is None or cell.value is None for row in table)
+    ]
+    return empty if len(empty) < len(headline) else []
+
+
 def leaders(table: Sequence[TableRow], definition: MetricDefinition) -> dict[str, float | None]:
     """Return the best undoubted value of a column for each data set, see `best`."""
     return {

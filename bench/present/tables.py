@@ -16,7 +16,7 @@ from latentbench.analysis.core.metric import Doubt, MetricDefinition
 from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.features.request import measures, variant
 from latentbench.analysis.statistics.estimates import Repeated
-from latentbench.bench.present.rows import Cell, TableRow, columns, leaders, repeated
+from latentbench.bench.present.rows import Cell, TableRow, columns, leaders, repeated, without_values
 from latentbench.bench.text import escaping, markdown, numbers
 
 if TYPE_CHECKING:
@@ -146,8 +146,19 @@ def footnote(table: Sequence[TableRow]) -> str:
     return (
         f"{data}{how_to_read(table, columns(table, headline=True))}; {numbers.MISSING}: no value, the reason "
         f"is in --format json; all metrics are in --format csv\n"
-        f"{by}, {commit}, {_environments(table)}"
+        f"{_no_values(table)}{by}, {commit}, {_environments(table)}"
     )
+
+
+def _no_values(table: Sequence[TableRow]) -> str:
+    """Name the headline metrics that no model has a value of, with the reason if there is only one."""
+    lines = ""
+    for definition in without_values(table):
+        cells = (row.cells.get(definition.name) for row in table)
+        reasons = list(dict.fromkeys(cell.reason for cell in cells if cell is not None))
+        why = f" ({reasons[0]})" if len(reasons) == 1 and reasons[0] else ""
+        lines += f"no value for any model: {definition.heading or definition.name}{why}\n"
+    return lines
 
 
 def _environments(table: Sequence[TableRow]) -> str:
@@ -167,14 +178,17 @@ def heading(definition: MetricDefinition) -> str:
 def as_rich(table: Sequence[TableRow], *, title: str, width: int) -> Group:
     """Build the headline table for a terminal of `width` characters, with the best values highlighted.
 
-    Columns that do not fit go into a further table below. Of a long table, the first rows are shown.
+    Columns that do not fit go into a further table below, and those without any value into the footnote. Of a
+    long table, the first rows are shown.
     Several data sets are one block of rows each, with the best values of each.
     """
     kind, shown = repeated(table), table[:LONGEST_TABLE]
     labels = max(map(len, _first_column(shown)))
+    empty = without_values(table)
     headline = [
         _TableColumn(definition, shown, leaders(table, definition), kind)
         for definition in columns(table, headline=True)
+        if definition not in empty
     ]
     parts: list[RenderableType] = [escaping.plain(title, "bold")]
     parts += [_part(shown, some) for some in _fitting(headline, width - labels - PADDING)]

@@ -10,7 +10,6 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +24,7 @@ from latentbench.analysis.protocols.protocol import PROTOCOLS
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.executors.settings import parse as parse_executor
 from latentbench.bench.store.store import check_suite_name
+from latentbench.bench.text import shipped
 from latentbench.bench.text.seeds import Seeds
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
@@ -107,19 +107,6 @@ class Suite:
 
 MOST_CASES = 100_000
 """The highest number of models times seeds times data sets of a suite; more would be a mistake."""
-SHIPPED = {"suites": "run/suites", "sweeps": "sweep/sweeps"}
-"""The folder of the YAML files in the package."""
-
-
-def names() -> list[str]:
-    """Return the names of the suites that latentbench ships."""
-    return shipped("suites")
-
-
-def shipped(folder: str) -> list[str]:
-    """Return the names of the YAML files that latentbench ships as `suites` or `sweeps`."""
-    files = (resources.files("latentbench.bench") / SHIPPED[folder]).iterdir()
-    return sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))
 
 
 def load(name: str) -> Suite:
@@ -132,16 +119,15 @@ def load(name: str) -> Suite:
         if not path.is_file():
             raise LatentbenchError(f"no suite file {name}")
         check_suite_name(path.stem)
-        if path.stem in [*names(), *shipped("sweeps")]:
+        if path.stem in [*shipped.names("suites"), *shipped.names("sweeps")]:
             raise LatentbenchError(f"{name}: latentbench ships a suite named {path.stem!r}; rename the file")
         parsed = parse(read_text(path), name=path.stem, where=path.name)
         folder = path.parent.resolve()
         return replace(parsed, folder=folder, data_folder=folder)
-    if name not in names():
-        error = unknown("suite", name, [*names(), *shipped("sweeps")])
+    if name not in shipped.names("suites"):
+        error = unknown("suite", name, [*shipped.names("suites"), *shipped.names("sweeps")])
         raise LatentbenchError(f"{error} (or the path of a .yaml file)")
-    file = resources.files("latentbench.bench.run") / "suites" / f"{name}.yaml"
-    return parse(file.read_text(encoding="utf-8"), name=name, where=f"{name}.yaml")
+    return parse(shipped.text("suites", name), name=name, where=f"{name}.yaml")
 
 
 def parse(text: str, *, name: str, where: str) -> Suite:

@@ -33,11 +33,11 @@ from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.judge import Judge, train_judge
 from latentbench.analysis.features.stored_judges import find_cards, load_judges, read_judge, write_judge
-from latentbench.analysis.generation.code_samplers import SAMPLERS
 from latentbench.analysis.generation.sample_bank import SampleBank, real_images
 from latentbench.analysis.generation.sample_metrics import OF_SAMPLES
 from latentbench.analysis.generation.sample_quality import frechet, why_unusable
 from latentbench.analysis.statistics.intervals import NORMAL_95
+from latentbench.analysis.stored.samplers import SAMPLERS
 from latentbench.bench.run import suite as suites
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import read

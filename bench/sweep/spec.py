@@ -20,7 +20,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -31,7 +30,8 @@ from latentbench.analysis.performance.point import Operation, Precision, SweepPo
 from latentbench.analysis.performance.timing import Effort
 from latentbench.analysis.workloads.measure import Patience
 from latentbench.analysis.workloads.reference_models import REFERENCE_MODELS
-from latentbench.bench.run.suite import grid_specs, shipped
+from latentbench.bench.run.suite import grid_specs
+from latentbench.bench.text import shipped
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
 from latentbench.data.storage.files import read_text
@@ -138,15 +138,10 @@ class Sweep:
         return self.presets[name]
 
 
-def names() -> list[str]:
-    """Return the names of the sweeps that latentbench ships."""
-    return shipped("sweeps")
-
-
 def is_sweep(name: str) -> bool:
     """Return True if a suite's name, or the file at its path, is a sweep: it has the key `presets`."""
     if not name.endswith((".yaml", ".yml")):
-        return name in names()
+        return name in shipped.names("sweeps")
     try:
         content = parse_yaml(read_text(Path(name)), name)
     except LatentbenchError:
@@ -160,8 +155,7 @@ def load(name: str) -> Sweep:
         path = Path(name)
         parsed = parse(read_text(path), name=path.stem, where=path.name)
         return replace(parsed, folder=path.parent.resolve())
-    file = resources.files("latentbench.bench.sweep") / "sweeps" / f"{name}.yaml"
-    return parse(file.read_text(encoding="utf-8"), name=name, where=f"{name}.yaml")
+    return parse(shipped.text("sweeps", name), name=name, where=f"{name}.yaml")
 
 
 def parse(text: str, *, name: str, where: str) -> Sweep:

@@ -25,9 +25,9 @@ from latentbench.data.captioned.schemes import (
 from latentbench.data.errors import DataError
 from latentbench.data.images import ImageData, Split
 from latentbench.data.sources.named_sets.catalogue import dataset
-from latentbench.data.sources.named_sets.fashion_mnist import CLASSES as GARMENTS
+from latentbench.data.sources.named_sets.class_names import DIGITS, GARMENTS
 from latentbench.data.sources.named_sets.fashion_mnist import fashion_mnist
-from latentbench.data.sources.named_sets.mnist import DIGITS, mnist
+from latentbench.data.sources.named_sets.mnist import mnist
 
 STROKE_WIDTHS = (1.5, 3.0, 4.5)
 """Pixels across a thin, a normal and a bold stroke."""

@@ -16,7 +16,7 @@ from importlib.resources import files
 from itertools import product
 
 from latentbench.data.errors import DataError
-from latentbench.data.sources.named_sets.fashion_mnist import CLASSES as GARMENTS
+from latentbench.data.sources.named_sets.class_names import GARMENTS
 
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

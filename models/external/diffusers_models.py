@@ -28,10 +28,11 @@ from latentbench.models.external.diffusers_source import (
     read_weights,
 )
 from latentbench.models.external.trial import Trial, trial_images
-from latentbench.models.family import FAMILIES, Display
+from latentbench.models.family import FAMILIES
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
 from latentbench.models.resolver import Resolver
+from latentbench.models.spec import Display
 
 
 class DiffusersSpec(LoadedSpec):

@@ -22,9 +22,10 @@ from latentbench.models.external import open_clip_source, state_dicts
 from latentbench.models.external.base import LoadedFamily, LoadedSpec, stated
 from latentbench.models.external.open_clip_source import OpenClipSource
 from latentbench.models.external.trial import LOW_PRECISION_TOLERANCE, TOLERANCE, Trial, trial_images
-from latentbench.models.family import FAMILIES, Display
+from latentbench.models.family import FAMILIES
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.resolver import Resolver
+from latentbench.models.spec import Display
 
 TEXT_BATCH = 256
 DEFAULT_CONTEXT = 77

@@ -26,13 +26,14 @@ from latentbench.models.external.trial import (
     in_range,
     trial_images,
 )
-from latentbench.models.family import FAMILIES, Display
+from latentbench.models.family import FAMILIES
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
 from latentbench.models.resolver import Resolver
 from latentbench.models.seeds import derive
 from latentbench.models.source_code import resolve_object
 from latentbench.models.source_code.hashes import user_code
+from latentbench.models.spec import Display
 
 METHODS = "encode and decode, or encode_image and encode_text"
 Channels = Literal[1, 3]

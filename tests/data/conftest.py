@@ -8,7 +8,7 @@ from PIL import Image
 
 from latentbench.data import ImageData, Split, load
 from latentbench.data.captioned.redraw_garments import FAINTEST
-from latentbench.data.sources.named_sets.fashion_mnist import CLASSES
+from latentbench.data.sources.named_sets.class_names import GARMENTS as CLASSES
 
 WriteImage = Callable[..., Path]
 

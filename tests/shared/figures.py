@@ -17,10 +17,10 @@ from latentbench.analysis.figures.training import (
     contrastive_history,
 )
 from latentbench.analysis.figures.zero_shot import prompt_spread, width_curve
-from latentbench.analysis.generation.code_samplers import SAMPLERS
-from latentbench.analysis.health.missing_mass import array_name
 from latentbench.analysis.performance.point import SweepPoint
-from latentbench.analysis.zero_shot.prompt_arrays import as_lines
+from latentbench.analysis.stored.lines import as_lines
+from latentbench.analysis.stored.missing_mass import array_name
+from latentbench.analysis.stored.samplers import SAMPLERS
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS
 from latentbench.models.zoo import model_spec
 

@@ -21,7 +21,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from latentbench.models.family import display_of
+from latentbench.analysis.definitions import display_of
 from latentbench.models.spec import ModelSpec
 
 INK, FAINT = "#1f2328", "#6e7681"

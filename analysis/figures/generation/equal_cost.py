@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model, estimate
-from latentbench.analysis.generation.equal_flops import BUDGETS, metric_at
 from latentbench.analysis.statistics.estimates import Estimate
+from latentbench.analysis.stored.equal_flops import BUDGETS, metric_at
 
 Curve = list[tuple[float, Estimate]]
 

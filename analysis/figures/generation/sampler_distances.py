@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model, estimate
-from latentbench.analysis.generation.code_samplers import FLOW, SAMPLERS
+from latentbench.analysis.stored.samplers import FLOW, SAMPLERS
 
 LOOKS = {
     "prior": ("s", "#9aa0a6"),

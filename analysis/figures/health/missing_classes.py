@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
-from latentbench.analysis.health.missing_mass import ANALYSIS_OF, ATTRIBUTES, QUARTERS, array_name
+from latentbench.analysis.stored.missing_mass import ANALYSIS_OF, ATTRIBUTES, QUARTERS, array_name
 
 
 @figure(

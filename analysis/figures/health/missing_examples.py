@@ -11,7 +11,7 @@ from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
 from latentbench.analysis.figures.drawing.tiles import show, tile
-from latentbench.analysis.health.missing_mass import ANALYSIS_OF, array_name
+from latentbench.analysis.stored.missing_mass import ANALYSIS_OF, array_name
 
 
 @figure(

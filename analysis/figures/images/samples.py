@@ -11,7 +11,7 @@ from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
 from latentbench.analysis.figures.drawing.tiles import show, tile
-from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.stored.samplers import SAMPLERS
 
 SIDE = 5
 """The number of images along each side of a tile."""

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from latentbench.analysis.coding.bjontegaard import Curve, bd_rate
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
@@ -28,6 +29,11 @@ class RateCurve:
     colour: str
     marker: str
 
+    @property
+    def points(self) -> Curve:
+        """Pairs of bits and PSNR."""
+        return list(zip(self.bits.tolist(), self.psnr.tolist(), strict=True))
+
 
 @figure(
     "coded_rate_distortion",
@@ -35,8 +41,9 @@ class RateCurve:
     caption="PSNR of the mean squared error against bits per pixel of the file. Up and to the left is "
     "better. A code is rounded in steps of a multiple of each channel's standard deviation and "
     "entropy-coded; its curve ends where the error is within 1 % of the unrounded code's. Points of one "
-    "codec are joined over its quality; grey dashes are JPEG on the same images. What reconstructs the "
-    "images exactly has no point.",
+    "codec are joined over its quality; grey dashes are JPEG on the same images. A percentage is the "
+    "BD-rate: bits more (+) or fewer (−) than JPEG's at equal PSNR. What reconstructs the images exactly has "
+    "no point.",
 )
 def draw(models: Sequence[ModelResult]) -> Figure | None:
     """Draw one panel with a curve per model, and one per codec over its qualities."""
@@ -55,10 +62,16 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
             marker=curve.marker,
             markeredgecolor="white",
             markersize=7,
-            label=curve.label,
+            label=curve.label + _more_than(curve, jpeg),
         )
     _finish(axes)
     return fig
+
+
+def _more_than(curve: RateCurve, jpeg: RateCurve) -> str:
+    """Return the BD-rate from JPEG as text; empty where the curves have too little in common."""
+    rate = bd_rate(curve.points, jpeg.points)
+    return "" if rate is None else f" ({rate:+.0%})".replace("-", "−")
 
 
 def _curves(models: Sequence[ModelResult]) -> list[RateCurve]:

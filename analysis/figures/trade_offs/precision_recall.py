@@ -12,7 +12,7 @@ from latentbench.analysis.figures.drawing.lines import Point, by_series, draw_li
 from latentbench.analysis.figures.drawing.naming import name_points
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
-from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.stored.samplers import SAMPLERS
 
 
 @figure(

@@ -11,7 +11,7 @@ from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
 from latentbench.analysis.figures.training.kl_curves import mean_over_seeds
-from latentbench.analysis.rate.kl_dynamics import smoothed
+from latentbench.analysis.rate.kl_curve import smoothed
 
 TERMS = {
     "loss": "loss (nats)",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import by_model
-from latentbench.analysis.rate.kl_dynamics import Curve, smoothed, spike
+from latentbench.analysis.rate.kl_curve import Curve, smoothed, spike
 
 KL = "history/kl"
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
-from latentbench.analysis.rate.kl_dynamics import last_steps
+from latentbench.analysis.rate.kl_curve import last_steps
 
 KL, KL_PER_DIM = "history/kl", "history/kl_per_dim"
 SHOWN = 6

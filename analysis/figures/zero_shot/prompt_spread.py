@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.registry import ModelResult, figure
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
-from latentbench.analysis.zero_shot.prompt_arrays import from_lines
+from latentbench.analysis.stored.lines import from_lines
 
 TEMPLATES, LINES = "prompts/template_accuracy", "prompts/template_lines"
 SHORTENED, SHORTENED_LINES = "prompts/shortened_accuracy", "prompts/shortened_lines"

@@ -106,7 +106,7 @@ def explain(
 
 def _explain_zero_shot(model: str, data: str, device: str, output: Format, *, allow_pickle: bool) -> None:
     from latentbench.analysis.core.devices import find_device
-    from latentbench.analysis.zero_shot.explain_accuracy import explain_accuracy
+    from latentbench.analysis.prompts.explain_accuracy import explain_accuracy
     from latentbench.bench.present.listing import render
     from latentbench.bench.reproduce.zero_shot import open_model
     from latentbench.data.text.yaml_text import parse_yaml

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
-from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.ensemble import error_of_images
 from latentbench.analysis.core.metric import Metric
+from latentbench.analysis.definitions import definitions
 from latentbench.bench.present.claims.effects import ClaimOutcome, Reading, Verdict, outcome
 from latentbench.bench.present.claims.statements import CLAIMS, OPTIONAL_CLAIMS, VARIANTS, Claim
 from latentbench.bench.present.rows import TableRow, rows
@@ -27,12 +27,6 @@ from latentbench.bench.store.store import Store
 SUITES = ("claims", "claims-fashion")
 """The suites that measure the claims' models with other choices."""
 BUDGET, DATA, JUDGE = "training budget", "data set", "judge"
-JUDGED = {
-    *(metric.name for name in ("sampling", "flow", "equal_flops") for metric in ANALYSES[name].metrics),
-    "recognisable",
-    "recognisable_originals",
-}
-"""The metrics that a judge has a part in."""
 
 
 @dataclass(frozen=True, order=True)
@@ -178,9 +172,17 @@ def _finding(claim: Claim, here: Setting, table: Sequence[TableRow], tables: Tab
     return Finding(claim, main, tuple(checks), unchecked, other_data)
 
 
+@cache
+def judged_metrics() -> frozenset[str]:
+    """Return the metrics that a judge has a part in."""
+    analyses = (definitions().analyses[name] for name in ("sampling", "flow", "equal_flops"))
+    names = (metric.name for each in analyses for metric in each.metrics)
+    return frozenset({*names, "recognisable", "recognisable_originals"})
+
+
 def _choices(claim: Claim) -> list[str]:
     """Every choice that could decide a claim."""
-    judged = [JUDGE] if any(term.metric in JUDGED for term in claim.terms) else []
+    judged = [JUDGE] if any(term.metric in judged_metrics() for term in claim.terms) else []
     varied = [variant.choice for variant in VARIANTS if claim.read_by(variant)]
     return [BUDGET, DATA, *judged, *dict.fromkeys(varied)]
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.ensemble import difference, error_of_difference
 from latentbench.analysis.core.metric import Metric
+from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.statistics.estimates import (
     Estimate,
     error_of_one_seed,
@@ -52,7 +52,7 @@ class ClaimOutcome:
         """The effect with its interval: `0.0170 [0.0120, 0.0220]`."""
         if self.effect is None:
             return numbers.MISSING
-        decimals = METRICS[self.metric].decimals
+        decimals = definition_of(self.metric).decimals
         value, _ = numbers.value_and_error(self.effect.value, self.effect.half_width, decimals)
         where = f" ({self.step})" if self.step else ""
         if self.effect.interval is None:

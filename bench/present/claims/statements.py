@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from latentbench.analysis.generation.equal_flops import BUDGETS, metric_at
-from latentbench.analysis.generation.label_free_frechet import SPACES
-from latentbench.analysis.rate.kl_dynamics import SPIKE
+from latentbench.analysis.rate.kl_curve import SPIKE
+from latentbench.analysis.stored.equal_flops import BUDGETS, LABEL_FREE, metric_at
 
 NO_GAP = 0.02
 """The largest dead-zone mass beyond its null that codes without holes have in two dimensions, rounded up.
@@ -96,7 +95,7 @@ def _without_noise(term: Term) -> Term:
 
 FEATURE_SPACE, NOISE = "feature space", "noise of the codes"
 VARIANTS = (
-    *(Variant(FEATURE_SPACE, f"in features of: {space.name}", _in_space(space.name)) for space in SPACES),
+    *(Variant(FEATURE_SPACE, f"in features of: {space}", _in_space(space)) for space in LABEL_FREE),
     Variant(NOISE, "by posterior means", _without_noise),
 )
 

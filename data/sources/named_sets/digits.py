@@ -11,7 +11,7 @@ import torch
 from latentbench.data.images import ImageData, Split
 from latentbench.data.reading.hash_split import in_test
 from latentbench.data.sources.named_sets.catalogue import dataset
-from latentbench.data.sources.named_sets.mnist import DIGITS
+from latentbench.data.sources.named_sets.class_names import DIGITS
 
 INK_LEVELS = 16
 

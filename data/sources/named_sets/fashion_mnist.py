@@ -9,23 +9,12 @@ from pathlib import Path
 
 from latentbench.data.images import ImageData, Split
 from latentbench.data.sources.named_sets.catalogue import dataset
+from latentbench.data.sources.named_sets.class_names import GARMENTS
 from latentbench.data.sources.named_sets.idx import read_images_and_labels
 from latentbench.data.sources.named_sets.torchvision_sets import mnist_like
 
 # `apt install dataset-fashion-mnist` puts the published files here.
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-CLASSES = (
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
 
 
 @dataset(
@@ -35,6 +24,6 @@ CLASSES = (
 def fashion_mnist() -> ImageData:
     """Load Fashion-MNIST: 28x28 grey, ten kinds of clothing, 60,000 train and 10,000 test."""
     if not DEBIAN_FOLDER.is_dir():
-        return mnist_like("fashion-mnist", "FashionMNIST", CLASSES)
+        return mnist_like("fashion-mnist", "FashionMNIST", GARMENTS)
     train, test = (Split(*read_images_and_labels(DEBIAN_FOLDER, prefix)) for prefix in ("train", "t10k"))
-    return ImageData("fashion-mnist", train, test, CLASSES)
+    return ImageData("fashion-mnist", train, test, GARMENTS)

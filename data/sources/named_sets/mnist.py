@@ -10,9 +10,8 @@ from importlib.resources import files
 
 from latentbench.data.images import ImageData, Split
 from latentbench.data.sources.named_sets.catalogue import dataset
+from latentbench.data.sources.named_sets.class_names import DIGITS
 from latentbench.data.sources.named_sets.idx import read_images_and_labels
-
-DIGITS = tuple("0123456789")
 
 # MD5 sums of the uncompressed files, as published everywhere.
 MD5 = {

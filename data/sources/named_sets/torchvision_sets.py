@@ -20,7 +20,7 @@ from torch import Tensor
 from latentbench.data.errors import DataError
 from latentbench.data.images import ImageData, Split
 from latentbench.data.sources.named_sets.catalogue import dataset
-from latentbench.data.sources.named_sets.mnist import DIGITS
+from latentbench.data.sources.named_sets.class_names import DIGITS
 
 ROOT_VARIABLE = "LATENTBENCH_DATA"
 

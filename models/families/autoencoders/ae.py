@@ -12,8 +12,8 @@ from latentbench.models.families.autoencoders.gradient_autoencoder import (
     SpatialSpec,
     squared_error,
 )
-from latentbench.models.family import FAMILIES, Display
-from latentbench.models.spec import ModelSpec
+from latentbench.models.family import FAMILIES
+from latentbench.models.spec import Display, ModelSpec
 from latentbench.models.training.engine import TrainingStep
 
 

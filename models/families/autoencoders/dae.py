@@ -14,9 +14,9 @@ from latentbench.models.families.autoencoders.gradient_autoencoder import (
     GradientAutoencoder,
     squared_error,
 )
-from latentbench.models.family import FAMILIES, Display
+from latentbench.models.family import FAMILIES
 from latentbench.models.networks.backbones import ImageShape
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import Display, ModelSpec
 from latentbench.models.training.engine import Draw, TrainingStep
 
 

@@ -12,10 +12,10 @@ from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
-from latentbench.models.family import FAMILIES, Display, FittedFamily
+from latentbench.models.family import FAMILIES, FittedFamily
 from latentbench.models.protocols import Posterior
 from latentbench.models.resolver import Resolver
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import Display, ModelSpec
 from latentbench.models.training.engine import Progress
 from latentbench.models.training.history import History
 from latentbench.models.training.recipe import Recipe

@@ -10,10 +10,10 @@ from typing_extensions import override
 
 from latentbench.data.images import ImageData
 from latentbench.models.families.autoencoders.gradient_autoencoder import AutoencoderSpec
-from latentbench.models.family import FAMILIES, Display, FittedFamily
+from latentbench.models.family import FAMILIES, FittedFamily
 from latentbench.models.networks.backbones import BACKBONES, ImageShape
 from latentbench.models.protocols import Posterior
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import Display, ModelSpec
 from latentbench.models.training.engine import Progress
 from latentbench.models.training.history import History
 from latentbench.models.training.recipe import Recipe

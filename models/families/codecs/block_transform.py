@@ -21,11 +21,11 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models.families.autoencoders.pca import sum_over, with_fixed_signs
 from latentbench.models.families.codecs.weight_free import WeightFree, WeightFreeSpec, with_grid
-from latentbench.models.family import FAMILIES, Display, needs_train_images
+from latentbench.models.family import FAMILIES, needs_train_images
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
 from latentbench.models.resolver import Resolver
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import Display, ModelSpec
 from latentbench.models.training.engine import Progress
 from latentbench.models.training.history import History
 from latentbench.models.training.recipe import Recipe

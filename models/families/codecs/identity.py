@@ -9,10 +9,10 @@ from typing_extensions import override
 
 from latentbench.data.images import ImageData
 from latentbench.models.families.codecs.weight_free import WeightFree, WeightFreeSpec, with_grid
-from latentbench.models.family import FAMILIES, Display
+from latentbench.models.family import FAMILIES
 from latentbench.models.protocols import Posterior
 from latentbench.models.resolver import Resolver
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import Display, ModelSpec
 
 
 @FAMILIES.register("identity")

@@ -20,9 +20,9 @@ from typing_extensions import override
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models.families.codecs.weight_free import WeightFree, WeightFreeSpec
-from latentbench.models.family import FAMILIES, Display
+from latentbench.models.family import FAMILIES
 from latentbench.models.resolver import Resolver
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import Display, ModelSpec
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's name of the kind of pixels, by the number of channels."""

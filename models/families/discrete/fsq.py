@@ -21,9 +21,9 @@ from typing_extensions import override
 from latentbench.data.images import ImageData
 from latentbench.models.families.autoencoders.gradient_autoencoder import AutoencoderSpec, squared_error
 from latentbench.models.families.discrete.discrete_autoencoder import DiscreteCodeAutoencoder
-from latentbench.models.family import FAMILIES, Display
+from latentbench.models.family import FAMILIES
 from latentbench.models.networks.backbones import ImageShape
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import Display, ModelSpec
 from latentbench.models.training.engine import TrainingStep
 
 MARGIN = 1e-3

@@ -20,9 +20,9 @@ from latentbench.models.families.discrete.discrete_autoencoder import (
     DiscreteCodeAutoencoder,
     straight_through,
 )
-from latentbench.models.family import FAMILIES, Display
+from latentbench.models.family import FAMILIES
 from latentbench.models.networks.backbones import ImageShape
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import Display, ModelSpec
 from latentbench.models.training.engine import Draw, TrainingStep
 
 DEAD = 0.1

@@ -14,10 +14,10 @@ from typing_extensions import override
 from latentbench.data.captioned.draw import with_captions
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS, CaptionScheme, committed_split
 from latentbench.data.images import ImageData
-from latentbench.models.family import FAMILIES, Display, GradientFamily
+from latentbench.models.family import FAMILIES, GradientFamily
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.networks.tokenizer import caption_tokenizer
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import Display, ModelSpec
 from latentbench.models.training.contrastive import (
     alignment,
     modality_gap,

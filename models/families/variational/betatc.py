@@ -11,9 +11,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from latentbench.models.families.variational.vae import GaussianCodeAutoencoder, GaussianCodeSpec
-from latentbench.models.family import FAMILIES, Display
+from latentbench.models.family import FAMILIES
 from latentbench.models.networks.backbones import ImageShape
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import Display, ModelSpec
 from latentbench.models.training.engine import TrainingStep
 from latentbench.models.training.objectives import kl_standard_normal
 

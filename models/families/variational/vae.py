@@ -19,10 +19,10 @@ from latentbench.models.families.autoencoders.gradient_autoencoder import (
     SpatialSpec,
     Weight,
 )
-from latentbench.models.family import FAMILIES, Display
+from latentbench.models.family import FAMILIES
 from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.protocols import Posterior
-from latentbench.models.spec import ModelSpec
+from latentbench.models.spec import Display, ModelSpec
 from latentbench.models.training.engine import Draw, TrainingStep
 from latentbench.models.training.objectives import (
     bernoulli_log_likelihood,

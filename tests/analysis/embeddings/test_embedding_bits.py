@@ -6,7 +6,7 @@ import torch
 
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.embeddings.embedding_bits import retrieval_precision
-from latentbench.analysis.zero_shot.prompt_arrays import from_lines
+from latentbench.analysis.stored.lines import from_lines
 
 
 @pytest.fixture(scope="module")

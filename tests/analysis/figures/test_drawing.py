@@ -9,8 +9,8 @@ from latentbench.analysis.figures.drawing.registry import ModelResult
 from latentbench.analysis.figures.drawing.seeds import lowest_seeds
 from latentbench.analysis.figures.drawing.tiles import GAP, tile
 from latentbench.analysis.figures.images import error_strips
-from latentbench.models.family import FAMILIES, Display
-from latentbench.models.spec import ForeignSpec
+from latentbench.models.family import FAMILIES
+from latentbench.models.spec import Display, ForeignSpec
 from latentbench.models.zoo import model_spec
 
 

@@ -12,7 +12,7 @@ from latentbench.analysis.figures.drawing import style
 from latentbench.analysis.figures.drawing.tiles import GAP
 from latentbench.analysis.figures.images import error_strips, reconstructions, samples, worst_reconstructions
 from latentbench.analysis.figures.latent import latent_maps
-from latentbench.analysis.generation.code_samplers import SAMPLERS
+from latentbench.analysis.stored.samplers import SAMPLERS
 
 
 @pytest.mark.parametrize("name", list(FIGURES))

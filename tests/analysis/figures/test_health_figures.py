@@ -15,7 +15,7 @@ from latentbench.analysis.figures.health import (
     noise_curve,
     spectra,
 )
-from latentbench.analysis.health.missing_mass import array_name
+from latentbench.analysis.stored.missing_mass import array_name
 from latentbench.models.zoo import model_spec
 
 

@@ -87,12 +87,18 @@ def test_trade_off_names_the_floor_and_the_widths(zoo):
 def test_codecs_are_curves_over_quality_next_to_codes(zoo):
     def codec(family, bits, error, **settings):
         spec = model_spec(family=family, **settings)
-        arrays = {**zoo[0].arrays, "coding/bits_per_pixel": np.array([bits]), "coding/mse": np.array([error])}
+        arrays = {
+            **zoo[0].arrays,
+            "coding/bits_per_pixel": np.array([bits]),
+            "coding/mse": np.array([error]),
+            "coding/jpeg_bits_per_pixel": np.array([4.0, 8.0]),
+            "coding/jpeg_mse": np.array([0.01, 0.001]),
+        }
         return ModelResult(spec.label, spec, 0, {}, arrays)
 
     webp = [codec("webp", 4.0, 0.001, quality=80), codec("webp", 2.0, 0.01, quality=20)]
-    (axes,) = FIGURES["coded_rate_distortion"].draw([zoo[0], *webp, codec("png", 9.0, 0.0)]).axes
+    (axes,) = FIGURES["coded_rate_distortion"].draw([*webp, codec("png", 9.0, 0.0), zoo[0]]).axes
     lines = {line.get_label(): line for line in axes.get_lines()}
-    assert list(lines) == ["JPEG, 13 qualities", "pca-2", "webp"]
-    np.testing.assert_allclose(lines["webp"].get_xydata(), [[2.0, 20.0], [4.0, 30.0]])
+    assert list(lines) == ["JPEG, 13 qualities", "webp (−50%)", "pca-2"]
+    np.testing.assert_allclose(lines["webp (−50%)"].get_xydata(), [[2.0, 20.0], [4.0, 30.0]])
     assert len(lines["pca-2"].get_xdata()) == 3

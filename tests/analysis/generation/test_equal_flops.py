@@ -6,8 +6,9 @@ from latentbench.analysis.core.metric import Unmeasurable
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation import equal_flops as module
-from latentbench.analysis.generation.equal_flops import BUDGETS, IMAGES, Budget, decoding_flops, equal_flops
+from latentbench.analysis.generation.equal_flops import IMAGES, Budget, decoding_flops, equal_flops
 from latentbench.analysis.generation.flow_quality import sampling_flops, training_flops
+from latentbench.analysis.stored.equal_flops import BUDGETS
 
 GFLOP = 10**9
 

@@ -13,10 +13,11 @@ from latentbench.analysis.core.metric import Unmeasurable
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.fidelity.generative_metrics import frechet_distance
-from latentbench.analysis.generation.code_samplers import NO_PRIOR, SAMPLERS
+from latentbench.analysis.generation.code_samplers import NO_PRIOR
 from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.generation.sample_metrics import KINDS
 from latentbench.analysis.generation.sample_quality import sampling
+from latentbench.analysis.stored.samplers import SAMPLERS
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
 

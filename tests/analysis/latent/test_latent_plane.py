@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from latentbench.analysis.core.data_context import to_uint8
-from latentbench.analysis.core.ensemble import joint_predictions
+from latentbench.analysis.features.judge import joint_predictions
 from latentbench.analysis.latent.latent_plane import class_area, extent_of, grid, plane_arrays, tiled
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.rate.kl_dynamics import last_steps, smoothed, spike, training
+from latentbench.analysis.rate.kl_curve import last_steps, smoothed, spike
+from latentbench.analysis.rate.kl_dynamics import training
 from latentbench.models.training.history import History
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import Training, model_spec, train_or_load

@@ -7,6 +7,7 @@ import pytest
 from latentbench import data as datasets
 from latentbench.bench.run import suite
 from latentbench.bench.run.case import cases
+from latentbench.bench.text import shipped
 from latentbench.data.errors import LatentbenchError
 
 GOOD = """
@@ -57,7 +58,7 @@ def test_other_analyses_change_nothing_else():
         suite.with_analyses(parsed, ["probe", "prob"])
 
 
-@pytest.mark.parametrize("name", suite.names())
+@pytest.mark.parametrize("name", shipped.names("suites"))
 def test_every_shipped_suite_is_valid(name):
     assert suite.load(name).entries
 

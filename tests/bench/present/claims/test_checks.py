@@ -7,7 +7,7 @@ import pytest
 
 from latentbench.analysis.catalogue import ANALYSES, METRICS
 from latentbench.analysis.core.ensemble import over_judges
-from latentbench.bench.present.claims.checks import JUDGED, SUITES, findings, other_records
+from latentbench.bench.present.claims.checks import SUITES, findings, judged_metrics, other_records
 from latentbench.bench.present.claims.statements import CLAIMS, NO_GAP, OPTIONAL_CLAIMS, VARIANTS
 from latentbench.bench.run import suite
 from latentbench.bench.store.store import Store
@@ -135,7 +135,7 @@ def test_every_variant_names_known_metrics():
     read = [other for claim in CLAIMS for variant in VARIANTS if (other := claim.read_by(variant))]
     assert read
     assert {term.metric for claim in read for term in claim.terms} <= set(METRICS)
-    assert set(METRICS) >= JUDGED
+    assert set(METRICS) >= judged_metrics()
 
 
 @pytest.mark.parametrize("name", SUITES)

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.zero_shot.prompts import (
+from latentbench.analysis.prompts.questions import (
     EmbeddedPrompts,
     class_probabilities,
     shortened_hits,
     template_hits,
 )
+from latentbench.analysis.stored.lines import as_lines
 from latentbench.analysis.zero_shot.zero_shot_metrics import (
     cut,
     hits_at,
@@ -80,17 +81,3 @@ def _width_curve(embedded: EmbeddedPrompts, subject: Subject) -> Arrays:
 
 def _means(hits: Sequence[Tensor]) -> NDArray[np.float64]:
     return np.array([each.double().mean().item() for each in hits])
-
-
-def as_lines(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """Encode texts as the bytes of lines, so that they can be stored as an array.
-
-    >>> from_lines(as_lines(["a {digit}", "größer"]))
-    ['a {digit}', 'größer']
-    """
-    return np.frombuffer("\n".join(texts).encode(), dtype=np.uint8).copy()
-
-
-def from_lines(lines: NDArray[np.generic]) -> list[str]:
-    """Decode the texts that `as_lines` encoded."""
-    return bytes(lines.astype(np.uint8)).decode().split("\n")

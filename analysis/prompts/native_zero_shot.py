@@ -19,10 +19,8 @@ from latentbench.analysis.core.metric import (
 )
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.statistics.intervals import standard_error
-from latentbench.analysis.zero_shot.compositional import VERSION
-from latentbench.analysis.zero_shot.prompt_arrays import arrays_of
-from latentbench.analysis.zero_shot.prompts import (
+from latentbench.analysis.prompts.prompt_arrays import arrays_of
+from latentbench.analysis.prompts.questions import (
     EmbeddedPrompts,
     Question,
     class_probabilities,
@@ -31,6 +29,8 @@ from latentbench.analysis.zero_shot.prompts import (
     shortened_hits,
     template_hits,
 )
+from latentbench.analysis.statistics.intervals import standard_error
+from latentbench.analysis.zero_shot.compositional import VERSION
 from latentbench.analysis.zero_shot.zero_shot_metrics import (
     expected_calibration_error,
     hits_at,

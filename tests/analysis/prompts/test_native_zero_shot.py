@@ -9,17 +9,17 @@ from PIL import Image
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.prompts.questions import question
 from latentbench.analysis.statistics.intervals import binomial_se, clustered_se
+from latentbench.analysis.stored.lines import from_lines
 from latentbench.analysis.zero_shot import controls as controls_module
 from latentbench.analysis.zero_shot import lit
 from latentbench.analysis.zero_shot.controls import fit_classifier
-from latentbench.analysis.zero_shot.prompt_arrays import from_lines
-from latentbench.analysis.zero_shot.prompts import question
 from latentbench.analysis.zero_shot.transfer import target_digits
 from latentbench.data import load, with_captions
 from latentbench.data.captioned.schemes import CLOTHES_CAPTIONS, DIGIT_CAPTIONS
 from latentbench.data.images import ImageData
-from latentbench.data.sources.named_sets.fashion_mnist import CLASSES
+from latentbench.data.sources.named_sets.class_names import GARMENTS as CLASSES
 
 CHANCE = 1 / 90
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.zero_shot.text_vectors import text_vectors
+from latentbench.analysis.prompts.text_vectors import text_vectors
 from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at, tied_accuracy
 from latentbench.data.captioned.draw import CaptionedData, with_captions
 from latentbench.data.errors import DataError

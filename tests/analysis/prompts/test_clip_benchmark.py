@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerFast
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.zero_shot.explain_accuracy import explain_accuracy
-from latentbench.analysis.zero_shot.prompts import embed, question
+from latentbench.analysis.prompts.explain_accuracy import explain_accuracy
+from latentbench.analysis.prompts.questions import embed, question
 from latentbench.data import load
 from latentbench.models import zoo
 from latentbench.models.resolver import Resolver

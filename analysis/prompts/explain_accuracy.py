@@ -16,9 +16,9 @@ from torch import Tensor
 
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.prompts.questions import EmbeddedPrompts, Question, own_vectors, question
+from latentbench.analysis.prompts.text_vectors import text_vectors
 from latentbench.analysis.statistics.intervals import NORMAL_95, binomial_se, standard_error
-from latentbench.analysis.zero_shot.prompts import EmbeddedPrompts, Question, own_vectors, question
-from latentbench.analysis.zero_shot.text_vectors import text_vectors
 from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.reading.prompted import DEFAULT_TEMPLATES, PromptedImageData
