@@ -29,6 +29,8 @@ class AnalysisDefinition:
     metrics: tuple[MetricDefinition, ...]
     exclusive: bool
     """True if it needs the machine to itself, as a timing does."""
+    opt_in: bool
+    """True if a suite runs it only if it names it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ def definitions() -> Definitions:
     from latentbench.models.zoo import FAMILIES
 
     datasets = {name: entry.description for name, entry in DATASETS.items()}
-    analyses = {name: AnalysisDefinition(each.metrics, each.exclusive) for name, each in ANALYSES.items()}
+    analyses = {
+        name: AnalysisDefinition(each.metrics, each.exclusive, each.opt_in) for name, each in ANALYSES.items()
+    }
     families = {name: family.display for name, family in FAMILIES.items()}
     found = Definitions(dict(METRICS.items()), analyses, families, datasets)
     with suppress(CacheError):
@@ -81,7 +85,9 @@ def _from_json(content: dict[str, Any]) -> Definitions:
         {name: MetricDefinition(**metric) for name, metric in content["metrics"].items()},
         {
             name: AnalysisDefinition(
-                tuple(MetricDefinition(**metric) for metric in each["metrics"]), each["exclusive"]
+                tuple(MetricDefinition(**metric) for metric in each["metrics"]),
+                each["exclusive"],
+                each["opt_in"],
             )
             for name, each in content["analyses"].items()
         },

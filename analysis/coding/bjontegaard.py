@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 Curve = Sequence[tuple[float, float]]
 """Pairs of a rate and a PSNR in dB, in any order."""
@@ -48,5 +47,7 @@ def _rising(curve: Curve) -> list[tuple[float, float]]:
 
 def _log_rate(curve: Curve, low: float, high: float) -> float:
     """Integrate log₁₀ of the rate over the PSNR from `low` to `high`."""
+    from scipy.interpolate import PchipInterpolator  # slow to import
+
     rates, psnrs = zip(*curve, strict=True)
     return float(PchipInterpolator(psnrs, np.log10(rates)).integrate(low, high))

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
-from scipy.stats import norm
+from scipy.special import gammaln, ndtr
 
 Integers = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -85,7 +84,7 @@ def _prior(low: int, size: int, deviation: float) -> Floats:
     mass = uniform
     if deviation > 0:
         edges = (np.arange(size + 1) + low - 0.5) / deviation
-        gaussian = np.diff(norm.cdf(edges))
+        gaussian = np.diff(ndtr(edges))
         mass = (1 - UNIFORM_SHARE) * gaussian / max(gaussian.sum(), 1e-300) + UNIFORM_SHARE * uniform
     return np.append(mass / mass.sum() * (1 - ESCAPE_SHARE), ESCAPE_SHARE)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 RESAMPLES = 2000
 SEED = 0
@@ -35,6 +34,8 @@ def spearman(a: ArrayLike, b: ArrayLike) -> Floats:
     >>> spearman([1, 2, 3, 4], [10, 20, 40, 30]).round(6)
     np.float64(0.8)
     """
+    from scipy.stats import rankdata  # slow to import
+
     ranks = [rankdata(each, axis=-1) for each in (a, b)]
     first, second = (each - each.mean(-1, keepdims=True) for each in ranks)
     norm = np.sqrt(np.square(first).sum(-1) * np.square(second).sum(-1))

@@ -68,13 +68,15 @@ def data() -> Rows:
 
 def metrics() -> Rows:
     """List every metric, in the order of the tables; `opt-in` if a suite has to name its analysis."""
-    from latentbench.analysis.catalogue import ANALYSES
-    from latentbench.analysis.workloads.sweep_metrics import SWEEP_METRICS
+    from latentbench.analysis.definitions import definitions
 
+    known = definitions()
     groups = [
-        (f"{analysis.name} (opt-in)" if analysis.opt_in else analysis.name, analysis.metrics)
-        for _, analysis in ANALYSES.items()
+        (f"{name} (opt-in)" if analysis.opt_in else name, analysis.metrics)
+        for name, analysis in known.analyses.items()
     ]
+    of_analyses = {metric for _, metrics in groups for metric in metrics}
+    of_sweeps = tuple(metric for metric in known.metrics.values() if metric not in of_analyses)
     return [
         {
             "metric": metric.name,
@@ -84,7 +86,7 @@ def metrics() -> Rows:
             "better": metric.better,
             "description": metric.title,
         }
-        for group, metrics in [*groups, ("rows of a sweep", SWEEP_METRICS)]
+        for group, metrics in [*groups, ("rows of a sweep", of_sweeps)]
         for metric in metrics
     ]
 

@@ -16,7 +16,7 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.models.codes import Shape
 from latentbench.models.protocols import Autoencoder, ImageTextModel, Posterior
-from latentbench.models.source_code.resolve_object import user_code
+from latentbench.models.source_code.resolve_object import running_user_code
 
 TOLERANCE = 1e-3
 """The distance that a pixel may lie outside [0, 1], an embedding's length from 1, and a repeated result
@@ -51,7 +51,7 @@ class Trial:
 
     def autoencoder(self, model: Autoencoder, x: Tensor) -> Shape:
         """Try `encode` and `decode` on two images `[2, C, H, W]`; return the shape of the code."""
-        with user_code(f"{self.where}: encode"):
+        with running_user_code(f"{self.where}: encode"):
             posterior = model.encode(x)
         mean = posterior.mean
         self._must(
@@ -70,12 +70,12 @@ class Trial:
 
     def image_text(self, model: ImageTextModel, x: Tensor, captions: Sequence[str]) -> Shape:
         """Try both towers on images `[N, C, H, W]` and as many captions; return the shape of a vector."""
-        with user_code(f"{self.where}: encode_image"):
+        with running_user_code(f"{self.where}: encode_image"):
             image = model.encode_image(x)
         width = image.shape[1] if image.ndim == 2 else 0
         self._embedding("encode_image", image, len(x), width)
         self._repeatable("encode_image", model.encode_image, x, image)
-        with user_code(f"{self.where}: encode_text"):
+        with running_user_code(f"{self.where}: encode_text"):
             text = model.encode_text(captions)
         self._embedding("encode_text", text, len(captions), width)
         rows = torch.arange(len(captions))
@@ -85,7 +85,7 @@ class Trial:
         return (width,)
 
     def _decoder(self, model: Autoencoder, codes: Tensor, x: Tensor) -> None:
-        with user_code(f"{self.where}: decode"):
+        with running_user_code(f"{self.where}: decode"):
             model.encode(x)
             image = model.decode(codes)
         self._must(image.shape == x.shape, "decode", str(list(image.shape)), str(list(x.shape)))
@@ -98,7 +98,7 @@ class Trial:
             "all within [0, 1] (end with a sigmoid or a clamp)",
         )
         self._same_twice("decode", model.decode, codes, image)
-        with user_code(f"{self.where}: decode"):
+        with running_user_code(f"{self.where}: decode"):
             model.encode(x.flip(0))
             after_others = model.decode(codes)
         self._must(
@@ -126,7 +126,7 @@ class Trial:
     def _same_twice(
         self, method: str, function: Callable[[Tensor], Tensor], rows: Tensor, result: Tensor
     ) -> None:
-        with user_code(f"{self.where}: {method}"):
+        with running_user_code(f"{self.where}: {method}"):
             again = function(rows)
         self._must(
             self._close(result, again),
@@ -138,7 +138,7 @@ class Trial:
     def _same_alone(
         self, method: str, function: Callable[[Tensor], Tensor], rows: Tensor, result: Tensor
     ) -> None:
-        with user_code(f"{self.where}: {method} with a batch of one"):
+        with running_user_code(f"{self.where}: {method} with a batch of one"):
             alone = torch.cat([function(row) for row in rows.split(1)])
         self._must(
             self._close(result, alone),

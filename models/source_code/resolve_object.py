@@ -65,7 +65,7 @@ def call(function: Any, kwargs: Mapping[str, Any], target: str) -> Any:
         raise LatentbenchError(
             f"{target}: is of type {type(function).__name__}, expected a function or a class"
         )
-    with user_code(target):
+    with running_user_code(target):
         signature = _signature(function)
     if signature is not None:
         try:
@@ -73,12 +73,12 @@ def call(function: Any, kwargs: Mapping[str, Any], target: str) -> Any:
         except TypeError as error:
             given = ", ".join(kwargs) or "nothing"
             raise LatentbenchError(f"{target}: {error}; it takes {signature}, kwargs gives {given}") from None
-    with user_code(target):
+    with running_user_code(target):
         return function(**kwargs)
 
 
 @contextmanager
-def user_code(where: str) -> Iterator[None]:
+def running_user_code(where: str) -> Iterator[None]:
     """Turn an exception of the user's code into one line: `where`, the exception, its line.
 
     Running out of memory passes through, because it becomes an outcome of its own. A change of the current
@@ -102,12 +102,12 @@ def _entry_point(name: str) -> Any:
         raise LatentbenchError(
             f"{unknown('installed model', name, sorted(installed))} (name your own as module:attribute)"
         )
-    with user_code(f"{name} ({installed[name].value})"):
+    with running_user_code(f"{name} ({installed[name].value})"):
         return installed[name].load()
 
 
 def _module(name: str, target: str) -> ModuleType:
-    with user_code(target):
+    with running_user_code(target):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:

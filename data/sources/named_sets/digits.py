@@ -5,6 +5,9 @@ Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI repo
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -23,10 +26,16 @@ def digits() -> ImageData:
     Values 0–16 are scaled to 0–255. The i-th image is a test image where
     `splitting.in_test(f"digits/{i}")`: a fixed split, about 1 in 6.
     """
-    from sklearn.datasets import load_digits  # scikit-learn takes a second to import
-
-    bunch = load_digits()
-    images = torch.from_numpy(np.rint(bunch.images * (255 / INK_LEVELS)).astype(np.uint8)).unsqueeze(1)
-    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    table = np.loadtxt(_file(), delimiter=",", dtype=np.uint8)
+    ink, labels = table[:, :-1].reshape(-1, 1, 8, 8), torch.from_numpy(table[:, -1].astype(np.int64))
+    images = torch.from_numpy(np.rint(ink * (255 / INK_LEVELS)).astype(np.uint8))
     test = torch.tensor([in_test(f"digits/{i}") for i in range(len(labels))])
     return ImageData("digits", Split(images[~test], labels[~test]), Split(images[test], labels[test]), DIGITS)
+
+
+def _file() -> Path:
+    """Return scikit-learn's file, of which the library itself is not needed: it takes a second to import."""
+    library = find_spec("sklearn")
+    assert library is not None
+    assert library.origin is not None
+    return Path(library.origin).parent / "datasets" / "data" / "digits.csv.gz"

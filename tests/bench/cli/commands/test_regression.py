@@ -217,6 +217,7 @@ def test_a_mistake_is_one_line(results, arguments, message):
         ["history", "mse"],
         ["baseline", "list"],
         ["list", "data"],
+        ["list", "metrics"],
         ["results", "verify"],
         ["recommend", "--prefer", "mse"],
         ["compare", "latest", "latest"],
