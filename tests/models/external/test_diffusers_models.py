@@ -197,7 +197,8 @@ def test_sides_that_do_not_divide_are_refused_with_a_size(folder):
     assert "multiples of 2, those of noise are 17×17; read them with size 18" in message
 
 
-def test_hub_without_network_says_what_to_do(folder):
+def test_hub_without_network_says_what_to_do(folder, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # between its retries
     assert "where there is a network" in refusal(folder, "stabilityai/sd-vae-ft-mse")
 
 
