@@ -28,6 +28,7 @@ PLACES = {
     "README.md": ("headline", "provenance"),
     "docs/claims.md": ("statements", "provenance"),
     "docs/ci.md": ("sessions",),
+    "docs/codecs.md": ("codecs",),
     "docs/speed.md": ("speed",),
     "docs/suites.md": ("table", "provenance", "likelihood"),
 }
@@ -45,7 +46,15 @@ HEADLINE_METRICS = (
     "dead_zone_moment",
     "zero_shot_top1",
 )
-SUITE, LIKELIHOOD_SUITE = "mnist", "likelihood"
+CODEC_METRICS = (
+    "bits_per_pixel",
+    "psnr",
+    "ms_ssim",
+    "compression",
+    "encode_megapixels_per_second",
+    "decode_megapixels_per_second",
+)
+SUITE, LIKELIHOOD_SUITE, CODECS_SUITE = "mnist", "likelihood", "codecs"
 SPEED = "speed"
 """The folder of the store where pytest-benchmark's records of `tests/speed` are."""
 
@@ -55,6 +64,7 @@ def blocks(store: Store) -> dict[str, str]:
     run = read(store.find(SUITE))
     table = rows(run.last_records)
     return {
+        "codecs": codecs(read(store.find(CODECS_SUITE)), store),
         "likelihood": likelihood(read(store.find(LIKELIHOOD_SUITE)), store),
         "speed": speed(store.root / SPEED),
         "headline": headline(table),
@@ -67,12 +77,19 @@ def blocks(store: Store) -> dict[str, str]:
 
 def headline(table: Sequence[TableRow]) -> str:
     """Return the README's table: a few models by a few metrics."""
-    chosen = [
-        replace(row, cells={name: row.cells[name] for name in HEADLINE_METRICS if name in row.cells})
-        for row in table
-        if row.label in HEADLINE_MODELS
+    return tables.as_markdown(_only([row for row in table if row.label in HEADLINE_MODELS], HEADLINE_METRICS))
+
+
+def codecs(run: Run, store: Store) -> str:
+    """Return the table of suite `codecs`, a few metrics of it."""
+    table = _only(rows(run.last_records), CODEC_METRICS)
+    return f"{tables.as_markdown(table)}\n{provenance(run, store)}"
+
+
+def _only(table: Sequence[TableRow], metrics: Sequence[str]) -> list[TableRow]:
+    return [
+        replace(row, cells={name: row.cells[name] for name in metrics if name in row.cells}) for row in table
     ]
-    return tables.as_markdown(chosen)
 
 
 def sessions(study: Path) -> str:
