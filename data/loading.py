@@ -28,6 +28,14 @@ from latentbench.data.storage.files import folder_at
 
 __all__ = ["DATASETS", "DataRequest", "Dataset", "dataset", "load", "open_sources"]
 
+# Their modules import each other, and the order of a list must not depend on that.
+DATASETS.arrange(
+    [
+        *("mnist", "captioned-mnist", "captioned-fashion-mnist", "fashion-mnist"),
+        *("kmnist", "emnist-letters", "cifar10", "svhn", "digits"),
+    ]
+)
+
 DEFAULT_SIZE = 28
 """MNIST's size, so that every recipe of the reference run works for a folder unchanged."""
 PROMPTED_SIZE = 224

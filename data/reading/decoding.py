@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from tempfile import NamedTemporaryFile
 
 import joblib
 import numpy as np
@@ -33,7 +38,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some images in order, `[n, 3, H, W]`, and bool `[n]` of each; unreadable ones are black."""
+    """Some images in order, `[n, 3, H, W]`, and bool `[n]` of each; unreadable ones are black.
+
+    The pixels are overwritten after the next batch was requested: copy what you keep.
+    """
 
     pixels: Pixels
     readable: NDArray[np.bool_]
@@ -54,42 +62,73 @@ def decode(source: ImageSource, transform: ImageTransform, *, jobs: int | None =
     jobs = jobs or int(joblib.cpu_count())
     batches = (range(start, min(start + BATCH, len(source))) for start in range(0, len(source), BATCH))
     if not isinstance(source, EncodedSource):
-        yield from (_batch([source.open(index) for index in batch], transform) for batch in batches)
+        for batch in batches:
+            pixels = np.empty((len(batch), 3, *transform.shape), np.uint8)
+            yield _batch(map(source.open, batch), transform, pixels)
         return
     tasks = ([source.stored[index] for index in batch] for batch in batches)
-    if jobs == 1 or len(source) <= FEW:
-        yield from (decode_batch(task, transform) for task in tasks)
-        return
-    yield from _pooled(tasks, transform, jobs, source.where)
+    with ExitStack() as stack:
+        room = None
+        if jobs > 1 and len(source) > FEW:
+            room = stack.enter_context(_shared_room((jobs * AHEAD, BATCH, 3, *transform.shape)))
+        if room is None:
+            yield from (decode_batch(task, transform) for task in tasks)
+        else:
+            yield from _pooled(tasks, transform, jobs, room, source.where)
 
 
-def decode_batch(stored: Sequence[Encoded], transform: ImageTransform) -> Batch:
-    """Read some images, in a process of the pool."""
-    images: list[Image.Image | None] = []
-    for each in stored:
-        try:
-            images.append(read_image(each, name="image"))
-        except DataError:
-            images.append(None)
-    return _batch(images, transform)
+def decode_batch(stored: Sequence[Encoded], transform: ImageTransform, pixels: Pixels | None = None) -> Batch:
+    """Read some images; `pixels` is where theirs are written to, if there is such a place."""
+    if pixels is None:
+        pixels = np.empty((len(stored), 3, *transform.shape), np.uint8)
+    return _batch(map(_read, stored), transform, pixels)
 
 
-def _batch(images: Sequence[Image.Image | None], transform: ImageTransform) -> Batch:
-    height, width = transform.shape
-    pixels = np.zeros((len(images), 3, height, width), np.uint8)
-    for row, image in zip(pixels, images, strict=True):
-        if image is not None:
-            row[:] = np.asarray(transform(image)).transpose(2, 0, 1)
-    return Batch(
-        pixels,
-        readable=np.array([image is not None for image in images], bool),
-        animated=np.array([bool(image and image.info.get("frames_dropped")) for image in images], bool),
-        enlarged=np.array(
-            [image is not None and min(image.size) < max(transform.shape) for image in images], bool
-        ),
-        # A few rows of pixels tell nearly every colour image.
-        grey=_is_grey(pixels[..., :: max(1, height // 4), :]) and _is_grey(pixels),
-    )
+def _read(stored: Encoded) -> Image.Image | None:
+    try:
+        return read_image(stored, name="image")
+    except DataError:
+        return None
+
+
+@dataclass(frozen=True)
+class SharedRoom:
+    """Room for pixels in a file that processes map into their memory: sending them would take longer."""
+
+    path: str
+    shape: tuple[int, int, int, int, int]
+    """The number of batches, and the shape of the largest: `[K, n, 3, H, W]`."""
+
+    def mapped(self) -> Pixels:
+        """Map the file."""
+        return np.memmap(self.path, np.uint8, "r+", shape=self.shape)
+
+
+def decode_into(room: SharedRoom, place: int, stored: Sequence[Encoded], transform: ImageTransform) -> Batch:
+    """Read some images, in a process of the pool, and leave the pixels at a place of the room."""
+    batch = decode_batch(stored, transform, _mapped_once(room)[place, : len(stored)])
+    return replace(batch, pixels=np.empty(0, np.uint8))
+
+
+@cache
+def _mapped_once(room: SharedRoom) -> Pixels:
+    return room.mapped()
+
+
+def _batch(images: Iterable[Image.Image | None], transform: ImageTransform, pixels: Pixels) -> Batch:
+    """Scale images one by one, each while it is still in the processor's cache, and write their pixels."""
+    flags = np.zeros((3, len(pixels)), bool)
+    for index, image in enumerate(images):
+        if image is None:
+            pixels[index] = 0
+            continue
+        pixels[index] = np.asarray(transform(image)).transpose(2, 0, 1)
+        small = min(image.size) < max(transform.shape)
+        flags[:, index] = True, bool(image.info.get("frames_dropped")), small
+    readable, animated, enlarged = flags
+    # A few rows of pixels tell nearly every colour image.
+    few = pixels[..., :: max(1, pixels.shape[2] // 4), :]
+    return Batch(pixels, readable, animated, enlarged, grey=_is_grey(few) and _is_grey(pixels))
 
 
 def _is_grey(pixels: Pixels) -> bool:
@@ -98,18 +137,26 @@ def _is_grey(pixels: Pixels) -> bool:
 
 
 def _pooled(
-    tasks: Iterator[list[Encoded]], transform: ImageTransform, jobs: int, where: str
+    tasks: Iterator[list[Encoded]], transform: ImageTransform, jobs: int, room: SharedRoom, where: str
 ) -> Iterator[Batch]:
     # loky's processes do not import the main module again, so a script needs no `if __name__` guard.
     pool = ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_the_parent)
-    waiting: deque[Future[Batch]] = deque()
+    places, pixels = room.shape[0], room.mapped()
+    waiting: deque[tuple[int, Future[Batch]]] = deque()
+
+    def oldest() -> Batch:
+        place, future = waiting.popleft()
+        batch = future.result()
+        return replace(batch, pixels=pixels[place, : len(batch.readable)])
+
     try:
-        for task in tasks:
-            waiting.append(pool.submit(decode_batch, task, transform))
-            if len(waiting) >= jobs * AHEAD:
-                yield waiting.popleft().result()
+        for number, task in enumerate(tasks):
+            if len(waiting) == places:
+                yield oldest()
+            place = number % places
+            waiting.append((place, pool.submit(decode_into, room, place, task, transform)))
         while waiting:
-            yield waiting.popleft().result()
+            yield oldest()
     except BrokenProcessPool:
         raise DataError(
             f"{where}: a process that decodes images was ended, as happens when memory runs out; free some "
@@ -117,6 +164,20 @@ def _pooled(
         ) from None
     finally:
         pool.shutdown(wait=True, kill_workers=True)
+
+
+@contextmanager
+def _shared_room(shape: tuple[int, int, int, int, int]) -> Iterator[SharedRoom | None]:
+    """Provide a file for pixels while it is needed; None if the disk has no room for one."""
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(NamedTemporaryFile(prefix="latentbench-"))
+            # Without reserved room, a full disk would end a process that writes its pixels.
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape))
+        except OSError:
+            yield None
+            return
+        yield SharedRoom(file.name, shape)
 
 
 def _leave_interrupts_to_the_parent() -> None:

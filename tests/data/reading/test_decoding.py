@@ -1,5 +1,6 @@
 """The pool of decoders: order, counts, and images that are hard to read."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -30,8 +31,8 @@ def folder(tmp_path):
 def test_a_pool_gives_what_one_process_gives(folder):
     source = folder_sources(folder).test
     for jobs in (1, 2):
-        batches = list(decode(source, Transform(8), jobs=jobs))
-        shades = np.concatenate([batch.pixels for batch in batches])[:, 0, 0, 0]
+        batches = decode(source, Transform(8), jobs=jobs)
+        shades = np.concatenate([batch.pixels.copy() for batch in batches])[:, 0, 0, 0]
         assert [f"test/{shade}.png" for shade in shades] == list(source.names)
 
 
@@ -53,9 +54,19 @@ def kill_this_process(*_):
 
 
 def test_a_killed_decoder_is_one_line(folder, monkeypatch):
-    monkeypatch.setattr(decoding, "decode_batch", kill_this_process)
+    monkeypatch.setattr(decoding, "decode_into", kill_this_process)
     with pytest.raises(DataError, match="a process that decodes images was ended, as happens when memory"):
         list(decode(folder_sources(folder).test, Transform(8), jobs=2))
+
+
+def test_a_full_disk_leaves_decoding_to_one_process(folder, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refused)
+    source = folder_sources(folder).test
+    shades = [shade for batch in decode(source, Transform(8), jobs=2) for shade in batch.pixels[:, 0, 0, 0]]
+    assert [f"test/{shade}.png" for shade in shades] == list(source.names)
 
 
 def test_progress_counts_every_image(folder):
