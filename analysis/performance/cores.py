@@ -1,4 +1,4 @@
-"""The processor cores that this process may use, and its number of computing threads."""
+"""The processor cores that this process may use, and the workers and threads that fill them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import joblib
+import psutil
 import torch
 from threadpoolctl import threadpool_limits
 
 from latentbench.analysis.core.freed_memory import reuse_freed_memory
+
+BYTES_PER_WORKER = 3e9
 
 
 def usable_cores() -> int:
@@ -19,6 +22,19 @@ def usable_cores() -> int:
     container's quota of processor time (cgroup version 1 or 2), or by LOKY_MAX_CPU_COUNT.
     """
     return int(joblib.cpu_count())
+
+
+def default_jobs(device: torch.device) -> int:
+    """Return the number of workers: one per core as far as memory allows; one for a GPU."""
+    if device.type != "cpu":
+        return 1
+    by_memory = int(psutil.virtual_memory().total / BYTES_PER_WORKER)
+    return max(1, min(usable_cores(), by_memory))
+
+
+def threads_of(jobs: int) -> int:
+    """Return the threads of each of `jobs` workers, so that together they fill the cores."""
+    return max(1, usable_cores() // jobs)
 
 
 def prepare_to_compute(count: int) -> None:

@@ -2,7 +2,7 @@
 
 A small model keeps one core busy, so a machine with many cores trains many models at once, each with one
 thread or a few. A unit whose process dies, for example because memory runs out, is identified:
-the units that were running are repeated one at a time, each in a separate process.
+the units that were running are repeated one at a time, each in a pool of one process.
 """
 
 from __future__ import annotations
@@ -12,35 +12,13 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
-from functools import cached_property
-from multiprocessing.connection import Connection
+from functools import cache
 from typing import Any
 
-import psutil
-import torch
-
-from latentbench.analysis.performance.cores import prepare_to_compute, usable_cores
+from latentbench.analysis.performance.cores import prepare_to_compute
 from latentbench.bench.executors.protocol import Died, Unit
-
-BYTES_PER_WORKER = 3e9
-SPAWN = multiprocessing.get_context("spawn")
-"""A forked child would inherit locks of threads that it does not have; a spawned one starts clean."""
-
-
-def default_jobs(device: torch.device) -> int:
-    """Return the number of workers: one per core as far as memory allows; one for a GPU."""
-    if device.type != "cpu":
-        return 1
-    by_memory = int(psutil.virtual_memory().total / BYTES_PER_WORKER)
-    return max(1, min(usable_cores(), by_memory))
-
-
-def threads_of(jobs: int) -> int:
-    """Return the threads of each of `jobs` workers, so that together they fill the cores."""
-    return max(1, usable_cores() // jobs)
 
 
 class LocalProcesses:
@@ -49,7 +27,7 @@ class LocalProcesses:
     exclusive_at_once = 1
 
     def __init__(self, jobs: int, threads: int, open_context: Callable[[], object]) -> None:
-        self.at_once, self._threads, self._open_context = jobs, threads, open_context
+        self.at_once, self._prepared = jobs, (threads, open_context)
         self._pool: ProcessPoolExecutor | None = None
         self._running: dict[Future[Any], Unit] = {}
         self._alone: deque[Unit] = deque()
@@ -59,8 +37,9 @@ class LocalProcesses:
         if unit.alone:
             self._alone.append(unit)
             return
+        self._pool = self._pool or self._opened(self.at_once)
         try:
-            self._running[self._start(unit)] = unit
+            self._running[_started(unit, self._pool)] = unit
         except BrokenExecutor:
             self._suspect([unit])
 
@@ -96,30 +75,20 @@ class LocalProcesses:
         self.stop(now=False)
 
     def _run_alone(self, unit: Unit) -> Any:
-        """Return a unit's result from a separate process, or how that process died."""
-        receiver, sender = SPAWN.Pipe(duplex=False)
-        process = SPAWN.Process(target=_answer, args=(sender, self._threads, self._open_context, unit))
-        with _interrupt_blocked():
-            process.start()
-        sender.close()
+        """Return a unit's result from a pool of one process, or how that process died."""
+        pool, others = self._opened(1), multiprocessing.active_children()
+        future = _started(unit, pool)
+        (process,) = set(multiprocessing.active_children()).difference(others)
+        wait([future])
+        pool.shutdown()
         try:
-            result = receiver.recv()
-        except EOFError:
-            process.join()
+            return future.result()
+        except BrokenExecutor:
             return Died.with_exit_code(process.exitcode or 0)
-        process.join()
-        return result
 
-    def _start(self, unit: Unit) -> Future[Any]:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self.at_once,
-                mp_context=SPAWN,
-                initializer=_prepare,
-                initargs=(self._threads, self._open_context),
-            )
-        with _interrupt_blocked():
-            return self._pool.submit(_call, unit)
+    def _opened(self, size: int) -> ProcessPoolExecutor:
+        # A forked child would inherit locks of threads that it does not have; a spawned one starts clean.
+        return ProcessPoolExecutor(size, multiprocessing.get_context("spawn"), _prepare, self._prepared)
 
 
 class ThisProcess:
@@ -128,13 +97,8 @@ class ThisProcess:
     at_once = exclusive_at_once = 1
 
     def __init__(self, threads: int, open_context: Callable[[], object]) -> None:
-        self._threads, self._open_context = threads, open_context
+        self._threads, self._context = threads, cache(open_context)
         self._waiting: deque[Unit] = deque()
-
-    @cached_property
-    def _context(self) -> object:
-        prepare_to_compute(self._threads)
-        return self._open_context()
 
     def submit(self, unit: Unit) -> None:
         """Let a unit wait for `finished`."""
@@ -142,15 +106,16 @@ class ThisProcess:
 
     def finished(self) -> Sequence[tuple[str, Any]]:
         """Run the next unit."""
+        prepare_to_compute(self._threads)
         unit = self._waiting.popleft()
-        return [(unit.key, unit.function(unit.task, self._context))]
+        return [(unit.key, unit.function(unit.task, self._context()))]
 
     def stop(self, *, now: bool) -> None:
         """Do nothing: no unit is running."""
 
 
-_context: Any = None
-"""In a worker process: the result of `open_context` when the process started."""
+_context: Callable[[], Any]
+"""In a worker process: opens its context once. If that fails, so does the unit, with the same error."""
 
 
 def _prepare(threads: int, open_context: Callable[[], object]) -> None:
@@ -160,24 +125,18 @@ def _prepare(threads: int, open_context: Callable[[], object]) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     prepare_to_compute(threads)
-    _context = open_context()
+    _context = cache(open_context)
 
 
 def _call(unit: Unit) -> Any:
-    return unit.function(unit.task, _context)
+    return unit.function(unit.task, _context())
 
 
-def _answer(sender: Connection, threads: int, open_context: Callable[[], object], unit: Unit) -> None:
-    _prepare(threads, open_context)
-    sender.send(_call(unit))
-
-
-@contextmanager
-def _interrupt_blocked() -> Iterator[None]:
-    """Start processes in which the interrupt key has no effect while they import modules."""
+def _started(unit: Unit, pool: ProcessPoolExecutor) -> Future[Any]:
+    """Hand a unit to a pool, whose new process ignores the interrupt key while it imports modules."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        return pool.submit(_call, unit)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
+from latentbench.bench.executors.engines import brief, ray_cluster
 from latentbench.bench.executors.protocol import Died, Unit
-from latentbench.bench.executors.ray_connection import brief, connected
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.executors.worker import Setup, perform, result_of
 from latentbench.data.errors import LatentbenchError
@@ -27,7 +27,7 @@ class RayTasks:
     at_once = exclusive_at_once = AT_ONCE
 
     def __init__(self, settings: ExecutorSettings, setup: Setup, note: Callable[[str], None]) -> None:
-        self._ray = connected(settings.address)
+        self._ray = ray_cluster(settings.address)
         self._settings, self._note = settings, note
         self._running: dict[Any, str] = {}
         self._quiet_since = monotonic()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from latentbench.bench.executors.engines import brief, submitit_executor
 from latentbench.bench.executors.protocol import Died, Unit
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.executors.worker import Setup, perform, result_of
@@ -74,7 +75,7 @@ class SlurmJobs:
         self._settings, self._setup, self.workers = settings, setup, settings.jobs
         self._folder = cache_root() / "jobs" / setup.id
         self._executors = {
-            exclusive: _opened(settings, self._folder / "logs", exclusive=exclusive)
+            exclusive: submitit_executor(settings, self._folder / "logs", exclusive=exclusive)
             for exclusive in (True, False)
         }
         self._waiting: list[Unit] = []
@@ -116,7 +117,7 @@ class SlurmJobs:
             try:
                 handle = executor.submit(batch)
             except Exception as error:
-                raise LatentbenchError(f"--executor slurm: cannot submit a job: {_line(error)}") from None
+                raise LatentbenchError(f"--executor slurm: cannot submit a job: {brief(error)}") from None
             self._jobs.append(_SlurmJob(handle, batch, dict(enumerate(group))))
 
     def _results(self, job: _SlurmJob) -> list[tuple[str, Any]]:
@@ -127,7 +128,7 @@ class SlurmJobs:
             path = job.batch.result(number)
             if path.exists():
                 result = result_of(pickle.loads(path.read_bytes()))
-                path.unlink()
+                path.write_bytes(b"")  # an empty file still tells a job that is queued again to skip the unit
                 found.append((job.left.pop(number).key, result))
         if ended and job.left:
             in_hand = job.left.pop(min(job.left))
@@ -142,34 +143,3 @@ def _death(handle: Any) -> Died:
     said = (handle.stderr() or "").strip().splitlines()
     last = f": {said[-1][:200]}" if said else ""
     return Died(f"job {handle.job_id} ended as {state}{last}", state == OUT_OF_MEMORY, True)
-
-
-def _opened(settings: ExecutorSettings, folder: Path, *, exclusive: bool) -> Any:
-    """Return submitit's executor of jobs that share a node, or have one to themselves.
-
-    Raises LatentbenchError if it or Slurm is not installed.
-    """
-    try:
-        import submitit
-    except ImportError:
-        raise LatentbenchError(
-            "--executor slurm needs the package submitit: python -m pip install 'latentbench[slurm]'"
-        ) from None
-    if settings.cluster == "slurm" and shutil.which("srun") is None:
-        raise LatentbenchError(
-            "--executor slurm: this machine has no command srun; start it on a login node of the cluster"
-        )
-    executor = submitit.AutoExecutor(folder=folder, cluster=settings.cluster)
-    executor.update_parameters(
-        cpus_per_task=settings.cpus,
-        gpus_per_node=int(settings.gpus),
-        mem_gb=settings.memory_gb,
-        slurm_partition=settings.partition,
-        slurm_exclusive=True if exclusive else None,
-        slurm_constraint=settings.timing_on if exclusive else None,
-    )
-    return executor
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -17,10 +17,10 @@ from latentbench.analysis.features.extractors import Absent, ByProtocol, Feature
 from latentbench.analysis.features.judge import LARGEST_SIDE
 from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
-from latentbench.analysis.performance.cores import threads, usable_cores
+from latentbench.analysis.performance.cores import default_jobs, threads, threads_of, usable_cores
 from latentbench.analysis.performance.memory import free_memory
 from latentbench.analysis.protocols.by_protocol import OF_PROTOCOLS, requested
-from latentbench.bench.executors.local import LocalProcesses, ThisProcess, default_jobs, threads_of
+from latentbench.bench.executors.local import LocalProcesses, ThisProcess
 from latentbench.bench.executors.protocol import Executor
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.run.case import Case, cases

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.performance.cores import threads as using_threads
+from latentbench.analysis.performance.cores import usable_cores
 from latentbench.analysis.performance.point import PRECISIONS, SweepPoint
 from latentbench.analysis.performance.roofline import Ceilings, measure_ceilings
 from latentbench.analysis.workloads.candidate import Candidate
 from latentbench.analysis.workloads.measure import RowResult, WorkloadPlace, measure, without_numbers
 from latentbench.analysis.workloads.operations import step_recipe
-from latentbench.bench.executors.local import threads_of
 from latentbench.bench.provenance.code import code
 from latentbench.bench.provenance.environment import environment
 from latentbench.bench.provenance.machine_state import Conditions, Observer
@@ -49,7 +49,7 @@ def run_sweep(
     models = [SweepModel(spec, sweep) for spec in sweep.specs]
     wanted = [row for model in models for row in rows(model, chosen, place)]
     request = Request(sweep.name, "rows", wanted, place, fresh=fresh, accepted=ACCEPTED)
-    count = threads_of(1)
+    count = usable_cores()
 
     def produce(run: OpenRun[SweepRow]) -> None:
         with using_threads(count):
@@ -119,7 +119,7 @@ class _Timer:
             metrics=result.metrics,
             environment=self.run.origin.environment,
             family_code=row.family_code,
-            threads=threads_of(1),
+            threads=usable_cores(),
             code=code(),
             started=started,
             seconds=Seconds(train=None, evaluate=seconds),

@@ -22,8 +22,9 @@ from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
 import latentbench.data
+from latentbench.analysis.performance.cores import default_jobs, threads_of
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
-from latentbench.bench.executors.local import LocalProcesses, default_jobs, threads_of
+from latentbench.bench.executors.local import LocalProcesses
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Journal
 from latentbench.bench.run.resumable import Origin

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from latentbench.analysis.performance.cores import threads, usable_cores
+from latentbench.analysis.performance.cores import default_jobs, threads, threads_of, usable_cores
 
 COUNT = "from latentbench.analysis.performance.cores import usable_cores; print(usable_cores())"
 
@@ -28,7 +28,7 @@ def test_cores_outside_the_affinity_are_not_counted():
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(allowed)})
-        assert usable_cores() == 1
+        assert usable_cores() == default_jobs(torch.device("cpu")) == threads_of(1) == 1
     finally:
         os.sched_setaffinity(0, allowed)
     assert usable_cores() <= len(allowed)

@@ -1,14 +1,16 @@
-"""Worker processes end when the process that started them ends."""
+"""Worker processes report how they end, and end when the process that started them ends."""
 
-import os
 import subprocess
 import sys
 
 import psutil
 import pytest
-import torch
+from shared.units import end, vanished
 
-from latentbench.bench.executors.local import default_jobs, threads_of
+from latentbench.bench.executors.crew import Crew, stopped_at_the_end
+from latentbench.bench.executors.local import LocalProcesses
+from latentbench.bench.executors.protocol import Died
+from latentbench.data.errors import DataError
 
 PARENT = """
 import os, sys, time
@@ -38,11 +40,17 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
     assert alive == []
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
-def test_workers_use_only_the_cores_that_are_allowed():
-    allowed = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(allowed)})
-        assert (default_jobs(torch.device("cpu")), threads_of(1)) == (1, 1)
-    finally:
-        os.sched_setaffinity(0, allowed)
+def test_a_unit_that_ends_its_process_is_identified():
+    executor = LocalProcesses(2, 1, dict)
+    with stopped_at_the_end(executor):
+        found = dict(Crew(executor, key=str).map(end, [0, 3, -9]))
+    assert found == {0: 0, 3: Died.with_exit_code(3), -9: Died.with_exit_code(-9)}
+    assert found[-9].out_of_memory
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_context_that_cannot_be_opened_is_the_error(alone):
+    executor = LocalProcesses(1, 1, vanished)
+    crew = Crew(executor, key=str)
+    with pytest.raises(DataError, match="/photos: does not exist"), stopped_at_the_end(executor):
+        crew.alone(end, 0) if alone else list(crew.map(end, [0]))

@@ -1,27 +1,22 @@
 """`ray://HOST:PORT`: a driver that is no node of the cluster gives the records of this machine."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from shared.watchers import Silent
+from shared.commands import COMMAND
+from shared.sweeps import run_here, values
 
-from latentbench.bench.run import suite as suites
-from latentbench.bench.run.runner import Options, run_suite
 from latentbench.bench.store.run import read
-from latentbench.bench.store.store import Store
 
 from .conftest import free_port
 
 pytestmark = pytest.mark.slow
 
-COMMAND = shutil.which("latentbench", path=str(Path(sys.executable).parent)) or "latentbench"
 SUITE = """
 description: x
 data: {name: digits}
@@ -29,11 +24,6 @@ analyses: [likelihood, code]
 recipe: {epochs: 2}
 models: [{family: pca, latent_dim: 2}, {family: ae, latent_dim: [2, 3], hidden: 16}]
 """
-
-
-def values(record):
-    metrics = [(each.name, each.value, each.se, each.n) for each in record.metrics]
-    return record.case, record.weights, metrics
 
 
 def answers(port):
@@ -87,9 +77,6 @@ def test_a_client_gives_the_records_of_this_machine(address, home):
     )
     assert done.returncode == 0, done.stderr
     (path,) = (home / "results" / "runs" / "my").glob("*.jsonl")
-    there = read(path).records
-    options = Options(device="cpu", this_process=True, use_cache=False)
-    here = run_suite(suites.load(str(home / "my.yaml")), Store(home / "here"), options, Silent()).records
-    # Workers finish in any order.
-    assert sorted(map(values, there)) == sorted(map(values, here))
-    assert all(record.nodes for record in there)
+    there = read(path)
+    assert values(there) == values(run_here(home))
+    assert all(record.nodes for record in there.records)

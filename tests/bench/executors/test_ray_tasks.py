@@ -3,75 +3,24 @@
 import importlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from shared.photos import PRIME, write_photos
+from shared.sweeps import SWEEP, Watcher, run, run_here, values
 
-from latentbench.bench.cli.progress import Lines
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.protocol import Died
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.executors.worker import Setup
-from latentbench.bench.run import suite as suites
-from latentbench.bench.run.runner import Options, run_suite
-from latentbench.bench.store.run import read
-from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 
 from .conftest import free_port
 
 RAY = ExecutorSettings(name="ray")
-SUITE = """
-description: small cases
-data: digits
-seeds: 4
-analyses: [likelihood, code]
-recipe: {epochs: 5}
-models: [{family: pca, latent_dim: [2, 3, 4]}, {family: ae, latent_dim: [2, 3, 4], hidden: 16}]
-"""
-COMMAND = shutil.which("latentbench", path=str(Path(sys.executable).parent)) or "latentbench"
-
-
-class Watcher(Lines):
-    """Does something once, when so many steps of stages are done; prints as `latentbench run` does."""
-
-    def __init__(self, after=None, act=None):
-        super().__init__(Console(width=110))
-        self.left, self.act = after, act
-
-    def stage_advanced(self, label):
-        if self.left is not None:
-            self.left -= 1
-            if self.left == 0:
-                self.act()
-
-
-def values(run):
-    return {
-        record.case: (record.weights, [(each.name, each.value, each.se, each.n) for each in record.metrics])
-        for record in run.records
-    }
-
-
-def run(home, store, executor, watcher=None):
-    loaded = suites.load(str(home / "my.yaml"))
-    return run_suite(
-        loaded, Store(home / store), Options(device="cpu", executor=executor), watcher or Watcher()
-    )
-
-
-def run_here(home):
-    """The same suite in this process, without the models of other runs."""
-    loaded = suites.load(str(home / "my.yaml"))
-    options = Options(device="cpu", this_process=True, use_cache=False)
-    return run_suite(loaded, Store(home / "here"), options, Watcher())
 
 
 def on_ray(tasks, function, *, settings=RAY, setup=None, exclusive=False):
@@ -87,7 +36,7 @@ def on_ray(tasks, function, *, settings=RAY, setup=None, exclusive=False):
 
 @pytest.mark.slow
 def test_a_sweep_survives_the_removal_of_a_node(cluster, node, home):
-    (home / "my.yaml").write_text(SUITE)
+    (home / "my.yaml").write_text(SWEEP)
     leaving = node()
     remove = Watcher(5, lambda: threading.Thread(target=cluster.remove_node, args=(leaving,)).start())
     there = run(home, "ray", RAY, remove)
@@ -96,6 +45,33 @@ def test_a_sweep_survives_the_removal_of_a_node(cluster, node, home):
     assert len(there.records) == len({record.case for record in there.records}) == 24
     assert all(record.nodes for record in there.records)
     assert values(there) == values(run_here(home))
+
+
+@pytest.mark.slow
+def test_a_node_that_joins_in_the_middle_gets_work(cluster, node, home, monkeypatch):
+    """Workers need two CPUs, so the new node, with a cache of its own, is the only one that has room."""
+    monkeypatch.setattr("latentbench.bench.executors.ray_tasks.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
+    (home / "my.yaml").write_text(SWEEP)
+    leaving = node(2)
+
+    class Joining(Watcher):
+        notes = ()
+
+        def note(self, message):
+            super().note(message)
+            self.notes = (*self.notes, message)
+            if message.startswith("waiting"):
+                node(2, env_vars={"LATENTBENCH_CACHE": str(home / "joined")})
+
+    watcher = Joining(5, lambda: threading.Thread(target=cluster.remove_node, args=(leaving,)).start())
+    there = run(home, "ray", ExecutorSettings(name="ray", cpus=2), watcher)
+    lacking = "waiting for nodes to join: no node of the Ray cluster has 2 CPUs and 0 GPUs for a worker"
+    assert lacking in watcher.notes
+    assert any((home / "joined" / "checkpoints").iterdir())
+    assert {record.status for record in there.records} == {"ok"}
+    assert len(there.records) == len(values(there)) == 24
+    assert values(there) == values(run_here(home, jobs=1))  # with two threads, as a worker has
 
 
 @pytest.fixture
@@ -200,46 +176,16 @@ def test_a_full_object_store_is_one_line(node):
         on_ray([300], "noise", settings=settings, exclusive=True)
 
 
-@pytest.mark.slow
-def test_a_killed_driver_resumes_on_the_cluster(cluster, home):
-    (home / "my.yaml").write_text(SUITE)
-
-    def start():
-        arguments = ("run", "my.yaml", "--executor", "ray", "--device", "cpu", "--no-figures")
-        return subprocess.Popen([COMMAND, *arguments], cwd=home, stderr=subprocess.PIPE, text=True)
-
-    def finished():
-        paths = [*(home / "results" / "runs" / "my").glob("*.jsonl")]
-        return {record.case: record.started for path in paths for record in read(path).records}
-
-    killed = start()
-    deadline = time.monotonic() + 400
-    while len(before := finished()) < 3:
-        assert killed.poll() is None, killed.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    again = start()
-    _, said = again.communicate(timeout=400)
-    assert again.returncode == 0, said
-    done = finished()
-    assert len(done) == 24
-    assert before.items() <= done.items()
-    (path,) = (home / "results" / "runs" / "my").glob("*.jsonl")
-    assert values(read(path)) == values(run_here(home))
-
-
 @pytest.mark.parametrize("where", ["--executor ray://127.0.0.1:{}", "RAY_ADDRESS=127.0.0.1:{}"])
 def test_an_address_where_nothing_answers_is_one_line(where, monkeypatch):
     pytest.importorskip("ray")
-    from latentbench.bench.executors.ray_connection import connected
+    from latentbench.bench.executors.engines import ray_cluster
 
     where = where.format(free_port())
     name, _, address = where.replace("=", " ").partition(" ")
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(LatentbenchError, match=f"{where}: no Ray cluster answers there"):
-        connected(None if name == "RAY_ADDRESS" else address)
+        ray_cluster(None if name == "RAY_ADDRESS" else address)
 
 
 WITHOUT = """

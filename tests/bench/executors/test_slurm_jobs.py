@@ -1,10 +1,13 @@
 """Slurm jobs, run by submitit in this process and as processes of this machine."""
 
 import pickle
+import signal
 from pathlib import Path
 
+import psutil
 import pytest
-from shared.units import end
+from shared.commands import wait_until
+from shared.units import end, started
 
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.protocol import Died, Unit
@@ -62,3 +65,19 @@ def test_a_job_that_dies_loses_only_the_unit_in_hand(monkeypatch):
         found = dict(Crew(jobs, key=str).map(end, [0, 3]))
     assert found[0] == 0
     assert isinstance(found[3], Died)
+
+
+@pytest.mark.slow
+def test_a_preempted_job_repeats_only_the_unit_in_hand(monkeypatch, tmp_path):
+    """Slurm sends a signal before it takes the node; then submitit queues the job again."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    files = [tmp_path / name for name in ("first", "slow", "last")]
+    jobs = executor(cluster="local", jobs=1)
+    with stopped_at_the_end(jobs):
+        results = Crew(jobs, key=str).map(started, files)
+        assert next(results) == (files[0], 1)
+        wait_until(files[1].exists)
+        (working,) = psutil.Process(int(jobs._jobs[0].handle.job_id)).children()
+        working.send_signal(signal.SIGUSR2)
+        assert list(results) == [(files[1], 2), (files[2], 1)]
+    assert [len(path.read_text().splitlines()) for path in files] == [1, 2, 1]
