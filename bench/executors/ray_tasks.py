@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -36,18 +37,25 @@ class RayTasks:
             "num_gpus": settings.gpus,
             "max_retries": 0,  # the crew tries again, on any executor
         }
-        if lacking := self._lacking():
+        try:
+            if lacking := self._lacking():
+                raise LatentbenchError(lacking)
+            with _room_in_object_store():
+                self._setup = self._ray.put(setup)
+        except LatentbenchError:
             self.stop(now=True)
-            raise LatentbenchError(lacking)
+            raise
         self.workers = max(1, sum(self._workers_on(node) for node in self._nodes()))
-        self._setup = self._ray.put(setup)
-        self._task = self._ray.remote(perform)
+        # Named here and not per unit, GPUs make Ray start a process for each unit: one that computed on a GPU
+        # before would stay on that GPU, also where Ray assigns it another.
+        self._task = self._ray.remote(**self._resources)(perform)
 
     def submit(self, unit: Unit) -> None:
         """Hand a unit to Ray."""
-        options = self._whole_node() if unit.exclusive else self._resources
-        reference = self._task.options(name=unit.key[:50], **options).remote(self._setup, pickle.dumps(unit))
-        self._running[reference] = unit.key
+        options = self._whole_node() if unit.exclusive else {}
+        task = self._task.options(name=unit.key[:50], **options)
+        with _room_in_object_store():
+            self._running[task.remote(self._setup, pickle.dumps(unit))] = unit.key
 
     def finished(self) -> Sequence[tuple[str, Any]]:
         """Wait for a few seconds for any unit."""
@@ -71,12 +79,10 @@ class RayTasks:
         from ray import exceptions
 
         try:
-            return result_of(self._ray.get(reference))
+            with _room_in_object_store():
+                return result_of(self._ray.get(reference))
         except exceptions.OutOfMemoryError:
             return Died("Ray ended its process, since the memory of its node ran out", True, True)
-        except (exceptions.ObjectStoreFullError, exceptions.OutOfDiskError) as error:  # here or in the worker
-            cause = brief(getattr(error, "cause", None) or error)
-            raise LatentbenchError(f"Ray's object store is full: {cause}") from None
         except exceptions.RayTaskError as error:
             cause = str(error.cause or error).strip().splitlines()[-1]
             raise LatentbenchError(
@@ -89,7 +95,7 @@ class RayTasks:
         """Return the resources of a whole node for timings: nothing else of this cluster runs next to it."""
         nodes = self._nodes(timing=True) or self._nodes()
         label = self._settings.timing_on
-        return self._resources | {
+        return {
             "num_cpus": max(node.get("CPU", 0) for node in nodes) if nodes else self._settings.cpus,
             "resources": {label: 0.001} if label else {},
         }
@@ -113,3 +119,15 @@ class RayTasks:
         if any(self._workers_on(node) for node in self._nodes()):
             return None
         return f"no node of the Ray cluster has {cpus} CPUs and {gpus:g} GPUs for a worker"
+
+
+@contextmanager
+def _room_in_object_store() -> Iterator[None]:
+    """Raise LatentbenchError if the object store is full, here or where a worker left its result."""
+    from ray import exceptions
+
+    try:
+        yield
+    except (exceptions.ObjectStoreFullError, exceptions.OutOfDiskError) as error:
+        cause = brief(getattr(error, "cause", None) or error)
+        raise LatentbenchError(f"Ray's object store is full: {cause}") from None

@@ -9,11 +9,13 @@ a file is left as it is.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.present import tables
@@ -29,6 +31,7 @@ PLACES = {
     "docs/claims.md": ("statements", "provenance"),
     "docs/ci.md": ("sessions",),
     "docs/codecs.md": ("codecs",),
+    "docs/machines.md": ("plan",),
     "docs/speed.md": ("speed",),
     "docs/suites.md": ("table", "provenance", "likelihood"),
 }
@@ -55,6 +58,7 @@ CODEC_METRICS = (
     "decode_megapixels_per_second",
 )
 SUITE, LIKELIHOOD_SUITE, CODECS_SUITE = "mnist", "likelihood", "codecs"
+PLANNED_FAMILIES, PLANNED_CASES, PLANNED_WORKERS = ("pca", "ae", "vae", "clip"), 1000, 64
 SPEED = "speed"
 """The folder of the store where pytest-benchmark's records of `tests/speed` are."""
 
@@ -68,6 +72,7 @@ def blocks(store: Store) -> dict[str, str]:
         "likelihood": likelihood(read(store.find(LIKELIHOOD_SUITE)), store),
         "speed": speed(store.root / SPEED),
         "headline": headline(table),
+        "plan": plan(run, store),
         "sessions": sessions(store.root / "study" / "throughput.json"),
         "table": tables.as_markdown(table, headline=True),
         "statements": statements(run.last_records, other_records(store)),
@@ -171,6 +176,25 @@ def provenance(run: Run, store: Store) -> str:
         f"{seeds} seed{'s' if seeds > 1 else ''}, {cases} case{'s' if cases > 1 else ''} in "
         f"{sum(seconds):.0f} s of training and measuring on {hardware}, torch {where['packages']['torch']}."
     )
+
+
+def plan(run: Run, store: Store) -> str:
+    """Return the wall time of a large grid on many workers, by the mean times of a case of each family."""
+    cells = []
+    rounds = math.ceil(PLANNED_CASES / PLANNED_WORKERS)
+    for family in PLANNED_FAMILIES:
+        times = [record.seconds for record in run.last_records if record.model.family == family]
+        train, measure = (fmean(getattr(each, step) or 0 for each in times) for step in ("train", "evaluate"))
+        wall = f"{rounds} rounds of {train + measure:.0f} s: {rounds * (train + measure) / 60:.0f} min"
+        cells.append([family, str(len(times)), f"{train:.0f} s", f"{measure:.0f} s", wall])
+    head = [
+        "family",
+        "cases",
+        "training",
+        "measuring",
+        f"{PLANNED_CASES:,} cases on {PLANNED_WORKERS} workers",
+    ]
+    return f"{markdown.table(head, cells, 'lr')}\n\n{provenance(run, store)}"
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ driver's cache. Only the driver writes the store.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -166,9 +166,8 @@ def work(parcel: Parcel, context: DataContext, *, stage: Stage) -> Parcel:
         # What an earlier try finished, before its job was pre-empted or its process died.
         progress.steps = {**journal.steps(progress.case), **progress.steps}
     done = stage(parcel.progresses, context, journal=journal)
-    return replace(
-        parcel, progresses=done, weights={} if shared else _weights(done), environment=here, shared=shared
-    )
+    weights = {} if shared else _weights(done, known=parcel.weights)
+    return replace(parcel, progresses=done, weights=weights, environment=here, shared=shared)
 
 
 def _find_checkpoint(progress: Progress) -> None:
@@ -183,13 +182,13 @@ def _folder(name: str) -> Path:
     return cache_root() / "checkpoints" / name
 
 
-def _weights(progresses: list[Progress]) -> dict[str, dict[str, bytes]]:
-    """Return the files of the cases' checkpoints."""
+def _weights(progresses: list[Progress], known: Collection[str] = ()) -> dict[str, dict[str, bytes]]:
+    """Return the files of the cases' checkpoints, without those that the receiver is known to have."""
     trained = [progress.steps[TRAINING].checkpoint for progress in progresses if TRAINING in progress.steps]
     return {
         folder.name: {name: (folder / name).read_bytes() for name in checkpoints.FILES}
         for folder in trained
-        if folder is not None and checkpoints.is_whole(folder)
+        if folder is not None and folder.name not in known and checkpoints.is_whole(folder)
     }
 
 

@@ -19,6 +19,12 @@ def rest(seconds, context):
     time.sleep(seconds)
     return seconds
 
+def process(number, context):
+    return os.getpid()
+
+def length(content, context):
+    return len(content)
+
 def noise(megabytes, context):
     return os.urandom(megabytes * 2**20)
 """
@@ -75,7 +81,10 @@ def cluster(environment):
         return start(command, *arguments, **options)
 
     environment.setattr(services, "start_ray_process", with_agent_port)
-    started = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **small_node()})
+    # The driver's node has no room on its disk for what its object store would spill.
+    full_disk = {"RAY_local_fs_capacity_threshold": "0.0"}
+    head = {"include_dashboard": False, **small_node(env_vars=full_disk)}
+    started = Cluster(initialize_head=True, head_node_args=head)
     environment.setenv("RAY_ADDRESS", started.address)
     yield started
     started.shutdown()

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from .conftest import free_port
 RAY = ExecutorSettings(name="ray")
 
 
-def on_ray(tasks, function, *, settings=RAY, setup=None, exclusive=False):
+def on_ray(tasks, function, *, settings=RAY, setup=None, exclusive=False, key=str):
     """The results of units on the cluster, and what the user is told."""
     from latentbench.bench.executors.ray_tasks import RayTasks
 
@@ -31,7 +32,7 @@ def on_ray(tasks, function, *, settings=RAY, setup=None, exclusive=False):
     ray = RayTasks(settings, setup or Setup.of(1, dict), notes.append)
     unit = getattr(importlib.import_module("ray_units"), function)
     with stopped_at_the_end(ray):
-        return dict(Crew(ray, key=str, note=notes.append).map(unit, tasks, exclusive=exclusive)), notes
+        return dict(Crew(ray, key=key, note=notes.append).map(unit, tasks, exclusive=exclusive)), notes
 
 
 @pytest.mark.slow
@@ -139,6 +140,14 @@ def test_memory_that_runs_out_is_tried_again_and_recorded(node):
 
 
 @pytest.mark.slow
+def test_a_unit_on_a_gpu_has_a_process_of_its_own(node):
+    """A process that computed on one GPU does not move to another; Ray counts GPUs, and needs none here."""
+    node(num_gpus=1)
+    found, _ = on_ray([1, 2, 3], "process", settings=ExecutorSettings(name="ray", gpus=0.5))
+    assert len(set(found.values())) == 3
+
+
+@pytest.mark.slow
 def test_a_node_with_other_code_is_refused_by_name(node, tmp_path, environment):
     import latentbench.bench
 
@@ -155,16 +164,26 @@ def test_a_node_with_other_code_is_refused_by_name(node, tmp_path, environment):
 
 
 @pytest.mark.slow
-def test_a_node_without_the_data_is_named(cluster, photos):
-    """The folder vanishes when the driver has read it, and the cluster has a cache of its own."""
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: folder.rename(folder.with_name("elsewhere")), "photos: does not exist"),
+        (
+            lambda folder: next(folder.rglob("*.png")).unlink(),
+            "the content has the fingerprint .* here and",
+        ),
+    ],
+)
+def test_a_node_without_the_data_is_named(cluster, photos, spoil, message):
+    """The folder changes when the driver has read it, and the cluster has a cache of its own."""
 
-    class Removing(Watcher):
+    class Spoiling(Watcher):
         def stage_started(self, name, total, what):
             if name == "training":
-                (photos / "photos").rename(photos / "elsewhere")
+                spoil(photos / "photos")
 
-    with pytest.raises(LatentbenchError, match=r"node .*photos: does not exist.*run the same command again"):
-        run(photos, "results", RAY, Removing())
+    with pytest.raises(LatentbenchError, match=f"node .*{message}.*run the same command again"):
+        run(photos, "results", RAY, Spoiling())
 
 
 @pytest.mark.slow
@@ -174,6 +193,15 @@ def test_a_full_object_store_is_one_line(node):
     settings = ExecutorSettings(name="ray", timing_on="full")
     with pytest.raises(LatentbenchError, match="Ray's object store is full"):
         on_ray([300], "noise", settings=settings, exclusive=True)
+
+
+@pytest.mark.slow
+def test_a_unit_or_setup_that_has_no_room_is_one_line(cluster):
+    large = bytes(300 * 2**20)
+    with pytest.raises(LatentbenchError, match="Ray's object store is full"):
+        on_ray([large], "length", key=lambda task: "large")
+    with pytest.raises(LatentbenchError, match="Ray's object store is full"):
+        on_ray([1], "square", setup=replace(Setup.of(1, dict), open_context=large))
 
 
 @pytest.mark.parametrize("where", ["--executor ray://127.0.0.1:{}", "RAY_ADDRESS=127.0.0.1:{}"])

@@ -1,5 +1,6 @@
 """Slurm jobs, run by submitit in this process and as processes of this machine."""
 
+import os
 import pickle
 import signal
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_without_slurm_the_error_says_so(monkeypatch):
 
 @pytest.mark.slow
 def test_a_job_that_dies_loses_only_the_unit_in_hand(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
     jobs = executor(cluster="local", jobs=1)
     with stopped_at_the_end(jobs):
         found = dict(Crew(jobs, key=str).map(end, [0, 3]))
@@ -70,7 +71,7 @@ def test_a_job_that_dies_loses_only_the_unit_in_hand(monkeypatch):
 @pytest.mark.slow
 def test_a_preempted_job_repeats_only_the_unit_in_hand(monkeypatch, tmp_path):
     """Slurm sends a signal before it takes the node; then submitit queues the job again."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
     files = [tmp_path / name for name in ("first", "slow", "last")]
     jobs = executor(cluster="local", jobs=1)
     with stopped_at_the_end(jobs):

@@ -6,11 +6,18 @@ import pytest
 from shared.photos import PRIME, write_photos
 from shared.watchers import Silent
 
+from latentbench.analysis.core.data_context import DataContext
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.run import suite as suites
+from latentbench.bench.run.journal import TRAINING, JournalStep
+from latentbench.bench.run.resumable import Origin
 from latentbench.bench.run.runner import Options, run_suite
+from latentbench.bench.run.stages.progress import Progress
+from latentbench.bench.run.team import Parcel, work
 from latentbench.bench.store.store import Store
+from latentbench.data import load
 from latentbench.data.errors import LatentbenchError
+from latentbench.models.checkpoint import FILES
 
 
 @pytest.fixture
@@ -124,3 +131,18 @@ def test_an_ended_driver_resumes_with_its_workers_steps(home):
     assert [record.status for record in done.records] == ["ok", "ok"]
     assert [path.stat().st_mtime_ns for path in weights] == trained
     assert len(trained) == 2
+
+
+def test_weights_travel_only_to_a_side_that_lacks_them(home, run):
+    """What the driver sent to a worker with a cache of its own, it does not receive again."""
+    write_suite(home, "digits", "{family: pca, latent_dim: [2, 3]}", "likelihood")
+    run("results", this_process=True)
+    folders = [card.parent for card in (home / "cache" / "checkpoints").glob("*/model.json")]
+    steps = [JournalStep(name=TRAINING, started="now", checkpoint=folder) for folder in folders]
+    cases = [Progress(None, {TRAINING: step}) for step in steps]
+    sent, trained = [
+        {folder.name: {name: (folder / name).read_bytes() for name in FILES}} for folder in folders
+    ]
+    parcel = Parcel(cases, Origin("here", "source"), "mark", sent)
+    done = work(parcel, DataContext(load("digits")), stage=lambda progresses, *_, **__: progresses)
+    assert done.weights == trained
