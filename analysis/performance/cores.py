@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,8 +34,14 @@ def default_jobs(device: torch.device) -> int:
 
 
 def threads_of(jobs: int) -> int:
-    """Return the threads of each of `jobs` workers, so that together they fill the cores."""
-    return max(1, usable_cores() // jobs)
+    """Return the threads of each of `jobs` workers: together they fill the cores.
+
+    They are at most OMP_NUM_THREADS where it is set: on cores that do other work too, threads that wait for
+    each other are several times slower than one.
+    """
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    fill = max(1, usable_cores() // jobs)
+    return min(fill, int(allowed)) if allowed.isdecimal() and int(allowed) else fill
 
 
 def prepare_to_compute(count: int) -> None:

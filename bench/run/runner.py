@@ -17,7 +17,7 @@ from latentbench.analysis.features.extractors import Absent, ByProtocol, Feature
 from latentbench.analysis.features.judge import LARGEST_SIDE
 from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
-from latentbench.analysis.performance.cores import default_jobs, threads, threads_of, usable_cores
+from latentbench.analysis.performance.cores import default_jobs, threads, threads_of
 from latentbench.analysis.performance.memory import free_memory
 from latentbench.analysis.protocols.by_protocol import OF_PROTOCOLS, requested
 from latentbench.bench.executors.local import LocalProcesses, ThisProcess
@@ -238,6 +238,6 @@ def _prepare_judges(data: ImageData, device: torch.device, watcher: Watcher) -> 
         return ()
     channels, *sides = data.image_shape
     small = JUDGE_BATCH * channels * math.prod(min(side, LARGEST_SIDE) for side in sides) < FEW_PIXELS
-    with threads(1 if small else usable_cores()):
+    with threads(1 if small else threads_of(jobs=1)):
         judges = load_judges(data, device=device, progress=progress, note=watcher.note)
     return tuple(judge.hash for judge in judges)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.performance.cores import threads as using_threads
-from latentbench.analysis.performance.cores import usable_cores
+from latentbench.analysis.performance.cores import threads_of
 from latentbench.analysis.performance.point import PRECISIONS, SweepPoint
 from latentbench.analysis.performance.roofline import Ceilings, measure_ceilings
 from latentbench.analysis.workloads.candidate import Candidate
@@ -49,7 +49,7 @@ def run_sweep(
     models = [SweepModel(spec, sweep) for spec in sweep.specs]
     wanted = [row for model in models for row in rows(model, chosen, place)]
     request = Request(sweep.name, "rows", wanted, place, fresh=fresh, accepted=ACCEPTED)
-    count = usable_cores()
+    count = threads_of(jobs=1)
 
     def produce(run: OpenRun[SweepRow]) -> None:
         with using_threads(count):
@@ -119,7 +119,7 @@ class _Timer:
             metrics=result.metrics,
             environment=self.run.origin.environment,
             family_code=row.family_code,
-            threads=usable_cores(),
+            threads=threads_of(jobs=1),
             code=code(),
             started=started,
             seconds=Seconds(train=None, evaluate=seconds),

@@ -38,6 +38,14 @@ def test_environment_limits_the_count():
     assert counted(LOKY_MAX_CPU_COUNT="1") == 1
 
 
+@pytest.mark.parametrize(("given", "count"), [("1", 1), ("3", 3), ("99", 8), ("", 8), ("0", 8), ("4,2", 8)])
+def test_omp_num_threads_limits_the_threads(monkeypatch, given, count):
+    monkeypatch.setattr("latentbench.analysis.performance.cores.usable_cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert threads_of(1) == count
+    assert threads_of(8) == 1
+
+
 def test_quota_of_a_cgroup_limits_the_count(monkeypatch, tmp_path):
     """Half a core of processor time is one core; two and a half are three, as far as there are so many."""
     quota = tmp_path / "cpu.max"

@@ -187,7 +187,7 @@ def test_judges_are_trained_in_sight_and_by_one_thread(home, monkeypatch):
     """Threads would wait for each other on images of 64 pixels, and longer where others compute too."""
     short = partial(train_judge, recipe=JudgeRecipe(epochs=1, smallest_steps=1))
     monkeypatch.setattr("latentbench.analysis.features.stored_judges.train_judge", short)
-    monkeypatch.setattr("latentbench.bench.run.runner.usable_cores", lambda: 2)
+    monkeypatch.setattr("latentbench.bench.run.runner.threads_of", lambda jobs: 2)
     loaded = suites.load(write_suite(home, "{family: pca, latent_dim: 2}", analyses="reconstruction"))
     told = Told()
     run_suite(loaded, Store(home / "results"), Options(device="cpu", jobs=1, this_process=True), told)
