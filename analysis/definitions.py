@@ -41,7 +41,7 @@ class Definitions:
     analyses: Mapping[str, AnalysisDefinition]
     families: Mapping[str, Display]
     datasets: Mapping[str, str]
-    """The description of each data set that is known by name."""
+    """The description of each data set that is known by name, also as `torchvision:NAME`."""
 
 
 @cache
@@ -54,9 +54,11 @@ def definitions() -> Definitions:
         pass
     from latentbench.analysis.catalogue import ANALYSES, METRICS
     from latentbench.data.loading import DATASETS
+    from latentbench.data.sources.named_sets.published_sets import PUBLISHED
     from latentbench.models.zoo import FAMILIES
 
     datasets = {name: entry.description for name, entry in DATASETS.items()}
+    datasets |= {f"torchvision:{name}": entry.description for name, entry in PUBLISHED.items()}
     analyses = {
         name: AnalysisDefinition(each.metrics, each.exclusive, each.opt_in) for name, each in ANALYSES.items()
     }

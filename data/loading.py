@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from latentbench.data.reading.image_source import ArraySource, EncodedSource, Im
 from latentbench.data.reading.transform import Transform
 from latentbench.data.request import DataRequest, parse
 from latentbench.data.resizing import resized
+from latentbench.data.sources.caption_pairs import pair_sources
 from latentbench.data.sources.hugging_face import hub_sources
 from latentbench.data.sources.image_folder import folder_sources
 from latentbench.data.sources.named_sets import digits, fashion_mnist, mnist, torchvision_sets  # noqa: F401
 from latentbench.data.sources.named_sets.catalogue import DATASETS, Dataset, dataset
-from latentbench.data.sources.webdataset import tar_sources
+from latentbench.data.sources.published_set import published_sources
+from latentbench.data.sources.tar_files.webdataset import tar_sources
 from latentbench.data.sources.zero_shot_folder import is_prompted, prompted_sources
 from latentbench.data.storage.files import folder_at
 
@@ -39,6 +41,7 @@ DATASETS.arrange(
 DEFAULT_SIZE = 28
 """MNIST's size, so that every recipe of the reference run works for a folder unchanged."""
 PROMPTED_SIZE = 224
+"""The size of most image–text models."""
 
 
 def load(
@@ -50,13 +53,16 @@ def load(
     mapped: bool = False,
     progress: Progress | None = None,
 ) -> ImageData:
-    """Load a data set: a registered name (see `DATASETS`), `folder:PATH`, `wds:TARS` or `hf:NAME`.
+    """Load a data set: a registered name (see `DATASETS`) or a place, such as `folder:PATH` or `wds:TARS`.
+
+    Other places are `hf:NAME`, `torchvision:NAME` and `pairs:FOLDER`.
 
     Options come after a question mark, as in `folder:photos?size=64&channels=3`, or as keys of a mapping:
     {"folder": "photos", "size": 64}. They are `size` (8 to 1024 pixels), `channels` (1 or 3), `crop`,
     `resize`, `limit` and `split`; see `DataRequest`. `size` and `channels` may be given here as well. Images
-    from files are scaled to 28 pixels by default, or to 224 if they are to be recognised by their
-    classes' names; a named data set keeps its own size. A relative PATH is looked up from `relative_to`.
+    from files are scaled to 28 pixels by default, or to 224 if they are to be recognised by their classes'
+    names or come with pairs of captions; a named data set keeps its own size. A relative PATH is looked up
+    from `relative_to`.
 
     Pixels of more than 1 GB, or of $LATENTBENCH_IMAGE_MEMORY_GB, are kept in a file of the cache that is
     mapped into memory; with `mapped` so are any images from files. `progress` is called as they are
@@ -79,7 +85,7 @@ def load(
         name = loaded.name + ("&" if "?" in loaded.name else "?") + f"channels={request.channels}"
     else:
         sources = open_sources(request, relative_to=relative_to)
-        pixels = request.size or (DEFAULT_SIZE if sources.templates is None else PROMPTED_SIZE)
+        pixels = request.size or (PROMPTED_SIZE if sources.complete else DEFAULT_SIZE)
         request = request.with_options(size=pixels)
         name = str(request)
         transform = Transform(pixels, request.crop, request.resize)
@@ -91,21 +97,30 @@ def load(
 
 def open_sources(request: DataRequest, *, relative_to: Path = Path()) -> Sources:
     """Return the sources of the requested images, at their original size. Raises errors as `load` does."""
-    split = request.split
-    if request.folder is not None:
-        folder = folder_at(request.folder, relative_to=relative_to)
-        find = prompted_sources if is_prompted(folder) else folder_sources
-        sources = find(folder, split=split)
-    elif request.wds is not None:
-        sources = tar_sources(request.wds, relative_to=relative_to, split=split)
-    elif request.hf is not None:
-        sources = hub_sources(request.hf, relative_to=relative_to, split=split)
-    else:
+    kind, place = request.place
+    if kind not in FINDERS:
         data = _named(request)
         test = ArraySource(data.test, data.classes)
         return Sources(None if data.test_only else ArraySource(data.train, data.classes), test)
+    sources = FINDERS[kind](place, relative_to=relative_to, split=request.split)
     train = None if sources.train is None else _limited(sources.train, request.limit)
     return replace(sources, train=train, test=_limited(sources.test, request.limit))
+
+
+def _in_folder(place: str, *, relative_to: Path, split: str | None) -> Sources:
+    folder = folder_at(place, relative_to=relative_to)
+    find = prompted_sources if is_prompted(folder) else folder_sources
+    return find(folder, split=split)
+
+
+FINDERS: Mapping[str, Callable[..., Sources]] = {
+    "folder": _in_folder,
+    "wds": tar_sources,
+    "hf": hub_sources,
+    "torchvision": published_sources,
+    "pairs": pair_sources,
+}
+"""What finds the images of each kind of place, called as `find(place, relative_to=folder, split=split)`."""
 
 
 def _limited(source: ImageSource, limit: int | None) -> ImageSource:

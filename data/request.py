@@ -13,9 +13,15 @@ from latentbench.data.reading.transform import Crop, Resize
 from latentbench.data.registry import unknown
 from latentbench.data.text.validation import validated
 
-KINDS = ("name", "folder", "wds", "hf")
+KINDS = ("name", "folder", "wds", "hf", "torchvision", "pairs")
 LONGEST_VALUE = 100
-FORMS = {"folder": "folder:PATH", "wds": "wds:TARS", "hf": "hf:NAME"}
+FORMS = {
+    "folder": "folder:PATH",
+    "wds": "wds:TARS",
+    "hf": "hf:NAME",
+    "torchvision": "torchvision:NAME",
+    "pairs": "pairs:FOLDER",
+}
 
 
 def _a_side(size: int) -> int:
@@ -25,7 +31,7 @@ def _a_side(size: int) -> int:
 
 
 class DataRequest(BaseModel):
-    """The place of the images (one of `name`, `folder`, `wds`, `hf`), and their form.
+    """The place of the images (one of `name`, `folder`, `wds`, `hf`, `torchvision`, `pairs`), and their form.
 
     `crop` is `center` (scale the shorter side to `size`, cut out the middle) or `none` (scale the whole
     image); `resize` is the filter. `limit` is the highest number of images of each split. `split` names the
@@ -38,6 +44,8 @@ class DataRequest(BaseModel):
     folder: str | None = None
     wds: str | None = None
     hf: str | None = None
+    torchvision: str | None = None
+    pairs: str | None = None
     size: Annotated[int, Field(strict=True), AfterValidator(_a_side)] | None = None
     channels: Literal[1, 3] | None = None
     crop: Crop = "center"
@@ -60,14 +68,19 @@ class DataRequest(BaseModel):
                 raise ValueError(f"split of {self.name} must be 'train' or 'test'")
         return self
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The kind of the place, one of `KINDS`, and the place."""
+        (kind,) = [kind for kind in KINDS if getattr(self, kind) is not None]
+        return kind, str(getattr(self, kind))
+
     def with_options(self, **options: object) -> DataRequest:
         """Return the same request with other options. Raises `DataError` for a value that is not allowed."""
         return request_of({**self.model_dump(), **options}, str(self))
 
     def __str__(self) -> str:
         """Return the request as one string, which `parse` reads, with the options that are not defaults."""
-        (kind,) = [kind for kind in KINDS if getattr(self, kind) is not None]
-        base = str(getattr(self, kind))
+        kind, base = self.place
         text = base if kind == "name" else f"{kind}:{base}"
         options = {
             name: getattr(self, name)
@@ -88,8 +101,8 @@ def parse(data: str | Mapping[str, Any] | DataRequest, names: list[str], where: 
     Raises LatentbenchError, beginning with `where`, for a request that `load` would not understand.
 
     >>> parse("digits?size=28", ["digits"])
-    DataRequest(name='digits', folder=None, wds=None, hf=None, size=28, channels=None, crop='center', \
-resize='bicubic', limit=None, split=None)
+    DataRequest(name='digits', folder=None, wds=None, hf=None, torchvision=None, pairs=None, size=28, \
+channels=None, crop='center', resize='bicubic', limit=None, split=None)
     """
     if isinstance(data, DataRequest):
         request = data

@@ -5,6 +5,8 @@ of each is its own with the other's value of that factor. So over all pairs the 
 negatives are the same, and nothing but the image can tell which is right. Two controls show this: the
 captions' scores without any image (blind), and with the image of another pair (shuffled). After SugarCrepe
 (Hsieh et al. 2023, arXiv:2306.14610), which found that many older sets can be solved without the image.
+
+Pairs from files in the format of SugarCrepe are measured in `caption_pairs`.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from torch import Generator, Tensor
 from latentbench.analysis.core.metric import Metric, define_accuracy, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.embeddings.caption_pairs import OF_FILES, of_files, won
 from latentbench.analysis.zero_shot.compositional import native_scores
 from latentbench.analysis.zero_shot.lit import captions_of, locked_image
 from latentbench.data.captioned.draw import CaptionedData
 from latentbench.data.captioned.schemes import SCHEMES
+from latentbench.data.reading.prompted import PairedImageData
 from latentbench.models.protocols import ImageTextModel
 
 OVERALL = define_accuracy(
@@ -90,23 +94,39 @@ def pair_up(drawn: CaptionedData, draws: Generator) -> list[Pairs]:
 
 
 def wins(scores: Tensor, pairs: Pairs, image: Tensor) -> Tensor:
-    """Return 1 where the right caption scores above the wrong one, ½ for a tie: float64 `[P]`.
+    """Return how each pair ends, as `won` does.
 
     `scores` `[N, M]` are of N images for M captions, `image` int64 `[P]` the image of each pair.
     """
-    right, wrong = scores[image, pairs.right], scores[image, pairs.wrong]
-    return (right > wrong).double() + 0.5 * (right == wrong).double()
+    return won(scores[image, pairs.right], scores[image, pairs.wrong])
 
 
-@analysis("hard_negatives", [OVERALL, *FACTORS.values(), BLIND, SHUFFLED, NATIVE], opt_in=True)
+BY_TOWERS = (OVERALL, *FACTORS.values(), BLIND, SHUFFLED)
+
+
+@analysis("hard_negatives", [*BY_TOWERS, NATIVE, *OF_FILES], opt_in=True)
 def hard_negatives(subject: Subject) -> Measurement:
     """Measure the choice between a caption and one with a wrong word; null for data without captions."""
+    if isinstance(subject.data, PairedImageData):
+        return _from_files(subject, subject.data)
     drawn = captions_of(subject)
     images = finite(subject.vectors(drawn.test_unseen.images))
     scores = subject.once(locked_image).scores(images)
     draws = subject.generator("hard negatives")
     pairs = pair_up(drawn, draws)
     return Measurement((*_metrics(scores, pairs, draws), _native(subject, drawn, images, pairs)))
+
+
+def _from_files(subject: Subject, data: PairedImageData) -> Measurement:
+    found = of_files(subject, data, subject.generator("hard negatives"))
+    towers = (
+        metric.missing("pairs from files: no towers are trained on their captions") for metric in BY_TOWERS
+    )
+    return Measurement(
+        (*towers, NATIVE.mean(found.won, found.image), *found.metrics),
+        examples={name: values.numpy() for name, values in found.examples.items()},
+        clusters={name: values.numpy() for name, values in found.clusters.items()},
+    )
 
 
 def _metrics(scores: Tensor, pairs: list[Pairs], draws: Generator) -> Iterator[Metric]:

@@ -13,7 +13,8 @@ from typing import Literal
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
 
-Measures = Literal["space", "distance", "protocol"]
+Measures = Literal["space", "distance", "protocol", "pairs"]
+"""`pairs` are files of captions and negatives, which the data bring instead of a suite."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from latentbench.analysis.prompts.questions import EmbeddedPrompts, Question, ow
 from latentbench.analysis.prompts.text_vectors import text_vectors
 from latentbench.analysis.statistics.intervals import NORMAL_95, binomial_se, standard_error
 from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at
-from latentbench.data.errors import LatentbenchError
 from latentbench.data.reading.prompted import DEFAULT_TEMPLATES, PromptedImageData
 from latentbench.data.sources.class_names import prompts_of
 from latentbench.models.external.open_clip import Pretrained
@@ -54,13 +53,11 @@ class ZeroShotExplanation:
 
 @torch.inference_mode()
 def explain_accuracy(model: Pretrained, data: PromptedImageData, device: torch.device) -> ZeroShotExplanation:
-    """Measure the accuracy as usual, and with each factor changed. Raises LatentbenchError."""
-    if data.originals is None:
-        raise LatentbenchError(f"{data.name}: explaining needs the original image files")
+    """Measure the accuracy as usual, and with each factor changed."""
     context, asked = DataContext(data, device=device), question(data)
 
     def images(variant: Pretrained) -> Tensor:
-        return own_vectors(Subject(variant, context, seed=0), variant, asked)
+        return own_vectors(Subject(variant, context, seed=0), variant, asked.images, asked.originals)
 
     def texts(variant: Pretrained, names: Sequence[str], templates: Sequence[str]) -> Tensor:
         rows = prompts_of(names, templates)

@@ -144,16 +144,18 @@ def embed(subject: Subject, model: ImageTextModel, asked: Question) -> EmbeddedP
     vectors = text_vectors(model, different, subject.context.device)
     found = [vectors[[position[text] for text in row]] for row in rows]
     count = len(asked.texts)
-    image = own_vectors(subject, model, asked)
+    image = own_vectors(subject, model, asked.images, asked.originals)
     shortened = torch.stack(found[count:]) if asked.shortened else vectors[:0]
     return EmbeddedPrompts(asked, image, torch.stack(found[:count]), shortened)
 
 
-def own_vectors(subject: Subject, model: ImageTextModel, asked: Question) -> Tensor:
-    """Encode the images `[N, D]`: from their files, if there are any and the model scales images itself."""
-    if asked.originals is None or not isinstance(model, OwnTransform):
-        return subject.vectors(asked.images)
-    batches = decode(asked.originals, model.transform)
+def own_vectors(
+    subject: Subject, model: ImageTextModel, images: Tensor, originals: ImageSource | None
+) -> Tensor:
+    """Encode images `[N, D]`: from their files, if there are any and the model scales images itself."""
+    if originals is None or not isinstance(model, OwnTransform):
+        return subject.vectors(images)
+    batches = decode(originals, model.transform)
     return torch.cat([subject.vectors(torch.from_numpy(batch.pixels)) for batch in batches])
 
 

@@ -16,7 +16,7 @@ from latentbench.data.reading import pixel_file
 from latentbench.data.reading.decoding import Batch, Pixels, Progress, decode
 from latentbench.data.reading.image_source import Sources
 from latentbench.data.reading.pixel_file import Key, Report, mapped_split
-from latentbench.data.reading.prompted import PromptedImageData
+from latentbench.data.reading.prompted import PairedImageData, PromptedImageData
 from latentbench.data.reading.transform import Transform
 
 BUDGET_VARIABLE = "LATENTBENCH_IMAGE_MEMORY_GB"
@@ -36,8 +36,8 @@ def read(
 
     Above a budget of memory, or if `mapped`, the pixels are a file of the cache, which is used again by
     every process that requests the same images. An image that cannot be read is left out and named in the
-    notes; if images are to be recognised by their classes' names it stays, black, so that n is the number
-    of files.
+    notes; if images come with class names to be recognised by, or with pairs of captions, it stays, black,
+    so that n is the number of files.
     Raises `DataError` if no image of a split can be read.
     """
     watch = progress or _silent
@@ -51,22 +51,17 @@ def read(
         notes = ()
     notes = sources.notes + notes + _notes(sources, report)
     train, test = splits[0], splits[-1]
-    if sources.templates is None:
+    if not sources.complete:
         return ImageData(name, train, test, sources.test.classes, notes=notes)
     readable = torch.ones(len(test), dtype=torch.bool)
     readable[list(report.unreadable[-1])] = False
     unreadable = tuple(sources.test.names[index] for index in report.unreadable[-1])
-    return PromptedImageData(
-        name,
-        train,
-        test,
-        sources.test.classes,
-        sources.templates,
-        readable,
-        unreadable,
-        sources.test,
-        notes=notes,
-    )
+    found = (name, train, test, sources.test.classes, readable, unreadable)
+    if sources.templates is None:
+        names = set(sources.test.names)
+        pairs = tuple(each.among(names) for each in sources.pairs)
+        return PairedImageData(*found, pairs, originals=sources.test, notes=notes)
+    return PromptedImageData(*found, sources.templates, originals=sources.test, notes=notes)
 
 
 def budget_bytes() -> float:
@@ -86,7 +81,7 @@ class _Reader:
 
     def __init__(self, sources: Sources, transform: Transform, progress: Progress) -> None:
         self.sources, self.transform, self.progress = sources, transform, progress
-        self.keeps_unreadable = sources.templates is not None
+        self.keeps_unreadable = sources.complete
         self.grey = True
         self.kept: list[int] = []
         self.marks: dict[str, list[tuple[int, ...]]] = {"unreadable": [], "animated": [], "enlarged": []}
@@ -165,7 +160,7 @@ def _mapped(reader: _Reader, name: str, size_bytes: int) -> tuple[list[Split], R
 def _labels(sources: Sources, report: Report) -> Iterator[tuple[int, ...] | None]:
     """Yield the labels of the rows of each part."""
     for part, left_out in zip(sources.parts, map(set, report.unreadable), strict=True):
-        if part.labels is None or sources.templates is not None:
+        if part.labels is None or sources.complete:
             yield part.labels
         else:
             yield tuple(label for index, label in enumerate(part.labels) if index not in left_out)
@@ -173,7 +168,7 @@ def _labels(sources: Sources, report: Report) -> Iterator[tuple[int, ...] | None
 
 def _notes(sources: Sources, report: Report) -> tuple[str, ...]:
     total = sum(map(len, sources.parts))
-    fate = "left out" if sources.templates is None else "counted as misses"
+    fate = "counted as misses" if sources.complete else "left out"
     told = (
         (report.animated, "{file_has} several frames, of which the first is read"),
         (report.enlarged, "{image_has} a side shorter than the requested size, and had to be enlarged"),

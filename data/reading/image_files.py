@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -71,15 +71,23 @@ class FilePart:
         return content
 
 
-Encoded = Path | FilePart | bytes
-"""An image as it is stored: a file, a part of one, or its content."""
+@dataclass(frozen=True)
+class OpenedByLibrary:
+    """An image that another library opens, as that library sees it; `read` returns what it is stored as."""
+
+    open: Callable[[], Image.Image]
+    read: Callable[[], bytes]
+
+
+Encoded = Path | FilePart | OpenedByLibrary | bytes
+"""An image as it is stored: a file, a part of one, one that a library opens, or its content."""
 
 
 def content_of(encoded: Encoded) -> bytes:
     """Return the bytes of an image as they are stored. Raises OSError."""
     if isinstance(encoded, bytes):
         return encoded
-    return encoded.read() if isinstance(encoded, FilePart) else encoded.read_bytes()
+    return encoded.read_bytes() if isinstance(encoded, Path) else encoded.read()
 
 
 def is_image_file(file: Path) -> bool:
@@ -96,13 +104,10 @@ def read_image(file: Encoded, *, name: str | None = None) -> Image.Image:
     """
     where = name or (str(file) if isinstance(file, Path) else "image")
     try:
-        stored = file if isinstance(file, Path) else BytesIO(content_of(file))
-        with _large_allowed(), Image.open(stored, formats=ALLOWED) as opened:
-            # A multi-picture JPEG, as phones write, holds a preview or a second view, not an animation.
-            animated = bool(getattr(opened, "is_animated", False)) and opened.format != "MPO"
-            opened.load()
-            ImageOps.exif_transpose(opened, in_place=True)
-            image = _as_rgb(opened, opened.format)
+        with _large_allowed():
+            image, animated = (
+                (file.open().convert("RGB"), False) if isinstance(file, OpenedByLibrary) else _opened(file)
+            )
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         if isinstance(file, Path):
@@ -112,6 +117,17 @@ def read_image(file: Encoded, *, name: str | None = None) -> Image.Image:
         ) from error
     image.info = {"frames_dropped": animated}
     return image
+
+
+def _opened(file: Path | FilePart | bytes) -> tuple[Image.Image, bool]:
+    """Return an image in RGB, and whether it is the first of several frames. Raises `UNREADABLE`."""
+    stored = file if isinstance(file, Path) else BytesIO(content_of(file))
+    with Image.open(stored, formats=ALLOWED) as opened:
+        # A multi-picture JPEG, as phones write, holds a preview or a second view, not an animation.
+        animated = bool(getattr(opened, "is_animated", False)) and opened.format != "MPO"
+        opened.load()
+        ImageOps.exif_transpose(opened, in_place=True)
+        return _as_rgb(opened, opened.format), animated
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from latentbench.data.reading.image_files import Encoded, content_of, read_image
 
 if TYPE_CHECKING:  # decoding processes import this module and must start without torch
     from latentbench.data.images import Split
+    from latentbench.data.reading.prompted import CaptionPairs
 
 
 class ImageSource(Protocol):
@@ -64,6 +65,13 @@ class Sources:
     test: ImageSource
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     templates: tuple[str, ...] | None = field(default=None, kw_only=True)
+    pairs: tuple[CaptionPairs, ...] = field(default=(), kw_only=True)
+    """The captions and negatives of the test images, if they come with such pairs."""
+
+    @property
+    def complete(self) -> bool:
+        """True if an image that cannot be read must stay, because it counts as a miss."""
+        return self.templates is not None or bool(self.pairs)
 
     @property
     def parts(self) -> tuple[ImageSource, ...]:

@@ -1,13 +1,15 @@
-"""Images that are recognised by their classes' names, put into templates such as “a photo of a {}.”."""
+"""Images with words: class names in templates such as “a photo of a {}.”, or captions and negatives."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from latentbench.data.images import ImageData
 from latentbench.data.reading.image_source import ImageSource
@@ -16,26 +18,81 @@ DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 
 @dataclass(frozen=True, eq=False)
-class PromptedImageData(ImageData):
-    """Images with the names of their classes and templates for them; `train` is `test`.
+class CompleteImageData(ImageData):
+    """Test images of which none is left out; `train` is `test`.
 
     `unreadable` are the names of the images that could not be read, and `readable` bool `[N]` says which
-    test images could: the others are black. Several classes may have the same name.
+    test images could: the others are black. `originals` are the test images at their original size, for
+    models that scale images by themselves.
     """
+
+    readable: Tensor
+    unreadable: tuple[str, ...]
+    originals: ImageSource = field(kw_only=True)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The sha256 (hex) of the images, the classes, the words that belong to them, and `unreadable`."""
+        content = "\0".join([super().fingerprint, *self._words, "", *self.unreadable])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    @property
+    def _words(self) -> Iterable[str]:
+        return ()
+
+
+@dataclass(frozen=True, eq=False)
+class PromptedImageData(CompleteImageData):
+    """Images with the names of their classes, of which several may be the same, and templates for them."""
 
     names_may_repeat: ClassVar[bool] = True
 
     templates: tuple[str, ...]
-    readable: Tensor
-    unreadable: tuple[str, ...]
-    originals: ImageSource | None = None
-    """The test images at their original size, for models that scale images by themselves."""
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """The sha256 (hex) of the images, the classes, the templates, and the unreadable images."""
-        content = "\0".join([super().fingerprint, *self.templates, "", *self.unreadable])
-        return hashlib.sha256(content.encode()).hexdigest()
+    @override
+    @property
+    def _words(self) -> Iterable[str]:
+        return self.templates
+
+
+@dataclass(frozen=True)
+class CaptionPairs:
+    """Pairs of one kind of change: by pair, the name of its image, its caption, and one with a change."""
+
+    kind: str
+    images: tuple[str, ...]
+    captions: tuple[str, ...]
+    negatives: tuple[str, ...]
+
+    @property
+    def words(self) -> Iterable[str]:
+        """The kind, the names and the captions."""
+        return (self.kind, *self.images, *self.captions, *self.negatives)
+
+    def among(self, names: Container[str]) -> CaptionPairs:
+        """Return the pairs whose image is one of `names`."""
+        kept = [index for index, image in enumerate(self.images) if image in names]
+        images, captions, negatives = (
+            tuple(each[index] for index in kept) for each in (self.images, self.captions, self.negatives)
+        )
+        return CaptionPairs(self.kind, images, captions, negatives)
+
+
+@dataclass(frozen=True, eq=False)
+class PairedImageData(CompleteImageData):
+    """Images with pairs of a caption and a negative, by kind of change."""
+
+    pairs: tuple[CaptionPairs, ...]
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Every different caption and negative."""
+        return tuple(dict.fromkeys(text for each in self.pairs for text in (*each.captions, *each.negatives)))
+
+    @override
+    @property
+    def _words(self) -> Iterable[str]:
+        return (word for each in self.pairs for word in each.words)
 
 
 def templates_of(data: ImageData) -> tuple[str, ...]:

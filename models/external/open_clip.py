@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
-from latentbench.data.reading.prompted import PromptedImageData, templates_of
+from latentbench.data.reading.prompted import CompleteImageData, PairedImageData, templates_of
 from latentbench.data.reading.transform import ImageTransform
 from latentbench.data.sources.class_names import prompts_of
 from latentbench.data.storage.cache import digest_of
@@ -108,6 +108,8 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
             if data.classes:
                 texts = prompts_of(data.classes, templates_of(data))
                 model.tokens([text for row in texts for text in row])  # none is too long
+            if isinstance(data, PairedImageData):
+                model.tokens(list(data.captions))
         return stated(filled, spec.label, shape=shape, sha256=loaded.weights.sha256)
 
     @override
@@ -229,7 +231,7 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
 
 def _check_size(model: Pretrained, data: ImageData) -> None:
     """Refuse images of a folder that were read smaller than the model's size: enlarging adds no detail."""
-    if isinstance(data, PromptedImageData) and data.originals is not None:
+    if isinstance(data, CompleteImageData):
         return
     side, needed = data.image_shape[-1], max(model.size)
     if data.name.startswith("folder:") and side < needed:

@@ -9,6 +9,7 @@ from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.definitions import definition_of, definitions
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.loading import DATASETS
+from latentbench.data.sources.named_sets.published_sets import PUBLISHED
 from latentbench.models.zoo import FAMILIES
 
 
@@ -19,7 +20,8 @@ def test_cached_definitions_are_those_of_the_registries(tmp_path, monkeypatch):
         found = definitions()
         assert list(found.metrics.items()) == list(METRICS.items())
         assert set(FAMILIES) <= set(found.families)
-        assert list(found.datasets) == list(DATASETS)
+        published = [f"torchvision:{name}" for name in PUBLISHED]
+        assert list(found.datasets) == [*DATASETS, *published]
     definitions.cache_clear()
     code = "import sys; from latentbench.analysis.definitions import definition_of as d; d('mse')"
     subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)

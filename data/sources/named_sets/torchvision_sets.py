@@ -7,7 +7,8 @@ user's cache folder. Files may also be placed there by hand.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,15 @@ def fetch(name: str, folder: Path, files: str, build: Callable[[bool], Any]) -> 
     `build(train)` makes one of the two. `folder` is where torchvision looks for `files`; both only
     serve the `DataError` raised if reading or downloading fails.
     """
-    try:
+    with placed(name, folder, files):
         return build(True), build(False)
+
+
+@contextmanager
+def placed(name: str, folder: Path, files: str) -> Iterator[None]:
+    """Make any error of torchvision a `DataError` that says where `files` can be placed by hand."""
+    try:
+        yield
     except Exception as error:  # torchvision raises any error of its parser or download
         reason = " ".join(str(error).split())[:200]
         raise DataError(

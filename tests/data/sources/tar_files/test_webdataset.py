@@ -12,7 +12,7 @@ from PIL import Image
 
 from latentbench.data import DataError, load
 from latentbench.data.reading.prompted import PromptedImageData
-from latentbench.data.sources.webdataset import expanded, tar_sources
+from latentbench.data.sources.tar_files.webdataset import expanded, tar_sources
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
 

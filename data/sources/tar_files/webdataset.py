@@ -34,7 +34,7 @@ from latentbench.data.sources.folder_listing import (
     split_folders,
 )
 from latentbench.data.sources.image_folder import hashed_sources
-from latentbench.data.sources.tar_index import Member, index_of
+from latentbench.data.sources.tar_files.tar_index import Member, index_of
 from latentbench.data.storage.files import read_text
 
 CLASS_NAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"

@@ -1,0 +1,1 @@
+"""webdataset's tar files: their index, and the images in them."""
