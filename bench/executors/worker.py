@@ -7,7 +7,6 @@ import pickle
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +15,8 @@ from latentbench.bench.executors.protocol import Unit
 from latentbench.bench.provenance.code import code
 from latentbench.data.errors import LatentbenchError
 
-CACHE = "LATENTBENCH_CACHE"
+FOLDERS = ("LATENTBENCH_CACHE", "LATENTBENCH_DATA")
+"""Variables that name folders. A worker where one is not set uses the driver's."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,16 @@ class Setup:
     source: str
     open_context: bytes
     """A pickled function."""
-    cache: str | None
-    """The driver's $LATENTBENCH_CACHE, for workers where it is not set."""
+    folders: tuple[tuple[str, str], ...]
+    """The driver's values of `FOLDERS`."""
 
     @classmethod
     def of(cls, threads: int, open_context: Callable[[], object]) -> Setup:
         """Describe the workers of this program."""
         ours = code()
         packed = pickle.dumps(open_context)
-        return cls(uuid4().hex, threads, ours.version, ours.source, packed, os.environ.get(CACHE))
+        folders = tuple((name, os.environ[name]) for name in FOLDERS if name in os.environ)
+        return cls(uuid4().hex, threads, ours.version, ours.source, packed, folders)
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,19 @@ def _check(setup: Setup) -> None:
         )
 
 
-@lru_cache(maxsize=1)
+_contexts: dict[str, object] = {}
+"""In a worker: the context that was opened last, by the setup's id."""
+
+
 def _context(setup: Setup) -> object:
-    """Open the context once in this process."""
-    if setup.cache is not None:
-        os.environ.setdefault(CACHE, setup.cache)
-    prepare_to_compute(setup.threads)
-    return pickle.loads(setup.open_context)()
+    """Open the context once in this process, after releasing the one of another data set."""
+    if setup.id not in _contexts:
+        _contexts.clear()
+        for name, folder in setup.folders:
+            os.environ.setdefault(name, folder)
+        prepare_to_compute(setup.threads)
+        _contexts[setup.id] = pickle.loads(setup.open_context)()
+    return _contexts[setup.id]
 
 
 def result_of(outcome: Any) -> Any:

@@ -12,12 +12,12 @@ TEXT = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "lay
 TINY = {"embed_dim": 16, "vision_cfg": VISION, "text_cfg": TEXT}
 
 
-def save_model(folder: Path, architecture=TINY, preprocessing=None) -> Path:
+def save_model(folder: Path, architecture=TINY, preprocessing=None, seed=0) -> Path:
     """Write a model into a folder; `local-dir:FOLDER` is then its name."""
     config = {"model_cfg": architecture, "preprocess_cfg": preprocessing or {}}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "open_clip_config.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
     safetensors.torch.save_model(model, folder / "open_clip_model.safetensors")
     return folder

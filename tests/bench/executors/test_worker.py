@@ -1,6 +1,9 @@
 """A remote worker works only for the same code and with the data of the run."""
 
+import gc
+import os
 import pickle
+import weakref
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +30,40 @@ PACKED = pickle.dumps(Unit("a", unit, 3))
 
 def test_a_worker_returns_the_result():
     assert perform(Setup.of(1, context), PACKED) == (3, {"opened": True})
+
+
+ALIVE = weakref.WeakSet()
+
+
+class Data:
+    """A data set of which one may be in memory at a time."""
+
+    def __init__(self):
+        gc.collect()
+        self.others = len(ALIVE)
+        ALIVE.add(self)
+
+
+def others(task, context):
+    return context.others
+
+
+def test_a_worker_holds_one_data_set_at_a_time():
+    count = pickle.dumps(Unit("a", others, None))
+    assert [perform(Setup.of(1, Data), count) for _ in range(2)] == [0, 0]
+
+
+def folders(task, context):
+    return os.environ["LATENTBENCH_DATA"], os.environ["LATENTBENCH_CACHE"]
+
+
+def test_a_worker_uses_the_folders_of_the_driver_where_it_has_none(monkeypatch):
+    monkeypatch.setenv("LATENTBENCH_DATA", "/shared/data")
+    monkeypatch.setenv("LATENTBENCH_CACHE", "/drivers/cache")
+    setup = Setup.of(1, context)
+    monkeypatch.delenv("LATENTBENCH_DATA")
+    monkeypatch.setenv("LATENTBENCH_CACHE", "/own/cache")
+    assert perform(setup, pickle.dumps(Unit("a", folders, None))) == ("/shared/data", "/own/cache")
 
 
 def test_a_worker_with_another_version_refuses_by_name():

@@ -5,14 +5,14 @@ import json
 import tarfile
 
 import numpy as np
-import open_clip
 import pytest
-import safetensors.torch
-import torch
 from PIL import Image
 from rich.console import Console
-from shared.watchers import Stops
+from shared.open_clip_models import save_model
+from shared.torchvision_layouts import LAYOUTS
+from shared.watchers import Silent, Stops
 
+from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.present import tables
 from latentbench.bench.present.rows import rows
 from latentbench.bench.run import suite as suites
@@ -23,11 +23,6 @@ from latentbench.models.external.open_clip import Pretrained
 
 CLASSES = ("ant", "bee", "cow")
 TEMPLATES = ("a photo of a {}.", "the {} at night")
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
 SUITE = """description: Three checkpoints on three data sets
 data: [{name: digits, limit: 20}, folder:classes, %s]
 analyses: [prompts]
@@ -41,12 +36,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for seed in range(3):
-        folder = tmp_path / f"model{seed}"
-        folder.mkdir()
-        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": {}}))
-        torch.manual_seed(seed)
-        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
-        safetensors.torch.save_model(model, folder / "open_clip_model.safetensors")
+        save_model(tmp_path / f"model{seed}", seed=seed)
     draws = np.random.default_rng(0)
     (tmp_path / "tars" / "test").mkdir(parents=True)
     with tarfile.open(tmp_path / "tars" / "test" / "0.tar", "w") as tar:
@@ -115,3 +105,44 @@ def test_a_bad_third_data_set_stops_the_run_first(home):
         run(home, watcher, last='"wds:gone/*.tar"')
     assert "\n" not in str(error.value)
     assert watcher.written == []
+
+
+WORDED = """description: A published set, and captions with negatives
+data: [torchvision:eurosat, pairs:pairs]
+analyses: [prompts, hard_negatives]
+models:
+  - {family: clip, pretrained: {model: "local-dir:%s"}}
+"""
+
+
+def numbers(record):
+    return [(metric.name, metric.value, metric.se, metric.n) for metric in record.metrics]
+
+
+def test_published_sets_and_pairs_are_measured_anywhere(home, monkeypatch):
+    """Jobs of Slurm, run in this process, give the values of this machine; a table has a column per file."""
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("LATENTBENCH_DATA", str(home))
+    LAYOUTS["eurosat"](home, monkeypatch)
+    (home / "pairs").mkdir()
+    draws, pairs = np.random.default_rng(1), {}
+    for number in range(4):
+        save(draws, home / f"pairs/{number}.png")
+        pairs[str(number)] = {
+            "filename": f"{number}.png",
+            "caption": f"{number} ants",
+            "negative_caption": f"{number + 1} bees",
+        }
+    (home / "pairs/replace_obj.json").write_text(json.dumps(pairs))
+    (home / "worded.yaml").write_text(WORDED % (home / "model0"))
+    loaded = suites.load(str(home / "worded.yaml"))
+    slurm = ExecutorSettings(name="slurm", cluster="debug", memory_gb=1, shards=2)
+    here = run_suite(loaded, Store(home / "here"), Options(this_process=True, device="cpu"), Silent())
+    there = run_suite(loaded, Store(home / "there"), Options(executor=slurm, device="cpu"), Silent())
+    assert list(map(numbers, there.records)) == list(map(numbers, here.records))
+    published, paired = here.records
+    assert published.metric("prompt_top1").n == 11
+    assert published.metric("native_hard_negatives").value is None
+    assert paired.metric("pair_accuracy (replace_obj)").n == 4
+    assert paired.metric("prompt_top1").value is None
+    assert "pairs (replace_obj)" in tables.as_markdown(rows(here.last_records))

@@ -50,6 +50,11 @@ class Counting(Silent):
     def stage_advanced(self, label):
         self.steps[self.stage] += 1
 
+    @property
+    def shards(self):
+        """The shards that workers returned."""
+        return sum(count for name, count in self.steps.items() if name.startswith("encoding and decoding"))
+
 
 class Interrupting(Silent):
     """A watcher that ends the driver when two steps are done."""
@@ -94,6 +99,45 @@ def test_shards_are_a_stage_before_measuring(home, photos, run):
     run("results", counting, executor=ExecutorSettings(shards=2), this_process=True)
     assert counting.steps["encoding and decoding"] == 2
     assert counting.steps["measuring"] == 1
+
+
+@pytest.fixture
+def two_data_sets(home):
+    """A suite on digits, which are one batch, and on larger photographs, which are three."""
+    write_photos(home / "photos")
+    write_suite(
+        home,
+        "[digits, {folder: photos, size: 128, channels: 3}]",
+        "{family: pca, latent_dim: 4}, {family: ae, latent_dim: 2, hidden: 16}",
+        "reconstruction, code, likelihood",
+    )
+
+
+SLURM = {"name": "slurm", "cluster": "debug", "memory_gb": 1}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"executor": {"shards": 2}, "this_process": True},
+        {"executor": {"shards": 3}, "jobs": 2},
+        {"executor": SLURM},
+        {"executor": {**SLURM, "shards": 3}},
+    ],
+    ids=["shards", "processes", "slurm", "slurm shards"],
+)
+def test_each_of_two_data_sets_has_the_values_of_one_process(options, two_data_sets, run):
+    if options["executor"].get("name") == "slurm":
+        pytest.importorskip("submitit")
+    whole = run("whole", this_process=True)
+    counting = Counting()
+    options = {**options, "executor": ExecutorSettings(**options["executor"])}
+    found = run("found", counting, use_cache=False, **options)
+    assert [record.data.name for record in found] == [record.data.name for record in whole]
+    assert {record.status for record in found} == {"ok"}
+    assert [record.metric("mse").n for record in found] == [293, 293, PRIME, PRIME]
+    assert list(map(values, found)) == list(map(values, whole))
+    assert counting.shards == 2 * min(options["executor"].shards, 3) * (options["executor"].shards > 1)
 
 
 def test_the_number_of_jobs_is_refused_where_it_has_no_effect(home, run):
