@@ -52,7 +52,8 @@ def test_a_sweep_survives_the_removal_of_a_node(cluster, node, home):
 def test_a_node_that_joins_in_the_middle_gets_work(cluster, node, home, monkeypatch):
     """Workers need two CPUs, so the new node, with a cache of its own, is the only one that has room."""
     monkeypatch.setattr("latentbench.bench.executors.ray_tasks.PATIENCE_SECONDS", 1.0)
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
+    for limit in ("LOKY_MAX_CPU_COUNT", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(limit, "2")
     (home / "my.yaml").write_text(SWEEP)
     leaving = node(2)
 
