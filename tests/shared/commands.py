@@ -1,11 +1,15 @@
-"""The installed command, run in its own process as a user runs it."""
+"""The command, run in its own process as a user runs it, or in this one, which has imported torch already."""
 
+import contextlib
+import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 SUITE = """
 description: two small models
@@ -30,6 +34,32 @@ def latentbench(home, *arguments, **more):
     return subprocess.run(
         [COMMAND, *arguments], cwd=home, env=environment, capture_output=True, text=True, timeout=300, **more
     )
+
+
+def latentbench_here(home, *arguments):
+    """The same from the entry point of the command on, for what a process of its own adds nothing to."""
+    from latentbench.bench.cli import options
+    from latentbench.bench.cli.app import main
+
+    out, err = io.StringIO(), io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    code = 0
+    with (
+        contextlib.chdir(home),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.dict(os.environ, {"LATENTBENCH_CACHE": str(home / "cache")}),
+        mock.patch.object(sys, "argv", ["latentbench", *arguments]),
+        mock.patch.object(options.out, "_width", 200),
+        mock.patch.object(options.err, "_width", 200),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def wait_until(condition, *, seconds=120):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib import metadata
 
 import pytest
-from shared.commands import COMMAND, QUICK, SUITE, latentbench
+from shared.commands import COMMAND, QUICK, SUITE, latentbench, latentbench_here
 
 from latentbench.bench.store.records.line import line_of
 from latentbench.bench.store.run import read
@@ -55,9 +55,8 @@ def test_the_command_line_starts_without_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_run_table_compare_and_a_second_run(home):
-    first = latentbench(home, "run", "my.yaml", *QUICK)
-    assert first.returncode == 0, first.stderr
+def test_run_table_compare_and_a_second_run(first_run, measured_home):
+    home, first = measured_home, first_run[1]
     assert "pca-2" in first.stdout
     assert "vae-2" in first.stdout
     assert "Traceback" not in first.stderr
@@ -67,28 +66,28 @@ def test_run_table_compare_and_a_second_run(home):
     assert (store.root / "environments" / f"{record.environment}.json").is_file()
     assert (store.root / "tables" / "my.csv").is_file()
 
-    again = latentbench(home, "run", "my.yaml", *QUICK)
+    again = latentbench_here(home, "run", "my.yaml", *QUICK)
     assert again.returncode == 0
     assert "all 2 cases are already done" in again.stderr
     assert store.paths("my") == [path]
 
-    fresh = latentbench(home, "run", "my.yaml", "--fresh", "--no-cache", *QUICK)
+    fresh = latentbench_here(home, "run", "my.yaml", "--fresh", "--no-cache", *QUICK)
     assert fresh.returncode == 0
     newer = store.paths("my")[-1]
     assert newer != path
     assert metrics_of(path) == metrics_of(newer)
 
-    csv = latentbench(home, "table", "--format", "csv")
+    csv = latentbench_here(home, "table", "--format", "csv")
     assert csv.stdout.startswith("model,family,")
-    assert json.loads(latentbench(home, "table", "--format", "json").stdout)[0]["model"] == "pca-2"
+    assert json.loads(latentbench_here(home, "table", "--format", "json").stdout)[0]["model"] == "pca-2"
 
-    same = latentbench(home, "compare", "latest~1", "latest")
+    same = latentbench_here(home, "compare", "latest~1", "latest")
     assert same.returncode == 0, same.stdout
 
 
-def test_more_seeds_take_over_what_is_done_and_show_an_interval(home):
-    latentbench(home, "run", "my.yaml", *QUICK)
-    more = latentbench(home, "run", "my.yaml", "--seeds", "2", *QUICK)
+def test_more_seeds_take_over_what_is_done_and_show_an_interval(measured_home):
+    home = measured_home
+    more = latentbench_here(home, "run", "my.yaml", "--seeds", "2", *QUICK)
     assert more.returncode == 0, more.stderr
     records = read(Store(home / "results").paths("my")[-1]).records
     assert [(record.seed, record.reused_from is not None) for record in records] == [
@@ -101,8 +100,8 @@ def test_more_seeds_take_over_what_is_done_and_show_an_interval(home):
     assert "2 seeds" in more.stdout
 
 
-def test_a_worse_run_is_exit_3_with_everything_said(home):
-    latentbench(home, "run", "my.yaml", *QUICK)
+def test_a_worse_run_is_exit_3_with_everything_said(measured_home):
+    home = measured_home
     (path,) = Store(home / "results").paths("my")
     worse = home / "worse.jsonl"
     records = [
@@ -110,7 +109,7 @@ def test_a_worse_run_is_exit_3_with_everything_said(home):
         for record in read(path).records
     ]
     worse.write_bytes(b"".join(map(line_of, records)))
-    done = latentbench(home, "compare", str(path), str(worse))
+    done = latentbench_here(home, "compare", str(path), str(worse))
     assert done.returncode == 3
     assert "mse" in done.stdout
     assert "+50.0%" in done.stdout
@@ -131,7 +130,7 @@ def test_a_diverged_case_is_a_record_and_exit_1(home):
         SUITE.format(data="digits")
         + "  - {family: ae, latent_dim: 3, recipe: {learning_rate: 1.0e+30, epochs: 3}}\n"
     )
-    done = latentbench(home, "run", "wild.yaml", *QUICK)
+    done = latentbench_here(home, "run", "wild.yaml", *QUICK)
     assert done.returncode == 1
     assert "diverged" in done.stderr
     records = read(Store(home / "results").paths("wild")[-1]).records
@@ -163,7 +162,7 @@ def test_a_mistake_is_one_line_and_exit_2(home, arguments, message):
     (home / "wide.yaml").write_text(
         "description: x\ndata: digits\nmodels: [{family: ae, latent_dim: 2, hidden: 9000000000}]"
     )
-    done = latentbench(home, *arguments)
+    done = latentbench_here(home, *arguments)
     assert done.returncode == 2
     *before, said = done.stderr.strip().splitlines()
     assert message in said
@@ -176,7 +175,7 @@ def test_a_mistake_is_one_line_and_exit_2(home, arguments, message):
     "arguments", [["run", "--seeds", "0"], ["list", "cats"], ["fly"], ["table", "--format", "pdf"]]
 )
 def test_wrong_usage_is_exit_2_without_a_traceback(home, arguments):
-    done = latentbench(home, *arguments)
+    done = latentbench_here(home, *arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
@@ -186,7 +185,7 @@ def test_wrong_usage_is_exit_2_without_a_traceback(home, arguments):
     [(["list", "modells"], "models"), (["table", "--format", "jsn"], "json")],
 )
 def test_a_misspelt_value_is_answered_with_the_nearest(home, arguments, nearest):
-    done = latentbench(home, *arguments)
+    done = latentbench_here(home, *arguments)
     assert done.returncode == 2
     assert f"did you mean {nearest!r}?" in " ".join(done.stderr.split())
 
@@ -196,7 +195,7 @@ def test_a_misspelt_value_is_answered_with_the_nearest(home, arguments, nearest)
     [("suites", "mnist"), ("models", "vae"), ("data", "fashion-mnist"), ("metrics", "mse")],
 )
 def test_list_shows_what_there_is(home, what, expected):
-    done = latentbench(home, "list", what, "--format", "json")
+    done = latentbench_here(home, "list", what, "--format", "json")
     assert done.returncode == 0, done.stderr
     assert expected in [next(iter(row.values())) for row in json.loads(done.stdout)]
 
@@ -273,25 +272,27 @@ def test_time_runs_a_sweep_and_skipped_rows_do_not_fail(home):
         (home / "results" / "tables" / "speed.csv").read_text().startswith("model,operation,batch,precision,")
     )
     assert (home / "results" / "figures" / "speed" / "roofline.png").is_file()
-    assert latentbench(home, "table", "speed", "--format", "md").stdout.startswith("| model | operation |")
+    assert latentbench_here(home, "table", "speed", "--format", "md").stdout.startswith(
+        "| model | operation |"
+    )
 
-    again = latentbench(home, "run", "speed.yaml", "--no-figures")
+    again = latentbench_here(home, "run", "speed.yaml", "--no-figures")
     assert (again.returncode, "are already done" in again.stderr) == (0, True), again.stderr
 
     for arguments, message in (
         (("run", "speed.yaml", "--seeds", "2"), "--seeds 2 has no effect here: a sweep only measures speed"),
         (("report", "speed"), "has no report"),
     ):
-        refused = latentbench(home, *arguments)
+        refused = latentbench_here(home, *arguments)
         assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
 
 
-def test_recommend_gives_reasons_and_fails_if_none_qualifies(home):
-    latentbench(home, "run", "my.yaml", *QUICK)
-    picked = latentbench(home, "recommend", "--min-psnr", "1")
+def test_recommend_gives_reasons_and_fails_if_none_qualifies(measured_home):
+    home = measured_home
+    picked = latentbench_here(home, "recommend", "--min-psnr", "1")
     assert picked.returncode == 0, picked.stderr
     assert picked.stdout.startswith("Pick ")
-    nothing = latentbench(home, "recommend", "--min-psnr", "99")
+    nothing = latentbench_here(home, "recommend", "--min-psnr", "99")
     assert nothing.returncode == 2
     assert "the closest is" in nothing.stderr
     assert "Traceback" not in nothing.stderr
