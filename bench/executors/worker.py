@@ -37,8 +37,13 @@ class Setup:
         """Describe the workers of this program."""
         ours = code()
         packed = pickle.dumps(open_context)
-        folders = tuple((name, os.environ[name]) for name in FOLDERS if name in os.environ)
+        folders = tuple((name, _absolute(os.environ[name])) for name in FOLDERS if name in os.environ)
         return cls(uuid4().hex, threads, ours.version, ours.source, packed, folders)
+
+
+def _absolute(folder: str) -> str:
+    """Return a folder as other working directories can find it; `~` is each user's own."""
+    return folder if folder.startswith("~") else os.path.abspath(folder)
 
 
 @dataclass(frozen=True)

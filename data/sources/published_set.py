@@ -25,8 +25,8 @@ from latentbench.data.sources.named_sets.torchvision_sets import data_root, plac
 def published_sources(name: str, *, split: str | None = None, **_: object) -> Sources:
     """Return the test images of one of torchvision's data sets, with their published names and templates.
 
-    They are downloaded if they are not there. Raises `DataError` for an unknown
-    name, another split, files that can be neither read nor downloaded, and labels without a name.
+    They are downloaded if they are not there. Raises `DataError` for an unknown name, another split, files
+    that can be neither read nor downloaded, and labels without a name.
     """
     if name not in PUBLISHED:
         raise DataError(f"torchvision:{name}: {unknown('torchvision data set', name, list(PUBLISHED))}")

@@ -29,7 +29,11 @@ ROOT_VARIABLE = "LATENTBENCH_DATA"
 def data_root() -> Path:
     """Return the folder for downloads: `$LATENTBENCH_DATA`, else the user's cache folder."""
     chosen = os.environ.get(ROOT_VARIABLE)
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("latentbench") / "data"
+    return (
+        Path(chosen).expanduser().absolute()
+        if chosen
+        else platformdirs.user_cache_path("latentbench") / "data"
+    )
 
 
 def fetch(name: str, folder: Path, files: str, build: Callable[[bool], Any]) -> tuple[Any, Any]:

@@ -98,6 +98,22 @@ def test_shards_on_a_cluster_give_the_values_of_one_pass(cluster, photos):
         assert values(there) == values(whole)
 
 
+@pytest.mark.slow
+def test_two_data_sets_on_a_cluster_have_the_values_of_one_process(cluster, photos):
+    """Digits travel through the object store; photographs are decoded by the workers, in three shards."""
+    suite = photos / "my.yaml"
+    one = "data: {folder: photos, size: 128, channels: 3}"
+    assert one in suite.read_text()
+    suite.write_text(suite.read_text().replace(one, "data: [digits, {folder: photos, size: 128}]"))
+    whole = run_here(photos)
+    assert [record.metric("mse").n for record in whole.records] == [293, PRIME]
+    counted = Counted()
+    there = run(photos, "two", RAY.model_copy(update={"shards": 3}), counted)
+    assert counted.shards == 3
+    assert all(record.nodes for record in there.records)
+    assert values(there) == values(whole)
+
+
 class Counted(Watcher):
     """Counts the shards that workers return."""
 

@@ -57,13 +57,14 @@ def folders(task, context):
     return os.environ["LATENTBENCH_DATA"], os.environ["LATENTBENCH_CACHE"]
 
 
-def test_a_worker_uses_the_folders_of_the_driver_where_it_has_none(monkeypatch):
-    monkeypatch.setenv("LATENTBENCH_DATA", "/shared/data")
+def test_a_worker_uses_the_folders_of_the_driver_where_it_has_none(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LATENTBENCH_DATA", "data")
     monkeypatch.setenv("LATENTBENCH_CACHE", "/drivers/cache")
     setup = Setup.of(1, context)
     monkeypatch.delenv("LATENTBENCH_DATA")
     monkeypatch.setenv("LATENTBENCH_CACHE", "/own/cache")
-    assert perform(setup, pickle.dumps(Unit("a", folders, None))) == ("/shared/data", "/own/cache")
+    assert perform(setup, pickle.dumps(Unit("a", folders, None))) == (str(tmp_path / "data"), "/own/cache")
 
 
 def test_a_worker_with_another_version_refuses_by_name():

@@ -116,28 +116,24 @@ def two_data_sets(home):
 SLURM = {"name": "slurm", "cluster": "debug", "memory_gb": 1}
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"executor": {"shards": 2}, "this_process": True},
-        {"executor": {"shards": 3}, "jobs": 2},
-        {"executor": SLURM},
-        {"executor": {**SLURM, "shards": 3}},
-    ],
-    ids=["shards", "processes", "slurm", "slurm shards"],
-)
-def test_each_of_two_data_sets_has_the_values_of_one_process(options, two_data_sets, run):
-    if options["executor"].get("name") == "slurm":
-        pytest.importorskip("submitit")
+def test_each_of_two_data_sets_has_the_values_of_one_process(two_data_sets, run):
+    pytest.importorskip("submitit")
     whole = run("whole", this_process=True)
-    counting = Counting()
-    options = {**options, "executor": ExecutorSettings(**options["executor"])}
-    found = run("found", counting, use_cache=False, **options)
-    assert [record.data.name for record in found] == [record.data.name for record in whole]
-    assert {record.status for record in found} == {"ok"}
-    assert [record.metric("mse").n for record in found] == [293, 293, PRIME, PRIME]
-    assert list(map(values, found)) == list(map(values, whole))
-    assert counting.shards == 2 * min(options["executor"].shards, 3) * (options["executor"].shards > 1)
+    assert {record.status for record in whole} == {"ok"}
+    assert [record.metric("mse").n for record in whole] == [293, 293, PRIME, PRIME]
+    for number, (executor, options) in enumerate(
+        (
+            ({"shards": 2}, {"this_process": True}),
+            ({"shards": 3}, {"jobs": 2}),
+            ({**SLURM, "shards": 3}, {}),
+        )
+    ):
+        counting = Counting()
+        settings = ExecutorSettings(**executor)
+        found = run(f"found{number}", counting, use_cache=False, executor=settings, **options)
+        assert [record.data.name for record in found] == [record.data.name for record in whole]
+        assert list(map(values, found)) == list(map(values, whole))
+        assert counting.shards == 2 * settings.shards  # the digits are one batch
 
 
 def test_the_number_of_jobs_is_refused_where_it_has_no_effect(home, run):
