@@ -12,13 +12,13 @@ from latentbench.data.images import ImageData, Split
 
 @pytest.fixture
 def apart(tmp_path, monkeypatch):
-    """A cache of its own for each test, and nothing left behind of what it imports."""
+    """A cache of its own for each test, and nothing left behind of what it imports from its folder."""
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", [*sys.path])
-    known = set(sys.modules)
     yield
-    for name in set(sys.modules) - known:
-        if not name.startswith("latentbench"):
+    for name, module in list(sys.modules.items()):
+        place = getattr(module, "__file__", None) or getattr(module, "__path__", "")
+        if str(tmp_path) in str(place):  # torch cannot be imported twice
             del sys.modules[name]
 
 
