@@ -116,6 +116,7 @@ def two_data_sets(home):
 SLURM = {"name": "slurm", "cluster": "debug", "memory_gb": 1}
 
 
+@pytest.mark.slow
 def test_each_of_two_data_sets_has_the_values_of_one_process(two_data_sets, run):
     pytest.importorskip("submitit")
     whole = run("whole", this_process=True)
