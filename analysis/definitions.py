@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -47,11 +49,23 @@ class Definitions:
 @cache
 def definitions() -> Definitions:
     """Return every metric, family and data set, from the cache if it has those of this code."""
-    file = cache_root() / "definitions" / f"{_version()}.sealed"
-    try:
-        return _from_json(json.loads(read_sealed(file)))
-    except (LatentbenchError, ValueError, TypeError, KeyError):
-        pass
+    found = _stored()
+    if found is None and "torch" not in sys.modules:
+        # Half a gigabyte of libraries would otherwise stay in the memory of a command that only reads.
+        code = f"from {__name__} import store; store()"
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+        found = _stored()
+    return found or store()
+
+
+def _stored() -> Definitions | None:
+    with suppress(LatentbenchError, ValueError, TypeError, KeyError):
+        return _from_json(json.loads(read_sealed(_file())))
+    return None
+
+
+def store() -> Definitions:
+    """Import the modules that define, put the definitions into the cache if it has room, and return them."""
     from latentbench.analysis.catalogue import ANALYSES, METRICS
     from latentbench.data.loading import DATASETS
     from latentbench.data.sources.named_sets.published_sets import PUBLISHED
@@ -65,7 +79,7 @@ def definitions() -> Definitions:
     families = {name: family.display for name, family in FAMILIES.items()}
     found = Definitions(dict(METRICS.items()), analyses, families, datasets)
     with suppress(CacheError):
-        write_sealed(file, json.dumps(asdict(found)).encode())
+        write_sealed(_file(), json.dumps(asdict(found)).encode())
     return found
 
 
@@ -121,6 +135,10 @@ def ordered(names: Iterable[str]) -> list[MetricDefinition]:
     order = {name: position for position, name in enumerate(metrics)}
     found = {name: definition for name in names if (definition := in_features(metrics, name)) is not None}
     return [found[name] for name in sorted(found, key=lambda name: order[base_name(name)])]
+
+
+def _file() -> Path:
+    return cache_root() / "definitions" / f"{_version()}.sealed"
 
 
 def _version() -> str:
