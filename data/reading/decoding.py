@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from tempfile import NamedTemporaryFile
 
 import joblib
 import numpy as np
@@ -24,6 +21,7 @@ from latentbench.data.errors import DataError
 from latentbench.data.reading.image_files import Encoded, read_image
 from latentbench.data.reading.image_source import EncodedSource, ImageSource
 from latentbench.data.reading.transform import ImageTransform
+from latentbench.data.storage.files import reserved_file
 
 BATCH = 16
 FEW = 64
@@ -67,14 +65,13 @@ def decode(source: ImageSource, transform: ImageTransform, *, jobs: int | None =
             yield _batch(map(source.open, batch), transform, pixels)
         return
     tasks = ([source.stored[index] for index in batch] for batch in batches)
-    with ExitStack() as stack:
-        room = None
-        if jobs > 1 and len(source) > FEW:
-            room = stack.enter_context(_shared_room((jobs * AHEAD, BATCH, 3, *transform.shape)))
-        if room is None:
+    places = jobs * AHEAD if jobs > 1 and len(source) > FEW else 0
+    shape = places, BATCH, 3, *transform.shape
+    with reserved_file(math.prod(shape)) as file:
+        if file is None:
             yield from (decode_batch(task, transform) for task in tasks)
         else:
-            yield from _pooled(tasks, transform, jobs, room, source.where)
+            yield from _pooled(tasks, transform, jobs, SharedRoom(file.name, shape), source.where)
 
 
 def decode_batch(stored: Sequence[Encoded], transform: ImageTransform, pixels: Pixels | None = None) -> Batch:
@@ -164,20 +161,6 @@ def _pooled(
         ) from None
     finally:
         pool.shutdown(wait=True, kill_workers=True)
-
-
-@contextmanager
-def _shared_room(shape: tuple[int, int, int, int, int]) -> Iterator[SharedRoom | None]:
-    """Provide a file for pixels while it is needed; None if the disk has no room for one."""
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(NamedTemporaryFile(prefix="latentbench-"))
-            # Without reserved room, a full disk would end a process that writes its pixels.
-            os.posix_fallocate(file.fileno(), 0, math.prod(shape))
-        except OSError:
-            yield None
-            return
-        yield SharedRoom(file.name, shape)
 
 
 def _leave_interrupts_to_the_parent() -> None:

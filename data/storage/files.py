@@ -10,9 +10,10 @@ import hashlib
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import NamedTemporaryFile
+from typing import IO, BinaryIO
 
 from latentbench.data.errors import DataError
 
@@ -98,3 +99,21 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` as a whole; see `atomic_file`. Raises OSError."""
     with atomic_file(path) as file:
         file.write(content)
+
+
+@contextmanager
+def reserved_file(size: int, folder: Path | None = None) -> Iterator[IO[bytes] | None]:
+    """Provide a temporary file with room for `size` bytes; None where the system or the disk has none.
+
+    Without reserved room, a full disk would end a process that writes to the file through its memory.
+    `folder` is the system's by default.
+    """
+    reserve = getattr(os, "posix_fallocate", None)
+    with ExitStack() as stack:
+        file = None
+        if size and reserve is not None:
+            with suppress(OSError):
+                opened = stack.enter_context(NamedTemporaryFile(dir=folder, prefix=".", suffix=".tmp"))
+                reserve(opened.fileno(), 0, size)
+                file = opened
+        yield file

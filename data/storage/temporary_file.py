@@ -6,15 +6,15 @@ The system keeps the values in memory while there is room, and writes them out w
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latentbench.data.storage.cache import cache_root
+from latentbench.data.storage.files import reserved_file
 
 FOLDER = "scratch"
 
@@ -24,19 +24,13 @@ def values_in_file(shape: Sequence[int]) -> Tensor:
 
     Where the system or the disk has no room for such a file, it is a tensor in memory.
     """
-    count = math.prod(shape)
-    # Without reserved room, a full disk would end this process when the values are written.
-    reserve = getattr(os, "posix_fallocate", None)
-    if count == 0 or reserve is None:
-        return torch.zeros(*shape)
-    try:
+    with suppress(OSError):
         folder = cache_root() / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".tmp") as file:
-            reserve(file.fileno(), 0, count * np.dtype(np.float32).itemsize)
-            return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=tuple(shape)))
-    except OSError:
-        return torch.zeros(*shape)
+        with reserved_file(math.prod(shape) * np.dtype(np.float32).itemsize, folder) as file:
+            if file is not None:
+                return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=tuple(shape)))
+    return torch.zeros(*shape)
 
 
 def room_for_codes(count: int, shape: Sequence[int]) -> Tensor:
