@@ -1,7 +1,7 @@
 """Metrics against the packages people use now, on the same inputs in the same process.
 
 Run with `pytest tests/speed -k metrics -s`. Every case prints the ratio (rival's median over ours) next to
-the values both reached, so that a fast wrong answer shows.
+the values both reached, so that a fast wrong answer shows. Ours computes on the GPU if there is one.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ import latentbench.data
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.fidelity.generative_metrics import neighbourhoods, vendi_score
 from latentbench.analysis.latent.umap import trustworthiness, umap_embedding
 from latentbench.analysis.rate.likelihood import log_likelihood
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import Training, model_spec, train_or_load
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 COUNT, DIMENSIONS = 10_000, 64
 ROUNDS = 3
 
@@ -36,7 +36,7 @@ def test_metrics_precision_recall_density_coverage(side_by_side, say):
     as_arrays = real.double().numpy(), fake.double().numpy()
 
     def ours():
-        found = neighbourhoods(real, fake, manifold_k=5, density_k=5)
+        found = neighbourhoods(real.to(DEVICE), fake.to(DEVICE), manifold_k=5, density_k=5)
         return [
             values.double().mean().item()
             for values in (found.precise, found.recalled, found.density, found.covered)
@@ -49,7 +49,7 @@ def test_metrics_precision_recall_density_coverage(side_by_side, say):
     found = side_by_side(ours, rival, rounds=ROUNDS)
     assert np.asarray(found.value) == pytest.approx(found.rival_value, abs=1e-6)
     say(
-        f"precision, recall, density, coverage of {COUNT:,} against {COUNT:,} points, D = {DIMENSIONS}",
+        f"precision, recall, density, coverage of {COUNT:,} against {COUNT:,} points, D = {DIMENSIONS}, {DEVICE.type}",
         found,
         "prdc",
         f"the same {', '.join(f'{value:.4f}' for value in found.value)}",
@@ -105,8 +105,8 @@ def vae(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LATENTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         spec = model_spec(family="vae", latent_dim=16, sigma=1.0)
-        trained = train_or_load(Training(spec, Recipe(epochs=1, batch_size=128), 0), data)
-        yield Subject(trained.model, DataContext(data, load_judges(data)), seed=0)
+        trained = train_or_load(Training(spec, Recipe(epochs=1, batch_size=128), 0), data, device=DEVICE)
+        yield Subject(trained.model.to(DEVICE), DataContext.of(data, DEVICE), seed=0)
 
 
 def test_metrics_log_likelihood(vae, side_by_side, say):
@@ -125,8 +125,8 @@ def test_metrics_log_likelihood(vae, side_by_side, say):
             return ModelOutput(reconstruction=vae.model.decode(z))
 
     config = pythae.VAEConfig(input_dim=(1, 28, 28), latent_dim=16)
-    rivals_model = pythae.VAE(config, encoder=Encoder(), decoder=Decoder()).eval()
-    images = vae.data.test.images[:100].float() / 255
+    rivals_model = pythae.VAE(config, encoder=Encoder(), decoder=Decoder()).to(DEVICE).eval()
+    images = vae.data.test.images[:100].to(DEVICE).float() / 255
 
     def ours():
         return log_likelihood(vae.model, images, 500).mean().item()
@@ -137,7 +137,7 @@ def test_metrics_log_likelihood(vae, side_by_side, say):
 
     found = side_by_side(ours, rival, rounds=1)
     say(
-        "log-likelihood of 100 images, k = 500",
+        f"log-likelihood of 100 images, k = 500, {DEVICE.type}",
         found,
         "Pythae's get_nll",
         f"ours {found.value:.2f} nats, Pythae's {found.rival_value:.2f}",

@@ -28,6 +28,7 @@ rival_module = pytest.importorskip(
     "clip_benchmark.metrics.zeroshot_classification", reason="the rival clip-benchmark is not installed"
 )
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CLASSES, IMAGES, SIDE, ROUNDS = 15, 6, 224, 3
 TEMPLATES = ["a photo of a {}.", "a drawing of a {}.", "a small {}.", "a large {}.", "the {} in the picture."]
 BATCH = 64
@@ -78,13 +79,14 @@ def test_zero_shot_classification_from_files(folder, checkpoint, side_by_side, s
     root, towers = checkpoint
     source = {"model": str(root / "short.json"), "checkpoint": str(root / "short.safetensors")}
     spec = zoo.resolve(zoo.model_spec(pretrained=source), datasets.load(f"folder:{folder}"))
-    model = zoo.train_or_load(zoo.Training(spec, Recipe(), 0), datasets.load(f"folder:{folder}")).model
+    model = zoo.train_or_load(zoo.Training(spec, Recipe(), 0), datasets.load(f"folder:{folder}")).model.to(DEVICE)
+    towers.to(DEVICE)
     names = (folder / "classes.txt").read_text().splitlines()
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
     transform = image_transform_v2(PreprocessCfg(size=SIDE), is_train=False)
 
     def ours():
-        subject = Subject(model, DataContext(datasets.load(f"folder:{folder}")), seed=0)
+        subject = Subject(model, DataContext(datasets.load(f"folder:{folder}"), device=DEVICE), seed=0)
         metrics = {metric.name: metric.value for metric in ANALYSES["prompts"].measure(subject).metrics}
         return [metrics[name] for name in ("prompt_top1", "prompt_top5", "prompt_mean_recall")]
 
@@ -92,14 +94,14 @@ def test_zero_shot_classification_from_files(folder, checkpoint, side_by_side, s
         images = ImageFolder(folder, transform)
         loader = torch.utils.data.DataLoader(images, batch_size=BATCH)
         templates = [template.replace("{}", "{c}") for template in TEMPLATES]
-        found = rival_module.evaluate(towers, loader, tokenizer, names, templates, "cpu", amp=False)
+        found = rival_module.evaluate(towers, loader, tokenizer, names, templates, DEVICE, amp=False)
         return [found[name] for name in ("acc1", "acc5", "mean_per_class_recall")]
 
     found = side_by_side(ours, rival, rounds=ROUNDS)
     assert found.value == pytest.approx(found.rival_value, abs=1e-6)
     say(
         f"zero-shot classification, {CLASSES * IMAGES} photographs, {CLASSES} classes × {len(TEMPLATES)} "
-        f"templates, cpu",
+        f"templates, {DEVICE.type}",
         found,
         "CLIP_benchmark",
         f"the same top-1, top-5, mean recall: {', '.join(f'{value:.4f}' for value in found.value)}",
