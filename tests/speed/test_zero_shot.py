@@ -94,7 +94,7 @@ def test_zero_shot_classification_from_files(folder, checkpoint, side_by_side, s
         images = ImageFolder(folder, transform)
         loader = torch.utils.data.DataLoader(images, batch_size=BATCH)
         templates = [template.replace("{}", "{c}") for template in TEMPLATES]
-        found = rival_module.evaluate(towers, loader, tokenizer, names, templates, DEVICE, amp=False)
+        found = rival_module.evaluate(towers, loader, tokenizer, names, templates, DEVICE.type, amp=False)
         return [found[name] for name in ("acc1", "acc5", "mean_per_class_recall")]
 
     found = side_by_side(ours, rival, rounds=ROUNDS)
