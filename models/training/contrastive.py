@@ -58,10 +58,20 @@ def uniformity(points: Tensor) -> Tensor:
     Wang & Isola 2020, arXiv:2005.10242, with t = 2, over pairs of different vectors. It is 0 if all vectors
     are equal; the lower it is, the more evenly they cover the sphere.
     """
-    squared = 2 - 2 * points @ points.T
-    others = ~torch.eye(len(points), dtype=torch.bool, device=points.device)
-    value: Tensor = (-2 * squared[others]).exp().mean().log()
+    value: Tensor = (-2 * off_diagonal(2 - 2 * points @ points.T)).exp().mean().log()
     return value
+
+
+def off_diagonal(square: Tensor) -> Tensor:
+    """Return the values of a square matrix `[N, N]` beside its diagonal, row by row: `[N (N − 1)]`.
+
+    Unlike an index by a mask, this does not wait for the device.
+
+    >>> off_diagonal(torch.arange(9).reshape(3, 3)).tolist()
+    [1, 2, 3, 5, 6, 7]
+    """
+    count = len(square)
+    return square.flatten()[1:].reshape(count - 1, count + 1)[:, :-1].flatten()
 
 
 def modality_gap(image: Tensor, text: Tensor) -> Tensor:

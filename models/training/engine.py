@@ -2,7 +2,7 @@
 
 The data stay in memory as whole tensors and a batch is an index into them; a data loader's per-sample
 work would cost more than the arithmetic. A step never waits for the device: the terms are written to one
-tensor, and the loss is read once per epoch.
+tensor, and the loss is read once per epoch. On a GPU a step is replayed as one launch (`replay`).
 
 A trainee is one model (`Single`, here) or many of one shape trained as one (`stacking.Stack`). Either
 way each member has its own seed, which decides its order of the data and its noise, so that it learns
@@ -20,13 +20,13 @@ from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
 from latentbench.models.seeds import generator
 from latentbench.models.training.history import Diverged, History
 from latentbench.models.training.ledger import Ledger
 from latentbench.models.training.recipe import Recipe
+from latentbench.models.training.replay import Replay, own_stream
 
 WARM_UP = 0.1
 
@@ -143,14 +143,30 @@ def train(
     A member whose loss goes non-finite is dropped at the end of that epoch, with its history up to there; the
     others are not affected.
     """
+    with own_stream(trainee.device):
+        return _train(trainee, tensors, recipe, progress, steps)
+
+
+def _train(
+    trainee: Trainee,
+    tensors: tuple[Tensor, ...],
+    recipe: Recipe,
+    progress: Progress,
+    steps: int | None,
+) -> list[History | Diverged]:
     tensors = tuple(tensor.to(trainee.device) for tensor in tensors)
     examples = len(tensors[0])
     batch_size = min(recipe.batch_size, examples)
     steps_per_epoch = examples // batch_size
     steps = steps_per_epoch * recipe.epochs if steps is None else steps
     optimiser = make_optimiser(trainee, recipe)
-    schedule = LambdaLR(optimiser, lambda step: schedule_factor(recipe, step, steps))
     ledger = Ledger(len(trainee.orders), steps, trainee.device)
+
+    def take_step(chosen: Tensor, share: Tensor) -> dict[str, Tensor]:
+        rows = tuple(tensor[chosen] for tensor in tensors)
+        return one_step(trainee, optimiser, recipe, rows, share, examples)
+
+    replay = Replay(take_step, trainee.noises) if trainee.device.type == "cuda" else None
 
     for epoch in range(math.ceil(steps / steps_per_epoch)):
         permutations = torch.stack([torch.randperm(examples, generator=order) for order in trainee.orders])
@@ -159,15 +175,17 @@ def train(
             chosen = permutations[:, index * batch_size : (index + 1) * batch_size]
             step = epoch * steps_per_epoch + index
             share = torch.full((), step / steps, device=trainee.device)
-            rows = tuple(tensor[chosen] for tensor in tensors)
-            ledger.write(step, one_step(trainee, optimiser, recipe, rows, share, examples))
-            schedule.step()
+            set_learning_rate(optimiser, recipe.learning_rate * schedule_factor(recipe, step, steps))
+            ledger.write(step, (replay or take_step)(chosen, share))
+            trainee.stepped()
             progress(step + 1, steps)
         kept = ledger.close_epoch(step)
         if kept is not None:
             if not kept:
                 break
             trainee.keep(kept, optimiser)
+            if replay is not None:
+                replay.forget(trainee.noises)
     return ledger.outcomes()
 
 
@@ -186,7 +204,6 @@ def one_step(
     terms["loss"].sum().backward()
     terms["gradient_norm"] = trainee.gradient_norm()
     optimiser.step()
-    trainee.stepped()
     return terms
 
 
@@ -208,14 +225,26 @@ def step_on_batches(
 
 
 def make_optimiser(trainee: Trainee, recipe: Recipe) -> torch.optim.Optimizer:
-    """Create fused AdamW over all parameters."""
+    """Create fused AdamW over all parameters; on a GPU its learning rate is on the device, for a replay."""
+    on_gpu = trainee.device.type == "cuda"
+    rate = torch.tensor(recipe.learning_rate, device=trainee.device) if on_gpu else recipe.learning_rate
     return torch.optim.AdamW(
         trainee.parameters(),
-        lr=recipe.learning_rate,
+        lr=rate,
         betas=recipe.adam_betas,
         weight_decay=recipe.weight_decay,
         fused=True,
+        capturable=on_gpu,
     )
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def _precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[object]:
