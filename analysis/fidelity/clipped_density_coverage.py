@@ -37,12 +37,12 @@ def clipped_density_coverage(real: Tensor, fake: Tensor, *, k: int = CLIPPED_K) 
     real, fake = real.double(), fake.double()
     radii = nearest(real, real, k, exclude_self=True)[0][:, -1]
     clipped = radii.minimum(radii.quantile(0.5))
-    in_small, in_ball = torch.zeros(len(fake)), torch.zeros(len(real))
+    in_small, in_ball = (torch.zeros(len(each), device=each.device) for each in (fake, real))
     for sample, ball in Balls(real, _closed(radii)).members(fake):
         in_ball += ball.bincount(minlength=len(real))
         small = distances(fake, real, sample, ball) <= _closed(clipped[ball])
         in_small += sample[small].bincount(minlength=len(fake))
-    itself = torch.zeros(len(real))
+    itself = torch.zeros_like(in_ball)
     for point, _ in Balls(real, _closed(clipped)).members(real):
         itself += point.bincount(minlength=len(real))
     density = _mean_share(in_small, k) / _mean_share(itself - 1, k)

@@ -80,10 +80,10 @@ class Cubes:
     def of(cls, points: Tensor) -> Cubes:
         """Summarise points `[N, D]`."""
         x = F.pad(points.double() / math.sqrt(points.shape[1]), (0, 1), value=1.0)
-        i, j = torch.triu_indices(x.shape[1], x.shape[1])
+        i, j = torch.triu_indices(x.shape[1], x.shape[1], device=x.device)
         # A pair i < j stands for (j, i) too; √2 in either set makes 2 of their product.
         weight = torch.where(i == j, 1.0, 2.0).double().sqrt()
-        total = torch.zeros(len(i), x.shape[1], dtype=torch.float64)
+        total = torch.zeros(len(i), x.shape[1], dtype=torch.float64, device=x.device)
         for part in x.T.contiguous().split(CHUNK, dim=1):
             total += (part[i] * part[j]) @ part.T
         total *= weight.unsqueeze(1)
@@ -160,8 +160,8 @@ def neighbourhoods(
         real_distances = nearest(real, real, max(manifold_k, density_k), exclude_self=True)[0]
     fake_distances = nearest(fake, fake, manifold_k, exclude_self=True)[0]
     manifold_radius, density_radius = real_distances[:, manifold_k - 1], real_distances[:, density_k - 1]
-    precise, covered = (torch.zeros(len(points), dtype=torch.bool) for points in (fake, real))
-    density = torch.zeros(len(fake), dtype=torch.float64)
+    precise, covered = (torch.zeros(len(each), dtype=torch.bool, device=each.device) for each in (fake, real))
+    density = torch.zeros(len(fake), dtype=torch.float64, device=fake.device)
     widest = Balls(real, torch.maximum(manifold_radius, density_radius))
     for sample, ball in widest.members(fake):
         apart = distances(fake, real, sample, ball)

@@ -108,20 +108,22 @@ class RealImages:
     """The test images, and as many train images, as sets of points in one judge's features.
 
     The distance of the train images to the test images is what a perfect set of samples would have.
+    Neighbours and kernels are computed on `device`; the other tensors are on the CPU.
     """
 
     test: JudgedImages
     train: JudgedImages
+    device: torch.device
 
     @cached_property
     def test_points(self) -> Tensor:
         """The features of the test images that neighbours are sought among, see `some`."""
-        return some(self.test.features)
+        return some(self.test.features).to(self.device)
 
     @cached_property
     def train_points(self) -> Tensor:
         """The features of the train images that neighbours are sought among, see `some`."""
-        return some(self.train.features)
+        return some(self.train.features).to(self.device)
 
     @cached_property
     def test_distances(self) -> Tensor:
@@ -146,18 +148,18 @@ class RealImages:
     @cached_property
     def test_cubes(self) -> Cubes:
         """The kernel distance's summary of the test images' features."""
-        return Cubes.of(self.test.features)
+        return Cubes.of(self.test.features.to(self.device))
 
     @cached_property
     def train_cubes(self) -> Cubes:
         """The kernel distance's summary of the train images' features."""
-        return Cubes.of(self.train.features)
+        return Cubes.of(self.train.features.to(self.device))
 
 
 def real_images(context: DataContext) -> tuple[RealImages, ...]:
     """The real images as each judge sees them."""
     train = context.view_stored(context.data.train.images[: len(context.data.test)])
-    return tuple(map(RealImages, context.judged_test, train))
+    return tuple(RealImages(*views, context.device) for views in zip(context.judged_test, train, strict=True))
 
 
 def some(features: Tensor) -> Tensor:

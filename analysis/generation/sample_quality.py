@@ -162,7 +162,8 @@ def _measure(
 
     Recall, coverage and the Vendi score have no error: the contribution of each sample depends on the others.
     """
-    features, points = samples.features, some(samples.features)
+    features = samples.features.to(real.device)
+    points = some(features)
     found = neighbourhoods(real.test_points, points, real_distances=real.test_distances)
     authentic = authenticity(real.train_points, points, real_distances=real.train_distances)
     classes = (samples.predictions, real.test.predictions, samples.probabilities.shape[1])
@@ -201,7 +202,7 @@ def _neighbourhood_scores(found: Neighbourhoods) -> dict[str, tuple[float, float
     return {
         "precision": (inside / n, binomial_se(inside, n)),
         "recall": (found.recalled.double().mean().item(), None),
-        "density": (found.density.mean().item(), standard_error(found.density)),
+        "density": (found.density.mean().item(), standard_error(found.density.cpu())),
         "coverage": (found.covered.double().mean().item(), None),
     }
 

@@ -14,6 +14,9 @@ from threadpoolctl import threadpool_limits
 from latentbench.analysis.core.freed_memory import reuse_freed_memory
 
 BYTES_PER_WORKER = 3e9
+GPU_BYTES_PER_WORKER = 8e9
+CORES_PER_GPU_WORKER = 2
+"""Much of what is measured of a model runs on the processor, so several workers share a GPU."""
 
 
 def usable_cores() -> int:
@@ -26,11 +29,12 @@ def usable_cores() -> int:
 
 
 def default_jobs(device: torch.device) -> int:
-    """Return the number of workers: one per core as far as memory allows; one for a GPU."""
-    if device.type != "cpu":
-        return 1
-    by_memory = int(psutil.virtual_memory().total / BYTES_PER_WORKER)
-    return max(1, min(usable_cores(), by_memory))
+    """Return the number of workers: one per core, or per two cores for a GPU, as far as memory allows."""
+    limits = [usable_cores(), int(psutil.virtual_memory().total / BYTES_PER_WORKER)]
+    if device.type == "cuda":
+        limits[0] //= CORES_PER_GPU_WORKER
+        limits.append(int(torch.cuda.get_device_properties(device).total_memory / GPU_BYTES_PER_WORKER))
+    return max(1, min(limits))
 
 
 def threads_of(jobs: int) -> int:

@@ -6,7 +6,6 @@ every image has one of them as its positive: a matching pair is never treated as
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -67,6 +66,7 @@ def off_diagonal(square: Tensor) -> Tensor:
 
     Unlike an index by a mask, this does not wait for the device.
 
+    >>> import torch
     >>> off_diagonal(torch.arange(9).reshape(3, 3)).tolist()
     [1, 2, 3, 5, 6, 7]
     """

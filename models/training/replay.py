@@ -7,6 +7,7 @@ runs the same kernels in the same order, so the numbers are those of the steps t
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,15 +19,15 @@ Call = Callable[..., dict[str, Tensor]]
 """From tensors of fixed shapes to named tensors of fixed shapes."""
 
 FIRST_CALLS = 3
-"""The calls before the recording. Libraries allocate their working memory in the first; the last shows whether
-the call waits for the device."""
+"""The calls before the recording. Libraries allocate their working memory in the first; the last shows
+whether the call waits for the device."""
 
 
 class Replay:
     """A call on a GPU that is run `FIRST_CALLS` times, then recorded, then replayed.
 
-    The results of a replay are overwritten by the next one. A call that waits for the device, as a branch on a
-    computed value does, cannot be recorded and is run every time. `noises` are all generators that it draws
+    The results of a replay are overwritten by the next one. A call that waits for the device, as a branch on
+    a computed value does, cannot be recorded and is run every time. `noises` are all generators that it draws
     from. Use it inside `own_stream`.
     """
 
@@ -42,10 +43,11 @@ class Replay:
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Return the call's results on inputs of the same shapes every time."""
         if self._graph is None:
             if self.waits or self.calls < FIRST_CALLS:
                 return self._run(inputs)
-            self._record(inputs)
+            self._graph = self._recorded(inputs)
         for kept, given in zip(self._inputs, inputs, strict=True):
             kept.copy_(given)
         self._graph.replay()
@@ -60,15 +62,28 @@ class Replay:
         self.waits = bool(heard)
         return outputs
 
-    def _record(self, inputs: Sequence[Tensor]) -> None:
+    def _recorded(self, inputs: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
         """Record the call, without running it."""
         self._inputs = [tensor.clone() for tensor in inputs]
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(inputs[0].device)
         for noise in self.noises:
             graph.register_generator_state(noise)
-        with torch.cuda.graph(graph, stream=torch.cuda.current_stream(inputs[0].device)):
+        with without_collector(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             self._outputs = self.call(*self._inputs)
-        self._graph = graph
+        return graph
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Collect garbage now and not inside the block: freeing an older graph there would end the recording."""
+    gc.collect()
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

@@ -49,7 +49,8 @@ def test_metrics_precision_recall_density_coverage(side_by_side, say):
     found = side_by_side(ours, rival, rounds=ROUNDS)
     assert np.asarray(found.value) == pytest.approx(found.rival_value, abs=1e-6)
     say(
-        f"precision, recall, density, coverage of {COUNT:,} against {COUNT:,} points, D = {DIMENSIONS}, {DEVICE.type}",
+        f"precision, recall, density, coverage of {COUNT:,} against {COUNT:,} points, D = {DIMENSIONS}, "
+        f"{DEVICE.type}",
         found,
         "prdc",
         f"the same {', '.join(f'{value:.4f}' for value in found.value)}",

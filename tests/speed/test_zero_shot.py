@@ -79,7 +79,8 @@ def test_zero_shot_classification_from_files(folder, checkpoint, side_by_side, s
     root, towers = checkpoint
     source = {"model": str(root / "short.json"), "checkpoint": str(root / "short.safetensors")}
     spec = zoo.resolve(zoo.model_spec(pretrained=source), datasets.load(f"folder:{folder}"))
-    model = zoo.train_or_load(zoo.Training(spec, Recipe(), 0), datasets.load(f"folder:{folder}")).model.to(DEVICE)
+    training = zoo.Training(spec, Recipe(), 0)
+    model = zoo.train_or_load(training, datasets.load(f"folder:{folder}"), device=DEVICE).model
     towers.to(DEVICE)
     names = (folder / "classes.txt").read_text().splitlines()
     tokenizer = open_clip.get_tokenizer("ViT-B-32")

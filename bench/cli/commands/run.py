@@ -67,7 +67,8 @@ def run(
     ] = None,
     device: DeviceOption = "auto",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Cases that run in parallel; default: one per core.")
+        int | None,
+        typer.Option(min=1, help="Cases that run in parallel; default: one per core, with a GPU per two."),
     ] = None,
     executor: Annotated[
         str | None,
