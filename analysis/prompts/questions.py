@@ -7,11 +7,13 @@ the data or in “a photo of a {}.”.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from latentbench.analysis.core.data_context import to_float
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.prompts.text_vectors import text_vectors
 from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at, tied_accuracy
@@ -23,6 +25,9 @@ from latentbench.data.reading.image_source import ImageSource
 from latentbench.data.reading.prompted import PromptedImageData, templates_of
 from latentbench.data.sources.class_names import prompts_of
 from latentbench.models.protocols import ImageTextModel, OwnTransform
+
+ENCODED = 64
+"""The number of images of files that a model encodes at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +160,20 @@ def own_vectors(
     """Encode images `[N, D]`: from their files, if there are any and the model scales images itself."""
     if originals is None or not isinstance(model, OwnTransform):
         return subject.vectors(images)
-    batches = decode(originals, model.transform)
-    return torch.cat([subject.vectors(torch.from_numpy(batch.pixels)) for batch in batches])
+    pixels = (torch.from_numpy(batch.pixels) for batch in decode(originals, model.transform))
+    return torch.cat([subject.posterior(to_float(batch)).mean for batch in joined(pixels, ENCODED)])
+
+
+def joined(batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+    """Join batches to larger ones of at least `count`, but for the last. Each is copied before the next."""
+    parts: list[Tensor] = []
+    for batch in batches:
+        parts.append(batch.clone())
+        if sum(map(len, parts)) >= count:
+            yield torch.cat(parts)
+            parts = []
+    if parts:
+        yield torch.cat(parts)
 
 
 def template_hits(embedded: EmbeddedPrompts) -> list[Tensor]:

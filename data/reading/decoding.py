@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -24,8 +26,10 @@ from latentbench.data.reading.transform import ImageTransform
 from latentbench.data.storage.files import reserved_file
 
 BATCH = 16
-FEW = 64
-"""So few images are decoded in this process, because starting a pool would take longer."""
+TRIAL_IMAGES, TRIAL_SECONDS = 64, 0.5
+"""This process decodes so many images, or for so long, before a pool may be started."""
+WORTH_A_POOL = 2.0
+"""A pool is started if this process would need at least so many seconds for the other images."""
 AHEAD = 3
 """Batches per process that are being decoded or wait to be used, so that memory stays bounded."""
 
@@ -54,10 +58,9 @@ class Batch:
 def decode(source: ImageSource, transform: ImageTransform, *, jobs: int | None = None) -> Iterator[Batch]:
     """Read every image of a source, scaled by `transform`, in batches and in order.
 
-    The work is done by `jobs` processes, by default one per core, and in this process for few images.
-    Raises `DataError` if such a process dies, for example because memory runs out.
+    The first images are read in this process. If the others would take it long, `jobs` processes read them,
+    by default one per core. Raises `DataError` if such a process dies, for example because memory runs out.
     """
-    jobs = jobs or int(joblib.cpu_count())
     batches = (range(start, min(start + BATCH, len(source))) for start in range(0, len(source), BATCH))
     if not isinstance(source, EncodedSource):
         for batch in batches:
@@ -65,8 +68,18 @@ def decode(source: ImageSource, transform: ImageTransform, *, jobs: int | None =
             yield _batch(map(source.open, batch), transform, pixels)
         return
     tasks = ([source.stored[index] for index in batch] for batch in batches)
-    places = jobs * AHEAD if jobs > 1 and len(source) > FEW else 0
-    shape = places, BATCH, 3, *transform.shape
+    done, seconds = 0, 0.0
+    for task in tasks:
+        began = time.perf_counter()
+        decoded = decode_batch(task, transform)
+        seconds += time.perf_counter() - began
+        done += len(task)
+        yield decoded
+        if done >= TRIAL_IMAGES or seconds >= TRIAL_SECONDS:
+            break
+    jobs, remaining = jobs or int(joblib.cpu_count()), len(source) - done
+    worth_a_pool = jobs > 1 and remaining > 0 and remaining * seconds / done >= WORTH_A_POOL
+    shape = jobs * AHEAD if worth_a_pool else 0, BATCH, 3, *transform.shape
     with reserved_file(math.prod(shape)) as file:
         if file is None:
             yield from (decode_batch(task, transform) for task in tasks)
@@ -137,7 +150,7 @@ def _pooled(
     tasks: Iterator[list[Encoded]], transform: ImageTransform, jobs: int, room: SharedRoom, where: str
 ) -> Iterator[Batch]:
     # loky's processes do not import the main module again, so a script needs no `if __name__` guard.
-    pool = ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_the_parent)
+    pool = ProcessPoolExecutor(jobs, initializer=_prepare, initargs=(transform,))
     places, pixels = room.shape[0], room.mapped()
     waiting: deque[tuple[int, Future[Batch]]] = deque()
 
@@ -147,6 +160,10 @@ def _pooled(
         return replace(batch, pixels=pixels[place, : len(batch.readable)])
 
     try:
+        ready = pool.submit(os.getpid)
+        # A transform of a CLIP model makes its processes load torch, which takes seconds.
+        while not ready.done() and (task := next(tasks, None)):
+            yield decode_batch(task, transform)
         for number, task in enumerate(tasks):
             if len(waiting) == places:
                 yield oldest()
@@ -163,5 +180,6 @@ def _pooled(
         pool.shutdown(wait=True, kill_workers=True)
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _prepare(_transform: ImageTransform) -> None:
+    """Leave interrupts to the parent; receiving the transform has loaded what it needs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -10,14 +10,14 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
+from shared.transforms import Slow
 
 from latentbench.data import DataError, load
 from latentbench.data.reading import decoding
-from latentbench.data.reading.decoding import FEW, decode
-from latentbench.data.reading.transform import Transform
+from latentbench.data.reading.decoding import decode
 from latentbench.data.sources.image_folder import folder_sources
 
-COUNT = FEW + 40
+COUNT = 104
 
 
 @pytest.fixture
@@ -28,12 +28,29 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_pool_gives_what_one_process_gives(folder):
+@pytest.fixture
+def _soon(monkeypatch):
+    """Let a pool start after the first batch."""
+    monkeypatch.setattr(decoding, "TRIAL_IMAGES", 1)
+    monkeypatch.setattr(decoding, "WORTH_A_POOL", 0.1)
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_pool_gives_what_one_process_gives(folder, jobs):
     source = folder_sources(folder).test
-    for jobs in (1, 2):
-        batches = decode(source, Transform(8), jobs=jobs)
-        shades = np.concatenate([batch.pixels.copy() for batch in batches])[:, 0, 0, 0]
-        assert [f"test/{shade}.png" for shade in shades] == list(source.names)
+    pixels = np.concatenate([batch.pixels.copy() for batch in decode(source, Slow(8), jobs=jobs)])[..., 0, 0]
+    assert [f"test/{shade}.png" for shade in pixels[:, 0]] == list(source.names)
+    processes = {(int(high), int(low)) for high, low in pixels[:, 1:]}
+    here = (os.getpid() // 256 % 256, os.getpid() % 256)
+    assert here in processes
+    assert (len(processes) > 1) == (jobs > 1)
+
+
+def test_no_pool_is_started_for_what_is_soon_done(folder, monkeypatch):
+    monkeypatch.setattr(decoding, "_pooled", None)
+    source = folder_sources(folder).test
+    assert sum(len(batch.pixels) for batch in decode(source, Slow(8), jobs=2)) == COUNT
 
 
 def test_a_script_needs_no_main_guard(folder, tmp_path):
@@ -53,19 +70,21 @@ def kill_this_process(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("_soon")
 def test_a_killed_decoder_is_one_line(folder, monkeypatch):
     monkeypatch.setattr(decoding, "decode_into", kill_this_process)
     with pytest.raises(DataError, match="a process that decodes images was ended, as happens when memory"):
-        list(decode(folder_sources(folder).test, Transform(8), jobs=2))
+        list(decode(folder_sources(folder).test, Slow(8), jobs=2))
 
 
+@pytest.mark.usefixtures("_soon")
 def test_a_full_disk_leaves_decoding_to_one_process(folder, monkeypatch):
     def refused(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", refused)
     source = folder_sources(folder).test
-    shades = [shade for batch in decode(source, Transform(8), jobs=2) for shade in batch.pixels[:, 0, 0, 0]]
+    shades = [shade for batch in decode(source, Slow(8), jobs=2) for shade in batch.pixels[:, 0, 0, 0]]
     assert [f"test/{shade}.png" for shade in shades] == list(source.names)
 
 
