@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 250
+CHUNK, GPU_CHUNK = 250, 4000
+"""Queries per block on a CPU, whose cache holds the block, and on a GPU, which a larger one keeps busy."""
 GROUP = 64
 """The number of points per group, whose least bound is checked first: for most groups it excludes all of
 them."""
@@ -30,7 +31,7 @@ TIE = 1e-10
 
 
 def nearest(
-    queries: Tensor, points: Tensor, k: int, *, exclude_self: bool = False, chunk: int = CHUNK
+    queries: Tensor, points: Tensor, k: int, *, exclude_self: bool = False, chunk: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Find the k nearest `points` `[N, D]` of each of `queries` `[M, D]`, by Euclidean distance.
 
@@ -59,7 +60,7 @@ def nearest(
 
 
 def _search(
-    x: Tensor, y: Tensor, count: int, own: Tensor | None, chunk: int, dtype: torch.dtype
+    x: Tensor, y: Tensor, count: int, own: Tensor | None, chunk: int | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the `count` points with the least bounds, nearest first, `[M, count]`, and their distances.
 
@@ -99,7 +100,7 @@ class Balls:
     centres: Tensor
     radii: Tensor
 
-    def members(self, points: Tensor, *, chunk: int = CHUNK) -> Iterator[tuple[Tensor, Tensor]]:
+    def members(self, points: Tensor, *, chunk: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Find the points `[M, D]` in each ball: blocks of pairs, int64 `[P]` each, point i and ball j."""
         x, y, scales = self._prepared(points)
         for rows, groups in _bounds(x.float(), y.float(), self.radii.float(), chunk=chunk):
@@ -111,7 +112,7 @@ class Balls:
             inside = self._inside(x, y, scales, i, j, bound)
             yield i[inside], j[inside]
 
-    def hold(self, points: Tensor, *, chunk: int = CHUNK) -> Tensor:
+    def hold(self, points: Tensor, *, chunk: int | None = None) -> Tensor:
         """Find the points `[M, D]` that lie in any ball, bool `[M]`."""
         x, y, scales = self._prepared(points)
         held = torch.zeros(len(points), dtype=torch.bool, device=points.device)
@@ -156,7 +157,7 @@ def within(distance: Tensor, radius: Tensor) -> Tensor:
 
 
 def squared_distances(
-    queries: Tensor, points: Tensor, *, chunk: int = CHUNK
+    queries: Tensor, points: Tensor, *, chunk: int | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield blocks of squared distances in the inputs' precision: a slice of rows and its `[rows, N]`.
 
@@ -168,7 +169,7 @@ def squared_distances(
 
 
 def _bounds(
-    x: Tensor, y: Tensor, radii: Tensor | None = None, *, chunk: int
+    x: Tensor, y: Tensor, radii: Tensor | None = None, *, chunk: int | None
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield lower bounds of ‖x − y‖² in float32, in blocks `[rows, G, GROUP]`.
 
@@ -186,12 +187,13 @@ def _bounds(
 
 
 def _products(
-    x: Tensor, x_terms: Tensor, y: Tensor, y_terms: Tensor, chunk: int
+    x: Tensor, x_terms: Tensor, y: Tensor, y_terms: Tensor, chunk: int | None
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield blocks of x_terms + y_terms − 2 x·y, `[rows, N]`, in the same memory."""
     # Ones and the terms as two more coordinates let the product compute the sum itself.
     left = torch.cat([-2 * x, x_terms.unsqueeze(1), torch.ones_like(x_terms).unsqueeze(1)], dim=1)
     right = torch.cat([y, torch.ones_like(y_terms).unsqueeze(1), y_terms.unsqueeze(1)], dim=1).T
+    chunk = chunk or (GPU_CHUNK if x.is_cuda else CHUNK)
     block = torch.empty(min(chunk, len(x)), len(y), dtype=x.dtype, device=x.device)
     for start in range(0, len(x), chunk):
         rows = slice(start, min(start + chunk, len(x)))

@@ -75,8 +75,7 @@ class Replay:
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """Collect garbage now and not inside the block: freeing an older graph there would end the recording."""
-    gc.collect()
+    """Collect no garbage inside the block: to free an older graph there would end the recording."""
     was_on = gc.isenabled()
     gc.disable()
     try:
