@@ -145,21 +145,21 @@ def likelihood(run: Run, store: Store) -> str:
 
 def speed(folder: Path) -> str:
     """Return a table of every side-by-side timing on record, the ratio being rival's median over ours."""
-    cells = []
-    hardware = set()
+    cells, hardware = [], []
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        cpu = content["machine_info"]["cpu"]
-        hardware.add(f"{cpu['count']} cores of {cpu['brand_raw']}")
+        machine = content["machine_info"]
+        cores = f"{machine['cpu']['count']} cores of {machine['cpu']['brand_raw']}"
+        hardware.append(f"{machine['gpu']} with {cores}" if "gpu" in machine else cores)
         for case in content["benchmarks"]:
             info = case["extra_info"]
             if "rival" not in info:
                 continue
             ours, theirs = case["stats"]["median"], info["rival_seconds"]
-            rival = f"{info['rival']}: {theirs:.2f} s"
-            cells.append([info["what"], f"{ours:.2f} s", rival, f"{info['ratio']:.1f}×", info["reached"]])
+            rival = f"{info['rival']}: {theirs:.3g} s"
+            cells.append([info["what"], f"{ours:.3g} s", rival, f"{info['ratio']:.1f}×", info["reached"]])
     table = markdown.table(["work", "ours", "rival", "ratio", "reached"], cells, align="lrrrl")
-    return f"{table}\n\nMedians of one session on {'; '.join(sorted(hardware))}."
+    return f"{table}\n\nMedians of one session each on {' and on '.join(hardware)}."
 
 
 def provenance(run: Run, store: Store) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import torch
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,5 @@ def say(benchmark, capsys):
 def pytest_benchmark_update_machine_info(machine_info):
     """A record names the hardware, not the machine."""
     machine_info.pop("node", None)
+    if torch.cuda.is_available():
+        machine_info["gpu"] = torch.cuda.get_device_name()
