@@ -30,7 +30,7 @@ def show(
 
 def print_table(run: Run, output: Format) -> None:
     """Print the table of a suite or of a sweep, and the problems of its cases."""
-    from latentbench.bench.present import tables
+    from latentbench.bench.present import tables, terminal_table
     from latentbench.bench.present.rows import rows as rows_of
 
     if run.is_sweep:
@@ -41,7 +41,7 @@ def print_table(run: Run, output: Format) -> None:
         raise LatentbenchError(f"{run.path}: no records in this run")
     match output:
         case Format.rich:
-            emit(tables.as_rich(rows, title=tables.title(run.suite, rows), width=out.width))
+            emit(terminal_table.as_rich(rows, title=tables.title(run.suite, rows), width=out.width))
             out.print(escaping.plain_lines(tables.footnote(rows), "dim"), highlight=False)
         case Format.csv:
             sys.stdout.write(tables.as_csv(rows))

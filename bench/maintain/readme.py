@@ -18,9 +18,10 @@ from pathlib import Path
 from statistics import fmean
 
 from latentbench.analysis.catalogue import METRICS
+from latentbench.analysis.predictors import predictors
 from latentbench.bench.present import tables
 from latentbench.bench.present.claims.checks import findings, other_records
-from latentbench.bench.present.rows import TableRow, repeated, rows
+from latentbench.bench.present.rows import TableRow, decisive_values, repeated, rows
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store
@@ -31,6 +32,7 @@ PLACES = {
     "docs/claims.md": ("statements", "provenance"),
     "docs/ci.md": ("sessions",),
     "docs/codecs.md": ("codecs",),
+    "docs/generation.md": ("generation", "predictors"),
     "docs/machines.md": ("plan",),
     "docs/speed.md": ("speed",),
     "docs/suites.md": ("table", "provenance", "likelihood"),
@@ -57,7 +59,18 @@ CODEC_METRICS = (
     "encode_megapixels_per_second",
     "decode_megapixels_per_second",
 )
+GENERATION_METRICS = (
+    "mse",
+    "frechet_prior",
+    "frechet_moment",
+    "frechet_gmm10",
+    "frechet_flow",
+    "frechet_posterior",
+    "flow_gap",
+)
+SHOWN_PREDICTORS = 12
 SUITE, LIKELIHOOD_SUITE, CODECS_SUITE = "mnist", "likelihood", "codecs"
+GENERATION_SUITE = "latent-generation"
 PLANNED_FAMILIES, PLANNED_CASES, PLANNED_WORKERS = ("pca", "ae", "vae", "clip"), 1000, 64
 SPEED = "speed"
 """The folder of the store where pytest-benchmark's records of `tests/speed` are."""
@@ -67,7 +80,10 @@ def blocks(store: Store) -> dict[str, str]:
     """Return every generated block, from the latest runs in the store."""
     run = read(store.find(SUITE))
     table = rows(run.last_records)
+    generated = read(store.find(GENERATION_SUITE))
     return {
+        "generation": generation(generated, store),
+        "predictors": flow_predictors(generated),
         "codecs": codecs(read(store.find(CODECS_SUITE)), store),
         "likelihood": likelihood(read(store.find(LIKELIHOOD_SUITE)), store),
         "speed": speed(store.root / SPEED),
@@ -89,6 +105,30 @@ def codecs(run: Run, store: Store) -> str:
     """Return the table of suite `codecs`, a few metrics of it."""
     table = _only(rows(run.last_records), CODEC_METRICS)
     return f"{tables.as_markdown(table)}\n{provenance(run, store)}"
+
+
+def generation(run: Run, store: Store) -> str:
+    """Return the table of suite `latent-generation`: each sampler's Fréchet distance."""
+    table = _only(rows(run.last_records), GENERATION_METRICS)
+    return f"{tables.as_markdown(table)}\n{provenance(run, store)}"
+
+
+def flow_predictors(run: Run) -> str:
+    """Return the metrics that rank the models most like a learned generator does."""
+    found = predictors(decisive_values(rows(run.last_records)))
+    cells = [
+        [
+            f"`{each.metric.name}`",
+            f"{each.correlation.value:+.2f}",
+            f"{each.correlation.low:+.2f} to {each.correlation.high:+.2f}",
+            str(each.correlation.n),
+            each.verdict,
+        ]
+        for each in found[:SHOWN_PREDICTORS]
+    ]
+    table = markdown.table(["metric", "ρ", "95 % interval", "models", "next to the best"], cells, "lrrrl")
+    same = sum(each.verdict == "not distinguishable" for each in found)
+    return f"{table}\n\nOf {len(found)} metrics, {same} are not distinguishable from the best."
 
 
 def _only(table: Sequence[TableRow], metrics: Sequence[str]) -> list[TableRow]:

@@ -15,12 +15,12 @@ from jinja2 import Environment, StrictUndefined, Template
 from latentbench.analysis.core.metric import MetricDefinition
 from latentbench.analysis.definitions import definitions
 from latentbench.analysis.figures.catalogue import FIGURES
-from latentbench.analysis.predictors import ENOUGH, Values, predictors
+from latentbench.analysis.predictors import ENOUGH, predictors
 from latentbench.analysis.statistics.estimates import Repeated
 from latentbench.bench.present import tables
 from latentbench.bench.present.claims.checks import findings, other_records
 from latentbench.bench.present.figures import drawn, gaps
-from latentbench.bench.present.rows import Cell, TableRow, columns, leaders, repeated, rows
+from latentbench.bench.present.rows import Cell, TableRow, columns, decisive_values, leaders, repeated, rows
 from latentbench.bench.store.records.data_sets import label_on
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
@@ -56,7 +56,7 @@ def render(run: Run, store: Store, table: Sequence[TableRow]) -> bytes:
         data_of=[row.data for row in table] if table[0].data else [],
         headline=_lines(table, headline, notes),
         findings=findings(run.last_records, other_records(store)),
-        predictors=predictors(_values(first)),
+        predictors=predictors(decisive_values(first)),
         few_models=ENOUGH if len(first) < ENOUGH else None,
         sections=_sections(table, notes),
         how_to_read=tables.how_to_read(table, columns(table)),
@@ -70,14 +70,6 @@ def render(run: Run, store: Store, table: Sequence[TableRow]) -> bytes:
     for piece in pieces:  # a page of thousands of models has half a million
         page += piece.encode()
     return bytes(page)
-
-
-def _values(table: Sequence[TableRow]) -> Values:
-    """Return every decisive value of each model, from which predictors of a learned generator are sought."""
-    return {
-        row.label: {name: value for name, cell in row.cells.items() if (value := cell.decisive) is not None}
-        for row in table
-    }
 
 
 def _template() -> Template:

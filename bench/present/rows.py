@@ -209,3 +209,11 @@ def best(table: Sequence[TableRow], definition: MetricDefinition) -> float | Non
 def repeated(table: Sequence[TableRow]) -> Repeated:
     """Return the sample behind the ± of a table: seeds if any model has several, else examples."""
     return "seeds" if any(len(row.records) > 1 for row in table) else "examples"
+
+
+def decisive_values(table: Sequence[TableRow]) -> dict[str, dict[str, float]]:
+    """Return the values of each model's metrics that may decide something, by label and metric."""
+    return {
+        row.label: {name: value for name, cell in row.cells.items() if (value := cell.decisive) is not None}
+        for row in table
+    }

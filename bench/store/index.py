@@ -2,6 +2,7 @@
 
 The index is a cache, never the truth: a run whose file changed since it was indexed is indexed again, and a
 record found through the index is read from its run. Numbers are stored per run and metric, with a digest.
+What is written and what is read of the database stay in one file, which makes it long.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.figures.drawing.registry import ModelResult
 from latentbench.analysis.figures.drawing.seeds import estimate
 from latentbench.analysis.statistics.intervals import mean_interval
-from latentbench.bench.present import tables
+from latentbench.bench.present import tables, terminal_table
 from latentbench.bench.present.rows import best, columns, rows
 from latentbench.bench.store.records.record import JudgeReference
 from latentbench.bench.store.records.recorded_model import RecordedModel
@@ -120,7 +120,7 @@ def test_terminal_marks_the_best_and_shows_null_as_a_dash(make_record):
         [make_record(mse=0.1), make_record(mse=0.2, latent_dim=8), make_record(mse=None, latent_dim=9)]
     )
     console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system="standard")
-    console.print(tables.as_rich(table, title="t", width=100))
+    console.print(terminal_table.as_rich(table, title="t", width=100))
     output = console.file.getvalue()
     bold_green = "\x1b[1;32m"
     assert f"{bold_green}0.1" in output
@@ -129,10 +129,10 @@ def test_terminal_marks_the_best_and_shows_null_as_a_dash(make_record):
 
 
 def test_a_long_table_is_cut_in_a_terminal_and_says_so(make_record, monkeypatch):
-    monkeypatch.setattr(tables, "LONGEST_TABLE", 2)
+    monkeypatch.setattr(terminal_table, "LONGEST_TABLE", 2)
     table = rows([make_record(mse=0.1 * width, latent_dim=width) for width in (1, 2, 3)])
     console = Console(file=io.StringIO(), width=100)
-    console.print(tables.as_rich(table, title="t", width=100))
+    console.print(terminal_table.as_rich(table, title="t", width=100))
     output = console.file.getvalue()
     assert [f"ae-{width}" in output for width in (1, 2, 3)] == [True, True, False]
     assert "1 more models; --format csv has all" in output
@@ -195,7 +195,7 @@ def test_one_seed_is_labelled_in_every_format(make_record):
 
 def rendered(table):
     console = Console(file=io.StringIO(), width=200)
-    console.print(tables.as_rich(table, title="t", width=200))
+    console.print(terminal_table.as_rich(table, title="t", width=200))
     return console.file.getvalue()
 
 
@@ -253,7 +253,7 @@ def test_each_data_set_is_a_block_with_its_own_best(make_record):
     ]
     assert tables.title("my", table) == "my: 2 data sets, 1 seed"
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system="standard")
-    console.print(tables.as_rich(table, title="t", width=80))
+    console.print(terminal_table.as_rich(table, title="t", width=80))
     output = console.file.getvalue()
     assert re.findall("digits|mnist|  ae-[28]", output) == [
         "digits",

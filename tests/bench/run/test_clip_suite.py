@@ -13,7 +13,7 @@ from shared.torchvision_layouts import LAYOUTS
 from shared.watchers import Silent, Stops
 
 from latentbench.bench.executors.settings import ExecutorSettings
-from latentbench.bench.present import tables
+from latentbench.bench.present import tables, terminal_table
 from latentbench.bench.present.rows import rows
 from latentbench.bench.run import suite as suites
 from latentbench.bench.run.runner import Options, run_suite
@@ -93,7 +93,7 @@ def test_three_checkpoints_on_three_data_sets_are_one_run(home, monkeypatch):
     assert len(prompts) == len(set(prompts)) == 3  # two data sets, one text encoding of each model
     for width in (80, 120):
         console = Console(file=io.StringIO(), width=width)
-        console.print(tables.as_rich(table, title=tables.title("my", table), width=width))
+        console.print(terminal_table.as_rich(table, title=tables.title("my", table), width=width))
         lines = console.file.getvalue().splitlines()
         assert max(map(len, lines)) <= width
         assert lines[0].startswith("my: 3 data sets, 1 seed")
