@@ -8,6 +8,7 @@ runs the same kernels in the same order, so the numbers are those of the steps t
 from __future__ import annotations
 
 import gc
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from torch import Generator, Tensor
 Call = Callable[..., dict[str, Tensor]]
 """From tensors of fixed shapes to named tensors of fixed shapes."""
 
+WAITED = ".*synchronizing CUDA operation"
+"""What torch says of an operation that waits for the device."""
 FIRST_CALLS = 3
 """The calls before the recording. Libraries allocate their working memory in the first; the last shows
 whether the call waits for the device."""
@@ -87,16 +90,21 @@ def without_collector() -> Iterator[None]:
 
 @contextmanager
 def warned_of_waiting() -> Iterator[list[warnings.WarningMessage]]:
-    """Collect a warning for every operation that waits for the device."""
+    """Collect a warning for every operation that waits for the device; others are shown as always."""
     before = torch.cuda.get_sync_debug_mode()
+    waited: list[warnings.WarningMessage] = []
     with warnings.catch_warnings(record=True) as heard:
-        warnings.filterwarnings("always", message=".*synchronizing CUDA operation")
+        warnings.filterwarnings("always", message=WAITED)
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            yield heard
+            yield waited
         finally:
             torch.cuda.set_sync_debug_mode(before)
-            heard[:] = [each for each in heard if "synchronizing CUDA operation" in str(each.message)]
+    for each in heard:
+        if re.match(WAITED, str(each.message)):
+            waited.append(each)
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 @contextmanager
