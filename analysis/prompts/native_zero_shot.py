@@ -38,8 +38,8 @@ from latentbench.analysis.zero_shot.zero_shot_metrics import (
     retrieved,
 )
 from latentbench.data.errors import DataError
+from latentbench.models.families.image_text.contrastive import alignment, modality_gap, uniformity
 from latentbench.models.protocols import ImageTextModel
-from latentbench.models.training.contrastive import alignment, modality_gap, uniformity
 
 NO_TEXT = "no text encoder"
 TOP = 5

@@ -19,10 +19,11 @@ from statistics import fmean
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.predictors import predictors
+from latentbench.analysis.stored.equal_flops import BUDGETS, metric_at
 from latentbench.bench.present import tables
-from latentbench.bench.present.claims.checks import findings, other_records
+from latentbench.bench.present.claims.checks import Finding, findings, other_records
+from latentbench.bench.present.claims.statements import OPTIONAL_CLAIMS
 from latentbench.bench.present.rows import TableRow, decisive_values, repeated, rows
-from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store
 from latentbench.bench.text import markdown
@@ -32,7 +33,7 @@ PLACES = {
     "docs/claims.md": ("statements", "provenance"),
     "docs/ci.md": ("sessions",),
     "docs/codecs.md": ("codecs",),
-    "docs/generation.md": ("generation", "predictors"),
+    "docs/generation.md": ("generation", "predictors", "equal cost"),
     "docs/machines.md": ("plan",),
     "docs/speed.md": ("speed",),
     "docs/suites.md": ("table", "provenance", "likelihood"),
@@ -70,7 +71,7 @@ GENERATION_METRICS = (
 )
 SHOWN_PREDICTORS = 12
 SUITE, LIKELIHOOD_SUITE, CODECS_SUITE = "mnist", "likelihood", "codecs"
-GENERATION_SUITE = "latent-generation"
+GENERATION_SUITE, EQUAL_COST_SUITES = "latent-generation", ("equal-flops", "equal-flops-fashion")
 PLANNED_FAMILIES, PLANNED_CASES, PLANNED_WORKERS = ("pca", "ae", "vae", "clip"), 1000, 64
 SPEED = "speed"
 """The folder of the store where pytest-benchmark's records of `tests/speed` are."""
@@ -81,9 +82,11 @@ def blocks(store: Store) -> dict[str, str]:
     run = read(store.find(SUITE))
     table = rows(run.last_records)
     generated = read(store.find(GENERATION_SUITE))
+    equal, equal_elsewhere = (read(store.find(suite)) for suite in EQUAL_COST_SUITES)
     return {
         "generation": generation(generated, store),
         "predictors": flow_predictors(generated),
+        "equal cost": equal_cost(equal, equal_elsewhere, generated, store),
         "codecs": codecs(read(store.find(CODECS_SUITE)), store),
         "likelihood": likelihood(read(store.find(LIKELIHOOD_SUITE)), store),
         "speed": speed(store.root / SPEED),
@@ -91,7 +94,7 @@ def blocks(store: Store) -> dict[str, str]:
         "plan": plan(run, store),
         "sessions": sessions(store.root / "study" / "throughput.json"),
         "table": tables.as_markdown(table, headline=True),
-        "statements": statements(run.last_records, other_records(store)),
+        "statements": statements(findings(run.last_records, other_records(store))),
         "provenance": provenance(run, store),
     }
 
@@ -147,12 +150,19 @@ def sessions(study: Path) -> str:
     return f"Sessions of this gate so far: {counted}.{few if max(kinds.values()) == 1 else ''}"
 
 
-def statements(records: Sequence[Record], others: Sequence[Record]) -> str:
-    """Return the statements of "Compression Is Understanding", the measurements and the verdicts.
+def equal_cost(run: Run, other: Run, generated: Run, store: Store) -> str:
+    """Return what generation at equal operations reaches, and the verdicts of the claims about generators.
 
-    `others` are records of the same models with other choices: a column for each other data set.
+    `other` is the same suite with other data, `generated` the run of suite `latent-generation`.
     """
-    found = findings(records, others)
+    table = _only(rows(run.last_records), ["mse", *map(metric_at, BUDGETS)])
+    found = [*findings(run.last_records, other.last_records), *findings(generated.last_records)]
+    verdicts = statements([each for each in found if each.claim in OPTIONAL_CLAIMS])
+    return f"{tables.as_markdown(table)}\n{provenance(run, store)}\n\n{verdicts}"
+
+
+def statements(found: Sequence[Finding]) -> str:
+    """Return statements, the measurements and the verdicts, with a column for each other data set."""
     data = list(dict.fromkeys(name for each in found for name in each.other_data))
     cells = [
         [

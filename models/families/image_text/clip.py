@@ -14,16 +14,16 @@ from typing_extensions import override
 from latentbench.data.captioned.draw import with_captions
 from latentbench.data.captioned.schemes import DIGIT_CAPTIONS, CaptionScheme, committed_split
 from latentbench.data.images import ImageData
-from latentbench.models.family import FAMILIES, GradientFamily
-from latentbench.models.networks.backbones import ImageShape
-from latentbench.models.networks.tokenizer import caption_tokenizer
-from latentbench.models.spec import Display, ModelSpec
-from latentbench.models.training.contrastive import (
+from latentbench.models.families.image_text.contrastive import (
     alignment,
     modality_gap,
     symmetric_cross_entropy,
     uniformity,
 )
+from latentbench.models.family import FAMILIES, GradientFamily
+from latentbench.models.networks.backbones import ImageShape
+from latentbench.models.networks.tokenizer import caption_tokenizer
+from latentbench.models.spec import Display, ModelSpec
 from latentbench.models.training.engine import Draw, TrainingStep
 
 WIDTH, HEADS = 64, 2

@@ -10,9 +10,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from latentbench.models.families.image_text.clip import ContrastiveFamily
+from latentbench.models.families.image_text.contrastive import symmetric_cross_entropy
 from latentbench.models.family import FAMILIES
 from latentbench.models.spec import Display
-from latentbench.models.training.contrastive import symmetric_cross_entropy
 
 NARROWEST = 4
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from latentbench.models.families.image_text.clip import ContrastiveFamily
+from latentbench.models.families.image_text.contrastive import pairwise_sigmoid
 from latentbench.models.family import FAMILIES
 from latentbench.models.spec import Display
-from latentbench.models.training.contrastive import pairwise_sigmoid
 
 
 @FAMILIES.register("siglip")

@@ -14,14 +14,14 @@ from latentbench.data.captioned.schemes import DIGIT_CAPTIONS, SCHEMES, committe
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.models import checkpoint
-from latentbench.models.families.image_text.matryoshka import nested_widths
-from latentbench.models.training.contrastive import (
+from latentbench.models.families.image_text.contrastive import (
     alignment,
     modality_gap,
     pairwise_sigmoid,
     symmetric_cross_entropy,
     uniformity,
 )
+from latentbench.models.families.image_text.matryoshka import nested_widths
 from latentbench.models.training.engine import TrainingStep
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import FAMILIES, Training, model_spec, train_or_load

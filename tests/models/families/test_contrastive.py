@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from latentbench.models.training.contrastive import multi_positive_cross_entropy
+from latentbench.models.families.image_text.contrastive import multi_positive_cross_entropy
 
 
 def test_a_caption_with_several_images_has_them_all_as_positives():
