@@ -1,6 +1,8 @@
 """The wheel has every package of the source tree."""
 
+import ast
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -15,3 +17,20 @@ def test_the_wheel_has_every_package():
         for path in (ROOT / top).rglob("*.py")
     }
     assert listed == present
+
+
+SOURCES = [
+    path for top in ("data", "models", "analysis", "bench") for path in sorted((ROOT / top).rglob("*.py"))
+]
+
+
+def test_no_package_has_more_than_eight_modules():
+    counts = Counter(path.parent for path in SOURCES if path.name != "__init__.py")
+    assert {str(folder): count for folder, count in counts.items() if count > 8} == {}
+
+
+def test_a_file_over_300_lines_says_why():
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > 300:
+            assert "long" in (ast.get_docstring(ast.parse(text)) or ""), path
