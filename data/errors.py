@@ -36,6 +36,15 @@ def counted(count: int, one: str, several: str) -> str:
     return f"{count:,} {one if count == 1 else several}"
 
 
+def missing_package(what: str, package: str, extra: str) -> str:
+    """Return the sentence about an optional package that is not installed, with the command that installs it.
+
+    >>> missing_package("family diffusers", "diffusers", "diffusers")
+    "family diffusers needs the package diffusers: python -m pip install 'latentbench[diffusers]'"
+    """
+    return f"{what} needs the package {package}: python -m pip install 'latentbench[{extra}]'"
+
+
 class LatentbenchError(Exception):
     """The error of a mistaken request.
 

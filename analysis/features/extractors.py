@@ -25,7 +25,8 @@ from latentbench.models.resolver import Resolver
 
 BATCH = 32
 GREY_AND_COLOUR = (1, 3)
-EXTRA = "install it with: python -m pip install 'latentbench[features]'"
+EXTRA = "features"
+"""The extra that installs the packages of networks."""
 
 
 class Unavailable(LatentbenchError):

@@ -25,6 +25,7 @@ from latentbench.analysis.features.extractors import (
     weights_file,
 )
 from latentbench.analysis.features.request import FeatureRequest
+from latentbench.data.errors import missing_package
 from latentbench.models.external import state_dicts
 from latentbench.models.resolver import Resolver
 
@@ -37,7 +38,7 @@ def load(request: FeatureRequest, resolver: Resolver) -> Extractor:
     try:
         from torch_fidelity import feature_extractor_inceptionv3 as fidelity
     except ImportError:
-        raise Unavailable(f"inception needs the package torch-fidelity; {EXTRA}") from None
+        raise Unavailable(missing_package("inception", "torch-fidelity", EXTRA)) from None
     path = weights_file(request, resolver)
     if path is not None:
         state = state_dicts.read(path, allow_pickle=resolver.allow_pickle).state

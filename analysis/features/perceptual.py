@@ -15,6 +15,7 @@ from torch import Tensor
 
 from latentbench.analysis.features.extractors import EXTRA, Distance, Unavailable, from_hub, weights_file
 from latentbench.analysis.features.request import FeatureRequest
+from latentbench.data.errors import missing_package
 from latentbench.data.registry import unknown
 from latentbench.models.external import state_dicts
 from latentbench.models.resolver import Resolver
@@ -34,7 +35,7 @@ def load(request: FeatureRequest, resolver: Resolver) -> Distance:
     try:
         import lpips
     except ImportError:
-        raise Unavailable(f"{request.name} needs the package lpips; {EXTRA}") from None
+        raise Unavailable(missing_package(request.name, "lpips", EXTRA)) from None
     path = weights_file(request, resolver)
     if path is not None:
         state: Mapping[str, Tensor] = state_dicts.read(path, allow_pickle=resolver.allow_pickle).state

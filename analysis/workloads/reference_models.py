@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from latentbench.data.errors import LatentbenchError
+from latentbench.data.errors import LatentbenchError, missing_package
 from latentbench.data.registry import Registry
 from latentbench.models.families.autoencoders.gradient_autoencoder import squared_error
 from latentbench.models.protocols import Posterior
@@ -208,10 +208,7 @@ class ReferenceModel:
     def build(self) -> nn.Module:
         """Build the model in evaluation mode. Raises LatentbenchError if its package is not installed."""
         if find_spec(self.package) is None:
-            raise LatentbenchError(
-                f"{self.name} is built by {self.package}, which is not installed; "
-                f"pip install 'latentbench[{self.package}]'"
-            )
+            raise LatentbenchError(missing_package(self.name, self.package, self.package))
         return self.kind(self.network()).eval()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from latentbench.bench.executors.settings import CLIENT, ExecutorSettings
-from latentbench.data.errors import LatentbenchError
+from latentbench.data.errors import LatentbenchError, missing_package
 
 ANSWER_SECONDS = 10.0
 HOST_AND_PORT = re.compile(rf"(?:{CLIENT})?([^/\s:]+):(\d{{1,5}})")
@@ -76,9 +76,7 @@ def _imported(name: str, package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise LatentbenchError(
-            f"--executor {name} needs the package {package}: python -m pip install 'latentbench[{name}]'"
-        ) from None
+        raise LatentbenchError(missing_package(f"--executor {name}", package, name)) from None
 
 
 def _refuse_silent(address: str, where: str) -> None:

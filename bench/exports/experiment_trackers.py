@@ -16,7 +16,7 @@ from latentbench.bench.present.rows import rows
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
 from latentbench.bench.text import escaping
-from latentbench.data.errors import LatentbenchError
+from latentbench.data.errors import LatentbenchError, missing_package
 
 
 @EXPORTS.register("tensorboard")
@@ -123,6 +123,4 @@ def _needed(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise LatentbenchError(
-            f"export to {extra} needs a package: python -m pip install 'latentbench[{extra}]'"
-        ) from None
+        raise LatentbenchError(missing_package(f"export to {extra}", extra, extra)) from None

@@ -17,6 +17,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from latentbench.analysis.performance.contention import ProcessorWatch
+from latentbench.data.errors import missing_package
 
 if TYPE_CHECKING:
     import torch
@@ -114,7 +115,7 @@ def gpu_state(device: torch.device) -> GpuState | str:
     try:
         import pynvml
     except ImportError:
-        return "nvidia-ml-py is not installed; pip install 'latentbench[gpu]'"
+        return missing_package("the state of a GPU", "nvidia-ml-py", "gpu")
     import torch
 
     try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from latentbench.data.errors import DataError
+from latentbench.data.errors import DataError, missing_package
 from latentbench.data.reading.hash_split import mixed
 from latentbench.data.reading.image_files import Encoded
 from latentbench.data.reading.image_source import EncodedSource, Sources
@@ -20,7 +20,6 @@ from latentbench.data.sources.folder_listing import canonical
 from latentbench.data.sources.image_folder import hashed_sources
 from latentbench.data.storage.files import folder_at
 
-INSTALL = "python -m pip install 'latentbench[datasets]'"
 IMAGE_NAMES, LABEL_NAMES = ("image", "img"), ("label", "labels")
 
 
@@ -90,7 +89,7 @@ def _splits(name: str, relative_to: Path) -> dict[str, Any]:
     try:
         import datasets
     except ImportError:
-        raise DataError(f"hf:{name}: needs the library datasets; install it: {INSTALL}") from None
+        raise DataError(missing_package(f"hf:{name}", "datasets", "datasets")) from None
     path = relative_to / Path(name).expanduser()
     bars = datasets.utils.logging.is_progress_bar_enabled()
     datasets.disable_progress_bars()

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from latentbench.data.errors import LatentbenchError
+from latentbench.data.errors import LatentbenchError, missing_package
 from latentbench.models.external import state_dicts
 from latentbench.models.resolver import Resolver
 
@@ -52,9 +52,8 @@ def _diffusers() -> Any:
         # Not an import statement: type checkers would read all of diffusers and transformers.
         return import_module("diffusers")
     except ImportError as error:
-        raise LatentbenchError(
-            f"family diffusers needs the package diffusers ({error}): pip install 'latentbench[diffusers]'"
-        ) from None
+        needed = missing_package("family diffusers", "diffusers", "diffusers")
+        raise LatentbenchError(f"{needed} ({error})") from None
 
 
 def class_of(config: Json, where: str) -> Any:
