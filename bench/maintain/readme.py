@@ -170,7 +170,7 @@ def statements(found: Sequence[Finding]) -> str:
             each.claim.effect,
             each.outcome.shown,
             each.outcome.n,
-            *(each.other_data[name].shown for name in data),
+            *(each.other_data[name].shown if name in each.other_data else "–" for name in data),
             f"**{each.headline}**" + (f" ({markdown.text(each.reason)})" if each.reason else ""),
         ]
         for each in found
