@@ -105,5 +105,5 @@ def test_what_is_nowhere_is_one_line(tmp_path):
 
 def test_without_the_library_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r"hf:owner/name needs the package datasets: .*latentbench\[datasets\]"):
+    with pytest.raises(DataError, match=r"hf:owner/name needs the package datasets: .*\[datasets\]"):
         load("hf:owner/name")
