@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -44,6 +46,15 @@ def test_omp_num_threads_limits_the_threads(monkeypatch, given, count):
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     assert threads_of(1) == count
     assert threads_of(8) == 1
+
+
+@pytest.mark.parametrize(("cores", "gigabytes", "jobs"), [(16, 80, 8), (16, 24, 3), (16, 6, 1), (1, 80, 1)])
+def test_several_workers_share_a_gpu(monkeypatch, cores, gigabytes, jobs):
+    monkeypatch.setattr("latentbench.analysis.performance.cores.usable_cores", lambda: cores)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=1e12))
+    properties = SimpleNamespace(total_memory=gigabytes * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    assert default_jobs(torch.device("cuda")) == jobs
 
 
 def test_quota_of_a_cgroup_limits_the_count(monkeypatch, tmp_path):
