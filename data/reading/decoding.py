@@ -26,7 +26,7 @@ from latentbench.data.reading.transform import ImageTransform
 from latentbench.data.storage.files import reserved_file
 
 BATCH = 16
-TRIAL_IMAGES, TRIAL_SECONDS = 64, 0.5
+TRIAL_IMAGES, TRIAL_SECONDS = 32, 0.2
 """This process decodes so many images, or for so long, before a pool may be started."""
 WORTH_A_POOL = 2.0
 """A pool is started if this process would need at least so many seconds for the other images."""
