@@ -6,22 +6,18 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+SOURCES = [
+    path for top in ("data", "models", "analysis", "bench") for path in sorted((ROOT / top).rglob("*.py"))
+]
 
 
 def test_the_wheel_has_every_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     listed = set(project["tool"]["setuptools"]["packages"])
     present = {
-        f"latentbench.{path.parent.relative_to(ROOT).as_posix().replace('/', '.')}"
-        for top in ("data", "models", "analysis", "bench")
-        for path in (ROOT / top).rglob("*.py")
+        f"latentbench.{path.parent.relative_to(ROOT).as_posix().replace('/', '.')}" for path in SOURCES
     }
     assert listed == present
-
-
-SOURCES = [
-    path for top in ("data", "models", "analysis", "bench") for path in sorted((ROOT / top).rglob("*.py"))
-]
 
 
 def test_no_package_has_more_than_eight_modules():

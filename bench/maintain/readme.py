@@ -84,10 +84,10 @@ def blocks(store: Store) -> dict[str, str]:
     generated = read(store.find(GENERATION_SUITE))
     equal, equal_elsewhere = (read(store.find(suite)) for suite in EQUAL_COST_SUITES)
     return {
-        "generation": generation(generated, store),
+        "generation": some_metrics(generated, store, GENERATION_METRICS),
         "predictors": flow_predictors(generated),
         "equal cost": equal_cost(equal, equal_elsewhere, generated, store),
-        "codecs": codecs(read(store.find(CODECS_SUITE)), store),
+        "codecs": some_metrics(read(store.find(CODECS_SUITE)), store, CODEC_METRICS),
         "likelihood": likelihood(read(store.find(LIKELIHOOD_SUITE)), store),
         "speed": speed(store.root / SPEED),
         "headline": headline(table),
@@ -104,16 +104,9 @@ def headline(table: Sequence[TableRow]) -> str:
     return tables.as_markdown(_only([row for row in table if row.label in HEADLINE_MODELS], HEADLINE_METRICS))
 
 
-def codecs(run: Run, store: Store) -> str:
-    """Return the table of suite `codecs`, a few metrics of it."""
-    table = _only(rows(run.last_records), CODEC_METRICS)
-    return f"{tables.as_markdown(table)}\n{provenance(run, store)}"
-
-
-def generation(run: Run, store: Store) -> str:
-    """Return the table of suite `latent-generation`: each sampler's Fréchet distance."""
-    table = _only(rows(run.last_records), GENERATION_METRICS)
-    return f"{tables.as_markdown(table)}\n{provenance(run, store)}"
+def some_metrics(run: Run, store: Store, metrics: Sequence[str]) -> str:
+    """Return the table of a run with a few metrics, and its origin."""
+    return f"{tables.as_markdown(_only(rows(run.last_records), metrics))}\n{provenance(run, store)}"
 
 
 def flow_predictors(run: Run) -> str:
@@ -155,10 +148,10 @@ def equal_cost(run: Run, other: Run, generated: Run, store: Store) -> str:
 
     `other` is the same suite with other data, `generated` the run of suite `latent-generation`.
     """
-    table = _only(rows(run.last_records), ["mse", *map(metric_at, BUDGETS)])
+    table = some_metrics(run, store, ["mse", *map(metric_at, BUDGETS)])
     found = [*findings(run.last_records, other.last_records), *findings(generated.last_records)]
     verdicts = statements([each for each in found if each.claim in OPTIONAL_CLAIMS])
-    return f"{tables.as_markdown(table)}\n{provenance(run, store)}\n\n{verdicts}"
+    return f"{table}\n\n{verdicts}"
 
 
 def statements(found: Sequence[Finding]) -> str:

@@ -35,7 +35,7 @@ class Replay:
     """
 
     def __init__(self, call: Call, noises: Sequence[Generator]) -> None:
-        self.call, self.noises = call, noises
+        self.call = call
         self.forget(noises)
 
     def forget(self, noises: Sequence[Generator]) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 import pytest
 import torch
 
+from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.performance.point import SweepPoint
 from latentbench.analysis.performance.roofline import measure_ceilings
 from latentbench.analysis.performance.timing import Effort, timed
@@ -20,7 +21,7 @@ from latentbench.analysis.workloads.candidate import Candidate, TimedModel
 from latentbench.analysis.workloads.measure import Patience, WorkloadPlace, measure
 from latentbench.models.zoo import FAMILIES, model_spec
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE = find_device("auto")
 SHAPE = (1, 28, 28)
 REPETITIONS, TURNS = 2000, 5
 CLOSE, OVERHEAD = 0.05, 0.02

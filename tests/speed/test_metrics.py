@@ -11,6 +11,7 @@ import torch
 import latentbench.data
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.fidelity.generative_metrics import neighbourhoods, vendi_score
 from latentbench.analysis.latent.umap import trustworthiness, umap_embedding
@@ -18,7 +19,7 @@ from latentbench.analysis.rate.likelihood import log_likelihood
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import Training, model_spec, train_or_load
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE = find_device("auto")
 COUNT, DIMENSIONS = 10_000, 64
 ROUNDS = 3
 

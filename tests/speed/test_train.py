@@ -22,6 +22,7 @@ from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
 import latentbench.data
+from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.performance.cores import default_jobs, threads_of
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.local import LocalProcesses
@@ -38,7 +39,7 @@ from latentbench.models.checkpoint import load
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.zoo import Training, model_spec, train_or_load, train_or_load_stack
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE = find_device("auto")
 ALL_THREADS = torch.get_num_threads()
 RECIPE = Recipe(epochs=1, batch_size=128, learning_rate=1e-3, adam_betas=(0.9, 0.999), schedule="constant")
 WIDTH = 16

@@ -20,6 +20,7 @@ from torchvision.datasets import ImageFolder
 from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.core.subject import Subject
 from latentbench.models import zoo
 from latentbench.models.training.recipe import Recipe
@@ -28,7 +29,7 @@ rival_module = pytest.importorskip(
     "clip_benchmark.metrics.zeroshot_classification", reason="the rival clip-benchmark is not installed"
 )
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE = find_device("auto")
 CLASSES, IMAGES, SIDE, ROUNDS = 15, 6, 224, 3
 TEMPLATES = ["a photo of a {}.", "a drawing of a {}.", "a small {}.", "a large {}.", "the {} in the picture."]
 BATCH = 64

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared.gaussians import gaussian
 from vendi_score import vendi
 
 from latentbench.analysis.fidelity.generative_metrics import (
@@ -15,11 +16,6 @@ from latentbench.analysis.fidelity.generative_metrics import (
     class_kl_standard_error,
     vendi_score,
 )
-
-
-def gaussian(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
 
 # Class histograms
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prdc import compute_prdc
+from shared.gaussians import gaussian
 from sklearn.datasets import load_digits
 from sklearn.metrics.pairwise import polynomial_kernel
 from torchmetrics.image.fid import FrechetInceptionDistance
@@ -28,11 +29,6 @@ from latentbench.analysis.fidelity.generative_metrics import (
 from latentbench.analysis.generation.sample_bank import SampleBank, real_images
 from latentbench.analysis.statistics.intervals import jackknife_error
 from latentbench.analysis.statistics.moments import Moments
-
-
-def gaussian(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
 
 # Fréchet distance
 

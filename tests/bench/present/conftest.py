@@ -3,6 +3,7 @@
 import pytest
 from shared.stored_runs import ENVIRONMENT, HOSTILE, arrays
 
+from latentbench.bench.present import figures
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 
@@ -36,3 +37,11 @@ def run(save, make_record):
         (make_record(latent_dim=8, mse=0.02, frechet_prior=None), arrays()),
         (hostile, None),
     )
+
+
+@pytest.fixture
+def as_png(monkeypatch):
+    """Most tests do not look at the pictures; those that do put this back."""
+    real = figures.as_png
+    monkeypatch.setattr(figures, "as_png", lambda picture: b"a picture")
+    return real

@@ -16,13 +16,7 @@ from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.zoo import model_spec
 
-
-@pytest.fixture(autouse=True)
-def as_png(monkeypatch):
-    """Most tests do not look at the pictures; those that do put this back."""
-    real = figures.as_png
-    monkeypatch.setattr(figures, "as_png", lambda picture: b"a picture")
-    return real
+pytestmark = pytest.mark.usefixtures("as_png")
 
 
 def paths(figures):

@@ -5,17 +5,10 @@ from html.parser import HTMLParser
 import pytest
 from shared.stored_runs import HOSTILE, arrays
 
-from latentbench.bench.present import figures
 from latentbench.bench.present.report import write_report
 from latentbench.data.errors import LatentbenchError
 
-
-@pytest.fixture(autouse=True)
-def as_png(monkeypatch):
-    """Most tests do not look at the pictures; those that do put this back."""
-    real = figures.as_png
-    monkeypatch.setattr(figures, "as_png", lambda picture: b"a picture")
-    return real
+pytestmark = pytest.mark.usefixtures("as_png")
 
 
 class Page(HTMLParser):

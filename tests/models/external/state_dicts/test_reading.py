@@ -1,38 +1,15 @@
 """State dicts: matching weights are loaded, files that could run code are refused, mismatches say why."""
 
-import io
 import pickle
 
 import pytest
 import safetensors.torch
 import torch
+from shared.state_dicts import STATE, refusal
 from torch import nn
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.models.external import state_dicts
-
-STATE = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.tensor([1.0, -1.0])}
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def write(tmp_path):
-    """`write(content)` puts bytes, or what torch.save makes of an object, under a name that says nothing."""
-
-    def write(content, **how):
-        if not isinstance(content, bytes):
-            buffer = io.BytesIO()
-            torch.save(content, buffer, **how)
-            content = buffer.getvalue()
-        path = tmp_path / "weights.bin"
-        path.write_bytes(content)
-        return path
-
-    return write
 
 
 @pytest.fixture
@@ -45,15 +22,6 @@ def bomb(tmp_path):
             return (open, (str(target), "w"))
 
     return Bomb(), target
-
-
-def refusal(path, **how):
-    with pytest.raises(LatentbenchError) as caught:
-        state_dicts.read(path, **how)
-    message = str(caught.value)
-    assert message.startswith("checkpoint weights.bin: ")
-    assert "\n" not in message
-    return message
 
 
 def assert_same(state, expected):
