@@ -1,6 +1,8 @@
 """Errors that a user can fix: the command line prints them as one line, never as a traceback."""
 
 from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
 
 NAMED = 10
 """Things that a message names one by one; it counts the others."""
@@ -57,3 +59,11 @@ class LatentbenchError(Exception):
 
 class DataError(LatentbenchError):
     """Data that is missing, truncated, mislabelled or unreadable; names the file and the remedy."""
+
+
+def optional_package(module: str, what: str, package: str, extra: str) -> Any:
+    """Import an optional package. Raises LatentbenchError with the command that installs it."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise LatentbenchError(missing_package(what, package, extra)) from None

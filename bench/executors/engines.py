@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from latentbench.bench.executors.settings import CLIENT, ExecutorSettings
-from latentbench.data.errors import LatentbenchError, missing_package
+from latentbench.data.errors import LatentbenchError, optional_package
 
 ANSWER_SECONDS = 10.0
 HOST_AND_PORT = re.compile(rf"(?:{CLIENT})?([^/\s:]+):(\d{{1,5}})")
@@ -73,10 +72,7 @@ def brief(error: Exception) -> str:
 
 def _imported(name: str, package: str) -> Any:
     """Import the package of an executor. Raises LatentbenchError if it is not installed."""
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise LatentbenchError(missing_package(f"--executor {name}", package, name)) from None
+    return optional_package(package, f"--executor {name}", package, name)
 
 
 def _refuse_silent(address: str, where: str) -> None:

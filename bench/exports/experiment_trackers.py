@@ -16,7 +16,7 @@ from latentbench.bench.present.rows import rows
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
 from latentbench.bench.text import escaping
-from latentbench.data.errors import LatentbenchError, missing_package
+from latentbench.data.errors import optional_package
 
 
 @EXPORTS.register("tensorboard")
@@ -120,7 +120,4 @@ def _settings(record: Record) -> dict[str, object]:
 
 def _needed(module: str, extra: str) -> Any:
     """Import an optional package. Raises LatentbenchError with the command that installs it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise LatentbenchError(missing_package(f"export to {extra}", extra, extra)) from None
+    return optional_package(module, f"export to {extra}", extra, extra)

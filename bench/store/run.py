@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,6 +13,7 @@ from latentbench.bench.store.records.line import NotARecord, record_of
 from latentbench.bench.store.records.record import Record
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.storage.files import file_sha256
+from latentbench.data.storage.garbage import no_garbage_collection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,25 +110,14 @@ def read(path: Path) -> Run:
     """Read a run. A line that is torn or not a record is left out and named in `warnings`."""
     records: list[Record] = []
     warnings: list[Damage] = []
-    with _no_garbage_collection():
+    # Records contain no cycles, and searching them is slower than reading.
+    with no_garbage_collection():
         for number, line in enumerate(lines_of(path), start=1):
             try:
                 records.append(record_of(line))
             except NotARecord as error:
                 warnings.append(Damage(path.name, number, error.what, error.remedy))
     return Run(path, tuple(records), tuple(warnings))
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Pause the garbage collector: records contain no cycles, and searching them is slower than reading."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class Arrays(Mapping[str, "np.ndarray"]):

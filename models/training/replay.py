@@ -7,7 +7,6 @@ runs the same kernels in the same order, so the numbers are those of the steps t
 
 from __future__ import annotations
 
-import gc
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Generator, Tensor
+
+from latentbench.data.storage.garbage import no_garbage_collection
 
 Call = Callable[..., dict[str, Tensor]]
 """From tensors of fixed shapes to named tensors of fixed shapes."""
@@ -71,21 +72,11 @@ class Replay:
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(inputs[0].device)
         for noise in self.noises:
             graph.register_generator_state(noise)
-        with without_collector(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        recording = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
+        # To free an older graph inside the block would end the recording.
+        with no_garbage_collection(), recording:
             self._outputs = self.call(*self._inputs)
         return graph
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Collect no garbage inside the block: to free an older graph there would end the recording."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 @contextmanager
