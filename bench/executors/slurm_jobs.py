@@ -12,48 +12,22 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from latentbench.bench.executors.engines import brief, submitit_executor
 from latentbench.bench.executors.protocol import Died, Unit
 from latentbench.bench.executors.settings import ExecutorSettings
-from latentbench.bench.executors.worker import Setup, perform, result_of
+from latentbench.bench.executors.worker import JobBatch, Setup, result_of
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.storage.cache import cache_root
-from latentbench.data.storage.files import write_atomically
 
 POLL_SECONDS = 1.0
 START_MINUTES = 5.0
 """The part of a job's wall time for imports and for opening the data."""
 ANY_NUMBER = 1_000_000
-OUT_OF_MEMORY = "OUT_OF_MEMORY"
-
-
-@dataclass(frozen=True)
-class JobBatch:
-    """Units that one job works on, one after the other."""
-
-    setup: Setup
-    units: tuple[bytes, ...]
-    folder: Path
-
-    def __call__(self) -> None:
-        """Work on the units whose results are not in the folder yet."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for number, unit in enumerate(self.units):
-            if not self.result(number).exists():
-                write_atomically(self.result(number), pickle.dumps(perform(self.setup, unit)))
-
-    def checkpoint(self) -> Any:
-        """Return what submitit queues again when Slurm takes the node away or the time is over."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
-
-    def result(self, number: int) -> Path:
-        """Return the file of a unit's result."""
-        return self.folder / f"{number}.pickle"
+OUT_OF_MEMORY, PREEMPTED = "OUT_OF_MEMORY", "PREEMPTED"
+PREEMPTED_SECONDS = 600.0
+"""A job that stays pre-empted for so long has ended: some clusters do not queue it again."""
 
 
 @dataclass
@@ -63,6 +37,21 @@ class _SlurmJob:
     handle: Any
     batch: JobBatch
     left: dict[int, Unit] = field(default_factory=dict)
+    preempted: float | None = None
+    """When it was first seen pre-empted, unless it was queued again since; for submitit it has not ended."""
+
+    def has_ended(self) -> bool:
+        """Ask whether the job has ended; one that stays pre-empted is cancelled."""
+        if self.handle.done():
+            return True
+        if str(self.handle.state) != PREEMPTED:
+            self.preempted = None
+            return False
+        self.preempted = self.preempted or time.monotonic()
+        if time.monotonic() - self.preempted < PREEMPTED_SECONDS:
+            return False
+        self.handle.cancel(check=False)
+        return True
 
 
 class SlurmJobs:
@@ -122,7 +111,7 @@ class SlurmJobs:
 
     def _results(self, job: _SlurmJob) -> list[tuple[str, Any]]:
         """Return a job's new results; if it has ended without all of them, the unit in progress died."""
-        ended = job.handle.done()  # asked first: what it wrote before is then seen
+        ended = job.has_ended()  # asked first: what it wrote before is then seen
         found = []
         for number in list(job.left):
             path = job.batch.result(number)

@@ -7,6 +7,7 @@ import pickle
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from latentbench.analysis.performance.cores import prepare_to_compute
 from latentbench.bench.executors.protocol import Unit
 from latentbench.bench.provenance.code import code
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.storage.files import write_atomically
 
 FOLDERS = ("LATENTBENCH_CACHE", "LATENTBENCH_DATA")
 """Variables that name folders. A worker where one is not set uses the driver's."""
@@ -86,6 +88,32 @@ def _context(setup: Setup) -> object:
         prepare_to_compute(setup.threads)
         _contexts[setup.id] = pickle.loads(setup.open_context)()
     return _contexts[setup.id]
+
+
+@dataclass(frozen=True)
+class JobBatch:
+    """Units that one job works on, one after the other."""
+
+    setup: Setup
+    units: tuple[bytes, ...]
+    folder: Path
+
+    def __call__(self) -> None:
+        """Work on the units whose results are not in the folder yet."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for number, unit in enumerate(self.units):
+            if not self.result(number).exists():
+                write_atomically(self.result(number), pickle.dumps(perform(self.setup, unit)))
+
+    def checkpoint(self) -> Any:
+        """Return what submitit queues again when Slurm takes the node away or the time is over."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def result(self, number: int) -> Path:
+        """Return the file of a unit's result."""
+        return self.folder / f"{number}.pickle"
 
 
 def result_of(outcome: Any) -> Any:

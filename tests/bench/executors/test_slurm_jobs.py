@@ -10,11 +10,12 @@ import pytest
 from shared.commands import wait_until
 from shared.units import end, started
 
+from latentbench.bench.executors import slurm_jobs
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.protocol import Died, Unit
 from latentbench.bench.executors.settings import ExecutorSettings
-from latentbench.bench.executors.slurm_jobs import JobBatch, SlurmJobs
-from latentbench.bench.executors.worker import Setup
+from latentbench.bench.executors.slurm_jobs import SlurmJobs
+from latentbench.bench.executors.worker import JobBatch, Setup
 from latentbench.data.errors import LatentbenchError
 
 pytest.importorskip("submitit")
@@ -82,3 +83,50 @@ def test_a_preempted_job_repeats_only_the_unit_in_hand(monkeypatch, tmp_path):
         working.send_signal(signal.SIGUSR2)
         assert list(results) == [(files[1], 2), (files[2], 1)]
     assert [len(path.read_text().splitlines()) for path in files] == [1, 2, 1]
+
+
+COMMANDS = {
+    "srun": "exit 0",
+    "sbatch": "echo Submitted batch job 7",
+    "sacct": 'echo "JobID|State|NodeList"; echo "7|$(cat "$(dirname "$0")/state")|"',
+    "scancel": 'echo "$@" >> "$(dirname "$0")/cancelled"',
+}
+"""What submitit calls of Slurm; job 7 is in the state that a file names."""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name, script in COMMANDS.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return folder
+
+
+def test_a_job_that_stays_pre_empted_is_given_up(slurm, monkeypatch):
+    """Where Slurm cancels pre-empted jobs, none is queued again."""
+    monkeypatch.setattr(slurm_jobs, "PREEMPTED_SECONDS", 0)
+    (slurm / "state").write_text("PREEMPTED")
+    jobs = executor(cluster="slurm", jobs=1)
+    jobs.submit(Unit("a", square, 2))
+    jobs.submit(Unit("b", square, 3))
+    ((key, died),) = jobs.finished()
+    assert (key, died.reason, died.may_succeed_elsewhere) == ("a", "job 7 ended as PREEMPTED", True)
+    assert (slurm / "cancelled").read_text().split() == ["7"]
+    assert [unit.key for unit in jobs._waiting] == ["b"]
+
+
+def test_a_pre_empted_job_is_waited_for(slurm):
+    (slurm / "state").write_text("PREEMPTED")
+    jobs = executor(cluster="slurm", jobs=1)
+    jobs.submit(Unit("a", square, 2))
+    assert jobs.finished() == []
+    (job,) = jobs._jobs
+    assert job.preempted is not None
+    (slurm / "state").write_text("PENDING")
+    job.handle.watcher.update()
+    assert not job.has_ended()
+    assert job.preempted is None
+    assert not (slurm / "cancelled").exists()
