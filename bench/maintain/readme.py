@@ -32,11 +32,12 @@ PLACES = {
     "README.md": ("headline", "provenance"),
     "docs/claims.md": ("statements", "provenance"),
     "docs/ci.md": ("sessions",),
-    "docs/codecs.md": ("codecs",),
+    "docs/codecs.md": ("bits", "codecs"),
     "docs/generation.md": ("generation", "predictors", "equal cost"),
     "docs/machines.md": ("plan",),
     "docs/speed.md": ("speed",),
     "docs/suites.md": ("table", "provenance", "likelihood"),
+    "docs/zero_shot.md": ("embedding bits",),
 }
 """The blocks of each file."""
 HEADLINE_MODELS = (
@@ -60,6 +61,15 @@ CODEC_METRICS = (
     "encode_megapixels_per_second",
     "decode_megapixels_per_second",
 )
+BITS_METRICS = ("psnr", "bits_enough", "bits_per_value", "bits_per_pixel", "step_enough")
+EMBEDDING_METRICS = (
+    "zero_shot_top1",
+    "native_zero_shot_top1",
+    "embedding_bits_enough",
+    "embedding_int8_top1",
+    "embedding_binary_top1",
+    "hard_negatives",
+)
 GENERATION_METRICS = (
     "mse",
     "frechet_prior",
@@ -70,7 +80,8 @@ GENERATION_METRICS = (
     "flow_gap",
 )
 SHOWN_PREDICTORS = 12
-SUITE, LIKELIHOOD_SUITE, CODECS_SUITE = "mnist", "likelihood", "codecs"
+SUITE, LIKELIHOOD_SUITE = "mnist", "likelihood"
+CODECS_SUITE, BITS_SUITE, EMBEDDING_SUITE = "codecs", "bits", "embedding-bits"
 GENERATION_SUITE, EQUAL_COST_SUITES = "latent-generation", ("equal-flops", "equal-flops-fashion")
 PLANNED_FAMILIES, PLANNED_CASES, PLANNED_WORKERS = ("pca", "ae", "vae", "clip"), 1000, 64
 SPEED = "speed"
@@ -87,7 +98,9 @@ def blocks(store: Store) -> dict[str, str]:
         "generation": some_metrics(generated, store, GENERATION_METRICS),
         "predictors": flow_predictors(generated),
         "equal cost": equal_cost(equal, equal_elsewhere, generated, store),
+        "bits": some_metrics(read(store.find(BITS_SUITE)), store, BITS_METRICS),
         "codecs": some_metrics(read(store.find(CODECS_SUITE)), store, CODEC_METRICS),
+        "embedding bits": some_metrics(read(store.find(EMBEDDING_SUITE)), store, EMBEDDING_METRICS),
         "likelihood": likelihood(read(store.find(LIKELIHOOD_SUITE)), store),
         "speed": speed(store.root / SPEED),
         "headline": headline(table),
