@@ -26,7 +26,7 @@ from latentbench.analysis.generation.sample_bank import SampleBank
 from latentbench.analysis.generation.sample_quality import BLOCKS, why_unusable
 from latentbench.analysis.statistics.intervals import jackknife_error
 from latentbench.analysis.statistics.moments import AT_ONCE, NO_VARIANCE, Moments, columns
-from latentbench.analysis.stored.equal_flops import LABEL_FREE
+from latentbench.analysis.stored.equal_flops import LABEL_FREE_SPACES
 from latentbench.analysis.stored.samplers import SAMPLERS, SAMPLING, samplers_of
 from latentbench.models.seeds import derive
 
@@ -132,7 +132,7 @@ class Space:
         )
 
 
-PIXELS, UNTRAINED = LABEL_FREE
+PIXELS, UNTRAINED = LABEL_FREE_SPACES
 SPACES = (
     Space(PIXELS, f"{FEATURES} principal components of the pixels", "pixels", principal_components),
     Space(UNTRAINED, "the features of an untrained network", "untrained", untrained_network),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 BUDGETS = (100, 400, 1600, 6400)
 """Operations of training, GFLOP."""
-LABEL_FREE = ("pixels", "untrained")
+LABEL_FREE_SPACES = ("pixels", "untrained")
 """The feature spaces that no label has shaped."""
 
 

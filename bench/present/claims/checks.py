@@ -18,7 +18,13 @@ from latentbench.analysis.core.ensemble import error_of_images
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.definitions import definitions
 from latentbench.bench.present.claims.effects import ClaimOutcome, Reading, Verdict, outcome
-from latentbench.bench.present.claims.statements import CLAIMS, OPTIONAL_CLAIMS, VARIANTS, Claim
+from latentbench.bench.present.claims.statements import (
+    CLAIMS,
+    OPTIONAL_CLAIMS,
+    VARIANTS,
+    Claim,
+    without_space,
+)
 from latentbench.bench.present.rows import TableRow, rows
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import read
@@ -177,7 +183,8 @@ def judged_metrics() -> frozenset[str]:
     """Return the metrics that a judge has a part in."""
     analyses = (definitions().analyses[name] for name in ("sampling", "flow", "equal_flops"))
     names = (metric.name for each in analyses for metric in each.metrics)
-    return frozenset({*names, "recognisable", "recognisable_originals"})
+    judged = (name for name in names if without_space(name) == name)
+    return frozenset({*judged, "recognisable", "recognisable_originals"})
 
 
 def _choices(claim: Claim) -> list[str]:

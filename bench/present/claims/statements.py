@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from latentbench.analysis.rate.kl_curve import SPIKE
-from latentbench.analysis.stored.equal_flops import BUDGETS, LABEL_FREE, metric_at
+from latentbench.analysis.stored.equal_flops import BUDGETS, LABEL_FREE_SPACES, metric_at
 
 NO_GAP = 0.02
 """The largest dead-zone mass beyond its null that codes without holes have in two dimensions, rounded up.
@@ -82,9 +82,25 @@ class Variant:
 
 
 def _in_space(space: str) -> Callable[[Term], Term]:
-    return lambda term: (
-        replace(term, metric=f"{term.metric}_{space}") if term.metric.startswith("frechet_") else term
-    )
+    """A Fréchet distance in the judges' features, or in another space, as one in `space`."""
+
+    def other(term: Term) -> Term:
+        if not term.metric.startswith("frechet_"):
+            return term
+        return replace(term, metric=f"{without_space(term.metric)}_{space}")
+
+    return other
+
+
+def without_space(metric: str) -> str:
+    """Return the name of the same distance in the judges' features.
+
+    >>> without_space("frechet_prior_pixels"), without_space("frechet_prior")
+    ('frechet_prior', 'frechet_prior')
+    """
+    for space in LABEL_FREE_SPACES:
+        metric = metric.removesuffix(f"_{space}")
+    return metric
 
 
 def _without_noise(term: Term) -> Term:
@@ -95,7 +111,7 @@ def _without_noise(term: Term) -> Term:
 
 FEATURE_SPACE, NOISE = "feature space", "noise of the codes"
 VARIANTS = (
-    *(Variant(FEATURE_SPACE, f"in features of: {space}", _in_space(space)) for space in LABEL_FREE),
+    *(Variant(FEATURE_SPACE, f"in features of: {space}", _in_space(space)) for space in LABEL_FREE_SPACES),
     Variant(NOISE, "by posterior means", _without_noise),
 )
 
@@ -186,15 +202,31 @@ CLAIMS = (
     ),
 )
 
-PIXELS = "identity-1×28×28"
+PIXELS, PHOTO_PIXELS = "identity-1×28×28", "identity-3×64×64"
+PHOTO_BUDGETS = BUDGETS[-2:]
+"""Those that pay for a step of sampling the pixels of a photograph of 64 px."""
+UNTRAINED = LABEL_FREE_SPACES[1]
+
+
+def _at_equal_cost(pixels: str, code: str, budgets: Sequence[int], space: str | None) -> tuple[Contrast, ...]:
+    """What a flow of the pixels costs in distance beyond the same flow of a code, at each budget."""
+    metrics = [metric_at(budget, space) for budget in budgets]
+    return tuple(Contrast(Term(pixels, metric), Term(code, metric)) for metric in metrics)
+
+
 OPTIONAL_CLAIMS = (
     Claim(
         "At equal cost, generation in codes is better than generation in pixels.",
         "Fréchet distance of samples of a flow of the pixels, less that of the same flow of the codes of "
         "ae-16 with equal operations, at each of the budgets: the smallest step",
-        tuple(
-            Contrast(Term(PIXELS, metric_at(budget)), Term("ae-16", metric_at(budget))) for budget in BUDGETS
-        ),
+        _at_equal_cost(PIXELS, "ae-16", BUDGETS, None),
+    ),
+    Claim(
+        "At equal cost, photographs of 64 px are generated better in codes than in pixels.",
+        "Fréchet distance of samples of a flow of the pixels, less that of the same flow of the codes of "
+        "ae-64 conv with equal operations, at each of the two largest budgets, in the features of an "
+        "untrained network: the smallest step",
+        _at_equal_cost(PHOTO_PIXELS, "ae-64 conv", PHOTO_BUDGETS, UNTRAINED),
     ),
     Claim(
         "A plain autoencoder with a learned generator gives better samples than a VAE with its prior.",

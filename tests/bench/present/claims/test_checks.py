@@ -138,6 +138,18 @@ def test_every_variant_names_known_metrics():
     assert set(METRICS) >= judged_metrics()
 
 
+def test_a_claim_in_one_label_free_space_is_read_in_the_other_and_by_no_judge():
+    photos = OPTIONAL_CLAIMS[1]
+    (other,) = [read for variant in VARIANTS if (read := photos.read_by(variant))]
+    assert [term.metric for term in photos.terms] == 2 * ["frechet_at_1600_gflop_untrained"] + 2 * [
+        "frechet_at_6400_gflop_untrained"
+    ]
+    assert [term.metric for term in other.terms] == [
+        term.metric.replace("untrained", "pixels") for term in photos.terms
+    ]
+    assert not judged_metrics() & {term.metric for claim in (photos, other) for term in claim.terms}
+
+
 @pytest.mark.parametrize("name", SUITES)
 def test_suites_of_checks_measure_every_claim(name):
     checks = suite.load(name)
@@ -152,7 +164,8 @@ def test_suites_of_checks_measure_every_claim(name):
     ("claim", "names"),
     [
         (OPTIONAL_CLAIMS[0], ("equal-flops", "equal-flops-fashion")),
-        (OPTIONAL_CLAIMS[1], ("latent-generation",)),
+        (OPTIONAL_CLAIMS[1], ("equal-flops-photos",)),
+        (OPTIONAL_CLAIMS[2], ("latent-generation",)),
     ],
 )
 def test_suites_measure_the_optional_claims(claim, names):
@@ -160,9 +173,8 @@ def test_suites_measure_the_optional_claims(claim, names):
         shipped = suite.load(name)
         measured = {metric.name for analysis in shipped.analyses for metric in ANALYSES[analysis].metrics}
         specs = [entry.spec for entry in shipped.entries]
-        labels = {
-            with_grid(spec, (1, 28, 28)).label if spec.family == "identity" else spec.label for spec in specs
-        }
+        shape = (3, 64, 64) if name == "equal-flops-photos" else (1, 28, 28)
+        labels = {with_grid(spec, shape).label if spec.family == "identity" else spec.label for spec in specs}
         assert {term.model for term in claim.terms} <= labels
         assert {term.metric for term in claim.terms} <= measured
 
@@ -170,7 +182,7 @@ def test_suites_measure_the_optional_claims(claim, names):
 def test_optional_claims_are_shown_only_where_measured(records):
     measured = {"vae-16 β=1": [{"frechet_prior": (60.0, 1.0)}], "ae-16": [{"frechet_flow": (4.0, 0.1)}]}
     (finding,) = findings(records(measured))
-    assert finding.claim is OPTIONAL_CLAIMS[1]
+    assert finding.claim is OPTIONAL_CLAIMS[2]
     assert finding.outcome.verdict == "supported"
     assert "judge" in finding.unchecked
     others = findings(records({"ae-2": [{"dead_zone_moment": (0.1, 0.01)}]}))
