@@ -7,7 +7,12 @@ import psutil
 import pytest
 import torch
 
-from latentbench.analysis.performance.memory import free_memory, is_out_of_memory, peak_memory
+from latentbench.analysis.performance.memory import (
+    free_in_container,
+    free_memory,
+    is_out_of_memory,
+    peak_memory,
+)
 
 CPU = torch.device("cpu")
 
@@ -20,9 +25,10 @@ def test_impossible_tensor_is_out_of_memory():
 
 
 def available_to_the_system() -> int:
-    """What Linux itself calls available, in bytes."""
+    """What Linux itself calls available, in bytes, or the limit of a container if that is less."""
     kibibytes = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    return int(kibibytes[1]) * 1024
+    available, limited = int(kibibytes[1]) * 1024, free_in_container()
+    return available if limited is None else min(available, limited)
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="this system has no /proc/meminfo")
