@@ -28,7 +28,7 @@ CHECKED = 64
 """The number of test images whose values are checked."""
 
 define_speed = partial(
-    define, unit="Mpx/s", better="higher", tolerance=0.25, decimals=3, headline=True, version=2
+    define, unit="Mpx/s", better="higher", tolerance=0.25, timed=True, decimals=3, headline=True, version=2
 )
 
 ENCODE = define_speed(

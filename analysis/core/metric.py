@@ -81,6 +81,8 @@ class MetricDefinition:
     decimals: int = 3
     per: Measures | None = None
     """The kind of features that it is measured once for each of; see `of`."""
+    timed: bool = False
+    """Depends on other work on the machine, so that one process says little about the next."""
 
     def of(self, feature: str) -> MetricDefinition:
         """Return the metric in the features of a network by its name: `rfid` becomes `rfid (inception)`."""
@@ -215,10 +217,11 @@ def define(
     headline: bool = False,
     decimals: int = 3,
     per: Measures | None = None,
+    timed: bool = False,
 ) -> MetricDefinition:
     """Register the definition of a metric and return it."""
     definition = MetricDefinition(
-        name, unit, better, title, version, heading, tolerance, headline, decimals, per
+        name, unit, better, title, version, heading, tolerance, headline, decimals, per, timed
     )
     return METRICS.register(name)(definition)
 

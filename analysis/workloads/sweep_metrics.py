@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentbench.analysis.performance.throughput import PARAMETERS, define_speed
+from latentbench.analysis.performance.throughput import PARAMETERS, define_cost, define_speed
 
 RATE = define_speed(
     "examples_per_second",
@@ -38,7 +38,7 @@ LATENCY_P99 = define_speed(
     heading="p99",
     decimals=6,
 )
-PEAK_MEMORY = define_speed(
+PEAK_MEMORY = define_cost(
     "call_memory_bytes",
     unit="bytes",
     better="lower",
@@ -46,7 +46,7 @@ PEAK_MEMORY = define_speed(
     heading="memory",
     decimals=0,
 )
-FLOPS = define_speed(
+FLOPS = define_cost(
     "flops_per_example",
     unit="FLOP",
     better="lower",
@@ -55,7 +55,7 @@ FLOPS = define_speed(
     decimals=0,
     tolerance=0.0,
 )
-MOVED = define_speed(
+MOVED = define_cost(
     "moved_bytes",
     unit="bytes",
     better="lower",
@@ -67,7 +67,7 @@ MOVED = define_speed(
     decimals=0,
     tolerance=0.0,
 )
-HELD = define_speed(
+HELD = define_cost(
     "held_bytes",
     unit="bytes",
     better="lower",
@@ -127,7 +127,7 @@ BANDWIDTH = define_speed(
     heading="bandwidth",
     decimals=0,
 )
-INPUT_RATIO = define_speed(
+INPUT_RATIO = define_cost(
     "input_ratio",
     unit="ratio",
     better="neither",

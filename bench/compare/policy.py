@@ -83,11 +83,7 @@ class Policy(BaseModel):
 def timings() -> frozenset[str]:
     """Return the metrics that depend on other work on the machine: one process says little about the next."""
     return frozenset(
-        metric.name
-        for entry in definitions().analyses.values()
-        if entry.exclusive
-        for metric in entry.metrics
-        if metric.better != "neither"
+        name for name, metric in definitions().metrics.items() if metric.timed and metric.better != "neither"
     )
 
 
