@@ -155,6 +155,11 @@ def load(name: str) -> Sweep:
         path = Path(name)
         parsed = parse(read_text(path), name=path.stem, where=path.name)
         return replace(parsed, folder=path.parent.resolve())
+    if name not in shipped.names("sweeps"):
+        if name in shipped.names("suites"):
+            raise LatentbenchError(f"{name} is a suite, not a speed sweep: latentbench run {name}")
+        error = unknown("sweep", name, shipped.names("sweeps"))
+        raise LatentbenchError(f"{error} (or the path of a .yaml file)")
     return parse(shipped.text("sweeps", name), name=name, where=f"{name}.yaml")
 
 

@@ -161,6 +161,19 @@ def test_a_device_and_a_preset_that_are_not_there(tiny, store):
 
 
 @pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("thruput", "unknown sweep 'thruput'; did you mean 'throughput'"),
+        ("mnist", "mnist is a suite, not a speed sweep: latentbench run mnist"),
+        ("missing.yaml", "missing.yaml"),
+    ],
+)
+def test_a_sweep_that_is_not_there_is_one_line(name, message):
+    with pytest.raises(LatentbenchError, match=message):
+        sweeps.load(name)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("pca-*", "pac-*", r"tiny.yaml, presets.small.grids\[0\]: unknown model 'pac-\*'"),
