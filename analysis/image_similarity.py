@@ -35,7 +35,8 @@ def mse(x: Tensor, y: Tensor) -> Tensor:
     Images are float in [0, 1], `[N, C, H, W]`. Raises ValueError for other shapes and values.
     """
     check_images(x, y)
-    return (x - y).square().flatten(1).mean(1)
+    kind = _result_type(x)
+    return (x.to(kind) - y.to(kind)).square().flatten(1).mean(1)
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     if min(x.shape[2:]) < SSIM_TAPS:
         raise ValueError(f"SSIM needs images of {SSIM_TAPS} px and more a side, got {list(x.shape[2:])}")
     batches = _batches(x, y, SSIM_BATCH)
-    return torch.cat([_similarity(a.double(), b.double())[0].mean(1) for a, b in batches]).to(x.dtype)
+    return torch.cat([_similarity(a.double(), b.double())[0].mean(1) for a, b in batches]).to(_result_type(x))
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
@@ -82,7 +83,12 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     if min(x.shape[2:]) < MS_SSIM_SIDE:
         raise ValueError(f"MS-SSIM needs images of {MS_SSIM_SIDE} px and more, got {list(x.shape[2:])}")
     batches = _batches(x, y, MS_SSIM_BATCH)
-    return torch.cat([_ms_ssim(a.double(), b.double()) for a, b in batches]).to(x.dtype)
+    return torch.cat([_ms_ssim(a.double(), b.double()) for a, b in batches]).to(_result_type(x))
+
+
+def _result_type(x: Tensor) -> torch.dtype:
+    """At least float32: half precision would round a result to three digits."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _batches(x: Tensor, y: Tensor, largest: int) -> Iterable[tuple[Tensor, Tensor]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
@@ -189,6 +190,8 @@ def _finished(model: GradientFamily[Any], outcome: History | Diverged, data: Ima
 
 
 FAMILIES: Registry[type[Family[Any]]] = Registry("family")
+ZOO = "latentbench.models.zoo"
+"""Imported by its name, because it imports this module."""
 
 
 def load_installed_families() -> list[str]:
@@ -204,6 +207,9 @@ def load_installed_families() -> list[str]:
 
 def find_family(name: str) -> type[Family[Any]]:
     """Return a family by name; installed packages may add families. Raises LatentbenchError."""
+    if name in FAMILIES:
+        return FAMILIES[name]
+    import_module(ZOO)  # registers latentbench's own
     if name in FAMILIES:
         return FAMILIES[name]
     # A broken package matters only if the family asked for is not found elsewhere.

@@ -87,18 +87,19 @@ def is_collapsed(codes: Tensor) -> bool:
     return bool((codes == codes[:1]).all())
 
 
-def trustworthiness(codes: Tensor, picture: Tensor, *, k: int = NEIGHBOURS) -> float:
+def trustworthiness(codes: Tensor, embedding: Tensor, *, k: int = NEIGHBOURS) -> float:
     """Compute the trustworthiness of a map, in [0, 1]: 1 if its neighbours are all neighbours as codes.
 
     1 − 2 / (N k (2N − 3k − 1)) · Σᵢ Σⱼ max(0, r(i, j) − k), over the k nearest j of i in the map,
     r(i, j) being the rank of j among all neighbours of i by distance between codes (Venna & Kaski 2001).
-    Equals scikit-learn's `trustworthiness`, in memory O(chunk · N) instead of O(N²). `codes` are `[N, D]`,
-    `picture` is `[N, 2]`. Raises ValueError unless k < N / 2, as scikit-learn does.
+    Equals scikit-learn's `trustworthiness`, in memory O(chunk · N) instead of O(N²), except where codes are
+    equal: those have one rank here, and an arbitrary order there. `codes` are `[N, D]`, `embedding` is the
+    map, `[N, 2]`. Raises ValueError unless k < N / 2, as scikit-learn does.
     """
     count = len(codes)
     if k >= count / 2:
         raise ValueError(f"trustworthiness needs k < N / 2, got k = {k}, N = {count}")
-    _, shown = nearest(picture.double(), picture.double(), k, exclude_self=True)
+    _, shown = nearest(embedding.double(), embedding.double(), k, exclude_self=True)
     excess = 0
     for rows, squared in squared_distances(codes.double(), codes.double()):
         own = torch.arange(rows.start, rows.stop)
@@ -107,14 +108,14 @@ def trustworthiness(codes: Tensor, picture: Tensor, *, k: int = NEIGHBOURS) -> f
     return 1 - 2 * excess / (count * k * (2 * count - 3 * k - 1))
 
 
-def neighbour_overlap(codes: Tensor, picture: Tensor, *, k: int = NEIGHBOURS) -> Tensor:
+def neighbour_overlap(codes: Tensor, embedding: Tensor, *, k: int = NEIGHBOURS) -> Tensor:
     """Compute the share of each point's k nearest codes that are also among its k nearest in a map, `[N]`.
 
-    `codes` are `[N, D]`, `picture` is `[N, 2]`; the share is in [0, 1]. Raises ValueError for k ≥ N and for
-    values that are not finite.
+    `codes` are `[N, D]`, `embedding` is the map, `[N, 2]`; the share is in [0, 1]. Raises ValueError for
+    k ≥ N and for values that are not finite.
     """
     _, near = nearest(codes.double(), codes.double(), k, exclude_self=True)
-    _, shown = nearest(picture.double(), picture.double(), k, exclude_self=True)
+    _, shown = nearest(embedding.double(), embedding.double(), k, exclude_self=True)
     return (near[:, :, None] == shown[:, None, :]).any(2).double().mean(1)
 
 

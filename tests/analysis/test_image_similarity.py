@@ -100,6 +100,12 @@ def test_ssim_and_mse_are_symmetric_and_bounded(n, side, seed, grey):
     assert (mse(x, y) <= 1).all()
 
 
+@pytest.mark.parametrize("formula", [mse, psnr, ssim, ms_ssim])
+def test_half_precision_is_measured_as_if_it_were_wider(formula):
+    x, y = (images(2, 1, 164, 164, seed=seed).half() for seed in (0, 1))
+    torch.testing.assert_close(formula(x, y), formula(x.float(), y.float()), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("formula", [mse, psnr, ssim])
 @pytest.mark.parametrize(
     ("x", "y", "message"),

@@ -3,6 +3,8 @@
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -170,3 +172,16 @@ def test_a_model_wider_than_memory_is_refused_before_it_is_built():
     spec = zoo.model_spec(family="ae", latent_dim=2, hidden=10**9)
     with pytest.raises(LatentbenchError, match=r"my\.yaml, models\[0\].*GB to train"):
         zoo.check_fits(spec, (1, 28, 28), "my.yaml, models[0]")
+
+
+def test_a_checkpoint_is_read_without_the_zoo(data):
+    label = train(data).card.spec.label
+    folder = str(only_folder())
+    read = f"from latentbench.models.checkpoint import load; print(load(Path({folder!r})).card.spec.label)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from pathlib import Path; {read}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{label}\n", done.stderr
