@@ -55,7 +55,8 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     without its random subsets: exact and deterministic, in float64. Its expectation is zero for two sets
     of one distribution, so it may be negative. The kernel depends on where 0 is: features far from it, such
     as at 10⁴, leave large sums that cancel, and a distance with few correct digits. The cost is linear in
-    the number of points up to 128 dimensions. Raises ValueError below two points, for mismatched widths and for values that are not finite.
+    the number of points up to 128 dimensions. Raises ValueError below two points, for mismatched widths and
+    for values that are not finite.
     """
     _check(a, b, smallest=2)
     if a.shape[1] > WIDEST_CUBE:

@@ -96,12 +96,16 @@ def gmm10(subject: Subject, count: int) -> Tensor:
     whitening = Whitening.of(codes)
     if not whitening.forward.numel():
         raise Unmeasurable("the codes are all the same")
-    weights, means, factors = fit_mixture(whitening(codes), seed=derive(subject.seed, "mixture"))
+    white = whitening(codes)
+    available, dimensions = white.shape
+    if available < COMPONENTS * (dimensions + 1):  # with fewer, covariances have no full rank
+        raise Unmeasurable(f"{available} codes are too few for {COMPONENTS} covariances in {dimensions}-D")
+    weights, means, factors = fit_mixture(white, seed=derive(subject.seed, "mixture"))
     draws = subject.generator("sample gmm10")
     chosen = torch.multinomial(weights, count, replacement=True, generator=draws)
     noise = torch.randn(count, means.shape[1], generator=draws, dtype=torch.float64)
-    white = means[chosen] + torch.einsum("nij,nj->ni", factors[chosen], noise)
-    return whitening.undo(white).to(codes.dtype)
+    drawn = means[chosen] + torch.einsum("nij,nj->ni", factors[chosen], noise)
+    return whitening.undo(drawn).to(codes.dtype)
 
 
 @DRAWS.register(FLOW)

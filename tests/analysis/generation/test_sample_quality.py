@@ -7,10 +7,10 @@ import pytest
 import torch
 from prdc import compute_prdc
 
+from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.ensemble import judge_error
 from latentbench.analysis.core.metric import Unmeasurable
-from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.fidelity.generative_metrics import frechet_distance
 from latentbench.analysis.generation.code_samplers import NO_PRIOR
@@ -94,6 +94,7 @@ def test_a_mixture_finds_ten_clusters():
     ("points", "reason"),
     [
         (torch.randn(99, 2), "fewer than 100 codes to fit a mixture to"),
+        (torch.randn(200, 20), "200 codes are too few for 10 covariances in 20-D"),
         (torch.ones(200, 2), "the codes are all the same"),
         (torch.full((200, 2), torch.nan), "codes hold values that are not finite"),
     ],
