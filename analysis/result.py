@@ -16,6 +16,7 @@ from rich.text import Text
 from latentbench.analysis.core.metric import METRICS, Metric
 from latentbench.analysis.core.registry import Measurement
 from latentbench.data.registry import unknown
+from latentbench.data.text.numbers import value_and_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +78,7 @@ class Result:
         table = Table("metric", "value", "standard error", "n", "unit", title=Text(self._title))
         for metric in self.metrics:
             if metric.value is not None:
-                cells = (_name(metric), _value(metric), _error(metric), _count(metric), metric.unit)
+                cells = (_name(metric), *_value_and_error(metric), _count(metric), metric.unit)
                 table.add_row(*(Text(cell) for cell in cells))
         return Group(table, *(Text(line) for line in self._nulls()))
 
@@ -112,13 +113,9 @@ def _name(metric: Metric) -> str:
     return f"{metric.name} {ARROWS[metric.better]}".rstrip()
 
 
-def _value(metric: Metric) -> str:
+def _value_and_error(metric: Metric) -> tuple[str, str]:
     decimals = METRICS[metric.name].decimals if metric.name in METRICS else 3
-    return "" if metric.value is None else f"{metric.value:,.{decimals}f}"
-
-
-def _error(metric: Metric) -> str:
-    return "" if metric.se is None else f"{metric.se:.2g}"
+    return ("", "") if metric.value is None else value_and_error(metric.value, metric.se, decimals)
 
 
 def _count(metric: Metric) -> str:

@@ -22,7 +22,7 @@ from typing_extensions import override
 from latentbench.bench.cli.options import short
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.text import escaping
-from latentbench.bench.text.numbers import duration, significant
+from latentbench.data.text.numbers import duration, significant
 
 SPEED_OVER_SECONDS = 600.0
 """The remaining time is estimated from the speed over the last ten minutes, since models differ in size."""

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from latentbench.bench.compare.verdicts import ONE_SEED, Comparison, Decided, Outcome, gravity
-from latentbench.bench.text import escaping, markdown, numbers
+from latentbench.bench.text import escaping, markdown
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.storage.files import write_atomically
+from latentbench.data.text import numbers
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -28,8 +28,9 @@ from latentbench.analysis.latent.intrinsic_dimension import two_nn
 from latentbench.analysis.latent.overlap import evaluation_error, network_score, overlap_coverage
 from latentbench.analysis.statistics.intervals import NORMAL_95
 from latentbench.analysis.statistics.moments import Whitening, moment_matched
-from latentbench.bench.text import markdown, numbers
+from latentbench.bench.text import markdown
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.text import numbers
 from latentbench.models.seeds import generator
 
 BLOCK = "real latents"

@@ -25,8 +25,8 @@ from latentbench.bench.store.records.record import numbered
 from latentbench.bench.store.run import stem_of
 from latentbench.bench.store.store import Store
 from latentbench.bench.store.writer import STAMP
-from latentbench.bench.text import numbers
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.text import numbers
 from latentbench.models.spec import ForeignSpec, ModelSpec
 
 FEWEST = 6

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.table import Table
 
-from latentbench.bench.text import escaping, markdown, numbers, shipped
+from latentbench.bench.text import escaping, markdown, shipped
+from latentbench.data.text import numbers
 
 Rows = list[dict[str, str]]
 

@@ -11,8 +11,8 @@ from latentbench.analysis.core.metric import MetricDefinition
 from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.statistics.pareto import front
 from latentbench.bench.present.rows import Cell, TableRow
-from latentbench.bench.text import numbers
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.text import numbers
 
 LATENCY, QUALITY = "encode_latency_seconds", "psnr"
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}

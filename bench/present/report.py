@@ -25,8 +25,9 @@ from latentbench.bench.store.records.data_sets import label_on
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
-from latentbench.bench.text import escaping, numbers, shipped
+from latentbench.bench.text import escaping, shipped
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.text import numbers
 
 DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "neither": "describes, does not rank"}
 

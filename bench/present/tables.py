@@ -12,7 +12,8 @@ from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.features.request import measures, variant
 from latentbench.analysis.statistics.estimates import Repeated
 from latentbench.bench.present.rows import Cell, TableRow, columns, repeated, without_values
-from latentbench.bench.text import escaping, markdown, numbers
+from latentbench.bench.text import escaping, markdown
+from latentbench.data.text import numbers
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -41,8 +41,9 @@ from latentbench.analysis.stored.samplers import SAMPLERS
 from latentbench.bench.run import suite as suites
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.store.run import read
-from latentbench.bench.text import markdown, numbers
+from latentbench.bench.text import markdown
 from latentbench.data.images import ImageData
+from latentbench.data.text import numbers
 from latentbench.models.protocols import Autoencoder
 from latentbench.models.seeds import derive
 from latentbench.models.zoo import Training, train_or_load

@@ -18,7 +18,7 @@ from latentbench.analysis.workloads.reference_models import IMAGE, LATENT_NUMBER
 from latentbench.analysis.workloads.sweep_metrics import SWEEP_METRICS
 from latentbench.bench.store.records.record import Record
 from latentbench.bench.text import escaping, markdown
-from latentbench.bench.text.numbers import MISSING, duration, significant
+from latentbench.data.text.numbers import MISSING, duration, significant
 
 HEADINGS = (
     "operation",

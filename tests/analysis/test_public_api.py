@@ -11,7 +11,7 @@ from latentbench import analysis
 from latentbench.bench.maintain.api_page import page
 
 DOCS = Path(__file__).parents[2] / "docs" / "api.md"
-TENSORS = {"a", "b", "codes", "fake", "features", "log_var", "mean", "picture", "points", "positives"}
+TENSORS = {"a", "b", "codes", "embedding", "fake", "features", "log_var", "mean", "points", "positives"}
 TENSORS |= {"probabilities", "real", "reference", "samples", "scores", "truth", "x", "y", "classes"}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from latentbench.bench.cli.options import Format, FormatOption, emit, out, say
-from latentbench.bench.text.numbers import file_size
+from latentbench.data.text.numbers import file_size
 
 if TYPE_CHECKING:
     from latentbench.data.storage.cache import CacheEntry

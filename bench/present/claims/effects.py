@@ -29,7 +29,7 @@ from latentbench.analysis.statistics.estimates import (
 from latentbench.bench.present.claims.statements import Claim, Contrast, Term
 from latentbench.bench.present.rows import TableRow, as_defined_now
 from latentbench.bench.store.records.record import Record
-from latentbench.bench.text import numbers
+from latentbench.data.text import numbers
 
 Verdict = Literal["supported", "not supported", "inconclusive", "not measured"]
 Reading = Callable[[Metric], Metric]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from latentbench.bench.text.numbers import duration, number, quantity, significant, with_error
+from latentbench.data.text.numbers import duration, number, quantity, significant, with_error
 
 
 @pytest.mark.parametrize(
