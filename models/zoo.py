@@ -150,7 +150,7 @@ def train_or_load(
     if use_cache and (cached := _cached(card, device, note)):
         return cached
     started = time.perf_counter()
-    model = _untrained(training, data, device)
+    model = untrained(training, data, device)
     history = model.fit(data, training.recipe, seed=training.seed, device=device, progress=progress)
     return _kept(model, history, card, time.perf_counter() - started)
 
@@ -169,7 +169,7 @@ def train_or_load_stack(
     Returns each training's outcome, in order. On one machine a member's weights do not depend on the others.
     """
     device = torch.device(device)
-    pattern = _stack_pattern(trainings[0].spec)
+    pattern = stack_pattern(trainings[0].spec)
     if pattern is None:
         raise ValueError(f"{trainings[0].spec.label} cannot be stacked")
     cards = [_card(training, data, device, stacked=True) for training in trainings]
@@ -179,7 +179,7 @@ def train_or_load_stack(
     todo = [position for position, outcome in enumerate(outcomes) if outcome is None]
     if todo:
         started = time.perf_counter()
-        members = [_untrained(trainings[position], data, device) for position in todo]
+        members = [untrained(trainings[position], data, device) for position in todo]
         histories = fit_stack(
             [member for member in members if isinstance(member, GradientFamily)],
             pattern,
@@ -206,10 +206,10 @@ def takes_seed(spec: ModelSpec) -> bool:
 
 def can_stack(spec: ModelSpec) -> bool:
     """Return True if models like this one can be trained as one stack."""
-    return _stack_pattern(spec) is not None
+    return stack_pattern(spec) is not None
 
 
-def _stack_pattern(spec: ModelSpec) -> ModelSpec | None:
+def stack_pattern(spec: ModelSpec) -> ModelSpec | None:
     family = find_family(spec.family)
     return family.stack_pattern(spec) if issubclass(family, GradientFamily) else None
 
@@ -223,19 +223,19 @@ def stacks(
     """
     groups: dict[object, list[int]] = {}
     for position, training in enumerate(trainings):
-        key = _stack_pattern(training.spec)
+        key = stack_pattern(training.spec)
         groups.setdefault(position if key is None else (key, training.recipe), []).append(position)
     found: list[list[int]] = []
     for group in groups.values():
         size = len(group)
         if size > 1:
-            needed = max(_training_bytes(trainings[position], image_shape) for position in group)
+            needed = max(training_bytes(trainings[position], image_shape) for position in group)
             size = max(1, min(int(memory_bytes / needed), largest or size))
         found += [group[start : start + size] for start in range(0, len(group), size)]
     return found
 
 
-def _training_bytes(training: Training, image_shape: ImageShape) -> float:
+def training_bytes(training: Training, image_shape: ImageShape) -> float:
     """Estimate the bytes of one member of a stack: weights, their moments, and the values of a step."""
     spec, batch_size = training.spec, training.recipe.batch_size
     family = find_family(spec.family)
@@ -282,7 +282,7 @@ def _cached(asked: ModelCard, device: torch.device, note: Note) -> Checkpoint | 
     return cached
 
 
-def _untrained(training: Training, data: ImageData, device: torch.device) -> Family[Any]:
+def untrained(training: Training, data: ImageData, device: torch.device) -> Family[Any]:
     """Build the model with the initial weights of its seed, which do not depend on other trainings."""
     spec = training.spec
     with torch.random.fork_rng(devices=[]):

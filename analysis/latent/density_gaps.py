@@ -141,7 +141,7 @@ def coverage(subject: Subject) -> Measurement:
         raise Unmeasurable(f"fewer than {FEWEST_CODES} train images")
     used = in_use(subject.train_points)
     _refuse_unusable(subject.point_samples, used)
-    order = order[_first_of_each(subject.point_samples[order])]
+    order = order[first_of_each(subject.point_samples[order])]
     codes = subject.point_samples[order][:, used]
     if len(codes) < FEWEST_CODES:
         raise Unmeasurable(f"fewer than {FEWEST_CODES} distinct codes")
@@ -170,7 +170,7 @@ def coverage(subject: Subject) -> Measurement:
     return Measurement(tuple(metrics), arrays)
 
 
-def _first_of_each(codes: Tensor) -> Tensor:
+def first_of_each(codes: Tensor) -> Tensor:
     """Return the positions of the first of every group of equal codes `[N, D]`, in order.
 
     A copy in both halves of a split would count as a near neighbour, and as learned.
@@ -197,7 +197,7 @@ def _dead_zone_of_means(subject: Subject, order: Tensor, used: Tensor, noise: Te
     if not subject.is_stochastic:
         return DEAD_ZONE_MEANS.missing(NO_NOISE)
     means = subject.train_points.mean[order][:, used]
-    means = means[_first_of_each(means)]
+    means = means[first_of_each(means)]
     if len(means) < FEWEST_CODES:
         return DEAD_ZONE_MEANS.missing(f"fewer than {FEWEST_CODES} distinct means")
     moment = moment_matched(means, noise)

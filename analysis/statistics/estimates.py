@@ -31,7 +31,7 @@ TIED = 1e-12
 """Values that vary by less, relative to their size, are equal except for rounding."""
 
 
-class Measured(Protocol):
+class MeasuredValue(Protocol):
     """A metric of one seed; `analysis.core.metric.Metric` is one."""
 
     @property
@@ -50,7 +50,7 @@ class Measured(Protocol):
     def common_se(self) -> float | None: ...  # noqa: D102
 
 
-MetricT = TypeVar("MetricT", bound=Measured)
+MetricT = TypeVar("MetricT", bound=MeasuredValue)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Estimate:
         return abs(self.value - other.value) <= (self.half_width or 0.0) + (other.half_width or 0.0)
 
 
-def estimate(seeds: Iterable[Measured]) -> Estimate | None:
+def estimate(seeds: Iterable[MeasuredValue]) -> Estimate | None:
     """Estimate a metric over the seeds of one model; None if no seed has a value.
 
     Over several seeds with a value it is their mean, and its interval includes what the seeds share. A single
@@ -118,7 +118,7 @@ def typical_error(errors: Iterable[float | None]) -> float | None:
     return math.sqrt(math.fsum(error**2 for error in known) / len(known)) if known else None
 
 
-def error_of_one_seed(metric: Measured) -> float | None:
+def error_of_one_seed(metric: MeasuredValue) -> float | None:
     """Return the part of a metric's standard error that other seeds do not share; None if it is not known."""
     if metric.se is None:
         return None

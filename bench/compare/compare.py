@@ -56,7 +56,7 @@ from latentbench.bench.store.run import Run
 
 ABSOLUTE_FLOOR = 1e-9
 
-Measured = dict[int, Metric]
+BySeed = dict[int, Metric]
 """A metric by seed, for the seeds with a value."""
 
 
@@ -145,7 +145,7 @@ def _finding(pair: Pair, name: str, policy: Policy) -> Outcome | None:
     return _beyond_tolerance(decided, pair, a, b, paired=paired)
 
 
-def _compared(pair: Pair, name: str, a: Measured, b: Measured, policy: Policy, why: Why) -> Decided:
+def _compared(pair: Pair, name: str, a: BySeed, b: BySeed, policy: Policy, why: Why) -> Decided:
     """Return the outcome of two metrics as `ok`, until there is evidence."""
     metric, mean = next(iter(b.values())), float(_values(a).mean())
     return Decided(
@@ -170,7 +170,7 @@ def _same(a: Values, b: Values, tolerance: float) -> Why | None:
     return Why.WITHIN_TOLERANCE if within else None
 
 
-def _beyond_tolerance(found: Decided, pair: Pair, a: Measured, b: Measured, *, paired: bool) -> Decided:
+def _beyond_tolerance(found: Decided, pair: Pair, a: BySeed, b: BySeed, *, paired: bool) -> Decided:
     """Return the outcome of a metric whose values differ: tested if something was repeated."""
     if found.better == "neither":
         return replace(found, verdict="changed", why=Why.NO_DIRECTION)
@@ -231,12 +231,12 @@ def _of_one_seed(found: Decided, pair: Pair, seed: int) -> Why:
     return Why.ONE_SEED_DIFFERS if differs else Why.ONE_SEED_ALIKE
 
 
-def _measured(records: dict[int, Record], name: str) -> Measured:
+def _measured(records: dict[int, Record], name: str) -> BySeed:
     metrics = {seed: records[seed].metric(name) for seed in sorted(records)}
     return {seed: metric for seed, metric in metrics.items() if metric and metric.value is not None}
 
 
-def _newly_collapsed(a: Measured, b: Measured) -> str | None:
+def _newly_collapsed(a: BySeed, b: BySeed) -> str | None:
     """Return the reason if most seeds of B have collapsed, and none of A; None if not.
 
     A single one may be chance at a model that is near to it: its metric is shown as incomparable.
@@ -248,7 +248,7 @@ def _newly_collapsed(a: Measured, b: Measured) -> str | None:
     return f"at {len(reasons)} of {len(counted)} seeds of B: {reasons[0]}"
 
 
-def _incomparable(pair: Pair, a: Measured, b: Measured, name: str) -> tuple[Why, str] | None:
+def _incomparable(pair: Pair, a: BySeed, b: BySeed, name: str) -> tuple[Why, str] | None:
     """Return the reason why two measurements cannot be compared; None if they can."""
     for metric in (*a.values(), *b.values()):
         if metric.doubt:
@@ -279,7 +279,7 @@ def _tolerance(name: str) -> float:
     return definition.tolerance if definition else 0.0
 
 
-def _values(metrics: Measured) -> Values:
+def _values(metrics: BySeed) -> Values:
     return np.array([metric.value for metric in metrics.values()], dtype=np.float64)
 
 
@@ -289,7 +289,7 @@ def _readings(metric: Metric) -> tuple[float, ...]:
     return metric.by_judge or (metric.value,)
 
 
-def _mean(metrics: Measured) -> float | None:
+def _mean(metrics: BySeed) -> float | None:
     return float(_values(metrics).mean()) if metrics else None
 
 

@@ -22,7 +22,7 @@ Verdict = Literal["regressed", "changed", "missing", "inconclusive", "new", "inc
 Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Effect(BaseModel):
+class EffectSize(BaseModel):
     """A size of effect: a share of the baseline's value, or an amount in the metric's unit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,9 +46,9 @@ class SmallestEffects(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    default: Effect
-    units: dict[str, Effect] = {}
-    metrics: dict[str, Effect] = {}
+    default: EffectSize
+    units: dict[str, EffectSize] = {}
+    metrics: dict[str, EffectSize] = {}
 
     def of(self, metric: str, unit: str, baseline: float) -> float:
         """Return the smallest effect of interest on a metric whose baseline has this value, in its unit."""
@@ -131,10 +131,10 @@ def _check_effects(effects: Any, where: str) -> None:
         raise LatentbenchError(f"{where} must be a mapping, got {effects!r}")
     for key, given in effects.items():
         if key == "default":
-            validated(Effect, given, f"{where}.default")
+            validated(EffectSize, given, f"{where}.default")
         elif key in ("units", "metrics") and isinstance(given, dict):
             for name, effect in given.items():
-                validated(Effect, effect, f"{where}.{key}.{name}")
+                validated(EffectSize, effect, f"{where}.{key}.{name}")
         else:
             raise LatentbenchError(f"{where}: {unknown('key', key, list(SmallestEffects.model_fields))}")
 

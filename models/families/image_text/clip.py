@@ -73,9 +73,9 @@ class ContrastiveFamily(GradientFamily[ModelSpec]):
         )
         self.towers = OpenClip(**config, **self.initial_scales)
         self.register_buffer("seen_tokens", torch.empty(0), persistent=False)
-        self._describe(DIGIT_CAPTIONS, committed_split(DIGIT_CAPTIONS).seen)
+        self.describe(DIGIT_CAPTIONS, committed_split(DIGIT_CAPTIONS).seen)
 
-    def _describe(self, scheme: CaptionScheme, seen: Sequence[int]) -> None:
+    def describe(self, scheme: CaptionScheme, seen: Sequence[int]) -> None:
         """Store the token ids of each seen caption in each template, `[T, templates, context]`."""
         texts = [[scheme.captions_by(template)[caption] for template in scheme.templates] for caption in seen]
         tokens = torch.stack([self.tokenizer.encode(texts_of_one) for texts_of_one in texts])
@@ -104,7 +104,7 @@ class ContrastiveFamily(GradientFamily[ModelSpec]):
     def prepare(self, data: ImageData) -> None:
         """Take the captions of `data`."""
         drawn = with_captions(data)
-        self._describe(drawn.scheme, drawn.seen)
+        self.describe(drawn.scheme, drawn.seen)
 
     @override
     def training_tensors(self, data: ImageData) -> tuple[Tensor, ...]:

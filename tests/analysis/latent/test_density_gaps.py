@@ -6,7 +6,7 @@ import torch
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.latent.density_gaps import CLASS_AREA, GAPS, _first_of_each, coverage, in_use
+from latentbench.analysis.latent.density_gaps import CLASS_AREA, GAPS, coverage, first_of_each, in_use
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
 
@@ -117,5 +117,5 @@ def test_few_images_are_null(pca, mnist_small):
 
 def test_copies_of_codes_do_not_count():
     codes = gaussian(50, 3, 0)
-    positions = _first_of_each(torch.cat([codes, codes.flip(0), codes]))
+    positions = first_of_each(torch.cat([codes, codes.flip(0), codes]))
     assert positions.tolist() == list(range(50))

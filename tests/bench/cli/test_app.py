@@ -1,6 +1,7 @@
 """The commands do what their help says, and a mistake is one line."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -24,30 +25,25 @@ def metrics_of(path):
     }
 
 
-def test_help_is_quick_and_names_every_verb():
+GROUPS = ("baseline", "results", "cache")
+
+
+def test_help_is_quick():
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
+        subprocess.run([COMMAND, "--help"], capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         # Processor time: what the command takes on a machine that does nothing else.
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 0.5
-    assert all(
-        verb in done.stdout
-        for verb in (
-            "run",
-            "list",
-            "table",
-            "plot",
-            "report",
-            "compare",
-            "check",
-            "baseline",
-            "history",
-            "export",
-        )
-    )
+
+
+def test_help_names_every_command():
+    done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
+    named = re.findall(r"^│ (\w+) {2,}\w", done.stdout, flags=re.MULTILINE)
+    reading = "list table plot report recommend history export import compare check"
+    assert set(named) == {*reading.split(), "run", "time", "audit", "explain", "reproduce", *GROUPS, "doctor"}
 
 
 def test_the_command_line_starts_without_torch():

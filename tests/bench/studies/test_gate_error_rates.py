@@ -9,7 +9,7 @@ import pytest
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.bench.compare.compare import compare
-from latentbench.bench.compare.policy import Effect, SmallestEffects, shipped, timings
+from latentbench.bench.compare.policy import EffectSize, SmallestEffects, shipped, timings
 from latentbench.bench.compare.power import power_of_t
 from latentbench.bench.store.run import Run
 from latentbench.bench.studies import gate_error_rates
@@ -58,7 +58,7 @@ def test_the_study_applies_the_rules_of_compare(one, make_record):
         assert a.shape == b.shape
     # Losses that are large enough for some to be significant.
     b = b + np.linspace(0, 0.1, 4)[:, None, None]
-    effects = SmallestEffects(default=Effect(absolute=one.smallest_effect))
+    effects = SmallestEffects(default=EffectSize(absolute=one.smallest_effect))
     policy = shipped().model_copy(update={"smallest_effect": effects})
     decided = regressed(one, a, b)
     assert 0 < decided.sum() < decided.size

@@ -33,7 +33,7 @@ def digits():
 
 def trained(data, *, epochs=20, **settings):
     spec = model_spec(**{**SMALL, "hidden": 64, **settings})
-    model = zoo._untrained(Training(spec, Recipe(), 0), data, CPU)
+    model = zoo.untrained(Training(spec, Recipe(), 0), data, CPU)
     recipe = Recipe(epochs=epochs, batch_size=64)
     return model, model.fit(data, recipe, seed=0, device=CPU, progress=lambda *_: None)
 
@@ -151,7 +151,7 @@ def test_the_same_seed_gives_the_same_weights(digits, spec):
 
 def test_half_precision_leaves_the_codebook_alone(digits):
     spec = model_spec(family="vq", latent_dim=4, codes=32, **SMALL)
-    model = zoo._untrained(Training(spec, Recipe(), 0), digits, CPU)
+    model = zoo.untrained(Training(spec, Recipe(), 0), digits, CPU)
     recipe = Recipe(epochs=1, batch_size=64, precision="bf16")
     model.fit(digits, recipe, seed=0, device=CPU, progress=lambda *_: None)
     for buffer in (model.codebook, model.counts, model.sums):

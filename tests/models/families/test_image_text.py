@@ -139,7 +139,7 @@ def test_the_history_has_the_space_and_the_temperature(family):
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
 def test_no_held_out_caption_is_ever_among_the_texts(family, scheme):
     model, split = built(family), committed_split(scheme)
-    model._describe(scheme, split.seen)
+    model.describe(scheme, split.seen)
     texts = set(model.tokenizer.decode(model.seen_tokens.flatten(0, 1)))
     assert len(texts) == 63 * len(scheme.templates)
     for template in scheme.templates + scheme.reworded:

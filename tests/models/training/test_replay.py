@@ -42,7 +42,7 @@ def replays(monkeypatch):
 
 def fitted(spec, data, recipe=RECIPE):
     device = torch.device("cuda")
-    model = zoo._untrained(Training(spec, recipe, 0), data, device)
+    model = zoo.untrained(Training(spec, recipe, 0), data, device)
     return model, model.fit(data, recipe, seed=0, device=device, progress=lambda *_: None)
 
 
@@ -78,11 +78,11 @@ def test_a_stack_goes_on_without_a_diverged_member(data, replays):
     device = torch.device("cuda")
 
     def together(*, broken):
-        models = [zoo._untrained(training, data, device) for training in trainings]
+        models = [zoo.untrained(training, data, device) for training in trainings]
         if broken:
             with torch.no_grad():
                 next(models[1].parameters()).fill_(float("nan"))
-        pattern = zoo._stack_pattern(trainings[0].spec)
+        pattern = zoo.stack_pattern(trainings[0].spec)
         seeds = [training.seed for training in trainings]
         return fit_stack(models, pattern, data, recipe, seeds=seeds, device=device, progress=lambda *_: None)
 

@@ -32,7 +32,7 @@ def data():
 
 
 def untrained(training, data):
-    return zoo._untrained(training, data, CPU)
+    return zoo.untrained(training, data, CPU)
 
 
 def alone(training, data):
@@ -46,7 +46,7 @@ def together(trainings, data, *, prepare=lambda models: None):
     prepare(models)
     outcomes = fit_stack(
         models,
-        zoo._stack_pattern(trainings[0].spec),
+        zoo.stack_pattern(trainings[0].spec),
         data,
         trainings[0].recipe,
         seeds=[training.seed for training in trainings],
@@ -169,7 +169,7 @@ def test_a_stack_is_no_larger_than_memory_or_asked_for():
     trainings = grid("vae", *((2, seed, {}) for seed in range(10)))
     assert [len(s) for s in zoo.stacks(trainings, (1, 8, 8), memory_bytes=1e9)] == [10]
     assert [len(s) for s in zoo.stacks(trainings, (1, 8, 8), memory_bytes=1e9, largest=4)] == [4, 4, 2]
-    member = zoo._training_bytes(trainings[0], (1, 8, 8))
+    member = zoo.training_bytes(trainings[0], (1, 8, 8))
     assert [len(s) for s in zoo.stacks(trainings, (1, 8, 8), memory_bytes=3.5 * member)] == [3, 3, 3, 1]
     assert [len(s) for s in zoo.stacks(trainings, (1, 8, 8), memory_bytes=1)] == [1] * 10
 
