@@ -18,7 +18,8 @@ from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.prompts.native_zero_shot import NO_TEXT
 from latentbench.analysis.prompts.questions import own_vectors
 from latentbench.analysis.prompts.text_vectors import text_vectors
-from latentbench.data.reading.prompted import CaptionPairs, PairedImageData
+from latentbench.data.reading.image_source import CaptionPairs
+from latentbench.data.reading.prompted import PairedImageData
 from latentbench.models.protocols import ImageTextModel
 
 OF_KIND = define_accuracy(

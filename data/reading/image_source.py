@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, Self
@@ -16,7 +16,29 @@ from latentbench.data.reading.image_files import Encoded, content_of, read_image
 
 if TYPE_CHECKING:  # decoding processes import this module and must start without torch
     from latentbench.data.images import Split
-    from latentbench.data.reading.prompted import CaptionPairs
+
+
+@dataclass(frozen=True)
+class CaptionPairs:
+    """Pairs of one kind of change: by pair, the name of its image, its caption, and one with a change."""
+
+    kind: str
+    images: tuple[str, ...]
+    captions: tuple[str, ...]
+    negatives: tuple[str, ...]
+
+    @property
+    def words(self) -> Iterable[str]:
+        """The kind, the names and the captions."""
+        return (self.kind, *self.images, *self.captions, *self.negatives)
+
+    def among(self, names: Container[str]) -> CaptionPairs:
+        """Return the pairs whose image is one of `names`."""
+        kept = [index for index, image in enumerate(self.images) if image in names]
+        images, captions, negatives = (
+            tuple(each[index] for index in kept) for each in (self.images, self.captions, self.negatives)
+        )
+        return CaptionPairs(self.kind, images, captions, negatives)
 
 
 class ImageSource(Protocol):

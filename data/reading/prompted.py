@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from latentbench.data.images import ImageData
-from latentbench.data.reading.image_source import ImageSource
+from latentbench.data.reading.image_source import CaptionPairs, ImageSource
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
@@ -53,29 +53,6 @@ class PromptedImageData(CompleteImageData):
     @property
     def _words(self) -> Iterable[str]:
         return self.templates
-
-
-@dataclass(frozen=True)
-class CaptionPairs:
-    """Pairs of one kind of change: by pair, the name of its image, its caption, and one with a change."""
-
-    kind: str
-    images: tuple[str, ...]
-    captions: tuple[str, ...]
-    negatives: tuple[str, ...]
-
-    @property
-    def words(self) -> Iterable[str]:
-        """The kind, the names and the captions."""
-        return (self.kind, *self.images, *self.captions, *self.negatives)
-
-    def among(self, names: Container[str]) -> CaptionPairs:
-        """Return the pairs whose image is one of `names`."""
-        kept = [index for index, image in enumerate(self.images) if image in names]
-        images, captions, negatives = (
-            tuple(each[index] for index in kept) for each in (self.images, self.captions, self.negatives)
-        )
-        return CaptionPairs(self.kind, images, captions, negatives)
 
 
 @dataclass(frozen=True, eq=False)

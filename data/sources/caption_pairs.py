@@ -20,8 +20,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from latentbench.data.errors import DataError, LatentbenchError, counted, some
-from latentbench.data.reading.image_source import EncodedSource, Sources
-from latentbench.data.reading.prompted import CaptionPairs
+from latentbench.data.reading.image_source import CaptionPairs, EncodedSource, Sources
 from latentbench.data.sources.folder_listing import entries, natural_key
 from latentbench.data.storage.files import folder_at, read_text
 from latentbench.data.text.validation import validated
