@@ -36,6 +36,17 @@ def batch_size(image_shape: Sequence[int], *, largest: int = BATCH) -> int:
     return max(1, min(largest, BATCH_VALUES // math.prod(image_shape)))
 
 
+def shard_of(count: int, size: int, shard: int, shards: int) -> range:
+    """Return which of `count` images belong to one of several shards, each of whole batches of `size`.
+
+    >>> [shard_of(10, 4, shard, 2) for shard in (0, 1)]
+    [range(0, 4), range(4, 10)]
+    """
+    batches = math.ceil(count / size)
+    start, stop = (size * (batches * border // shards) for border in (shard, shard + 1))
+    return range(min(start, count), min(stop, count))
+
+
 def in_batches(images: Tensor) -> Iterator[Tensor]:
     """Yield images `[N, C, H, W]` in batches of `batch_size`."""
     shape = images.shape[1:]

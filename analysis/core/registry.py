@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from latentbench.analysis.core.data_context import batch_size
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.core.test_pass import TestPass
+from latentbench.data.images import ImageData
 from latentbench.data.registry import Registry
 
 
@@ -28,6 +33,40 @@ class Measurement:
     """By metric, the cluster of each example, int64 `[n]`, if examples of one cluster are not independent."""
 
 
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class SharedPass(Generic[Part]):
+    """A pass over the test images that several workers can share, each with some of its batches.
+
+    All of it are functions of a module, so that it can travel to a worker.
+    """
+
+    name: str
+    """What it does to the images, for the user."""
+    batches: Callable[[ImageData], int]
+    """Counts the batches, which are the most shards; 0 if no analysis uses the pass on these data."""
+    part: Callable[[Subject, int, int], Part | None]
+    """Computes shard i of k; None if no analysis uses the pass for this model."""
+    joined: Callable[[Sequence[Part]], Part]
+    """Joins the parts of all shards, in order: equal to the part of shard 0 of 1."""
+    give: Callable[[Subject, Part], None]
+    """Lets a subject use the result in place of its own pass."""
+
+
+def _test_batches(data: ImageData) -> int:
+    return math.ceil(len(data.test) / batch_size(data.image_shape))
+
+
+def _give_tested(subject: Subject, tested: TestPass) -> None:
+    subject.tested = tested
+
+
+TESTED = SharedPass("encoding and decoding", _test_batches, Subject.pass_over, TestPass.joined, _give_tested)
+"""The pass whose result is `Subject.tested`."""
+
+
 @dataclass(frozen=True)
 class Analysis:
     """A named set of measurements: `measure(subject)` gives every metric in `metrics`, in order."""
@@ -41,6 +80,8 @@ class Analysis:
     """True if it takes minutes: a suite runs it only if the suite names it (opt-in)."""
     needs_judge: bool = False
     """True if it needs the judge of the data, which then has to be trained."""
+    passes: tuple[SharedPass[Any], ...] = (TESTED,)
+    """The passes over the test images whose results it uses."""
 
     def all_missing(self, reason: str, features: Sequence[str] = ()) -> Measurement:
         """Return every metric as null for one reason, also in each of the named features."""
@@ -58,6 +99,7 @@ def analysis(
     exclusive: bool = False,
     opt_in: bool = False,
     needs_judge: bool = False,
+    passes: tuple[SharedPass[Any], ...] = (TESTED,),
 ) -> Callable[[Callable[[Subject], Measurement]], Callable[[Subject], Measurement]]:
     """Register the decorated function as the analysis `name`, which measures `metrics`.
 
@@ -73,7 +115,9 @@ def analysis(
                 return ANALYSES[name].all_missing(str(reason), subject.context.feature_names)
 
         ANALYSES.register(name)(
-            Analysis(name, tuple(metrics), measure_or_say_why_not, exclusive, opt_in, needs_judge=needs_judge)
+            Analysis(
+                name, tuple(metrics), measure_or_say_why_not, exclusive, opt_in, needs_judge, passes=passes
+            )
         )
         return measure_or_say_why_not
 

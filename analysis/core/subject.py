@@ -14,7 +14,14 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from latentbench.analysis.core.data_context import BATCH, DataContext, batch_size, in_batches, to_float
+from latentbench.analysis.core.data_context import (
+    BATCH,
+    DataContext,
+    batch_size,
+    in_batches,
+    shard_of,
+    to_float,
+)
 from latentbench.analysis.core.freed_memory import tidied
 from latentbench.analysis.core.metric import Unmeasurable
 from latentbench.analysis.core.test_pass import ImageErrors, JoinedCodes, TestPass, kept_codes
@@ -182,17 +189,15 @@ class Subject(Memo):
         Raises ValueError for a shard without images.
         """
         size = batch_size(self.data.image_shape)
-        batches = self.data.test.images.split(size)
-        start = len(batches) * shard // shards
-        own = batches[start : len(batches) * (shard + 1) // shards]
+        own = shard_of(len(self.data.test), size, shard, shards)
         if not own:
-            raise ValueError(f"shard {shard} of {shards} has none of {len(batches)} batches of test images")
+            raise ValueError(f"shard {shard} of {shards} has none of the batches of test images")
         passes: list[TestPass] = []
-        codes = JoinedCodes(sum(map(len, own)), kept_codes)
+        codes = JoinedCodes(len(own), kept_codes)
         decode = decode and self.can_decode
-        for images in tidied(own, self.data.image_shape):
+        for images in in_batches(self.data.test.images[own.start : own.stop]):
             sound = not passes or passes[-1].problem is None
-            first = start * size + sum(each.count for each in passes)
+            first = own.start + sum(each.count for each in passes)
             found = self._pass_over_batch(to_float(images), first, decode=decode and sound)
             codes.add(found.codes)
             passes.append(replace(found, codes=None))

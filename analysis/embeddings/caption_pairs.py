@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define_accuracy, finite
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.prompts.native_zero_shot import NO_TEXT
-from latentbench.analysis.prompts.questions import own_vectors
+from latentbench.analysis.prompts.own_vectors import own_vectors
 from latentbench.analysis.prompts.text_vectors import text_vectors
 from latentbench.data.reading.image_source import CaptionPairs
 from latentbench.data.reading.prompted import PairedImageData
@@ -104,7 +104,7 @@ def _scored(subject: Subject, data: PairedImageData) -> tuple[Tensor, list[Score
         raise Unmeasurable(NO_TEXT)
     captions = data.captions
     texts = finite(text_vectors(model, captions, subject.context.device))
-    images = finite(own_vectors(subject, model, data.test.images, data.originals))
+    images = finite(subject.once(own_vectors))
     place = {text: index for index, text in enumerate(captions)}
     number = {name: index for index, name in enumerate(data.originals.names)}
     return images[data.readable].mean(0), [

@@ -21,6 +21,7 @@ from latentbench.analysis.core.metric import Metric, Unmeasurable, define, defin
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.embeddings.vector_codecs import CodedVectors, product_quantisations, truncations
+from latentbench.analysis.prompts.own_vectors import OWN_VECTORS
 from latentbench.analysis.prompts.questions import embed, question
 from latentbench.analysis.stored.lines import as_lines
 from latentbench.analysis.zero_shot.lit import captions_of, locked_image
@@ -84,7 +85,7 @@ class RatePoint:
         return self.hits.double().mean().item()
 
 
-@analysis("embedding_bits", [BITS_ENOUGH, INT8, BINARY], opt_in=True)
+@analysis("embedding_bits", [BITS_ENOUGH, INT8, BINARY], opt_in=True, passes=(OWN_VECTORS,))
 def embedding_bits(subject: Subject) -> Measurement:
     """Measure accuracy and retrieval over the bits of each image's vector.
 

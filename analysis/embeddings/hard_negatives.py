@@ -21,6 +21,7 @@ from latentbench.analysis.core.metric import Metric, define_accuracy, finite
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.embeddings.caption_pairs import OF_FILES, of_files, won
+from latentbench.analysis.prompts.own_vectors import OWN_VECTORS
 from latentbench.analysis.zero_shot.compositional import native_scores
 from latentbench.analysis.zero_shot.lit import captions_of, locked_image
 from latentbench.data.captioned.draw import CaptionedData
@@ -104,7 +105,7 @@ def wins(scores: Tensor, pairs: Pairs, image: Tensor) -> Tensor:
 BY_TOWERS = (OVERALL, *FACTORS.values(), BLIND, SHUFFLED)
 
 
-@analysis("hard_negatives", [*BY_TOWERS, NATIVE, *OF_FILES], opt_in=True)
+@analysis("hard_negatives", [*BY_TOWERS, NATIVE, *OF_FILES], opt_in=True, passes=(OWN_VECTORS,))
 def hard_negatives(subject: Subject) -> Measurement:
     """Measure the choice between a caption and one with a wrong word; null for data without captions."""
     if isinstance(subject.data, PairedImageData):

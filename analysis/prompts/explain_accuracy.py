@@ -16,7 +16,8 @@ from torch import Tensor
 
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.prompts.questions import EmbeddedPrompts, Question, own_vectors, question
+from latentbench.analysis.prompts.own_vectors import own_vectors
+from latentbench.analysis.prompts.questions import EmbeddedPrompts, Question, question
 from latentbench.analysis.prompts.text_vectors import text_vectors
 from latentbench.analysis.statistics.intervals import NORMAL_95, binomial_se, standard_error
 from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at
@@ -57,7 +58,7 @@ def explain_accuracy(model: Pretrained, data: PromptedImageData, device: torch.d
     context, asked = DataContext(data, device=device), question(data)
 
     def images(variant: Pretrained) -> Tensor:
-        return own_vectors(Subject(variant, context, seed=0), variant, asked.images, asked.originals)
+        return own_vectors(Subject(variant, context, seed=0))
 
     def texts(variant: Pretrained, names: Sequence[str], templates: Sequence[str]) -> Tensor:
         rows = prompts_of(names, templates)

@@ -19,6 +19,7 @@ from latentbench.analysis.core.metric import (
 )
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.prompts.own_vectors import OWN_VECTORS
 from latentbench.analysis.prompts.prompt_arrays import arrays_of
 from latentbench.analysis.prompts.questions import (
     EmbeddedPrompts,
@@ -165,6 +166,7 @@ GAP = define_accuracy(
         *(UNREADABLE, ALIGNMENT, UNIFORMITY, GAP),
     ],
     opt_in=True,
+    passes=(OWN_VECTORS,),
 )
 def prompts(subject: Subject) -> Measurement:
     """Measure recognition by words, over templates and widths; null for models without a text encoder.

@@ -7,27 +7,21 @@ the data or in “a photo of a {}.”.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from latentbench.analysis.core.data_context import to_float
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.prompts.own_vectors import own_vectors
 from latentbench.analysis.prompts.text_vectors import text_vectors
 from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at, tied_accuracy
 from latentbench.data.captioned.draw import CaptionedData, with_captions
 from latentbench.data.errors import DataError
 from latentbench.data.images import ImageData
-from latentbench.data.reading.decoding import decode
-from latentbench.data.reading.image_source import ImageSource
 from latentbench.data.reading.prompted import PromptedImageData, templates_of
 from latentbench.data.sources.class_names import prompts_of
-from latentbench.models.protocols import ImageTextModel, OwnTransform
-
-ENCODED = 64
-"""The number of images of files that a model encodes at once."""
+from latentbench.models.protocols import ImageTextModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +42,6 @@ class Question:
     shortened: tuple[tuple[str, ...], ...]
     train: Tensor
     by_captions: bool = False
-    originals: ImageSource | None = None
-    """The same images at their original size, if they come from files."""
 
     @property
     def clusters(self) -> Tensor | None:
@@ -101,7 +93,6 @@ def _by_names(data: ImageData) -> Question:
         shortened_templates=(),
         shortened=(),
         train=data.train.images,
-        originals=data.originals if isinstance(data, PromptedImageData) else None,
     )
 
 
@@ -149,31 +140,9 @@ def embed(subject: Subject, model: ImageTextModel, asked: Question) -> EmbeddedP
     vectors = text_vectors(model, different, subject.context.device)
     found = [vectors[[position[text] for text in row]] for row in rows]
     count = len(asked.texts)
-    image = own_vectors(subject, model, asked.images, asked.originals)
+    image = subject.vectors(asked.images) if asked.by_captions else subject.once(own_vectors)
     shortened = torch.stack(found[count:]) if asked.shortened else vectors[:0]
     return EmbeddedPrompts(asked, image, torch.stack(found[:count]), shortened)
-
-
-def own_vectors(
-    subject: Subject, model: ImageTextModel, images: Tensor, originals: ImageSource | None
-) -> Tensor:
-    """Encode images `[N, D]`: from their files, if there are any and the model scales images itself."""
-    if originals is None or not isinstance(model, OwnTransform):
-        return subject.vectors(images)
-    pixels = (torch.from_numpy(batch.pixels) for batch in decode(originals, model.transform))
-    return torch.cat([subject.posterior(to_float(batch)).mean for batch in joined(pixels, ENCODED)])
-
-
-def joined(batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
-    """Join batches to larger ones of at least `count`, but for the last. Each is copied before the next."""
-    parts: list[Tensor] = []
-    for batch in batches:
-        parts.append(batch.clone())
-        if sum(map(len, parts)) >= count:
-            yield torch.cat(parts)
-            parts = []
-    if parts:
-        yield torch.cat(parts)
 
 
 def template_hits(embedded: EmbeddedPrompts) -> list[Tensor]:

@@ -79,7 +79,7 @@ def requested(names: Iterable[str], data: DataRequest, folder: Path) -> tuple[By
     return tuple(ByProtocol(under_protocol(name), PROTOCOLS[name].sha256, open_images) for name in names)
 
 
-@analysis(OF_PROTOCOLS, list(DEFINITIONS.values()), opt_in=True)
+@analysis(OF_PROTOCOLS, list(DEFINITIONS.values()), opt_in=True, passes=())
 def by_protocols(subject: Subject) -> Measurement:
     """Measure PSNR, SSIM, LPIPS and rFID of test images under each protocol, from the original images on."""
     protocols = subject.context.protocols

@@ -49,7 +49,7 @@ DOWNSAMPLING = define(
 NO_GRID = "the code is no grid"
 
 
-@analysis("code", [CODE_VALUES, CODE_POSITIONS, COMPRESSION, DOWNSAMPLING])
+@analysis("code", [CODE_VALUES, CODE_POSITIONS, COMPRESSION, DOWNSAMPLING], passes=())
 def code(subject: Subject) -> Measurement:
     """Measure the size of the code; all of it follows from the shapes of code and image."""
     shape, image_shape = subject.code_shape, subject.data.image_shape

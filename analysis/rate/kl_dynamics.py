@@ -60,7 +60,7 @@ GRADIENT_NORM = define(
 OF_KL = (KL_PEAK, KL_PEAK_STEP, KL_SETTLED, KL_SPIKE)
 
 
-@analysis("training", [*OF_KL, GRADIENT_NORM])
+@analysis("training", [*OF_KL, GRADIENT_NORM], passes=())
 def training(subject: Subject) -> Measurement:
     """Measure the course of the KL term and the gradient's norm from the subject's training history."""
     terms = subject.history.terms

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
-from latentbench.analysis.core.data_context import batch_size
-from latentbench.analysis.core.test_pass import TestPass
+from latentbench.analysis.core.registry import SharedPass
 from latentbench.bench.executors.protocol import Died
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, Journal
 from latentbench.bench.run.resumable import OpenRun
 from latentbench.bench.run.stages.measuring import killed, measure_all, pass_over_shard
-from latentbench.bench.run.stages.progress import Progress
+from latentbench.bench.run.stages.progress import Progress, Shard
 from latentbench.bench.run.stages.records import record
 from latentbench.bench.run.stages.training import TrainingOptions, train
 from latentbench.bench.run.team import Team
@@ -97,24 +98,32 @@ class Job:
             outcome = self.team.crew.alone(measure, [progress], exclusive=exclusive)
 
     def _pass_over(self, progresses: list[Progress]) -> None:
-        """Let several workers share the pass over the test images of each trained case."""
-        batches = math.ceil(len(self.data.test) / batch_size(self.data.image_shape))
-        count = min(self.shards, batches)
-        trained = [progress for progress in progresses if progress.steps[TRAINING].checkpoint] * (count > 1)
-        pieces = [[replace(progress, shard=(i, count))] for progress in trained for i in range(count)]
-        found: dict[str, dict[int, TestPass]] = {progress.case.id: {} for progress in trained}
-        if pieces:
-            self.run.watcher.stage_started(f"encoding and decoding{self.on}", len(pieces), "shards")
+        """Let several workers share the passes over the test images that trained cases need."""
+        trained = [progress for progress in progresses if progress.steps[TRAINING].checkpoint]
+        pieces = [[replace(each, shard=shard)] for each in trained for shard in self._shards(each)]
+        if not pieces:
+            return
+        names = dict.fromkeys(piece.shard.shared.name for (piece,) in pieces if piece.shard)
+        self.run.watcher.stage_started(f"{', '.join(names)}{self.on}", len(pieces), "shards")
+        found: dict[tuple[str, SharedPass[Any]], list[Shard]] = defaultdict(list)
         for _, outcome in self.team.crew.map(self.team.stage(pass_over_shard), pieces):
             for piece in () if isinstance(outcome, Died) else outcome:
                 self.run.watcher.stage_advanced(piece.case.label)
-                if piece.shard is not None and piece.passed is not None:
-                    found[piece.case.id][piece.shard[0]] = piece.passed
-        for progress in trained:
-            parts = [found[progress.case.id].get(i) for i in range(count)]
-            whole = [part for part in parts if part is not None]
+                if piece.shard is not None and piece.shard.found is not None:
+                    found[piece.case.id, piece.shard.shared].append(piece.shard)
+        by_id = {progress.case.id: progress for progress in trained}
+        for (case, shared), shards in found.items():
             # If a shard failed, measuring fails in the same way, and is recorded.
-            progress.passed = TestPass.joined(whole) if len(whole) == count else None
+            if len(shards) == shards[0].of:
+                parts = [shard.found for shard in sorted(shards, key=lambda shard: shard.number)]
+                by_id[case].passed.append((shared, shared.joined(parts)))
+
+    def _shards(self, progress: Progress) -> Iterator[Shard]:
+        """Yield the parts of the passes that a case needs, if several workers are to share them."""
+        for shared in progress.shared_passes if self.shards > 1 else ():
+            count = min(self.shards, shared.batches(self.data))
+            if count > 1:
+                yield from (Shard(shared, number, count) for number in range(count))
 
     def _write(self, progress: Progress) -> None:
         written = record(

@@ -31,6 +31,10 @@ class Memo:
         result: T = self._results[compute]
         return result
 
+    def keep(self, compute: Callable[[Self], T], result: T) -> None:
+        """Take a result for that of `once(compute)`: another process has computed it."""
+        self._results[compute] = result
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave the results out of a pickle: another process computes its own."""
         return {name: value for name, value in self.__dict__.items() if name != "_results"}

@@ -9,6 +9,7 @@ import copy
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from latentbench.analysis.catalogue import ANALYSES
@@ -57,8 +58,8 @@ def measure(
         return progress
     try:
         subject = _subject(progress.case, training, context)
-        if progress.passed is not None:
-            subject.tested = progress.passed
+        for shared, result in progress.passed:
+            shared.give(subject, result)
     except Exception as error:
         failure = failed_by("loading the trained model", error)
         for name in names:
@@ -67,23 +68,24 @@ def measure(
         return progress
     for name in names:
         progress.steps[name] = journal.keep(progress.case, _analysed(name, subject))
-    progress.passed = None
+    progress.passed = []
     return progress
 
 
 def pass_over_shard(
     progresses: Sequence[Progress], context: DataContext, *, journal: Journal
 ) -> list[Progress]:
-    """Encode and decode a part of the test images, for each case that names one.
+    """Do a part of a pass over the test images, for each case that names one.
 
-    A case that fails has no pass: measuring it then fails in the same way, and says why.
+    A case that fails has no result: measuring it then fails in the same way, and says why.
     """
     del journal
     for progress in progresses:
-        assert progress.shard is not None
+        shard = progress.shard
+        assert shard is not None
         with suppress(Exception):
             subject = _subject(progress.case, progress.steps[TRAINING], context)
-            progress.passed = subject.pass_over(*progress.shard)
+            progress.shard = replace(shard, found=shard.shared.part(subject, shard.number, shard.of))
     return list(progresses)
 
 

@@ -6,14 +6,25 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from latentbench.analysis.catalogue import ANALYSES
-from latentbench.analysis.core.test_pass import TestPass
+from latentbench.analysis.core.registry import SharedPass
 from latentbench.analysis.performance.memory import is_out_of_memory
 from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import Arrays, JournalStep
 from latentbench.bench.store.records.record import Status
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """Part `number` of `of` of a pass over the test images, and its result, once it is `found`."""
+
+    shared: SharedPass[Any]
+    number: int
+    of: int
+    found: Any = None
 
 
 @dataclass
@@ -24,10 +35,16 @@ class Progress:
     steps: dict[str, JournalStep] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """Notes for the user on its training."""
-    shard: tuple[int, int] | None = None
-    """For a pass over a part of the test images: the number of the part, and of how many."""
-    passed: TestPass | None = None
-    """The pass over that part, or over all test images, if other workers did it."""
+    shard: Shard | None = None
+    """The part of a pass that a worker is to do."""
+    passed: list[tuple[SharedPass[Any], Any]] = field(default_factory=list)
+    """The passes over all test images that workers have shared, with their results."""
+
+    @property
+    def shared_passes(self) -> list[SharedPass[Any]]:
+        """The passes over the test images that the analyses without a machine to themselves still need."""
+        passes = (ANALYSES[name].passes for name in self.missing(exclusive=False))
+        return list(dict.fromkeys(chain.from_iterable(passes)))
 
     @property
     def failure(self) -> JournalStep | None:
@@ -55,8 +72,11 @@ class Progress:
 
 def key(progresses: Sequence[Progress]) -> str:
     """Name the unit of work on some cases."""
-    shards = ["" if progress.shard is None else f"/{progress.shard[0]}" for progress in progresses]
-    return "+".join(f"{progress.case.id}{shard}" for progress, shard in zip(progresses, shards, strict=True))
+    return "+".join(f"{progress.case.id}{_of_shard(progress.shard)}" for progress in progresses)
+
+
+def _of_shard(shard: Shard | None) -> str:
+    return "" if shard is None else f"/{shard.shared.name}/{shard.number}"
 
 
 def failed_by(during: str, error: Exception) -> dict[str, Any]:

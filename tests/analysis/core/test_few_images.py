@@ -5,6 +5,7 @@ import torch
 
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.registry import TESTED
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.analysis.protocols.by_protocol import OF_PROTOCOLS
@@ -47,3 +48,5 @@ def test_few_images_are_measured_or_null(vae, context, name, kind):
     always = [metric.name for metric in ANALYSES[name].metrics if metric.per is None]
     assert [metric.name for metric in measurement.metrics] == always
     assert all(metric.value is not None or metric.reason for metric in measurement.metrics)
+    # Workers share the pass over the test images only for an analysis that says that it uses the pass.
+    assert TESTED in ANALYSES[name].passes or not {"tested", "_encoded"} & vars(subject).keys()

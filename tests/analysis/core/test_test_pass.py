@@ -111,5 +111,5 @@ def test_only_test_images_are_encoded_once(context_of_1009):
 
 
 def test_a_shard_without_images_is_refused(context_of_1009, vae):
-    with pytest.raises(ValueError, match="shard 0 of 5 has none of 2 batches"):
+    with pytest.raises(ValueError, match="shard 0 of 5 has none of the batches"):
         Subject(vae.model, context_of_1009, seed=0).pass_over(0, 5)

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -105,6 +106,46 @@ def test_a_bad_third_data_set_stops_the_run_first(home):
         run(home, watcher, last='"wds:gone/*.tar"')
     assert "\n" not in str(error.value)
     assert watcher.written == []
+
+
+MANY = 211
+
+
+class Encoded(Silent):
+    """Counts the images that models encode in each stage."""
+
+    def __init__(self, monkeypatch):
+        self.stage, self.images = "", Counter()
+        encode = Pretrained.encode_image
+
+        def counted(model, x):
+            self.images[self.stage] += len(x)
+            return encode(model, x)
+
+        monkeypatch.setattr(Pretrained, "encode_image", counted)
+
+    def stage_started(self, name, total, what):
+        self.stage = name
+
+
+@pytest.mark.parametrize("shards", [2, 3])
+def test_shards_encode_each_image_once_from_its_file(home, monkeypatch, shards):
+    """A prime number of images, which are four batches of files; no analysis uses the resized ones."""
+    draws = np.random.default_rng(2)
+    for number in range(MANY - 9):
+        save(draws, home / "classes" / CLASSES[number % 3] / f"more{number}.png")
+    model = f'{{family: clip, pretrained: {{model: "local-dir:{home}/model0"}}}}'
+    (home / "my.yaml").write_text(
+        f"description: x\ndata: folder:classes\nanalyses: [prompts, embedding_bits]\nmodels: [{model}]\n"
+    )
+    loaded, encoded = suites.load(str(home / "my.yaml")), Encoded(monkeypatch)
+    sharded = Options(this_process=True, executor=ExecutorSettings(shards=shards))
+    (whole,) = run_suite(loaded, Store(home / "whole"), Options(this_process=True), encoded).records
+    assert whole.metric("prompt_top1").n == encoded.images.pop("measuring") == MANY
+    (found,) = run_suite(loaded, Store(home / "shards"), sharded, encoded).records
+    assert numbers(found) == numbers(whole)
+    assert encoded.images["encoding for words"] == MANY
+    assert encoded.images["measuring"] == encoded.images["encoding and decoding"] == 0
 
 
 WORDED = """description: A published set, and captions with negatives
