@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from torch import Tensor, nn
 
 from latentbench.analysis.catalogue import ANALYSES
@@ -15,6 +17,7 @@ from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.features.extractors import Feature
 from latentbench.analysis.features.extractors import load as load_feature
 from latentbench.analysis.features.request import parse_all
+from latentbench.analysis.features.stored_judges import JudgeProgress
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.analysis.result import Result
 from latentbench.data.errors import LatentbenchError
@@ -93,8 +96,21 @@ def context_of(data: ImageData, device: torch.device, features: Sequence[str | F
             load_feature(request) if isinstance(given, str) else given
             for request, given in zip(loaded, features, strict=True)
         )
-        contexts[key] = DataContext.of(data, device, features=networks)
+        with _shown_progress() as progress:
+            contexts[key] = DataContext.of(data, device, features=networks, progress=progress)
     return contexts[key]
+
+
+@contextmanager
+def _shown_progress() -> Iterator[JudgeProgress]:
+    """Show on standard error how far the training of judges is, which takes minutes once; else nothing."""
+    with Progress(console=Console(stderr=True), transient=True) as shown:
+
+        def progress(number: int, count: int) -> Callable[[int, int], None]:
+            task = shown.add_task(f"training judge {number} of {count}")
+            return lambda done, total: shown.update(task, completed=done, total=total)
+
+        yield progress
 
 
 def _contexts(data: ImageData) -> dict[tuple[object, ...], DataContext]:  # noqa: ARG001 - the key is the data

@@ -1,4 +1,4 @@
-"""The wheel has every package of the source tree."""
+"""Packages: the wheel has all of them, they are small, and CONTRIBUTING.md says what is in them."""
 
 import ast
 import tomllib
@@ -23,6 +23,15 @@ def test_the_wheel_has_every_package():
 def test_no_package_has_more_than_eight_modules():
     counts = Counter(path.parent for path in SOURCES if path.name != "__init__.py")
     assert {str(folder): count for folder, count in counts.items() if count > 8} == {}
+
+
+def test_contributing_names_every_sub_package():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for top in ("data", "models", "analysis", "bench"):
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{top}/` |"))
+        folders = {path.parent.name for path in (ROOT / top).glob("*/__init__.py")}
+        assert folders
+        assert {name for name in folders if f"`{name}`" not in row} == set()
 
 
 def test_a_file_over_300_lines_says_why():

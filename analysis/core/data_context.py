@@ -16,7 +16,7 @@ from latentbench.analysis.core.freed_memory import tidied
 from latentbench.analysis.core.test_pass import joined_views
 from latentbench.analysis.features.extractors import ByProtocol, Distance, Extractor, Feature, Network
 from latentbench.analysis.features.judge import NO_JUDGE, Judge, Views, reduced, why_not_judged
-from latentbench.analysis.features.stored_judges import load_judges
+from latentbench.analysis.features.stored_judges import JudgeProgress, load_judges
 from latentbench.analysis.statistics.feature_sums import FeatureSums
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
@@ -82,12 +82,14 @@ class DataContext(Memo):
         *,
         judged: bool = True,
         features: tuple[Feature, ...] = (),
+        progress: JudgeProgress | None = None,
     ) -> Self:
         """Build the context of data, with their judges unless `judged` is false or there are no train images.
 
-        Judges are trained first, on the device, if none are shipped or cached.
+        Judges are trained first, on the device, if none are shipped or cached; `progress` follows that.
         """
-        judges = load_judges(data, device=device) if judged and not data.test_only else ()
+        wanted = judged and not data.test_only
+        judges = load_judges(data, device=device, progress=progress) if wanted else ()
         return cls(data, judges, device, features)
 
     @property

@@ -53,11 +53,15 @@ class JudgeCard(BaseModel):
     digest: str = ""
 
 
+JudgeProgress = Callable[[int, int], Progress]
+"""Takes the number of a judge that is to be trained, from 1, and the number of judges; follows its steps."""
+
+
 def load_judges(
     data: ImageData,
     *,
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int], Progress] | None = None,
+    progress: JudgeProgress | None = None,
     note: Callable[[str], None] | None = None,
 ) -> tuple[Judge, ...]:
     """The judges of a data set: those in the package, or cached ones, or those trained now and cached.

@@ -50,9 +50,9 @@ DEAD_ZONE_MOMENT = define(
     unit="fraction",
     better="lower",
     title=(
-        "Share of the Gaussian with the codes' mean and covariance that is sparser in codes than the "
-        "sparsest 5 % of codes, beyond what codes of the same radius and coordinates without holes show. "
-        "Compare models of one width and number of codes only."
+        "Share of draws from the Gaussian with the codes' mean and covariance that lie where codes are rarer "
+        "than around 95 % of the codes, less the same share for codes without holes of the same radius and "
+        "coordinates. Compare models of one width and number of codes only."
     ),
     heading="dead zone",
     headline=True,
@@ -71,8 +71,8 @@ DEAD_ZONE_PRIOR = define(
     unit="fraction",
     better="lower",
     title=(
-        "Share of the prior N(0, I) that is sparser in codes than the sparsest 5 % of codes; shifted or "
-        "shrunk codes count, not only holes."
+        "Share of draws from the prior N(0, I) that lie where codes are rarer than around 95 % of the codes; "
+        "shifted or shrunk codes count, not only holes."
     ),
     heading="dead zone prior",
     version=2,
@@ -82,7 +82,7 @@ LEAK_MOMENT = define(
     unit="fraction",
     better="lower",
     title=(
-        "Share of the codes that is sparser in draws of the codes' Gaussian than the sparsest 5 % of draws."
+        "Share of codes that lie where draws from the codes' Gaussian are rarer than around 95 % of draws."
     ),
     heading="leak",
     version=2,
