@@ -7,7 +7,6 @@ weights identifies it, and values by two networks are never compared.
 from __future__ import annotations
 
 import io
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from latentbench.analysis.features.request import KINDS, FeatureRequest, variant
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.hub import is_reachable
 from latentbench.data.reading.image_source import Sources
 from latentbench.models.external.state_dicts import fingerprint
 from latentbench.models.resolver import Resolver
@@ -159,15 +159,6 @@ def from_hub(request: FeatureRequest, host: str) -> Iterator[None]:
             f"the weights of {request.name} are not on this machine ({why}); connect to the network once, "
             f"or name a local file with {request.name.partition('/')[0]}?weights=FILE"
         ) from None
-
-
-def is_reachable(host: str) -> bool:
-    """Return True if the network knows the host: libraries retry for a minute where it does not."""
-    try:
-        socket.getaddrinfo(host, 443)
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager

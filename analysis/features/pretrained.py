@@ -6,27 +6,21 @@ timm are those before the classifier, of open_clip the embeddings before normali
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from latentbench.analysis.features.extractors import (
-    Extractor,
-    from_hub,
-    is_reachable,
-    weights_file,
-)
+from latentbench.analysis.features.extractors import Extractor, from_hub, weights_file
 from latentbench.analysis.features.request import FeatureRequest
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.hub import cache_unless_reachable, hub_host
 from latentbench.data.registry import unknown
 from latentbench.models.external import open_clip_source, state_dicts
 from latentbench.models.resolver import Resolver
 
-HUB = "huggingface.co"
 Preprocessing = Callable[[Image.Image], Tensor]
 
 
@@ -46,7 +40,7 @@ def _timm(request: FeatureRequest, resolver: Resolver) -> Extractor:
         state = state_dicts.read(path, allow_pickle=resolver.allow_pickle).state
         state_dicts.apply(network, state, f"{request.name}: {path.name}")
     else:
-        with from_hub(request, HUB), _offline_unless_reachable():
+        with from_hub(request, hub_host()), cache_unless_reachable():
             network = timm.create_model(request.network, pretrained=True)
     transforms: Any = timm.data
     preprocess = transforms.create_transform(**transforms.resolve_model_data_config(network))
@@ -70,7 +64,7 @@ def _open_clip(request: FeatureRequest, resolver: Resolver) -> Extractor:
     source = open_clip_source.OpenClipSource(model=model, tag=tag or None, checkpoint=request.weights)
     open_clip_source.check_known(source)
     if tag:
-        with from_hub(request, HUB), _offline_unless_reachable():
+        with from_hub(request, hub_host()), cache_unless_reachable():
             loaded = open_clip_source.load(source, resolver)
     else:
         loaded = open_clip_source.load(source, resolver)
@@ -96,16 +90,3 @@ def _reader(
         return network_features(network, torch.stack([preprocess(file) for file in files]).to(images.device))
 
     return read
-
-
-@contextmanager
-def _offline_unless_reachable() -> Iterator[None]:
-    """Make the hub's client read its cache alone where the hub cannot be reached; else it waits a minute."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not is_reachable(HUB)
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before

@@ -59,7 +59,7 @@ def shown(protocol: Protocol, field: str) -> str:
     """Return a protocol's choice as text.
 
     >>> shown(Protocol(), "resize"), shown(Protocol(), "rounded"), shown(Protocol(), "clamped")
-    ('bicubic', 'rfid', 'none')
+    ('bicubic', 'psnr, ssim, lpips, rfid', 'none')
     """
     value = getattr(protocol, field)
     text = (", ".join(value) or "none") if isinstance(value, tuple) else str(value)

@@ -25,6 +25,7 @@ from latentbench.analysis.protocols.pictures import batches
 from latentbench.analysis.protocols.protocol import MetricName, Protocol, network_of
 from latentbench.analysis.reconstruction import PSNR, SSIM
 from latentbench.analysis.statistics.feature_sums import FeatureSums
+from latentbench.data.reading.decoding import Progress
 from latentbench.data.reading.image_source import ImageSource, Sources
 from latentbench.models.protocols import Autoencoder, ImageCodec
 from latentbench.models.seeds import generator
@@ -45,6 +46,8 @@ class ProtocolMeasured:
     """Loaded networks by name, such as `lpips:alex` and `inception`."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seed: int = 0
+    progress: Progress | None = None
+    """Shows how many test images of a pass are measured."""
 
 
 DEFINITIONS: dict[MetricName, MetricDefinition] = {"psnr": PSNR, "ssim": SSIM, "lpips": LPIPS, "rfid": RFID}
@@ -98,7 +101,7 @@ def measure_all_under(
 def _pairs(protocol: Protocol, subject: ProtocolMeasured) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches of originals and reconstructions, before they are clamped and rounded for a metric."""
     draws = generator(subject.seed, "measure", "posterior sample")
-    for x in _originals(subject.sources.test, protocol, subject):
+    for x in _originals(subject.sources.test, protocol, subject, subject.progress):
         y = _reconstructed(x, protocol, subject, draws)
         if not y.isfinite().all():
             raise Unmeasurable("reconstructions hold values that are not finite")
@@ -113,10 +116,12 @@ def _reconstructed(x: Tensor, protocol: Protocol, subject: ProtocolMeasured, dra
     return subject.model.decode(z.to(subject.device)).float().cpu()
 
 
-def _originals(source: ImageSource, protocol: Protocol, subject: ProtocolMeasured) -> Iterator[Tensor]:
+def _originals(
+    source: ImageSource, protocol: Protocol, subject: ProtocolMeasured, progress: Progress | None = None
+) -> Iterator[Tensor]:
     sides = subject.size or source.open(0).height
     count = batch_size((subject.channels, sides, sides))
-    return batches(source, protocol, subject.size, subject.channels, count)
+    return batches(source, protocol, subject.size, subject.channels, count, progress)
 
 
 def prepared(images: Tensor, protocol: Protocol, metric: MetricName) -> Tensor:
@@ -176,6 +181,9 @@ class _Mean(_Column):
         if self._problem is not None:
             return Measured(found.missing(self._problem))
         values = torch.cat(self._values)
+        if exact := int(values.isinf().sum()):
+            reason = f"infinite: {exact} of {len(values)} images are reconstructed exactly"
+            return Measured(found.missing(reason, n=len(values)))
         mean = found.mean(values)
         if self._metric not in self._protocol.averaged_by_batch or mean.value is None:
             return Measured(mean, values)

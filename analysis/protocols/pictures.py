@@ -12,12 +12,18 @@ from torch import Tensor
 
 from latentbench.analysis.protocols.protocol import Protocol
 from latentbench.data.errors import DataError
+from latentbench.data.reading.decoding import Progress
 from latentbench.data.reading.image_source import ImageSource
-from latentbench.data.reading.transform import Transform
+from latentbench.data.reading.transform import Transform, within_aspect
 
 
 def batches(
-    source: ImageSource, protocol: Protocol, size: int | None, channels: int, count: int
+    source: ImageSource,
+    protocol: Protocol,
+    size: int | None,
+    channels: int,
+    count: int,
+    progress: Progress | None = None,
 ) -> Iterator[Tensor]:
     """Yield batches of at most `count` float images in [0, 1] `[B, channels, size, size]`.
 
@@ -25,10 +31,14 @@ def batches(
     left out, as they are when data are loaded.
     """
     for start in range(0, len(source), count):
+        if progress is not None:
+            progress("measuring", start, len(source))
         images = [_opened(source, index) for index in range(start, min(start + count, len(source)))]
         readable = [scaled(image, protocol, size) for image in images if image is not None]
         if readable:
             yield torch.stack(readable)[:, :channels]
+    if progress is not None:
+        progress("measuring", len(source), len(source))
 
 
 def _opened(source: ImageSource, index: int) -> Image.Image | None:
@@ -39,9 +49,11 @@ def _opened(source: ImageSource, index: int) -> Image.Image | None:
 
 
 def scaled(image: Image.Image, protocol: Protocol, size: int | None) -> Tensor:
-    """Scale one RGB image to float values in [0, 1] `[3, size, size]`."""
+    """Scale one RGB image to float values in [0, 1] `[3, size, size]`; a very long one is cut first."""
     if size is None or image.size == (size, size):
         return _pixels(image) / 255
+    if protocol.crop == "center":
+        image = within_aspect(image)
     if protocol.resize == "halving then bicubic":
         return _pixels(_halved(image, size)) / 255
     if protocol.resize_values == "8 bits" and protocol.resize != "bilinear without antialiasing":

@@ -1,7 +1,8 @@
 """A protocol states each choice on which a published number depends; two protocols give two numbers.
 
-`latentbench` is what the analyses of this package do. The others do what published evaluation scripts of
-tokenizers do, including their slips, as read in their public code; docs/protocols.md compares them.
+`latentbench` is the one to state next to a number: the code's mean, and images of 8 bits. The others do what
+published evaluation scripts of tokenizers do, including their slips, as read in their public code;
+docs/protocols.md compares them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Protocol(BaseModel):
     """The range that PSNR, SSIM and LPIPS take pixels in [0, 1] for; [-1, 1] is a slip."""
     clamped: tuple[MetricName, ...] = ()
     """Metrics for which reconstructions are clamped to [0, 1]."""
-    rounded: tuple[MetricName, ...] = ("rfid",)
+    rounded: tuple[MetricName, ...] = METRICS
     """Metrics for which images are rounded to 8 bits (and clamped)."""
     rounding: Literal["nearest", "down"] = "nearest"
     ssim_window: Literal["gaussian 11", "uniform 7"] = "gaussian 11"

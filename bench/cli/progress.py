@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -24,6 +25,9 @@ from latentbench.bench.store.records.record import Record
 from latentbench.bench.text import escaping
 from latentbench.data.text.numbers import duration, significant
 
+if TYPE_CHECKING:
+    from latentbench.bench.reproduce.subject import Reporter
+
 SPEED_OVER_SECONDS = 600.0
 """The remaining time is estimated from the speed over the last ten minutes, since models differ in size."""
 COLOURS = {"ok": "green", "skipped": "yellow"}
@@ -37,6 +41,16 @@ def watcher(console: Console) -> Iterator[Lines]:
             yield bars
     else:
         yield Lines(console)
+
+
+@contextmanager
+def reporting(console: Console, label: str) -> Iterator[Reporter]:
+    """Show the progress and the notes of a command that measures."""
+    from latentbench.bench.reproduce.subject import Reporter
+    from latentbench.bench.run.data_sets import ShownProgress
+
+    with watcher(console) as watch:
+        yield Reporter(ShownProgress(watch, label, {"training": "steps"}), watch.note)
 
 
 class Lines:

@@ -16,9 +16,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.statistics.intervals import NORMAL_95, binomial_se
+from latentbench.bench.reproduce.subject import SILENT, Reporter
 from latentbench.data.registry import Registry
 
-Verdict = Literal["inside", "outside", "not measured"]
+Verdict = Literal["inside", "outside", "not measured", "not compared"]
+ALL_IMAGES = "split=all in --data measures every image of a folder without train/ and test/"
 
 
 class Published(BaseModel):
@@ -77,12 +79,13 @@ class RowSet(BaseModel):
 
 @dataclass(frozen=True)
 class RowRequest:
-    """What a user gives: the images, local weights of networks, and where to compute."""
+    """What a user gives: the images, local weights of networks, where to compute, and what shows progress."""
 
     data: str
     features: tuple[str, ...] = ()
     device: str = "auto"
     allow_pickle: bool = False
+    reporter: Reporter = SILENT
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,10 @@ ROW_SETS: Registry[Callable[[], Reproducible]] = Registry("row set")
 
 @dataclass(frozen=True)
 class RowComparison:
-    """A published value and its measurement; `allowed` is the difference that would still be inside."""
+    """A published value and its measurement; `allowed` is the difference that would still be inside.
+
+    `reason` says why there is no verdict.
+    """
 
     row: str
     metric: str
@@ -106,6 +112,7 @@ class RowComparison:
     measured: Metric
     allowed: float | None
     verdict: Verdict
+    reason: str | None = None
 
 
 def judge(row: Row, metric: str, measured: Metric, images: int) -> RowComparison:
@@ -113,14 +120,18 @@ def judge(row: Row, metric: str, measured: Metric, images: int) -> RowComparison
 
     Inside means: closer than half of the last printed digit and 1.96 standard errors of the difference. The
     error of the published value is sd / √images; on the very same images that is too wide. An accuracy must
-    lie in the binomial interval of the published one, for as many images as were measured.
+    lie in the binomial interval of the published one, for as many images as were measured; of other metrics,
+    values of another number of images are not compared.
     """
     published = row.values[metric]
     if measured.value is None:
-        return RowComparison(row.name, metric, published, measured, None, "not measured")
+        return RowComparison(row.name, metric, published, measured, None, "not measured", measured.reason)
     if measured.unit == "accuracy" and measured.n:
         error = binomial_se(round(published.value * measured.n), measured.n)
         return _compared(row.name, metric, measured, published, NORMAL_95 * error)
+    if measured.n != images:
+        reason = f"of {measured.n or 0:,} images, but published are values of {images:,}; {ALL_IMAGES}"
+        return RowComparison(row.name, metric, published, measured, None, "not compared", reason)
     theirs = 0.0 if published.sd is None else published.sd / math.sqrt(images)
     return _compared(
         row.name, metric, measured, published, NORMAL_95 * math.hypot(theirs, measured.se or 0.0)

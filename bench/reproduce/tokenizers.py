@@ -11,7 +11,7 @@ from latentbench.analysis.features.request import parse_all
 from latentbench.analysis.protocols.explain import requests_of
 from latentbench.analysis.protocols.measured import definition, measure_all_under
 from latentbench.analysis.protocols.protocol import METRICS, PROTOCOLS
-from latentbench.bench.reproduce.published import ROW_SETS, Reproducible, Row, RowRequest, RowSet
+from latentbench.bench.reproduce.published import ALL_IMAGES, ROW_SETS, Reproducible, Row, RowRequest, RowSet
 from latentbench.bench.reproduce.subject import open_subject
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.text.validation import validated
@@ -32,12 +32,21 @@ def measure(rows: RowSet, row: Row, request: RowRequest) -> Mapping[str, Metric]
     given = parse_all(request.features)
     requests = dict.fromkeys(each for metric in metrics for each in requests_of((protocol,), metric, given))
     subject = open_subject(
-        row.model, request.data, list(requests), device=request.device, allow_pickle=request.allow_pickle
+        row.model,
+        request.data,
+        list(requests),
+        device=request.device,
+        allow_pickle=request.allow_pickle,
+        reporter=request.reporter,
     )
     if subject.size != rows.size:
         raise LatentbenchError(
             f"--data {request.data}: {rows.title} is of images of {rows.size} px, and these have "
             f"{subject.size or 'their own size'}; add size={rows.size}"
+        )
+    if (count := len(subject.sources.test)) < rows.images:
+        request.reporter.note(
+            f"{count:,} images, not {rows.images:,}: there will be no verdict; {ALL_IMAGES}"
         )
     found = measure_all_under(protocol, {each: definition(each, protocol) for each in metrics}, subject)
     return {metric: found[metric].metric for metric in metrics}

@@ -8,13 +8,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from latentbench import data as datasets
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.core.subject import Subject
 from latentbench.bench.reproduce.published import ROW_SETS, Reproducible, Row, RowRequest, RowSet
+from latentbench.bench.reproduce.subject import SILENT, Reporter, opened
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.loading import DATASETS
 from latentbench.data.reading.prompted import PromptedImageData
@@ -43,7 +43,11 @@ def measure(rows: RowSet, row: Row, request: RowRequest) -> Mapping[str, Metric]
     """Measure the accuracies of a row on a user's copy of the images, with the prompts next to them."""
     del rows
     data, model = open_model(
-        row.model, request.data, device=request.device, allow_pickle=request.allow_pickle
+        row.model,
+        request.data,
+        device=request.device,
+        allow_pickle=request.allow_pickle,
+        reporter=request.reporter,
     )
     measured = ANALYSES["prompts"].measure(
         Subject(model, DataContext(data, device=find_device(request.device)), seed=0)
@@ -52,13 +56,13 @@ def measure(rows: RowSet, row: Row, request: RowRequest) -> Mapping[str, Metric]
 
 
 def open_model(
-    entry: Mapping[str, Any], given: str, *, device: str, allow_pickle: bool
+    entry: Mapping[str, Any], given: str, *, device: str, allow_pickle: bool, reporter: Reporter = SILENT
 ) -> tuple[PromptedImageData, ImageTextModel]:
     """Open images with their prompts, and load an image–text model of one entry of a suite.
 
     Raises LatentbenchError for images without prompts, and as a suite does.
     """
-    data = datasets.load(parse_data(given, list(DATASETS), "--data"))
+    data = opened(parse_data(given, list(DATASETS), "--data"), reporter)
     if not isinstance(data, PromptedImageData):
         raise LatentbenchError(
             f"--data {given}: zero-shot accuracy needs class names and templates next to the images: a "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from latentbench import data as datasets
 from latentbench.bench.run.case import Case
@@ -71,7 +72,10 @@ class DataSets:
 
     def _first(self, request: DataRequest) -> ImageData:
         data = datasets.load(
-            request, relative_to=self._folder, mapped=True, progress=_Shown(str(request), self._watcher)
+            request,
+            relative_to=self._folder,
+            mapped=True,
+            progress=ShownProgress(self._watcher, str(request)),
         )
         for note in data.notes:
             self._watcher.note(note)
@@ -87,20 +91,21 @@ class DataSets:
         return data
 
 
-class _Shown:
-    """Shows how many images are decoded."""
+class ShownProgress:
+    """Shows a watcher how far an activity has come, such as decoding; `units` are by the activity's name."""
 
-    def __init__(self, name: str, watcher: Watcher) -> None:
-        self._name, self._watcher, self._shown = name, watcher, 0
+    def __init__(self, watcher: Watcher, label: str, units: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._watcher, self._label, self._units = watcher, label, units
+        self._what, self._done = "", 0
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Report that `done` of `total` images are decoded."""
-        if done == 0:
-            self._watcher.stage_started(what, total, "images")
-            self._shown = 0
-        for _ in range(self._shown, done):
-            self._watcher.stage_advanced(self._name)
-        self._shown = done
+        """Report that `done` of `total` images, or other units, are done."""
+        if what != self._what or done < self._done:
+            self._watcher.stage_started(what, total, self._units.get(what, "images"))
+            self._what, self._done = what, 0
+        for _ in range(self._done, done):
+            self._watcher.stage_advanced(self._label)
+        self._done = done
 
 
 def refuse_equal(parts: Sequence[Part]) -> None:

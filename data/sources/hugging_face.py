@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from latentbench.data.errors import DataError, missing_package
+from latentbench.data.hub import cache_unless_reachable, hub_host, is_reachable
 from latentbench.data.reading.hash_split import mixed
 from latentbench.data.reading.image_files import Encoded
 from latentbench.data.reading.image_source import EncodedSource, Sources
 from latentbench.data.registry import unknown
 from latentbench.data.sources.folder_listing import canonical
-from latentbench.data.sources.image_folder import hashed_sources
+from latentbench.data.sources.image_folder import ALL, hashed_sources
 from latentbench.data.storage.files import folder_at
 
 IMAGE_NAMES, LABEL_NAMES = ("image", "img"), ("label", "labels")
@@ -54,8 +55,11 @@ def hub_sources(name: str, *, relative_to: Path = Path(), split: str | None = No
     usual = {canonical(part): part for part in parts}
     if split is not None:
         chosen = split if split in parts else usual.get(canonical(split))
+        if split == ALL and len(parts) == 1:
+            (chosen,) = parts
         if chosen is None:
-            raise DataError(f"hf:{name}: {unknown('split', split, list(parts))}")
+            known = [*parts, ALL] if len(parts) == 1 else list(parts)
+            raise DataError(f"hf:{name}: {unknown('split', split, known)}")
         return Sources(None, mixed(_source(name, chosen, parts[chosen])))
     if len(parts) == 1:
         (only,) = parts
@@ -99,7 +103,15 @@ def _splits(name: str, relative_to: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # the library raises the errors of its parsers and downloads
         reason = " ".join(str(error).split())[:200]
-        place = path if path.exists() else f"neither at {path} nor on the hub"
+        if path.exists():
+            place = str(path)
+        elif is_reachable(host := hub_host()):
+            place = f"neither at {path} nor on the hub"
+        else:
+            raise DataError(
+                f"hf:{name}: neither at {path} nor in the library's cache, and {host} cannot be reached; "
+                "load it once where there is a network, or give a folder from save_to_disk"
+            ) from None
         raise DataError(f"hf:{name}: cannot be loaded ({place}; {type(error).__name__}: {reason})") from error
     finally:
         if bars:
@@ -115,7 +127,8 @@ def _loaded(datasets: Any, name: str, path: Path) -> Any:
     if not path.is_dir():
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             folder_at(name, relative_to=path.parent if Path(name).is_absolute() else Path())
-        return datasets.load_dataset(name)
+        with cache_unless_reachable():
+            return datasets.load_dataset(name)
     if any((path / mark).is_file() for mark in ("dataset_dict.json", "state.json")):
         return datasets.load_from_disk(str(path))
     files = sorted(path.rglob("*.parquet"))

@@ -7,7 +7,8 @@
 | `CLASS/…/*.png` | by a hash of each file's path, about 1 in 6 to test | the class folders |
 | `*.png` | by a hash of each file's name, about 1 in 6 to test | none |
 
-`train` and `test` may be written in any case, and `val` or `validation` serves as the test split where there
+`split: all` makes every image of a folder that is split by the hash a test image. `train` and `test` may be
+written in any case, and `val` or `validation` serves as the test split where there
 is no `test`; without `train` the images can be measured and nothing can be trained on them. Classes are the
 names of the class folders in natural order (2 before 10); a class folder is read with the folders in it.
 Images come in the order of a hash of their path, so that the first thousand of a split represent all of it
@@ -37,6 +38,8 @@ from latentbench.data.sources.folder_listing import (
     split_folders,
 )
 
+ALL = "all"
+"""The split that holds every image of data that come as one."""
 LAYOUTS = "train/ and test/, class folders, or images"
 
 
@@ -76,16 +79,20 @@ def folder_sources(root: Path, *, split: str | None = None) -> Sources:
 
 
 def hashed_sources(whole: EncodedSource, split: str | None, notes: tuple[str, ...]) -> Sources:
-    """Return the splits, by hash, of images that come as one; `split` names the only one that is measured."""
+    """Return the splits, by hash, of images that come as one; `split` names the only one that is measured.
+
+    Of `all` every image is measured. Raises `DataError` for another split.
+    """
+    name = None if split is None else canonical(split)
+    if name not in (None, "train", "test", ALL):
+        raise DataError(f"{whole.where}: {unknown('split', str(split), ['train', 'test', ALL])}")
+    if name == ALL:
+        return Sources(None, mixed(whole), notes=notes)
     train, test = split_by_hash(whole)
-    if split is None:
+    if name is None:
         _check_learned(train, test)
         return Sources(train, test, notes=notes)
-    parts = {"train": train, "test": test}
-    name = canonical(split)
-    if name not in parts:
-        raise DataError(str(unknown("split", split, list(parts))))
-    return Sources(None, parts[name], notes=notes)
+    return Sources(None, train if name == "train" else test, notes=notes)
 
 
 def _chosen(root: Path, given: dict[str, Path], split: str | None) -> tuple[Path | None, Path]:

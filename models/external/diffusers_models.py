@@ -20,6 +20,7 @@ from latentbench.data.text.visible import visible
 from latentbench.models.external import state_dicts
 from latentbench.models.external.base import LoadedFamily, LoadedSpec, mean_and_log_var, stated
 from latentbench.models.external.diffusers_source import (
+    FACTORS,
     DiffusersSource,
     Json,
     class_of,
@@ -110,7 +111,7 @@ class Diffusers(LoadedFamily[DiffusersSpec]):
         """Return the spec with its config, code shape and the weights' digest, after a trial in float32."""
         location = location_of(spec.pretrained, resolver)
         config = read_config(spec.pretrained, location)
-        factors = {name: config.get(name) for name in ("scaling_factor", "shift_factor")}
+        factors = {name: config.get(name) for name in FACTORS}
         filled = spec.model_copy(update={"config": config, **factors})
         _check_images(filled, data)
         state = read_weights(spec.pretrained, config, location, resolver, spec.label)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from latentbench.data.errors import LatentbenchError, missing_package
+from latentbench.data.hub import cache_unless_reachable, hub_host, is_reachable
 from latentbench.models.external import state_dicts
 from latentbench.models.resolver import Resolver
 
@@ -20,6 +22,8 @@ Name = Annotated[str, Field(min_length=1)]
 Json = dict[str, JsonValue]
 EXAMPLES = "AutoencoderKL, AutoencoderTiny, AutoencoderDC or VQModel"
 SHOWN = 3
+FACTORS = ("scaling_factor", "shift_factor")
+"""Numbers in a config.json that a diffusion model scales and shifts codes by."""
 
 
 class DiffusersSource(BaseModel):
@@ -94,8 +98,13 @@ def read_config(source: DiffusersSource, location: str) -> Json:
             + ("; it is a pipeline: add subfolder: vae" if pipeline else "")
         )
     options = {name: value for name, value in source.options.items() if name != "variant"}
-    with _reported(source):
+    with _reported(source, location):
         config = _diffusers().AutoencoderKL.load_config(location, **options)
+        if not isinstance(config, dict):
+            raise LatentbenchError(f"{_file(source)} must hold a mapping, got a {type(config).__name__}")
+        for name in FACTORS:
+            if not isinstance(config.get(name), int | float | None):
+                raise LatentbenchError(f"{_file(source)}: {name} must be a number, got {config[name]!r}")
     return {name: value for name, value in config.items() if name != "_name_or_path"}
 
 
@@ -104,7 +113,7 @@ def read_weights(
 ) -> state_dicts.State:
     """Load the weights in float32; all of them must fit. Raises LatentbenchError."""
     found = class_of(config, where)
-    with _reported(source):
+    with _reported(source, location):
         model, report = found.from_pretrained(
             location,
             output_loading_info=True,
@@ -123,25 +132,34 @@ def read_weights(
     return state_dicts.storable(model.state_dict())
 
 
+def _file(source: DiffusersSource) -> str:
+    return f"pretrained {source.model}: {source.subfolder + '/' if source.subfolder else ''}config.json"
+
+
 @contextmanager
-def _reported(source: DiffusersSource) -> Iterator[None]:
-    """Turn what diffusers raises into one line, and suppress its own warnings."""
+def _reported(source: DiffusersSource, location: str) -> Iterator[None]:
+    """Turn what diffusers raises into one line, and suppress its own warnings and those of the hub's client.
+
+    Nothing waits for a hub that cannot be reached; what its cache holds is used.
+    """
     logger = logging.getLogger("diffusers")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
+    local = Path(location).is_dir()
     try:
-        yield
+        with warnings.catch_warnings(), nullcontext() if local else cache_unless_reachable():
+            warnings.simplefilter("ignore")
+            yield
     except LatentbenchError:
         raise
     except Exception as error:
-        line = _line(error)
-        advice = (
-            "; no folder of this name, and the hub could not be asked: download it where there is a network, "
-            "and give its folder"
-            if isinstance(error, OSError) and not Path(source.model).is_dir()
-            else ""
-        )
-        raise LatentbenchError(f"pretrained {source.model}: {type(error).__name__}: {line}{advice}") from None
+        cause = f"{type(error).__name__}: {_line(error)}"
+        if not local and isinstance(error, OSError) and not is_reachable(host := hub_host()):
+            cause = (
+                f"no folder of this name, not all of it is in the hub's cache, and {host} cannot be reached; "
+                "download it where there is a network, and give its folder"
+            )
+        raise LatentbenchError(f"pretrained {source.model}: {cause}") from None
     finally:
         logger.setLevel(level)
 

@@ -82,6 +82,7 @@ def explain(
     from latentbench.analysis.protocols.explain import explain as explained
     from latentbench.analysis.protocols.explain import requests_of
     from latentbench.analysis.protocols.protocol import METRICS, PROTOCOLS
+    from latentbench.bench.cli.progress import reporting
     from latentbench.bench.present.listing import render
     from latentbench.bench.reproduce.subject import open_subject
     from latentbench.data.registry import unknown
@@ -92,9 +93,11 @@ def explain(
     if protocols is None:
         raise LatentbenchError(f"{metric}: add --protocols A B, such as --protocols latentbench va-vae")
     a, b = (PROTOCOLS[name] for name in protocols)
-    with only_results_on_stdout():
+    with only_results_on_stdout(), reporting(err, metric) as reporter:
         requests = requests_of((a, b), chosen, parse_all(features or []))
-        subject = open_subject(model, data, requests, allow_pickle=allow_pickle, device=device)
+        subject = open_subject(
+            model, data, requests, allow_pickle=allow_pickle, device=device, reporter=reporter
+        )
         found = explained(a, b, chosen, subject)
     emit(render(_rows(found, protocols), output.value))
     for reason in dict.fromkeys(step.metric.reason for step in found.steps if step.metric.reason):
@@ -107,6 +110,7 @@ def explain(
 def _explain_zero_shot(model: str, data: str, device: str, output: Format, *, allow_pickle: bool) -> None:
     from latentbench.analysis.core.devices import find_device
     from latentbench.analysis.prompts.explain_accuracy import explain_accuracy
+    from latentbench.bench.cli.progress import reporting
     from latentbench.bench.present.listing import render
     from latentbench.bench.reproduce.zero_shot import open_model
     from latentbench.data.text.yaml_text import parse_yaml
@@ -118,8 +122,8 @@ def _explain_zero_shot(model: str, data: str, device: str, output: Format, *, al
             f"--model {model!r}: must be a model of open_clip, such as {{family: clip, pretrained: "
             "{model: ViT-B-32, tag: openai}}"
         )
-    with only_results_on_stdout():
-        images, loaded = open_model(entry, data, device=device, allow_pickle=allow_pickle)
+    with only_results_on_stdout(), reporting(err, ZERO_SHOT) as reporter:
+        images, loaded = open_model(entry, data, device=device, allow_pickle=allow_pickle, reporter=reporter)
         assert isinstance(loaded, Pretrained)
         found = explain_accuracy(loaded, images, find_device(device))
     rows = [

@@ -36,7 +36,7 @@ def reproduce(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="DATA", help="Your copy of the images, such as 'folder:val2017?size=256&split=test'."
+            metavar="DATA", help="Your copy of the images, such as 'folder:val2017?size=256&split=all'."
         ),
     ] = None,
     row: Annotated[
@@ -49,8 +49,9 @@ def reproduce(
 ) -> None:
     """Measure the rows of a published table, and say whether each value is inside or outside.
 
-    Exit 3 if a value is outside, 4 if none could be measured.
+    Exit 3 if a value is outside, 4 if none could be compared.
     """
+    from latentbench.bench.cli.progress import reporting
     from latentbench.bench.present.listing import render
     from latentbench.bench.reproduce import tokenizers, zero_shot  # noqa: F401 - they register themselves
     from latentbench.bench.reproduce.published import ROW_SETS, RowRequest, judge
@@ -66,17 +67,17 @@ def reproduce(
             raise unknown("row", name, names)
     if data is None:
         raise LatentbenchError(f"{rows}: add --data with your copy of {chosen.rows.data}")
-    request = RowRequest(data, tuple(features or ()), device, allow_pickle)
     found = []
     for each in chosen.rows.rows:
         if row and each.name not in row:
             continue
-        with only_results_on_stdout():
+        with only_results_on_stdout(), reporting(err, each.name) as reporter:
+            request = RowRequest(data, tuple(features or ()), device, allow_pickle, reporter)
             measured = chosen.measure(chosen.rows, each, request)
         found += [judge(each, name, metric, chosen.rows.images) for name, metric in measured.items()]
     emit(render([_compared(each) for each in found], output.value))
-    for reason in dict.fromkeys(each.measured.reason for each in found if each.measured.reason):
-        say(err, f"not measured: {reason}")
+    for reason in dict.fromkeys(f"{each.verdict}: {each.reason}" for each in found if each.reason):
+        say(err, reason)
     verdicts = {each.verdict for each in found}
     if "outside" in verdicts:
         raise typer.Exit(EXIT_REGRESSION)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from latentbench.analysis.features import extractors, inception
+from latentbench.analysis.features import inception
 from latentbench.analysis.features.extractors import Absent, load
 from latentbench.analysis.features.request import parse, parse_all
 from latentbench.data.errors import LatentbenchError
@@ -21,7 +21,6 @@ PALACE, DAISY = (698, 0.298), (985, 0.323)
 def unreachable(monkeypatch, tmp_path):
     """A machine without weights and without a network."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(extractors.socket, "getaddrinfo", _refused)
     monkeypatch.setattr("socket.getaddrinfo", _refused)
 
 

@@ -24,6 +24,7 @@ from latentbench.data.reading.transform import Transform
 from latentbench.models.external.user_module import adapted
 
 LATENTBENCH = PROTOCOLS["latentbench"]
+UNROUNDED = LATENTBENCH.model_copy(update={"rounded": ()})
 SIDE, COUNT = 24, 12
 
 
@@ -73,19 +74,31 @@ def test_constant_shift_has_its_psnr():
 
 def test_ifid_reads_the_range_twice():
     model = subject(Shift(0.01, 0.97))
-    unrounded = measure_under(LATENTBENCH, "psnr", model).value
+    unrounded = measure_under(UNROUNDED, "psnr", model).value
     assert measure_under(PROTOCOLS["ifid"], "psnr", model).value - unrounded == pytest.approx(
         20 * math.log10(2), abs=1e-5
     )
 
 
 @pytest.mark.parametrize("metric", ["psnr", "ssim"])
-def test_default_protocol_is_what_analyses_measure(metric):
+def test_default_protocol_unrounded_is_what_analyses_measure(metric):
     images = photos()
     model = Shift(0.01, 0.9)
     split = Split(images, None)
     found = measure(model, ImageData("x", split, split, ()), analyses="reconstruction")[metric]
-    assert measure_under(LATENTBENCH, metric, subject(model)).value == pytest.approx(found.value, rel=1e-6)
+    assert measure_under(UNROUNDED, metric, subject(model)).value == pytest.approx(found.value, rel=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["psnr", "ssim", "lpips"])
+def test_default_protocol_sees_images_of_8_bits(metric):
+    """A difference of a third of a level is none in 8 bits, and one of two thirds is a whole level."""
+    features = [Distance.of("lpips:alex", Differences(), 4)]
+    none, third, two_thirds, level = (
+        measure_under(LATENTBENCH, metric, subject(Shift(levels / 255), features=features)).value
+        for levels in (0, 1 / 3, 2 / 3, 1)
+    )
+    assert third == none
+    assert two_thirds == level != none
 
 
 def test_seed_voken_is_scikit_image_on_truncated_bytes():
@@ -132,8 +145,8 @@ def test_eq_vae_takes_the_range_of_each_image():
 def test_lpips_of_ifid_sees_half_the_differences():
     model, distances = Shift(0.02), [Distance.of("lpips:alex", Differences(), 4)]
     usual, halved = (
-        measure_under(PROTOCOLS[name], "lpips", subject(model, features=distances))
-        for name in ("latentbench", "ifid")
+        measure_under(protocol, "lpips", subject(model, features=distances))
+        for protocol in (UNROUNDED, PROTOCOLS["ifid"])
     )
     assert usual.name == "lpips (alex)"
     assert halved.value == pytest.approx(usual.value / 2, rel=1e-5)
@@ -168,6 +181,20 @@ def test_protocols_scale_as_their_libraries(shape):
     assert torch.allclose(bytes_, bytes_.round(), atol=1e-4)
 
 
+@pytest.mark.parametrize("name", list(PROTOCOLS))
+@pytest.mark.parametrize("size", [(1, 10_000), (10_000, 1)])
+def test_a_very_long_image_is_cut_before_it_is_scaled(name, size):
+    image = Image.new("RGB", size)
+    image.paste(
+        (200, 200, 200),
+        [side // 2 - 4 if side > 1 else 0 for side in size]
+        + [side // 2 + 4 if side > 1 else 1 for side in size],
+    )
+    scaled_ = scaled(image, PROTOCOLS[name], 256)
+    assert scaled_.shape == (3, 256, 256)
+    assert (scaled_ > 0.7).all()
+
+
 def test_hash_tells_protocols_apart():
     assert len({protocol.sha256 for _, protocol in PROTOCOLS.items()}) == len(list(PROTOCOLS)) == 6
     assert Protocol().sha256 == LATENTBENCH.sha256
@@ -190,7 +217,6 @@ def test_explanation_adds_up():
     assert [step.field for step in found.steps] == [
         "resize",
         "clamped",
-        "rounded",
         "rounding",
         "averaged_by_batch",
         "ssim_window",

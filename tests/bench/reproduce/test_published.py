@@ -2,13 +2,15 @@
 
 import open_clip
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.reconstruction import PSNR
 from latentbench.bench.cli.app import app
+from latentbench.bench.cli.options import EXIT_NOTHING
 from latentbench.bench.reproduce import tokenizers, zero_shot  # noqa: F401 - they register themselves
-from latentbench.bench.reproduce.published import ROW_SETS, Row, judge, parse_published
+from latentbench.bench.reproduce.published import ROW_SETS, Reproducible, Row, RowSet, judge, parse_published
 
 
 @pytest.fixture
@@ -102,6 +104,55 @@ def test_mistakes_are_one_line(home):
         assert result.exit_code != 0
         assert message in str(result.exception)
         assert "\n" not in str(result.exception)
+
+
+def test_another_number_of_images_has_no_verdict():
+    found = judge(row("24.5 ± 3.7"), "psnr", PSNR.measured(24.5, se=0.1, n=833), 5000)
+    assert (found.verdict, found.allowed) == ("not compared", None)
+    assert found.reason.startswith("of 833 images, but published are values of 5,000; split=all")
+
+
+@pytest.fixture
+def three_images(home, monkeypatch):
+    """A table of a codec on three images, and a flat folder of them with a file that is no image."""
+    rows = RowSet(
+        title="JPEG",
+        source="here",
+        data="three images",
+        images=3,
+        size=16,
+        protocol="latentbench",
+        rows=[Row(name="jpeg 50", model={"family": "jpeg", "quality": 50}, values={"psnr": "45.0 ± 9.0"})],
+    )
+    table = Reproducible(rows, tokenizers.measure)
+    monkeypatch.setitem(ROW_SETS._entries, "three", lambda: table)
+    (home / "photos").mkdir()
+    for index in range(3):
+        image = Image.linear_gradient("L").convert("RGB").rotate(90 * index)
+        image.save(home / "photos" / f"{index}.png")
+    (home / "photos" / "broken.png").write_bytes(b"no image")
+    return home
+
+
+def test_all_images_of_a_flat_folder_are_measured(three_images):
+    result = CliRunner().invoke(
+        app, ["reproduce", "three", "--data", "folder:photos?size=16&split=all", "--format", "csv"]
+    )
+    assert result.exit_code == 0, result.output
+    assert ",3," in result.stdout
+    assert ",inside" in result.stdout
+    assert "1 of 4 files cannot be read as images, left out: broken.png" in result.stderr
+    assert "decoding images: 4 images" in result.stderr
+    assert "measuring: 4 images" in result.stderr
+
+
+def test_fewer_images_than_published_have_no_verdict(three_images):
+    result = CliRunner().invoke(
+        app, ["reproduce", "three", "--data", "folder:photos?size=16&split=all&limit=2", "--format", "csv"]
+    )
+    assert result.exit_code == EXIT_NOTHING
+    assert ",not compared" in result.stdout
+    assert "published are values of 3; split=all in --data" in result.stderr
 
 
 def test_sets_are_listed(home):

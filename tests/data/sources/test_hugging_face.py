@@ -57,6 +57,23 @@ def test_splits_and_labels_are_read(tmp_path, form):
         load("hf:saved?split=tset", relative_to=tmp_path)
 
 
+def test_hub_that_cannot_be_reached_is_said_at_once(monkeypatch):
+    def refused(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.getaddrinfo", refused)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waits for a network"))
+    with pytest.raises(DataError, match="hf:owner/set: neither at owner/set nor in the library's cache, and"):
+        load("hf:owner/set")
+    assert datasets.config.HF_HUB_OFFLINE is False
+
+
+def test_all_images_of_one_split_can_be_measured(tmp_path):
+    datasets.DatasetDict(train=rows(40)).save_to_disk(tmp_path / "saved")
+    assert len(load("hf:saved?size=16&split=all", relative_to=tmp_path).test) == 40
+
+
 def test_one_split_is_split_by_hash(tmp_path):
     rows().save_to_disk(tmp_path / "saved")
     data = load({"hf": str(tmp_path / "saved"), "size": 16})
@@ -99,7 +116,7 @@ def test_data_without_images_are_refused(tmp_path):
 
 
 def test_what_is_nowhere_is_one_line(tmp_path):
-    with pytest.raises(DataError, match=r"hf:nobody/nothing: cannot be loaded \(neither at .* nor on"):
+    with pytest.raises(DataError, match=r"hf:nobody/nothing: .*neither at .* nor "):
         load("hf:nobody/nothing", relative_to=tmp_path)
 
 

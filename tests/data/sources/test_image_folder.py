@@ -66,6 +66,21 @@ def test_a_flat_folder_has_no_labels_and_an_item_keeps_its_split(write_image, tm
     assert set(before.test.images[:, 0, 0, 0].tolist()) < set(after.test.images[:, 0, 0, 0].tolist())
 
 
+@pytest.mark.parametrize("folder", ["", "a/"])
+def test_all_images_of_a_folder_without_splits_can_be_measured(write_image, tmp_path, folder):
+    for i in range(3):
+        write_image(f"{folder}{i}.png", i)
+    data = load(f"folder:{tmp_path}?size=12&split=all")
+    assert data.test_only
+    assert sorted(data.test.images[:, 0, 0, 0].tolist()) == [0, 1, 2]
+
+
+def test_an_unknown_split_of_a_flat_folder_names_the_folder(write_image, tmp_path):
+    write_image("1.png")
+    with pytest.raises(DataError, match=f"{tmp_path}: unknown split 'val'.* Known: train, test, all"):
+        load(f"folder:{tmp_path}?split=val")
+
+
 NAMES = st.lists(st.text("abcdefgh0123", min_size=1, max_size=6), min_size=25, max_size=35, unique=True)
 
 

@@ -197,9 +197,38 @@ def test_sides_that_do_not_divide_are_refused_with_a_size(folder):
     assert "multiples of 2, those of noise are 17×17; read them with size 18" in message
 
 
-def test_hub_without_network_says_what_to_do(folder, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # between its retries
-    assert "where there is a network" in refusal(folder, "stabilityai/sd-vae-ft-mse")
+def test_hub_without_network_is_said_at_once_and_alone(folder, monkeypatch, capfd, recwarn):
+    def refused(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr("socket.getaddrinfo", refused)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waits for a network"))
+    message = refusal(folder, "stabilityai/no-such-vae")
+    assert "huggingface.co cannot be reached; download it where there is a network" in message
+    assert "".join(capfd.readouterr()) == ""
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"[1]", "config.json must hold a mapping, got a list"),
+        (b'"x"', "config.json must hold a mapping, got a str"),
+        (b"3", "config.json must hold a mapping, got a int"),
+        (b"null", "config.json must hold a mapping, got a NoneType"),
+        (b"\xff\xfe{}", "not a valid JSON file"),
+        (b"", "not a valid JSON file"),
+        (
+            b'{"_class_name": "AutoencoderKL", "scaling_factor": "x"}',
+            "scaling_factor must be a number, got 'x'",
+        ),
+        (b'{"_class_name": ["AutoencoderKL"]}', "is no autoencoder of diffusers"),
+    ],
+)
+def test_config_of_another_form_is_one_line(folder, tmp_path, content, problem):
+    shutil.copytree(folder / "AutoencoderKL", tmp_path / "odd")
+    (tmp_path / "odd" / "config.json").write_bytes(content)
+    assert problem in refusal(tmp_path, "odd")
 
 
 def test_folder_without_a_model_says_what_is_missing(folder, tmp_path):

@@ -88,6 +88,12 @@ def test_files_that_clip_benchmark_writes_are_read(tmp_path):
     assert load(f"wds:{tmp_path}/test/{{0..2}}.tar?size=16").fingerprint == data.fingerprint
 
 
+def test_all_images_of_tar_files_without_splits_can_be_measured(tmp_path):
+    assert len(load(f"wds:{write_shards(tmp_path)}?size=16&split=all").test) == 60
+    with pytest.raises(DataError, match=f"{tmp_path}: unknown split 'val'.* Known: train, test, all"):
+        load(f"wds:{tmp_path}?split=val")
+
+
 def test_folders_of_splits_are_recognised(tmp_path):
     write_shards(tmp_path / "train")
     write_shards(tmp_path / "Validation", 1)
