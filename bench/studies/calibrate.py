@@ -8,6 +8,10 @@ Gaussian of their own moments, at several seeds. About ten minutes on two cores.
     python -m latentbench.bench.studies.calibrate docs/metrics.md --coverage 20
 
 writes how often the overlap's 95 % interval covers the mean over 20 seeds, with fewer codes and cases.
+
+    python -m latentbench.bench.studies.calibrate docs/metrics.md --sizes
+
+writes the dead zone of fewer and of more codes, without holes and with one.
 The known densities, each with its closed form or Monte Carlo, make this file long.
 """
 
@@ -27,7 +31,13 @@ from scipy import special, stats
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from latentbench.analysis.latent.dead_zones import Gap, beyond_null, dead_zone_mass, null_gaps
+from latentbench.analysis.latent.dead_zones import (
+    Gap,
+    MassEstimate,
+    beyond_null,
+    dead_zone_mass,
+    null_gaps,
+)
 from latentbench.analysis.latent.density_gaps import CLASSIFIED, POINTS
 from latentbench.analysis.latent.overlap import overlap_coverage
 from latentbench.analysis.statistics.intervals import NORMAL_95
@@ -43,10 +53,14 @@ MONTE_CARLO = 40_000
 SHELL = (0.8, 1.2)
 DEGREES = 3
 """Degrees of freedom of Student's t."""
-BLOCK, COVERAGE_BLOCK = "calibration", "overlap coverage"
+BLOCK, COVERAGE_BLOCK, SIZES_BLOCK = "calibration", "overlap coverage", "dead zones by number of codes"
 COVERAGE_CODES = 4_000
 COVERAGE_CASES = ("no gap", "uniform cube", "ten clusters at radius 6", "Student t (3)")
 COVERAGE_DIMENSIONS = (2, 12, 48, 128)
+SIZES = (1_000, 4_000, 20_000)
+WHOLE_CASES = ("no gap", "uniform ball (disc)", "uniform cube", "Student t (3)")
+HOLE = 0.3
+"""The share of a Gaussian that the hole in its middle takes."""
 
 Array = NDArray[np.float64]
 
@@ -84,6 +98,12 @@ def shrunk_overlap(d: int) -> float:
     squared_radius = d * math.log(precision) / (precision - 1)
     inside = stats.chi2(d).cdf
     return float(1 - (inside(squared_radius * precision) - inside(squared_radius)))
+
+
+def hollow(n: int, d: int, seed: int) -> Tensor:
+    """Draw from N(0, I) without the `HOLE` of its mass that is nearest to the origin, `[n, d]`."""
+    z = gaussian(2 * n, d, seed)
+    return z[z.norm(dim=1) > math.sqrt(stats.chi2(d).ppf(HOLE))][:n]
 
 
 def _uniform(n: int, d: int, seed: int) -> Tensor:
@@ -259,13 +279,44 @@ def measure(known: Known, dimensions: int) -> CalibrationLine:
         reference = moment_matched(codes, draws) if known.own_moments else draws
         few, few_draws = codes[: 2 * POINTS], reference[: 2 * POINTS]
         if known.own_moments:
-            gap = Gap.of(few, few_draws, seed=seed)
-            zone = beyond_null(gap, null_gaps(few, few_draws, seed=seed))
+            zone = dead_zone_beyond_null(few, few_draws, seed)
         else:
             zone = dead_zone_mass(few, few_draws, seed=seed)
         pairs.append((zone.value, overlap_coverage(codes, reference, seed=seed).value))
     dead_zones, overlaps = zip(*pairs, strict=True)
     return CalibrationLine(known, dimensions, dead_zones, overlaps)
+
+
+def dead_zone_beyond_null(codes: Tensor, reference: Tensor, seed: int) -> MassEstimate:
+    """Measure the dead zone of codes `[n, d]` as the analysis does, with its standard error."""
+    gap = Gap.of(codes, reference, seed=seed)
+    return beyond_null(gap, null_gaps(codes, reference, seed=seed))
+
+
+def sizes_table() -> str:
+    """Return the dead zones of several numbers of codes without holes, and with one, as Markdown."""
+    cases = {known.name: known.codes for known in KNOWN if known.name in WHOLE_CASES}
+    cases[f"N(0, I) without the {HOLE:.0%} in its middle"] = hollow
+    cells = [
+        [name, str(d), *(_at_size(codes, d, n) for n in SIZES)] for name, codes in cases.items() for d in SOME
+    ]
+    header = ["codes", "D", *(f"{n:,} codes" for n in SIZES)]
+    note = (
+        f"Mean over {len(SEEDS)} seeds and, in brackets, the smallest and the largest. Bold: the lower bound "
+        "of the 95 % interval is above 0 in every seed."
+    )
+    return f"{markdown.table(header, cells, align='lr')}\n\n{note}"
+
+
+def _at_size(codes: Callable[[int, int, int], Tensor], d: int, n: int) -> str:
+    found = []
+    for seed in SEEDS:
+        drawn = codes(n, d, seed)
+        reference = moment_matched(drawn, gaussian(n, d, seed, "reference"))
+        found.append(dead_zone_beyond_null(drawn, reference, seed))
+    shown = _spread(tuple(each.value for each in found))
+    detected = all(each.value - NORMAL_95 * each.se > 0 for each in found)
+    return f"**{shown}**" if detected else shown
 
 
 def table(lines: Iterator[CalibrationLine]) -> str:
@@ -321,18 +372,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--coverage", type=int, metavar="SEEDS", help="measure the overlap's interval alone")
+    parser.add_argument(
+        "--sizes", action="store_true", help="measure dead zones of more and fewer codes alone"
+    )
     given = parser.parse_args()
     path: Path = given.file
-    if given.coverage:
+    if given.sizes:
+        block, content = SIZES_BLOCK, sizes_table()
+    elif given.coverage:
         cases = [known for known in KNOWN if known.name in COVERAGE_CASES]
-        content = coverage_table(
-            (known.name, d, *overlaps(known, d, given.coverage))
-            for known in cases
-            for d in COVERAGE_DIMENSIONS
-        )
+        pairs = [(known, d) for known in cases for d in COVERAGE_DIMENSIONS]
+        measured = ((known.name, d, *overlaps(known, d, given.coverage)) for known, d in pairs)
+        block, content = COVERAGE_BLOCK, coverage_table(measured)
     else:
-        content = table(measure(known, d) for known in KNOWN for d in known.dimensions)
-    block = COVERAGE_BLOCK if given.coverage else BLOCK
+        block, content = BLOCK, table(measure(known, d) for known in KNOWN for d in known.dimensions)
     text = markdown.with_blocks(path.read_text(encoding="utf-8"), {block: content}, path.name)
     path.write_text(text, encoding="utf-8")
     sys.stdout.write(content + "\n")
