@@ -22,7 +22,7 @@ from latentbench.analysis.predictors import predictors
 from latentbench.analysis.stored.equal_flops import BUDGETS, metric_at
 from latentbench.bench.present import tables
 from latentbench.bench.present.claims.checks import Finding, findings, other_records
-from latentbench.bench.present.claims.statements import OPTIONAL_CLAIMS
+from latentbench.bench.present.claims.statements import OPTIONAL_CLAIMS, UNTRAINED
 from latentbench.bench.present.rows import TableRow, decisive_values, repeated, rows
 from latentbench.bench.store.run import Run, read
 from latentbench.bench.store.store import Store
@@ -30,10 +30,16 @@ from latentbench.bench.text import markdown
 
 PLACES = {
     "README.md": ("headline", "provenance"),
-    "docs/claims.md": ("statements", "provenance"),
+    "docs/claims.md": ("statements", "provenance", "generators"),
     "docs/ci.md": ("sessions",),
     "docs/codecs.md": ("bits", "codecs"),
-    "docs/generation.md": ("generation", "predictors", "equal cost"),
+    "docs/generation.md": (
+        "generation",
+        "predictors",
+        "equal cost",
+        "equal cost of photographs",
+        "generators",
+    ),
     "docs/machines.md": ("plan",),
     "docs/speed.md": ("speed",),
     "docs/suites.md": ("table", "provenance", "likelihood"),
@@ -82,7 +88,8 @@ GENERATION_METRICS = (
 SHOWN_PREDICTORS = 12
 SUITE, LIKELIHOOD_SUITE = "mnist", "likelihood"
 CODECS_SUITE, BITS_SUITE, EMBEDDING_SUITE = "codecs", "bits", "embedding-bits"
-GENERATION_SUITE, EQUAL_COST_SUITES = "latent-generation", ("equal-flops", "equal-flops-fashion")
+GENERATION_SUITE = "latent-generation"
+EQUAL_COST_SUITES = ("equal-flops", "equal-flops-fashion", "equal-flops-photos")
 PLANNED_FAMILIES, PLANNED_CASES, PLANNED_WORKERS = ("pca", "ae", "vae", "clip"), 1000, 64
 SPEED = "speed"
 """The folder of the store where pytest-benchmark's records of `tests/speed` are."""
@@ -93,11 +100,15 @@ def blocks(store: Store) -> dict[str, str]:
     run = read(store.find(SUITE))
     table = rows(run.last_records)
     generated = read(store.find(GENERATION_SUITE))
-    equal, equal_elsewhere = (read(store.find(suite)) for suite in EQUAL_COST_SUITES)
+    digits, garments, photographs = (read(store.find(suite)) for suite in EQUAL_COST_SUITES)
     return {
         "generation": some_metrics(generated, store, GENERATION_METRICS),
         "predictors": flow_predictors(generated),
-        "equal cost": equal_cost(equal, equal_elsewhere, generated, store),
+        "equal cost": some_metrics(digits, store, ["mse", *map(metric_at, BUDGETS)]),
+        "equal cost of photographs": some_metrics(
+            photographs, store, ["mse", *(metric_at(budget, UNTRAINED) for budget in BUDGETS)]
+        ),
+        "generators": generators(digits, garments, photographs, generated),
         "bits": some_metrics(read(store.find(BITS_SUITE)), store, BITS_METRICS),
         "codecs": some_metrics(read(store.find(CODECS_SUITE)), store, CODEC_METRICS),
         "embedding bits": some_metrics(read(store.find(EMBEDDING_SUITE)), store, EMBEDDING_METRICS),
@@ -156,15 +167,14 @@ def sessions(study: Path) -> str:
     return f"Sessions of this gate so far: {counted}.{few if max(kinds.values()) == 1 else ''}"
 
 
-def equal_cost(run: Run, other: Run, generated: Run, store: Store) -> str:
-    """Return what generation at equal operations reaches, and the verdicts of the claims about generators.
-
-    `other` is the same suite with other data, `generated` the run of suite `latent-generation`.
-    """
-    table = some_metrics(run, store, ["mse", *map(metric_at, BUDGETS)])
-    found = [*findings(run.last_records, other.last_records), *findings(generated.last_records)]
-    verdicts = statements([each for each in found if each.claim in OPTIONAL_CLAIMS])
-    return f"{table}\n\n{verdicts}"
+def generators(digits: Run, garments: Run, photographs: Run, generated: Run) -> str:
+    """Return the verdicts of the claims about learned generators, from runs at equal cost and without."""
+    found = [
+        *findings(digits.last_records, garments.last_records),
+        *findings(photographs.last_records),
+        *findings(generated.last_records),
+    ]
+    return statements([each for each in found if each.claim in OPTIONAL_CLAIMS])
 
 
 def statements(found: Sequence[Finding]) -> str:
