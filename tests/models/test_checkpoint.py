@@ -168,7 +168,7 @@ def test_a_folder_without_a_checkpoint_says_what_one_holds(tmp_path):
         checkpoint.load(tmp_path)
 
 
-def test_a_model_wider_than_memory_is_refused_before_it_is_built():
+def test_a_model_wider_than_memory_is_refused_unbuilt():
     spec = zoo.model_spec(family="ae", latent_dim=2, hidden=10**9)
     with pytest.raises(LatentbenchError, match=r"my\.yaml, models\[0\].*GB to train"):
         zoo.check_fits(spec, (1, 28, 28), "my.yaml, models[0]")

@@ -84,7 +84,7 @@ def test_variances_are_those_of_gaussian_moments(function, known, draws):
         torch.testing.assert_close(estimates[name].var(0), expected, rtol=TOLERANCE, atol=1e-12)
 
 
-def test_with_few_draws_the_baseline_is_as_noisy_as_it_should_be(draws):
+def test_a_baseline_of_few_draws_has_the_expected_noise(draws):
     many = Posterior(MEAN[:1].expand(MANY // 4, 1), 2 * SIGMA[:1].log().expand(MANY // 4, 1))
     found = gradient_variances(linear, X[:1].expand(MANY // 4, 1, 1, 1), many, 4, generator=draws)
     for name, (by_mean, by_log_var) in variances_of_linear(4).items():

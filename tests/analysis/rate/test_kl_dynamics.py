@@ -36,7 +36,7 @@ def test_spike_is_at_the_peak_and_absent_in_rising_curves():
     assert spike(np.full(400, 5.0)) is None
 
 
-def test_smoothing_keeps_a_constant_and_a_line_and_removes_noise():
+def test_smoothing_keeps_a_line_and_removes_noise():
     inner = slice(0, 900)
     assert smoothed(np.full(1000, 3.0)) == pytest.approx(np.full(1000, 3.0))
     assert smoothed(STEPS.astype(float))[inner] == pytest.approx(STEPS[inner])
@@ -44,7 +44,7 @@ def test_smoothing_keeps_a_constant_and_a_line_and_removes_noise():
     assert noise[500:].std() < 0.3
 
 
-def test_smoothing_reaches_as_far_as_a_share_of_the_steps_so_far():
+def test_smoothing_reaches_a_share_of_the_steps_so_far():
     assert smoothed((STEPS == 100).astype(float))[[90, 94, 95, 100, 105, 107]] == pytest.approx(
         [0, 0, 1 / 11, 1 / 11, 1 / 13, 0]
     )

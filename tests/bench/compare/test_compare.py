@@ -93,7 +93,7 @@ def test_hits_of_one_model_are_compared_image_by_image(make_record, compared, lo
     assert finding.verdict == verdict
 
 
-def test_hits_of_one_model_count_captions_where_images_have_them(make_record, compared):
+def test_hits_of_captioned_images_count_captions(make_record, compared):
     """All 60 images lost are of one caption of ten: by images that would be certain."""
     before, after = hits(60, 5)
     a, b = (

@@ -99,7 +99,7 @@ def test_shards_on_a_cluster_give_the_values_of_one_pass(cluster, photos):
 
 
 @pytest.mark.slow
-def test_two_data_sets_on_a_cluster_have_the_values_of_one_process(cluster, photos):
+def test_data_sets_on_a_cluster_equal_one_process(cluster, photos):
     """Digits travel through the object store; photographs are decoded by the workers, in three shards."""
     suite = photos / "my.yaml"
     one = "data: {folder: photos, size: 128, channels: 3}"

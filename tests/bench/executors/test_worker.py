@@ -57,7 +57,7 @@ def folders(task, context):
     return os.environ["LATENTBENCH_DATA"], os.environ["LATENTBENCH_CACHE"]
 
 
-def test_a_worker_uses_the_folders_of_the_driver_where_it_has_none(monkeypatch, tmp_path):
+def test_a_worker_without_folders_uses_the_drivers(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LATENTBENCH_DATA", "data")
     monkeypatch.setenv("LATENTBENCH_CACHE", "/drivers/cache")

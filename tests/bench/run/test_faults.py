@@ -138,7 +138,7 @@ def test_a_quota_loses_nothing_finished(tmp_path, make_record):
     assert (len(run.records), run.warnings) == (count, ())
 
 
-def test_arrays_that_do_not_fit_leave_no_record_that_claims_them(tiny_disk, make_record):
+def test_arrays_that_do_not_fit_leave_no_record(tiny_disk, make_record):
     with Store(tiny_disk).writer("my", None) as writer:
         writer.append(make_record(mse=0.1), {"history/loss": np.zeros(1000)})
         with pytest.raises(LatentbenchError, match=SAFE):

@@ -60,7 +60,7 @@ def test_models_of_one_s_own_stand_beside_the_zoo(own, digits):
     assert "suite_module" in sys.modules
 
 
-def test_what_is_wrong_with_a_model_of_one_s_own_names_the_place(own, digits):
+def test_a_mistake_in_a_user_model_names_the_place(own, digits):
     own.write_text(OWN.replace("factor: 8", "factor: 3"))
     with pytest.raises(
         LatentbenchError, match=r"^own\.yaml, models\[1\]: suite_module:Thumbnail: decode returned"

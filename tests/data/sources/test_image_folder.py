@@ -54,7 +54,7 @@ def test_class_folders_are_split_by_a_hash_of_each_path(write_image, tmp_path):
     assert len(data.train) + len(data.test) == 60
 
 
-def test_a_flat_folder_has_no_labels_and_an_item_keeps_its_split(write_image, tmp_path):
+def test_items_of_a_flat_folder_keep_their_split(write_image, tmp_path):
     for i in range(40):
         write_image(f"{i}.png", i)
     before = read_folder(tmp_path, size=12)

@@ -164,7 +164,7 @@ def test_half_precision_leaves_the_codebook_alone(digits):
 # Finite scalar quantisation
 
 
-def test_codes_do_not_collapse_where_the_decoder_starts_anywhere(digits):
+def test_codes_do_not_collapse_wherever_the_decoder_starts(digits):
     """Backbone `conv` does not start at the mean image: unstandardised, every image got one code there."""
     settings = {"family": "fsq", "latent_dim": 4, "backbone": "conv", "hidden": 4}
     model, _ = trained(digits, epochs=3, **settings)

@@ -28,7 +28,7 @@ def test_encoding_loses_nothing_and_ends_at_the_highest_id(chosen: list[list[str
     assert int(ids.max()) == tokenizer.size - 1
 
 
-def test_the_vocabulary_does_not_depend_on_the_order_of_captions() -> None:
+def test_vocabulary_is_the_same_for_any_order_of_captions() -> None:
     assert Tokenizer(CAPTIONS).words == Tokenizer(reversed(CAPTIONS)).words == Tokenizer(WORDS).words
 
 

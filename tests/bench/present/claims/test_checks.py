@@ -138,7 +138,7 @@ def test_every_variant_names_known_metrics():
     assert set(METRICS) >= judged_metrics()
 
 
-def test_a_claim_in_one_label_free_space_is_read_in_the_other_and_by_no_judge():
+def test_a_label_free_claim_is_read_in_the_other_space_only():
     photos = OPTIONAL_CLAIMS[1]
     (other,) = [read for variant in VARIANTS if (read := photos.read_by(variant))]
     assert [term.metric for term in photos.terms] == 2 * ["frechet_at_1600_gflop_untrained"] + 2 * [

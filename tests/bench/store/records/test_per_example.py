@@ -32,7 +32,7 @@ def test_examples_without_clusters_have_none():
     assert unpacked(damaged, metric) is None
 
 
-def test_ten_thousand_hits_take_1250_bytes_and_come_back_exactly():
+def test_ten_thousand_hits_are_stored_in_1250_bytes():
     hits = np.random.default_rng(0).random(9_999) < 0.3
     arrays, back = kept("zero_shot_top1", hits)
     assert arrays["examples/zero_shot_top1"].nbytes == 1250

@@ -86,7 +86,7 @@ def test_emnist_letters_count_from_zero_and_stand_upright(root):
     assert data.train.images[4].sum() == 200
 
 
-def test_fashion_mnist_through_torchvision_where_debian_has_none(root, monkeypatch, tmp_path):
+def test_fashion_mnist_comes_from_torchvision_without_debian(root, monkeypatch, tmp_path):
     monkeypatch.setattr(
         "latentbench.data.sources.named_sets.fashion_mnist.DEBIAN_FOLDER", tmp_path / "absent"
     )
