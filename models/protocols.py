@@ -116,7 +116,7 @@ class OwnTransform(ImageTextModel, Protocol):
 
     @property
     def transform(self) -> ImageTransform:
-        """The transform from an image in RGB to the height and width that the model takes."""
+        """The transform from an image of any mode to RGB in the height and width that the model takes."""
 
 
 @runtime_checkable

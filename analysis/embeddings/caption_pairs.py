@@ -22,8 +22,12 @@ from latentbench.data.reading.image_source import CaptionPairs
 from latentbench.data.reading.prompted import PairedImageData
 from latentbench.models.protocols import ImageTextModel
 
+VERSION = 2
+"""Raised when originals began to be opened as CLIP_benchmark opens them."""
+
 OF_KIND = define_accuracy(
     "pair_accuracy",
+    version=VERSION,
     heading="pairs",
     title="Share of pairs from a file whose caption scores above its negative, by the model's own text "
     "encoder; a pair with an unreadable image is a miss; chance ½.",
@@ -32,6 +36,7 @@ OF_KIND = define_accuracy(
 )
 BLIND = define_accuracy(
     "pair_accuracy_blind",
+    version=VERSION,
     heading="pairs blind",
     title="Share of pairs from a file whose caption scores above its negative with the mean of all images.",
     better="neither",
@@ -39,6 +44,7 @@ BLIND = define_accuracy(
 )
 SHUFFLED = define_accuracy(
     "pair_accuracy_shuffled",
+    version=VERSION,
     heading="pairs shuffled",
     title="Share of pairs from a file whose caption scores above its negative with another pair's image.",
     better="neither",
@@ -104,11 +110,12 @@ def _scored(subject: Subject, data: PairedImageData) -> tuple[Tensor, list[Score
         raise Unmeasurable(NO_TEXT)
     captions = data.captions
     texts = finite(text_vectors(model, captions, subject.context.device))
-    images = finite(subject.once(own_vectors))
+    images = subject.once(own_vectors)
+    vectors, readable = finite(images.vectors), images.readable
     place = {text: index for index, text in enumerate(captions)}
     number = {name: index for index, name in enumerate(data.originals.names)}
-    return images[data.readable].mean(0), [
-        _scored_file(each, place, number, texts, images, data.readable) for each in data.pairs
+    return vectors[readable].mean(0), [
+        _scored_file(each, place, number, texts, vectors, readable) for each in data.pairs
     ]
 
 

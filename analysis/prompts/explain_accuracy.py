@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,11 +16,13 @@ from torch import Tensor
 
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.prompts.own_vectors import own_vectors
+from latentbench.analysis.prompts.own_vectors import OwnVectors, own_vectors
 from latentbench.analysis.prompts.questions import EmbeddedPrompts, Question, question
 from latentbench.analysis.prompts.text_vectors import text_vectors
 from latentbench.analysis.statistics.intervals import NORMAL_95, binomial_se, standard_error
 from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at
+from latentbench.data.reading.decoding import Reader
+from latentbench.data.reading.image_files import read_as_clip_benchmark, read_image
 from latentbench.data.reading.prompted import DEFAULT_TEMPLATES, PromptedImageData
 from latentbench.data.sources.class_names import prompts_of
 from latentbench.models.external.open_clip import Pretrained
@@ -57,8 +59,8 @@ def explain_accuracy(model: Pretrained, data: PromptedImageData, device: torch.d
     """Measure the accuracy as usual, and with each factor changed."""
     context, asked = DataContext(data, device=device), question(data)
 
-    def images(variant: Pretrained) -> Tensor:
-        return own_vectors(Subject(variant, context, seed=0))
+    def images(variant: Pretrained, reader: Reader = read_as_clip_benchmark) -> OwnVectors:
+        return own_vectors(Subject(variant, context, seed=0), reader)
 
     def texts(variant: Pretrained, names: Sequence[str], templates: Sequence[str]) -> Tensor:
         rows = prompts_of(names, templates)
@@ -71,6 +73,8 @@ def explain_accuracy(model: Pretrained, data: PromptedImageData, device: torch.d
     def changed(factor: str, choice: str, hits: Tensor) -> None:
         effects.append(_effect(factor, choice, usual, hits))
 
+    read_by_us = _hits(asked, images(model, read_image), ensemble(prompts))
+    changed("file reading", "as CLIP_benchmark → as latentbench", read_by_us)
     interpolation = str(model.preprocessing.get("interpolation", "bicubic"))
     if other := OTHER_FILTER.get(interpolation):
         variant = _variant(model, preprocessing={**model.preprocessing, "interpolation": other})
@@ -101,10 +105,11 @@ def _variant(model: Pretrained, **changes: Any) -> Pretrained:
     return other
 
 
-def _hits(asked: Question, image: Tensor, text: Tensor) -> Tensor:
+def _hits(asked: Question, image: OwnVectors, text: Tensor) -> Tensor:
     """Return which images are recognised, bool `[N]`."""
-    embedded = EmbeddedPrompts(asked, image, text.unsqueeze(0), text[:0])
-    return hits_at(embedded.cosines(image, text), embedded.truth, 1)
+    asked = replace(asked, readable=image.readable)
+    embedded = EmbeddedPrompts(asked, image.vectors, text.unsqueeze(0), text[:0])
+    return hits_at(embedded.cosines(image.vectors, text), embedded.truth, 1)
 
 
 def _effect(factor: str, choice: str, usual: Tensor, hits: Tensor) -> Effect:

@@ -183,6 +183,7 @@ def prompts(subject: Subject) -> Measurement:
     except DataError as error:
         raise Unmeasurable(str(error)) from None
     embedded = embed(subject, subject.model, asked)
+    asked = embedded.asked
     for vectors in (embedded.image, embedded.texts, embedded.shortened):
         finite(vectors)
     metrics = [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
+from typing import Self
 
 import joblib
 import torch
@@ -16,7 +18,8 @@ from latentbench.analysis.core.subject import Subject
 from latentbench.data.captioned.draw import with_captions
 from latentbench.data.errors import DataError
 from latentbench.data.images import ImageData
-from latentbench.data.reading.decoding import decode
+from latentbench.data.reading.decoding import Batch, Reader, decode
+from latentbench.data.reading.image_files import read_as_clip_benchmark
 from latentbench.data.reading.prompted import CompleteImageData
 from latentbench.models.codes import pooled
 from latentbench.models.protocols import ImageTextModel, OwnTransform
@@ -25,15 +28,30 @@ ENCODED = 64
 """The number of images of files that a model encodes at once."""
 
 
-def own_vectors(subject: Subject) -> Tensor:
-    """Encode the test images `[N, D]`: from their files, if there are any and the model scales images itself.
+@dataclass(frozen=True, eq=False)
+class OwnVectors:
+    """The vectors of images, `[N, D]`, and which of the images could be read, bool `[N]`."""
 
-    Call it as `subject.once(own_vectors)`.
+    vectors: Tensor
+    readable: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Join the vectors of some images and of those that follow."""
+        return cls(torch.cat([part.vectors for part in parts]), torch.cat([part.readable for part in parts]))
+
+
+def own_vectors(subject: Subject, reader: Reader = read_as_clip_benchmark) -> OwnVectors:
+    """Encode the test images: from their files, if there are any and the model scales images itself.
+
+    `reader` opens the files. Call it as `subject.once(own_vectors)`.
     """
-    return torch.cat(_encoded(subject, 0, 1))
+    return OwnVectors.joined(_encoded(subject, 0, 1, reader))
 
 
-def _encoded(subject: Subject, shard: int, shards: int) -> list[Tensor]:
+def _encoded(
+    subject: Subject, shard: int, shards: int, reader: Reader = read_as_clip_benchmark
+) -> list[OwnVectors]:
     """Encode one of several shards of the test images, batch by batch; there may be fewer batches."""
     data, model = subject.data, subject.model
     own_transform = isinstance(data, CompleteImageData) and isinstance(model, OwnTransform)
@@ -44,23 +62,35 @@ def _encoded(subject: Subject, shard: int, shards: int) -> list[Tensor]:
     if isinstance(data, CompleteImageData) and isinstance(model, OwnTransform):
         # Workers that share a machine start no more processes together than one of them would.
         jobs = max(torch.get_num_threads(), int(joblib.cpu_count()) // shards)
-        decoded = decode(data.originals.take(own), model.transform, jobs=jobs)
-        batches = joined((torch.from_numpy(batch.pixels) for batch in decoded), size)
+        batches = _joined_batches(decode(data.originals.take(own), model.transform, jobs=jobs, reader=reader))
     else:
-        batches = in_batches(data.test.images[own.start : own.stop])
-    return [pooled(subject.posterior(to_float(batch)).mean) for batch in batches]
+        pixels = in_batches(data.test.images[own.start : own.stop])
+        every = torch.ones(len(data.test), dtype=torch.bool)
+        readable = data.readable if isinstance(data, CompleteImageData) else every
+        batches = zip(pixels, readable[own.start : own.stop].split(size), strict=True)
+    return [
+        OwnVectors(pooled(subject.posterior(to_float(pixels)).mean), readable) for pixels, readable in batches
+    ]
 
 
-def joined(batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
-    """Join batches to larger ones of at least `count`, but for the last. Each is copied before the next."""
-    parts: list[Tensor] = []
+def _joined_batches(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Join batches to larger ones of at least `ENCODED` images, but for the last: pixels and readable.
+
+    Each is copied before the next.
+    """
+    parts: list[tuple[Tensor, Tensor]] = []
     for batch in batches:
-        parts.append(batch.clone())
-        if sum(map(len, parts)) >= count:
-            yield torch.cat(parts)
+        parts.append((torch.from_numpy(batch.pixels).clone(), torch.from_numpy(batch.readable)))
+        if sum(len(readable) for _, readable in parts) >= ENCODED:
+            yield _joined_tensors(parts)
             parts = []
     if parts:
-        yield torch.cat(parts)
+        yield _joined_tensors(parts)
+
+
+def _joined_tensors(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    pixels, readable = zip(*parts, strict=True)
+    return torch.cat(pixels), torch.cat(readable)
 
 
 def _batches(data: ImageData) -> int:
@@ -74,16 +104,16 @@ def _batches(data: ImageData) -> int:
     return 0
 
 
-def _part(subject: Subject, shard: int, shards: int) -> list[Tensor] | None:
+def _part(subject: Subject, shard: int, shards: int) -> list[OwnVectors] | None:
     return _encoded(subject, shard, shards) if isinstance(subject.model, ImageTextModel) else None
 
 
-def _joined(parts: Sequence[list[Tensor]]) -> list[Tensor]:
+def _joined(parts: Sequence[list[OwnVectors]]) -> list[OwnVectors]:
     return list(chain.from_iterable(parts))
 
 
-def _give(subject: Subject, batches: list[Tensor]) -> None:
-    subject.keep(own_vectors, torch.cat(batches))
+def _give(subject: Subject, batches: list[OwnVectors]) -> None:
+    subject.keep(own_vectors, OwnVectors.joined(batches))
 
 
 OWN_VECTORS = SharedPass("encoding for words", _batches, _part, _joined, _give)

@@ -52,8 +52,9 @@ def arrays_of(embedded: EmbeddedPrompts, subject: Subject) -> Arrays:
     if asked.shortened:
         arrays["shortened_accuracy"] = _means(shortened_hits(embedded))
         arrays["shortened_lines"] = as_lines(asked.shortened_templates)
-    if isinstance(subject.data, PromptedImageData) and subject.data.unreadable:
-        arrays["unreadable_lines"] = as_lines(subject.data.unreadable)
+    if isinstance(subject.data, PromptedImageData) and not asked.readable.all():
+        names = zip(subject.data.originals.names, asked.readable.tolist(), strict=True)
+        arrays["unreadable_lines"] = as_lines([name for name, readable in names if not readable])
     assert isinstance(subject.model, ImageTextModel)
     probabilities = class_probabilities(embedded, subject.model)
     if probabilities is not None:

@@ -7,7 +7,7 @@ the data or in “a photo of a {}.”.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -140,9 +140,12 @@ def embed(subject: Subject, model: ImageTextModel, asked: Question) -> EmbeddedP
     vectors = text_vectors(model, different, subject.context.device)
     found = [vectors[[position[text] for text in row]] for row in rows]
     count = len(asked.texts)
-    image = subject.vectors(asked.images) if asked.by_captions else subject.once(own_vectors)
     shortened = torch.stack(found[count:]) if asked.shortened else vectors[:0]
-    return EmbeddedPrompts(asked, image, torch.stack(found[:count]), shortened)
+    texts = torch.stack(found[:count])
+    if asked.by_captions:
+        return EmbeddedPrompts(asked, subject.vectors(asked.images), texts, shortened)
+    image = subject.once(own_vectors)
+    return EmbeddedPrompts(replace(asked, readable=image.readable), image.vectors, texts, shortened)
 
 
 def template_hits(embedded: EmbeddedPrompts) -> list[Tensor]:

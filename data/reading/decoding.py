@@ -34,6 +34,8 @@ AHEAD = 3
 """Batches per process that are being decoded or wait to be used, so that memory stays bounded."""
 
 Pixels = NDArray[np.uint8]
+Reader = Callable[[Encoded], Image.Image]
+"""A function of a module, so that other processes find it. Raises `DataError` for what is not an image."""
 Progress = Callable[[str, int, int], None]
 """Called with the name of the activity, the number of images done, and the total."""
 
@@ -55,8 +57,14 @@ class Batch:
     """The three channels are equal everywhere."""
 
 
-def decode(source: ImageSource, transform: ImageTransform, *, jobs: int | None = None) -> Iterator[Batch]:
-    """Read every image of a source, scaled by `transform`, in batches and in order.
+def decode(
+    source: ImageSource,
+    transform: ImageTransform,
+    *,
+    jobs: int | None = None,
+    reader: Reader = read_image,
+) -> Iterator[Batch]:
+    """Read every image of a source with `reader`, scaled by `transform`, in batches and in order.
 
     The first images are read in this process. If the others would take it long, `jobs` processes read them,
     by default one per core. Raises `DataError` if such a process dies, for example because memory runs out.
@@ -71,7 +79,7 @@ def decode(source: ImageSource, transform: ImageTransform, *, jobs: int | None =
     done, seconds = 0, 0.0
     for task in tasks:
         began = time.perf_counter()
-        decoded = decode_batch(task, transform)
+        decoded = decode_batch(task, transform, reader)
         seconds += time.perf_counter() - began
         done += len(task)
         yield decoded
@@ -82,21 +90,23 @@ def decode(source: ImageSource, transform: ImageTransform, *, jobs: int | None =
     shape = jobs * AHEAD if worth_a_pool else 0, BATCH, 3, *transform.shape
     with reserved_file(math.prod(shape)) as file:
         if file is None:
-            yield from (decode_batch(task, transform) for task in tasks)
+            yield from (decode_batch(task, transform, reader) for task in tasks)
         else:
-            yield from _pooled(tasks, transform, jobs, SharedRoom(file.name, shape), source.where)
+            yield from _pooled(tasks, transform, reader, jobs, SharedRoom(file.name, shape), source.where)
 
 
-def decode_batch(stored: Sequence[Encoded], transform: ImageTransform, pixels: Pixels | None = None) -> Batch:
+def decode_batch(
+    stored: Sequence[Encoded], transform: ImageTransform, reader: Reader, pixels: Pixels | None = None
+) -> Batch:
     """Read some images; `pixels` is where theirs are written to, if there is such a place."""
     if pixels is None:
         pixels = np.empty((len(stored), 3, *transform.shape), np.uint8)
-    return _batch(map(_read, stored), transform, pixels)
+    return _batch((_read(each, reader) for each in stored), transform, pixels)
 
 
-def _read(stored: Encoded) -> Image.Image | None:
+def _read(stored: Encoded, reader: Reader) -> Image.Image | None:
     try:
-        return read_image(stored, name="image")
+        return reader(stored)
     except DataError:
         return None
 
@@ -114,9 +124,11 @@ class SharedRoom:
         return np.memmap(self.path, np.uint8, "r+", shape=self.shape)
 
 
-def decode_into(room: SharedRoom, place: int, stored: Sequence[Encoded], transform: ImageTransform) -> Batch:
+def decode_into(
+    room: SharedRoom, place: int, stored: Sequence[Encoded], transform: ImageTransform, reader: Reader
+) -> Batch:
     """Read some images, in a process of the pool, and leave the pixels at a place of the room."""
-    batch = decode_batch(stored, transform, _mapped_once(room)[place, : len(stored)])
+    batch = decode_batch(stored, transform, reader, _mapped_once(room)[place, : len(stored)])
     return replace(batch, pixels=np.empty(0, np.uint8))
 
 
@@ -147,7 +159,12 @@ def _is_grey(pixels: Pixels) -> bool:
 
 
 def _pooled(
-    tasks: Iterator[list[Encoded]], transform: ImageTransform, jobs: int, room: SharedRoom, where: str
+    tasks: Iterator[list[Encoded]],
+    transform: ImageTransform,
+    reader: Reader,
+    jobs: int,
+    room: SharedRoom,
+    where: str,
 ) -> Iterator[Batch]:
     # loky's processes do not import the main module again, so a script needs no `if __name__` guard.
     pool = ProcessPoolExecutor(jobs, initializer=_prepare, initargs=(transform,))
@@ -163,12 +180,12 @@ def _pooled(
         ready = pool.submit(os.getpid)
         # A transform of a CLIP model makes its processes load torch, which takes seconds.
         while not ready.done() and (task := next(tasks, None)):
-            yield decode_batch(task, transform)
+            yield decode_batch(task, transform, reader)
         for number, task in enumerate(tasks):
             if len(waiting) == places:
                 yield oldest()
             place = number % places
-            waiting.append((place, pool.submit(decode_into, room, place, task, transform)))
+            waiting.append((place, pool.submit(decode_into, room, place, task, transform, reader)))
         while waiting:
             yield oldest()
     except BrokenProcessPool:

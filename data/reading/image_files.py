@@ -1,4 +1,4 @@
-"""The one reader of image files: a file has the same meaning from every source.
+"""The two readers of image files. `read_image` gives a file the same meaning from every source.
 
 | in the file | what is read |
 | --- | --- |
@@ -8,6 +8,10 @@
 | grey, palette, CMYK, one bit | RGB |
 | several frames | the first one; `info["frames_dropped"]` is True |
 | 32-bit or floating point values, which have no fixed range | refused |
+
+`read_as_clip_benchmark` is for originals that go into a pretrained image–text model's own transform: it does
+to a file what CLIP_benchmark does, so that accuracies are equal. Images are then not turned, transparency
+and the depth of 16 bits are treated as Pillow does.
 
 A file's suffix decides whether it is tried at all, its content decides its format: a JPEG
 called `x.png` is read, a PostScript program called `x.png` is not.
@@ -102,12 +106,33 @@ def read_image(file: Encoded, *, name: str | None = None) -> Image.Image:
     Raises `DataError` for anything that is not an image in one of the formats of `FORMATS`, is cut off, or
     is so large that it could be an attack.
     """
+    with _reported(file, name), _large_allowed():
+        image, animated = (
+            (file.open().convert("RGB"), False) if isinstance(file, OpenedByLibrary) else _opened(file)
+        )
+    image.info = {"frames_dropped": animated}
+    return image
+
+
+def read_as_clip_benchmark(file: Encoded) -> Image.Image:
+    """Read an image file as CLIP_benchmark does: as torchvision's own classes open it, others in RGB.
+
+    Both torchvision's ImageFolder and webdataset's decoder convert an opened file to RGB and do no more.
+    Raises `DataError` as `read_image` does.
+    """
+    with _reported(file), _large_allowed():
+        if isinstance(file, OpenedByLibrary):
+            return file.open()
+        with Image.open(_stream_of(file), formats=ALLOWED) as opened:
+            return opened.convert("RGB")
+
+
+@contextmanager
+def _reported(file: Encoded, name: str | None = None) -> Iterator[None]:
+    """Turn Pillow's errors into a `DataError` that begins with the name."""
     where = name or (str(file) if isinstance(file, Path) else "image")
     try:
-        with _large_allowed():
-            image, animated = (
-                (file.open().convert("RGB"), False) if isinstance(file, OpenedByLibrary) else _opened(file)
-            )
+        yield
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         if isinstance(file, Path):
@@ -115,14 +140,15 @@ def read_image(file: Encoded, *, name: str | None = None) -> Image.Image:
         raise DataError(
             f"{where}: cannot be read as an image ({reason[:200]}); replace or remove it"
         ) from error
-    image.info = {"frames_dropped": animated}
-    return image
+
+
+def _stream_of(file: Path | FilePart | bytes) -> Path | BytesIO:
+    return file if isinstance(file, Path) else BytesIO(content_of(file))
 
 
 def _opened(file: Path | FilePart | bytes) -> tuple[Image.Image, bool]:
     """Return an image in RGB, and whether it is the first of several frames. Raises `UNREADABLE`."""
-    stored = file if isinstance(file, Path) else BytesIO(content_of(file))
-    with Image.open(stored, formats=ALLOWED) as opened:
+    with Image.open(_stream_of(file), formats=ALLOWED) as opened:
         # A multi-picture JPEG, as phones write, holds a preview or a second view, not an animation.
         animated = bool(getattr(opened, "is_animated", False)) and opened.format != "MPO"
         opened.load()

@@ -32,8 +32,9 @@ class CompleteImageData(ImageData):
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 (hex) of the images, the classes, the words that belong to them, and `unreadable`."""
-        content = "\0".join([super().fingerprint, *self._words, "", *self.unreadable])
+        """The sha256 (hex) of the images, the originals, the classes, their words, and `unreadable`."""
+        images = (super().fingerprint, self.originals.fingerprint)
+        content = "\0".join([*images, *self._words, "", *self.unreadable])
         return hashlib.sha256(content.encode()).hexdigest()
 
     @property

@@ -22,7 +22,7 @@ class ImageTransform(Protocol):
         """Height and width of what it makes, in pixels."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Scale an image in RGB to the shape."""
+        """Scale an image to the shape, and return it in RGB."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,10 @@
-"""Zero-shot accuracy is that of CLIP_benchmark, for many kinds of model and of image file."""
+"""Zero-shot accuracy is that of CLIP_benchmark, for many kinds of model and of image file.
 
+CLIP_benchmark's own code, or torchvision's, opens the files; nothing of latentbench is in its numbers.
+"""
+
+import io
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -13,14 +18,17 @@ from shared.open_clip_models import TEXT, TINY, VISION, save_model
 from shared.torchvision_layouts import LAYOUTS
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
 from transformers import PreTrainedTokenizerFast
 
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.prompts.explain_accuracy import explain_accuracy
+from latentbench.analysis.prompts.own_vectors import own_vectors
 from latentbench.analysis.prompts.questions import embed, question
 from latentbench.data import load
+from latentbench.data.reading.image_files import read_as_clip_benchmark, read_image
 from latentbench.models import zoo
 from latentbench.models.resolver import Resolver
 from latentbench.models.training.recipe import Recipe
@@ -77,6 +85,32 @@ def save_all_kinds(folder, draws):
     Image.fromarray(deep).save(folder / "5.png")
 
 
+def in_tar_files(folder, images):
+    """The images in the layout of CLIP_benchmark, in two tar files."""
+    test = folder / "test"
+    test.mkdir()
+    samples = [
+        (path, label) for label, name in enumerate(CLASSES) for path in sorted((images / name).iterdir())
+    ]
+    for number, shard in enumerate((samples[:20], samples[20:])):
+        with tarfile.open(test / f"{number}.tar", "w") as tar:
+            for key, (path, label) in enumerate(shard):
+                for suffix, content in ((path.suffix, path.read_bytes()), (".cls", str(label).encode())):
+                    member = tarfile.TarInfo(f"s{key:07d}{suffix}")
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+    (test / "nshards.txt").write_text("2")
+    (folder / "classnames.txt").write_text("\n".join(CLASSES))
+    templates = "\n".join(template.replace("{}", "{c}") for template in TEMPLATES)
+    (folder / "zeroshot_classification_templates.txt").write_text(templates)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tars(images, tmp_path_factory):
+    return in_tar_files(tmp_path_factory.mktemp("tars"), images)
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
@@ -124,19 +158,16 @@ def ours(checkpoint, data):
     return {metric.name: metric.value for metric in measured.metrics}, cosines
 
 
-def theirs(checkpoint, data):
-    """What CLIP_benchmark measures on the same images, in open_clip's own transform."""
-    model, _, transform = open_clip.create_model_and_transforms(
-        f"local-dir:{checkpoint}", require_pretrained=True
-    )
-    source = data.originals
-    rows = [(transform(source.open(index)), source.labels[index]) for index in range(len(source))]
-    templates = [template.replace("{}", "{c}") for template in TEMPLATES]
-    return their_numbers(checkpoint, model, rows, CLASSES, templates)
-
-
-def their_numbers(checkpoint, model, rows, classes, templates):
-    """CLIP_benchmark's accuracies and scores of rows of transformed images and labels."""
+def theirs(checkpoint, name, root):
+    """What CLIP_benchmark measures on the same files, which it opens by itself."""
+    location = f"local-dir:{checkpoint}"
+    model, _, transform = open_clip.create_model_and_transforms(location, require_pretrained=True)
+    if name == "folder":
+        rows, classes = ImageFolder(root, transform=transform), CLASSES
+        templates = [template.replace("{}", "{c}") for template in TEMPLATES]
+    else:
+        rows = build_dataset(name, root=str(root), transform=transform, download=False)
+        classes, templates = rows.classes, rows.templates
     tokenizer = open_clip.get_tokenizer(f"local-dir:{checkpoint}")
     texts = zero_shot_classifier(model.eval(), tokenizer, list(classes), templates, "cpu", amp=False)
     scores, truth = run_classification(model, texts, DataLoader(rows, batch_size=7), "cpu", amp=False)
@@ -149,13 +180,38 @@ def their_numbers(checkpoint, model, rows, classes, templates):
     return shares, scores / 100  # CLIP_benchmark's fixed temperature
 
 
-def test_the_numbers_are_those_of_clip_benchmark(checkpoint, images):
-    data = load(f"folder:{images}")
-    (found, cosines), (expected, scores) = ours(checkpoint, data), theirs(checkpoint, data)
+def assert_equal(ours, theirs):
+    (found, cosines), (expected, scores) = ours, theirs
     assert torch.allclose(cosines, scores, atol=2e-6)
     assert scores.std(0).min() > 1e-4  # the images are told apart
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_the_numbers_are_those_of_clip_benchmark(checkpoint, images):
+    assert_equal(ours(checkpoint, load(f"folder:{images}")), theirs(checkpoint, "folder", images))
+
+
+@pytest.mark.filterwarnings("ignore:WebDataset")
+def test_numbers_of_tar_files_are_those_of_clip_benchmark(checkpoint, tars):
+    assert_equal(ours(checkpoint, load(f"wds:{tars}")), theirs(checkpoint, "wds/animals", tars))
+
+
+@pytest.mark.parametrize("checkpoint", ["quick_gelu"], indirect=True)
+def test_a_reader_of_our_own_would_change_the_numbers(checkpoint, images):
+    """The kinds of file that CLIP_benchmark opens otherwise: turned, transparent and with 16 bits."""
+    data = load(f"folder:{images}")
+    spec = zoo.model_spec(family="clip", pretrained={"model": f"local-dir:{checkpoint}"})
+    model = zoo.train_or_load(
+        zoo.Training(zoo.resolve(spec, data, Resolver(checkpoint)), Recipe(), 0), data
+    ).model
+    subject = Subject(model, DataContext(data), seed=0)
+    theirs, ours = (
+        own_vectors(subject, reader).vectors for reader in (read_as_clip_benchmark, read_image)
+    )
+    far = (theirs - ours).norm(dim=1).view(len(CLASSES), -1) > 1e-4
+    assert far.all(0).tolist() == [False, False, True, True, False, True]
+    assert far.any(0).tolist() == [False, False, True, True, False, True]
 
 
 @pytest.mark.filterwarnings("ignore:split argument ignored")
@@ -164,10 +220,7 @@ def test_a_published_set_has_the_numbers_of_clip_benchmark(checkpoint, tmp_path,
     monkeypatch.setenv("LATENTBENCH_DATA", str(tmp_path))
     LAYOUTS["eurosat"](tmp_path, monkeypatch)
     found, cosines = ours(checkpoint, load("torchvision:eurosat"))
-    location = f"local-dir:{checkpoint}"
-    model, _, transform = open_clip.create_model_and_transforms(location, require_pretrained=True)
-    rows = build_dataset("eurosat", root=str(tmp_path), transform=transform, download=False)
-    expected, scores = their_numbers(checkpoint, model, rows, rows.classes, rows.templates)
+    expected, scores = theirs(checkpoint, "eurosat", tmp_path)
     assert torch.allclose(cosines, scores, atol=2e-6)
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-6), name
@@ -184,6 +237,7 @@ def test_each_factor_of_the_accuracy_is_changed_alone(checkpoint, images):
     usual = {metric.name: metric.value for metric in measured}
     assert found.accuracy == pytest.approx(usual["prompt_top1"])
     assert {each.factor for each in found.effects} == {
+        "file reading",
         "resize filter",
         "precision",
         "prompt set",

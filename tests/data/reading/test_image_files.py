@@ -10,7 +10,13 @@ import pytest
 from PIL import Image
 
 from latentbench.data import DataError
-from latentbench.data.reading.image_files import FORMATS, is_image_file, read_image
+from latentbench.data.reading.image_files import (
+    FORMATS,
+    OpenedByLibrary,
+    is_image_file,
+    read_as_clip_benchmark,
+    read_image,
+)
 
 LEVELS = np.array([[40, 200], [0, 255]], np.uint8).repeat(6, 0).repeat(6, 1)
 
@@ -174,3 +180,17 @@ def test_a_broken_file_is_named_in_one_printable_line(tmp_path):
     assert "caf\\xe9.png: cannot be read as an image" in str(caught.value)
     assert "\n" not in str(caught.value)
     str(caught.value).encode()
+
+
+def test_clip_benchmarks_reader_only_converts_to_rgb(tmp_path):
+    """What a library has opened stays as it is: a transform converts it after it is scaled."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGBA", (6, 4), (10, 20, 30, 0)).save(tmp_path / "clear.png", exif=turned)
+    image = read_as_clip_benchmark(tmp_path / "clear.png")
+    assert (image.mode, image.size, image.getpixel((0, 0))) == ("RGB", (6, 4), (10, 20, 30))
+    four_inks = OpenedByLibrary(lambda: Image.new("CMYK", (2, 2)), lambda: b"")
+    assert (read_as_clip_benchmark(four_inks).mode, read_image(four_inks).mode) == ("CMYK", "RGB")
+    (tmp_path / "torn.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"torn\.png: cannot be read as an image"):
+        read_as_clip_benchmark(tmp_path / "torn.png")

@@ -74,6 +74,20 @@ def test_the_fingerprint_follows_templates_and_names(folder):
     assert len({before, other, load(f"folder:{folder}?size=32").fingerprint}) == 3
 
 
+def test_the_fingerprint_follows_the_original_files(folder):
+    """Upright pixels may be equal where those that a pretrained model gets are not: one file is turned."""
+    pixels = Image.fromarray(np.arange(48 * 48, dtype=np.uint8).reshape(48, 48))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    found = []
+    for image, exif in ((pixels, Image.Exif()), (pixels.rotate(90), turned)):
+        image.save(folder / "n01" / "0.png", exif=exif)
+        data = load(f"folder:{folder}?size=32")
+        found.append((data.test.images, data.fingerprint))
+    assert torch.equal(found[0][0], found[1][0])
+    assert found[0][1] != found[1][1]
+
+
 def test_nothing_to_read_is_refused(folder):
     for file in folder.glob("*/*.png"):
         file.write_bytes(b"no image")
