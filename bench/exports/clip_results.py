@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.definitions import definition_of
 from latentbench.analysis.statistics.intervals import binomial_se
-from latentbench.bench.exports.clip_files import CLIP_BENCHMARK
+from latentbench.bench.exports.clip_files import CLIP_BENCHMARK, USUAL_PRECISION
+from latentbench.bench.exports.data_names import plain_names
 from latentbench.bench.provenance.code import Code
 from latentbench.bench.provenance.environment import environment_hash
 from latentbench.bench.store.records.record import DataReference, Record, Seconds
@@ -30,6 +31,7 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.registry import unknown
 from latentbench.data.storage.files import read_text
 from latentbench.data.text.validation import validated
+from latentbench.models.external.open_clip_source import HUB, LOCAL, OpenClipSource
 from latentbench.models.training.recipe import Recipe
 
 NAME = "CLIP_benchmark"
@@ -51,7 +53,27 @@ class ResultFile(BaseModel):
     pretrained: str
     task: Literal["zeroshot_classification"]
     language: str = "en"
+    precision: str = USUAL_PRECISION
+    seed: int = 0
     metrics: dict[str, Share | None]
+
+    @property
+    def tag(self) -> str:
+        """The origin of the weights; none for a model of the zoo, in a file that we exported."""
+        return "" if self.pretrained == f"seed-{self.seed}" else self.pretrained
+
+    @property
+    def label(self) -> str:
+        """The label that our record of the same model has, so that both are compared."""
+        weights: dict[str, str] = {}
+        if self.tag and not self.model.startswith((LOCAL, HUB)):  # with which open_clip ignores the tag
+            weights = {"checkpoint" if Path(self.tag).suffix else "tag": self.tag}
+        name = (
+            OpenClipSource(model=self.model, **weights).label if self.tag == self.pretrained else self.model
+        )
+        precision = "" if self.precision == USUAL_PRECISION else self.precision
+        language = "" if self.language == "en" else self.language
+        return " ".join(f"{name} {precision} {language}".split())
 
 
 def import_results(
@@ -65,7 +87,7 @@ def import_results(
     Raises LatentbenchError for a file that is no such result, for one result given twice, and for a name that
     is not there.
     """
-    known = {record.data.name: record.data for record in same_images.last_records} if same_images else {}
+    known = _data_by_name(same_images.last_records) if same_images else {}
     records: dict[str, Record] = {}
     used = set()
     for path in _files(paths):
@@ -86,6 +108,12 @@ def import_results(
         for record in records.values():
             writer.append(record.model_copy(update={"run": writer.run_id}))
         return read(writer.finish())
+
+
+def _data_by_name(records: Sequence[Record]) -> Mapping[str, DataReference]:
+    """Return the data sets of a run by their names, and by the plain names under which they are exported."""
+    known = {record.data.name: record.data for record in records}
+    return {plain: known[name] for name, plain in plain_names(known).items()} | known
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -119,20 +147,20 @@ def _record(
         )
     unstated = hashlib.sha256(f"{NAME} {data}".encode()).hexdigest()
     reference = known.get(data, DataReference(name=data, fingerprint=unstated, train=0, test=0))
-    language = "" if found.language == "en" else f" {found.language}"
-    label = f"{found.model} {found.pretrained}{language}".strip()
-    settings = {"model": found.model, "tag": found.pretrained, "language": found.language}
-    case = json.dumps([NAME, *settings.values(), reference.fingerprint])
+    label = found.label
+    settings = {"model": found.model, "tag": found.tag, "language": found.language}
+    model = {"family": "pretrained", "latent_dim": 0, "pretrained": settings, "precision": found.precision}
+    case = json.dumps([NAME, model, found.seed, reference.fingerprint])
     return Record(
         suite=suite,
         run="",
         case=hashlib.sha256(case.encode()).hexdigest()[:16],
-        model=RecordedModel.model_validate({"family": "pretrained", "latent_dim": 0, "pretrained": settings}),
+        model=RecordedModel.model_validate(model),
         model_label=label,
         model_series=label,
         data=reference,
         recipe=Recipe(),
-        seed=0,
+        seed=found.seed,
         analyses=("prompts",),
         trained=False,
         status="ok",

@@ -10,9 +10,11 @@ from latentbench.bench.exports.clip_results import NO_NUMBER, import_results
 from latentbench.bench.exports.export import export
 from latentbench.bench.present import tables
 from latentbench.bench.present.rows import rows
+from latentbench.bench.store.records.recorded_model import RecordedModel
 from latentbench.bench.store.run import read
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
+from latentbench.models.zoo import model_spec
 
 RESULT = {
     "dataset": "cifar10",
@@ -72,6 +74,33 @@ def test_our_own_export_comes_back_and_compares_as_equal(store, make_record, tmp
     assert metric.se == pytest.approx((0.75 * 0.25 / 10_000) ** 0.5)
     assert run.records[0].metric("prompt_mean_recall").se is None
     assert run.records[0].data == ours.records[0].data
+
+
+MODELS = {
+    "local": {"pretrained": {"model": "local-dir:/models/m0"}},
+    "hub": {"pretrained": {"model": "hf-hub:somebody/m1"}},
+    "tag": {"pretrained": {"model": "ViT-B-32", "tag": "openai"}},
+    "file": {"pretrained": {"model": "tiny.json", "checkpoint": "weights/mine.safetensors"}},
+    "bf16": {"pretrained": {"model": "ViT-B-32", "tag": "openai"}, "precision": "bf16"},
+    "trained": {"latent_dim": 8},
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_we_exported_pairs_with_our_own_record(model, store, make_record, tmp_path):
+    spec = model_spec(family="clip", **MODELS[model])
+    with store.writer("my", None) as writer:
+        for seed in range(2):
+            record = make_record(prompt_top1=0.75, n=10_000, data="torchvision:food101?size=224", seed=seed)
+            names = {"model": RecordedModel.of(spec), "model_label": spec.label}
+            writer.append(record.model_copy(update={**names, "model_series": spec.series}))
+        ours = read(writer.finish())
+    run = imported(store, *export(ours, "clip-benchmark", tmp_path / "out"), same_images=ours)
+    (theirs,) = rows(run.last_records)
+    (row,) = rows(ours.last_records)
+    assert (theirs.label, theirs.data, len(theirs.records)) == (row.label, row.data, 2)
+    comparison = compare(run, ours, shipped(), across_environments=True)
+    assert {each.metric: each.verdict for each in comparison.findings}["prompt_top1"] == "ok"
 
 
 def test_a_result_is_compared_with_ours_by_name(store, write, make_record):
