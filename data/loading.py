@@ -28,7 +28,7 @@ from latentbench.data.sources.tar_files.webdataset import tar_sources
 from latentbench.data.sources.zero_shot_folder import is_prompted, prompted_sources
 from latentbench.data.storage.files import folder_at
 
-__all__ = ["DATASETS", "DataRequest", "Dataset", "dataset", "load", "open_sources"]
+__all__ = ["DATASETS", "DataRequest", "Dataset", "dataset", "load", "open_sources", "refuse_scaling"]
 
 # Their modules import each other, and the order of a list must not depend on that.
 DATASETS.arrange(
@@ -105,6 +105,21 @@ def open_sources(request: DataRequest, *, relative_to: Path = Path()) -> Sources
     sources = FINDERS[kind](place, relative_to=relative_to, split=request.split)
     train = None if sources.train is None else _limited(sources.train, request.limit)
     return replace(sources, train=train, test=_limited(sources.test, request.limit))
+
+
+def refuse_scaling(request: DataRequest, *, relative_to: Path = Path()) -> None:
+    """Raise `DataError` for `size`, `crop` or `resize` of images that all models scale from the originals.
+
+    These are images that come with words, to be measured with pretrained image–text models only.
+    """
+    defaults = type(request).model_fields
+    scaling = ("size", "crop", "resize")
+    given = [name for name in scaling if getattr(request, name) != defaults[name].default]
+    if given and request.name is None and open_sources(request, relative_to=relative_to).complete:
+        raise DataError(
+            f"{request}: {' and '.join(given)} has no effect, because every model here scales the original "
+            f"files itself; leave it out"
+        )
 
 
 def _in_folder(place: str, *, relative_to: Path, split: str | None) -> Sources:

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from latentbench.analysis.core.metric import Metric
+from latentbench.analysis.core.metric import Metric, MetricDefinition
 from latentbench.analysis.statistics.intervals import NORMAL_95, binomial_se
 from latentbench.bench.reproduce.subject import SILENT, Reporter
+from latentbench.data.errors import DataError, LatentbenchError
 from latentbench.data.registry import Registry
 
 Verdict = Literal["inside", "outside", "not measured", "not compared"]
@@ -90,9 +91,10 @@ class RowRequest:
 
 @dataclass(frozen=True)
 class Reproducible:
-    """A set of rows, and the function that measures the metrics of one row."""
+    """A set of rows, the definition of a metric by its name, and what measures the metrics of one row."""
 
     rows: RowSet
+    define: Callable[[RowSet, str], MetricDefinition]
     measure: Callable[[RowSet, Row, RowRequest], Mapping[str, Metric]]
 
 
@@ -113,6 +115,20 @@ class RowComparison:
     allowed: float | None
     verdict: Verdict
     reason: str | None = None
+
+
+def compare_row(chosen: Reproducible, row: Row, request: RowRequest) -> list[RowComparison]:
+    """Measure a row, and compare each value; all are null with the reason if its model cannot be loaded.
+
+    Raises DataError for images that cannot be measured, which concern every row.
+    """
+    try:
+        measured = chosen.measure(chosen.rows, row, request)
+    except DataError:
+        raise
+    except LatentbenchError as error:
+        measured = {name: chosen.define(chosen.rows, name).missing(str(error)) for name in row.values}
+    return [judge(row, name, metric, chosen.rows.images) for name, metric in measured.items()]
 
 
 def judge(row: Row, metric: str, measured: Metric, images: int) -> RowComparison:

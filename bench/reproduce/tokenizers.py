@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from functools import partial
 from importlib import resources
 
-from latentbench.analysis.core.metric import Metric
+from latentbench.analysis.core.metric import Metric, MetricDefinition
 from latentbench.analysis.features.request import parse_all
 from latentbench.analysis.protocols.explain import requests_of
 from latentbench.analysis.protocols.measured import definition, measure_all_under
 from latentbench.analysis.protocols.protocol import METRICS, PROTOCOLS
 from latentbench.bench.reproduce.published import ALL_IMAGES, ROW_SETS, Reproducible, Row, RowRequest, RowSet
 from latentbench.bench.reproduce.subject import open_subject
-from latentbench.data.errors import LatentbenchError
+from latentbench.data.errors import DataError
 from latentbench.data.text.validation import validated
 from latentbench.data.text.yaml_text import parse_yaml
 
@@ -22,7 +22,14 @@ FILE = "tokenizers.yaml"
 
 def _read(name: str) -> Reproducible:
     text = (resources.files(__package__) / FILE).read_text(encoding="utf-8")
-    return Reproducible(validated(RowSet, parse_yaml(text, FILE)[name], f"{FILE}, {name}"), measure)
+    rows = validated(RowSet, parse_yaml(text, FILE)[name], f"{FILE}, {name}")
+    return Reproducible(rows, define, measure)
+
+
+def define(rows: RowSet, metric: str) -> MetricDefinition:
+    """Return the definition of a metric by its name, under the protocol of its table."""
+    chosen = next(each for each in METRICS if each == metric)
+    return definition(chosen, PROTOCOLS[rows.protocol])
 
 
 def measure(rows: RowSet, row: Row, request: RowRequest) -> Mapping[str, Metric]:
@@ -40,7 +47,7 @@ def measure(rows: RowSet, row: Row, request: RowRequest) -> Mapping[str, Metric]
         reporter=request.reporter,
     )
     if subject.size != rows.size:
-        raise LatentbenchError(
+        raise DataError(
             f"--data {request.data}: {rows.title} is of images of {rows.size} px, and these have "
             f"{subject.size or 'their own size'}; add size={rows.size}"
         )

@@ -8,15 +8,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from latentbench.analysis.catalogue import ANALYSES
+from latentbench.analysis.catalogue import ANALYSES, METRICS
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.core.metric import Metric
 from latentbench.analysis.core.subject import Subject
 from latentbench.bench.reproduce.published import ROW_SETS, Reproducible, Row, RowRequest, RowSet
 from latentbench.bench.reproduce.subject import SILENT, Reporter, opened
-from latentbench.data.errors import LatentbenchError
-from latentbench.data.loading import DATASETS
+from latentbench.data.errors import DataError, LatentbenchError
+from latentbench.data.loading import DATASETS, refuse_scaling
 from latentbench.data.reading.prompted import PromptedImageData
 from latentbench.data.request import parse as parse_data
 from latentbench.data.text.validation import validated
@@ -36,7 +36,8 @@ def _content() -> Mapping[str, object]:
 
 
 def _read(name: str) -> Reproducible:
-    return Reproducible(validated(RowSet, _content()[name], f"{FILE}, {name}"), measure)
+    rows = validated(RowSet, _content()[name], f"{FILE}, {name}")
+    return Reproducible(rows, lambda _, metric: METRICS[metric], measure)
 
 
 def measure(rows: RowSet, row: Row, request: RowRequest) -> Mapping[str, Metric]:
@@ -60,11 +61,13 @@ def open_model(
 ) -> tuple[PromptedImageData, ImageTextModel]:
     """Open images with their prompts, and load an image–text model of one entry of a suite.
 
-    Raises LatentbenchError for images without prompts, and as a suite does.
+    Raises DataError for images without prompts or with options that nothing uses, and errors as a suite does.
     """
-    data = opened(parse_data(given, list(DATASETS), "--data"), reporter)
+    wanted = parse_data(given, list(DATASETS), "--data")
+    refuse_scaling(wanted)
+    data = opened(wanted, reporter)
     if not isinstance(data, PromptedImageData):
-        raise LatentbenchError(
+        raise DataError(
             f"--data {given}: zero-shot accuracy needs class names and templates next to the images: a "
             "folder with classes.txt and templates.txt, or tar files as CLIP_benchmark builds them"
         )

@@ -19,6 +19,7 @@ from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.analysis.performance.cores import default_jobs, threads, threads_of
 from latentbench.analysis.performance.memory import free_memory
+from latentbench.analysis.prompts.own_vectors import OWN_VECTORS
 from latentbench.analysis.protocols.by_protocol import OF_PROTOCOLS, requested
 from latentbench.bench.executors.local import LocalProcesses, ThisProcess
 from latentbench.bench.executors.protocol import Executor
@@ -37,7 +38,9 @@ from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
+from latentbench.data.loading import refuse_scaling
 from latentbench.data.request import DataRequest
+from latentbench.models.external.open_clip import PretrainedSpec
 from latentbench.models.resolver import Resolver
 from latentbench.models.zoo import check_fits, prepare_cache
 
@@ -100,6 +103,8 @@ def _parts(suite: Suite, data_sets: DataSets, options: Options, features: tuple[
     parts = []
     for request in suite.data:
         with data_sets.naming(request):
+            if _encodes_originals_only(suite):
+                refuse_scaling(request, relative_to=suite.data_folder)
             data = data_sets.open(request)
             here = resolved(suite, data, allow_pickle=options.allow_pickle)
             for entry in here.entries:
@@ -109,6 +114,12 @@ def _parts(suite: Suite, data_sets: DataSets, options: Options, features: tuple[
         del data
     refuse_equal(parts)
     return parts
+
+
+def _encodes_originals_only(suite: Suite) -> bool:
+    """Return True if every model scales images that come with words itself, in every analysis."""
+    pretrained = all(isinstance(entry.spec, PretrainedSpec) for entry in suite.entries)
+    return pretrained and all(ANALYSES[name].passes == (OWN_VECTORS,) for name in suite.analyses)
 
 
 @dataclass(frozen=True)

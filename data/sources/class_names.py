@@ -28,8 +28,9 @@ def read_class_names(path: Path, folders: Sequence[str]) -> ClassNames:
     """Read the names of class folders: lines `FOLDER: NAME`, or one name per line in the folders' order.
 
     One line that begins with a class folder's name and a colon makes the file one of `FOLDER: NAME` lines.
-    Raises `DataError` for a line that names no folder, a folder without a line, two lines for one, and
-    another number of names than of folders. Two classes may have one name.
+    Raises `DataError` for a line that names no folder, a folder without a line, two lines for one, another
+    number of names than of folders, and the folders' own names in another order. Two classes may have one
+    name.
     """
     lines = _lines(path)
     if not lines:
@@ -44,6 +45,7 @@ def read_class_names(path: Path, folders: Sequence[str]) -> ClassNames:
             f"{path}: {len(lines)} names for {len(folders)} class folders ({', '.join(folders[:3])}, …); "
             f"give one per folder, in natural order (2 before 10), or lines such as {folders[0]}: NAME"
         )
+    _refuse_other_order(path, lines, folders)
     return ClassNames(tuple(lines), (_pairing_note(lines, folders), *_twins_note(lines)))
 
 
@@ -124,6 +126,21 @@ def _names_by_folder(path: Path, lines: Sequence[str], folders: Sequence[str]) -
     if missing := [folder for folder in folders if not named.get(folder)]:
         raise DataError(f"{path}: no name for the class folder {missing[0]!r}")
     return tuple(named[folder] for folder in folders)
+
+
+def _refuse_other_order(path: Path, names: Sequence[str], folders: Sequence[str]) -> None:
+    """Raise `DataError` for names that are those of the folders, but for case and underscores, reordered."""
+    given, expected = (
+        [re.sub(r"[\W_]+", " ", name).casefold() for name in each] for each in (names, folders)
+    )
+    if given == expected or sorted(given) != sorted(expected):
+        return
+    number = next(i for i, (a, b) in enumerate(zip(given, expected, strict=True)) if a != b)
+    raise DataError(
+        f"{path}: the names are those of the class folders in another order: name {number + 1} is "
+        f"{names[number]!r}, and the folder is {folders[number]!r}; write them in natural order (2 before "
+        f"10), or lines such as {folders[number]}: NAME"
+    )
 
 
 def _pairing_note(names: Sequence[str], folders: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.reading.prompted import CompleteImageData, PairedImageData, templates_of
 from latentbench.data.reading.transform import ImageTransform
+from latentbench.data.request import FORMS, parse
 from latentbench.data.sources.class_names import prompts_of
 from latentbench.data.storage.cache import digest_of
 from latentbench.models.external import open_clip_source, state_dicts
@@ -230,13 +231,12 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
 
 
 def _check_size(model: Pretrained, data: ImageData) -> None:
-    """Refuse images of a folder that were read smaller than the model's size: enlarging adds no detail."""
-    if isinstance(data, CompleteImageData):
-        return
+    """Refuse images from files that were read smaller than the model's size: enlarging adds no detail."""
     side, needed = data.image_shape[-1], max(model.size)
-    if data.name.startswith("folder:") and side < needed:
-        base = data.name.rpartition("?")[0] or data.name
-        raise LatentbenchError(
-            f"{model.where}: takes images of {needed} pixels, and {data.name} were read at {side}; "
-            f"use {base}?size={needed}"
-        )
+    from_files = data.name.partition(":")[0] in FORMS
+    if isinstance(data, CompleteImageData) or not from_files or side >= needed:
+        return
+    raise LatentbenchError(
+        f"{model.where}: takes images of {needed} pixels, and {data.name} were read at {side}; "
+        f"use {parse(data.name, []).with_options(size=needed)}"
+    )

@@ -77,7 +77,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class OpenClipTransform:
-    """open_clip's transform of an image in RGB by a `preprocess_cfg`, up to 8-bit pixels."""
+    """open_clip's transform of an image by a `preprocess_cfg`, up to 8-bit pixels in RGB."""
 
     preprocessing: Mapping[str, Any]
     shape: tuple[int, int]
@@ -108,7 +108,7 @@ def load(source: OpenClipSource, resolver: Resolver) -> Loaded:
         name = location(source, resolver)
         _check_published(source, name, resolver)
         model_config = _architecture(name, source)
-        with _reported(source):
+        with _reported(f"{_shown(source)}: its weights could not be loaded", _remedy(source)):
             model = open_clip.create_model(
                 name,
                 pretrained=source.tag,
@@ -168,7 +168,12 @@ def tokenizer(name: str, config: Mapping[str, Any], context: int) -> Any:
     import open_clip
 
     text = config["text_cfg"]
-    with _reported(name, what="tokenizer"):
+    wanted = text.get("hf_tokenizer_name") or name
+    with _reported(
+        f"pretrained {name}: its tokenizer {wanted} could not be loaded",
+        f"connect to the network once, set HF_HOME to a folder that has it, or write hf_tokenizer_name: "
+        f"FOLDER, with a tokenizer saved by save_pretrained, into text_cfg of {CONFIG}",
+    ):
         if not name.endswith(".json"):
             return open_clip.get_tokenizer(name, context_length=context)
         settings = {"context_length": context, **text.get("tokenizer_kwargs", {})}
@@ -208,7 +213,7 @@ def _architecture(name: str, source: OpenClipSource) -> Json:
     """Return open_clip's configuration of a model; a tag's weights may need QuickGELU."""
     import open_clip
 
-    with _reported(source):
+    with _reported(f"{_shown(source)}: its {CONFIG} could not be read", _remedy(source)):
         config: Json = open_clip.get_model_config(name)
     tagged = open_clip.get_pretrained_cfg(name, source.tag) if source.tag else {}
     return {**config, "quick_gelu": True} if tagged.get("quick_gelu") else config
@@ -242,19 +247,28 @@ def _as_json(model: Mapping[str, Any], preprocessing: Mapping[str, Any]) -> Json
     return content
 
 
+def _shown(source: OpenClipSource) -> str:
+    return f"pretrained {source.model}" + (f", tag {source.tag}" if source.tag else "")
+
+
+def _remedy(source: OpenClipSource) -> str:
+    """Return what a user can do where open_clip cannot load a source."""
+    if source.model.startswith(LOCAL):
+        return f"the weights in the folder must be complete, and of the architecture in its {CONFIG}"
+    download = "connect to the network once, set HF_HOME to a folder that has them, or"
+    if source.model.startswith(HUB):
+        return f"{download} copy the repository to a folder and write model: {LOCAL}FOLDER"
+    return f"{download} name a local file with checkpoint:"
+
+
 @contextmanager
-def _reported(source: OpenClipSource | str, *, what: str = "weights") -> Iterator[None]:
+def _reported(problem: str, remedy: str) -> Iterator[None]:
     """Turn what the download, the disk or a file's format raise into one line with the remedy."""
-    name = source if isinstance(source, str) else source.model
-    tag = f", tag {source.tag}" if isinstance(source, OpenClipSource) and source.tag else ""
     try:
         with _quiet():
             yield
     except Exception as error:
-        raise LatentbenchError(
-            f"pretrained {name}{tag}: its {what} could not be loaded ({line(error)}); connect to the network "
-            f"once, set HF_HOME to a folder that has them, or name a local file with checkpoint:"
-        ) from None
+        raise LatentbenchError(f"{problem} ({line(error)}); {remedy}") from None
 
 
 @contextmanager

@@ -70,8 +70,8 @@ def explain(
     The metric is measured under protocol A, under A with each differing choice of B alone, and under B. A
     model of the zoo is trained first, with its family's recipe, unless it is in the cache.
 
-    For zero_shot, the model is one of open_clip, and the factors are resize filter, precision, prompts,
-    spelling of the classes, and averaging; each is changed alone.
+    For zero_shot, the model is one of open_clip, and the factors are file reading, resize filter, precision,
+    prompts, spelling of the classes, and averaging; each is changed alone.
     """
     if metric == ZERO_SHOT:
         if protocols is not None or features:

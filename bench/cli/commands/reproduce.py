@@ -51,11 +51,15 @@ def reproduce(
 
     Exit 3 if a value is outside, 4 if none could be compared.
     """
+    from latentbench.analysis.core.devices import find_device
+    from latentbench.analysis.features.request import parse_all
     from latentbench.bench.cli.progress import reporting
     from latentbench.bench.present.listing import render
     from latentbench.bench.reproduce import tokenizers, zero_shot  # noqa: F401 - they register themselves
-    from latentbench.bench.reproduce.published import ROW_SETS, RowRequest, judge
+    from latentbench.bench.reproduce.published import ROW_SETS, RowRequest, compare_row
+    from latentbench.data.loading import DATASETS
     from latentbench.data.registry import unknown
+    from latentbench.data.request import parse as parse_data
 
     if rows is None:
         emit(render([_listed(name, make().rows) for name, make in ROW_SETS.items()], output.value))
@@ -67,14 +71,17 @@ def reproduce(
             raise unknown("row", name, names)
     if data is None:
         raise LatentbenchError(f"{rows}: add --data with your copy of {chosen.rows.data}")
+    # A mistake in these concerns every row, so it is an error and no reason for an empty table.
+    parse_data(data, list(DATASETS), "--data")
+    parse_all(features or [])
+    find_device(device)
     found = []
     for each in chosen.rows.rows:
         if row and each.name not in row:
             continue
         with only_results_on_stdout(), reporting(err, each.name) as reporter:
             request = RowRequest(data, tuple(features or ()), device, allow_pickle, reporter)
-            measured = chosen.measure(chosen.rows, each, request)
-        found += [judge(each, name, metric, chosen.rows.images) for name, metric in measured.items()]
+            found += compare_row(chosen, each, request)
     emit(render([_compared(each) for each in found], output.value))
     for reason in dict.fromkeys(f"{each.verdict}: {each.reason}" for each in found if each.reason):
         say(err, reason)

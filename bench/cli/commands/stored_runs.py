@@ -194,7 +194,7 @@ def import_(
 
     names = dict(each.split("=", 1) for each in name or () if "=" in each)
     if bad := [each for each in name or () if "=" not in each]:
-        raise LatentbenchError(f"--name {bad[0]}: must be THEIRS=OURS, such as cifar10=wds:cifar10?size=224")
+        raise LatentbenchError(f"--name {bad[0]}: must be THEIRS=OURS, such as vtab/cifar10=cifar10")
     same = None if same_images is None else find(same_images, results)
     made = import_results(files, Store(results), suite, same_images=same, names=names)
     print_table(made, output)

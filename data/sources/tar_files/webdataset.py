@@ -3,8 +3,8 @@
 `wds:shards/{0000..0049}.tar` names tar files; braces hold a range or alternatives, `*` stands for any name.
 `wds:FOLDER` names a folder with `train/0.tar`, `test/0.tar` and so on, or with tar files directly in it.
 Members with one key are a sample: an image, and its label in `.cls`, which is a number or a class's name.
-`classnames.txt` next to the tar files, or one folder above, names the classes by number. If
-`zeroshot_classification_templates.txt` is there too, the images are to be recognised by name and serve as
+`classnames.txt` next to the tar files, or one folder above, names the classes by number. With
+`zeroshot_classification_templates.txt`, which needs it, the images are to be recognised by name and serve as
 test images only. Tar files without a split are split by a hash of each member's name.
 
 A tar file that is missing or cut off, an image without a label among labelled ones, and a label without an
@@ -277,7 +277,14 @@ def _class_names(folder: Path) -> tuple[str, ...] | None:
 
 def _templates(folder: Path, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     path = _beside(folder, TEMPLATES)
-    return None if path is None or names is None else read_templates(path)
+    if path is None:
+        return None
+    if names is None:
+        raise DataError(
+            f"{path}: has templates, but there is no {CLASS_NAMES} next to the tar files or one folder "
+            f"above; add it, with one class name per line, or remove the templates"
+        )
+    return read_templates(path)
 
 
 def _labelled(source: EncodedSource) -> EncodedSource:

@@ -206,9 +206,7 @@ def test_a_reader_of_our_own_would_change_the_numbers(checkpoint, images):
         zoo.Training(zoo.resolve(spec, data, Resolver(checkpoint)), Recipe(), 0), data
     ).model
     subject = Subject(model, DataContext(data), seed=0)
-    theirs, ours = (
-        own_vectors(subject, reader).vectors for reader in (read_as_clip_benchmark, read_image)
-    )
+    theirs, ours = (own_vectors(subject, reader).vectors for reader in (read_as_clip_benchmark, read_image))
     far = (theirs - ours).norm(dim=1).view(len(CLASSES), -1) > 1e-4
     assert far.all(0).tolist() == [False, False, True, True, False, True]
     assert far.any(0).tolist() == [False, False, True, True, False, True]

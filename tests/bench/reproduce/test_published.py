@@ -1,16 +1,36 @@
 """Published rows: as printed, and inside where chance and rounding explain the difference."""
 
+from dataclasses import replace
+
+import numpy as np
 import open_clip
 import pytest
 from PIL import Image
+from shared.open_clip_models import save_model
 from typer.testing import CliRunner
 
-from latentbench.analysis.catalogue import METRICS
+from latentbench.analysis.catalogue import ANALYSES, METRICS
+from latentbench.analysis.core.data_context import DataContext
+from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.reconstruction import PSNR
 from latentbench.bench.cli.app import app
 from latentbench.bench.cli.options import EXIT_NOTHING
 from latentbench.bench.reproduce import tokenizers, zero_shot  # noqa: F401 - they register themselves
-from latentbench.bench.reproduce.published import ROW_SETS, Reproducible, Row, RowSet, judge, parse_published
+from latentbench.bench.reproduce.published import (
+    ROW_SETS,
+    Reproducible,
+    Row,
+    RowRequest,
+    RowSet,
+    compare_row,
+    judge,
+    parse_published,
+)
+from latentbench.data import load
+from latentbench.data.errors import DataError
+from latentbench.models import zoo
+from latentbench.models.resolver import Resolver
+from latentbench.models.training.recipe import Recipe
 
 
 @pytest.fixture
@@ -89,6 +109,57 @@ def test_zero_shot_rows_need_prompts_with_the_images(home):
     assert "needs class names and templates next to the images" in str(result.exception)
 
 
+@pytest.fixture
+def images(tmp_path):
+    """Two classes of three images, with names and templates."""
+    folder = tmp_path / "images"
+    draws = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for index in range(3):
+            pixels = draws.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    (folder / "classes.txt").write_text("cat\ndog\n")
+    return folder
+
+
+def rows_of(*models, metrics=("prompt_top1",)):
+    rows = [
+        Row(name=name, model={"family": "clip", "pretrained": source}, values=dict.fromkeys(metrics, "0.5"))
+        for name, source in models
+    ]
+    known = ROW_SETS["mnist-zero-shot"]()
+    return replace(known, rows=known.rows.model_copy(update={"rows": rows}))
+
+
+def test_a_row_without_weights_is_null_and_others_stay(home, images, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    here = {"model": f"local-dir:{save_model(home / 'model')}"}
+    rows = rows_of(("here", here), ("gone", {"model": "local-dir:none"}))
+    monkeypatch.setitem(ROW_SETS._entries, "two rows", lambda: rows)
+    arguments = ["reproduce", "two rows", "--data", f"folder:{images}", "--format", "csv"]
+    result = CliRunner().invoke(app, arguments)
+    spec = zoo.model_spec(family="clip", pretrained=here)
+    data = load(f"folder:{images}")
+    model = zoo.train_or_load(zoo.Training(zoo.resolve(spec, data, Resolver(home)), Recipe(), 0), data).model
+    (expected, *_) = ANALYSES["prompts"].measure(Subject(model, DataContext(data), seed=0)).metrics
+    first, second = result.stdout.splitlines()[1:]
+    assert first.startswith(f"here,prompt_top1,0.5,{expected.value:.5g},6,")
+    assert second == "gone,prompt_top1,0.5,–,–,–,not measured"
+    assert "not measured: pretrained local-dir:none: no open_clip_config.json in" in result.stderr
+    assert result.exit_code == (0 if ",inside" in first else 3)
+
+
+def test_data_that_no_row_can_measure_are_an_error(home, images):
+    rows = rows_of(("gone", {"model": "local-dir:none"}))
+    for place, message in (
+        ("folder:nowhere", "nowhere"),
+        (f"folder:{images}?size=64", r"\?size=64: size has no effect, because every model here scales"),
+    ):
+        with pytest.raises(DataError, match=message):
+            compare_row(rows, rows.rows.rows[0], RowRequest(place))
+
+
 def test_mistakes_are_one_line(home):
     for arguments, message in [
         (["reproduce", "coco-2017"], "unknown row set 'coco-2017'; did you mean 'coco-2017-256'"),
@@ -124,7 +195,7 @@ def three_images(home, monkeypatch):
         protocol="latentbench",
         rows=[Row(name="jpeg 50", model={"family": "jpeg", "quality": 50}, values={"psnr": "45.0 ± 9.0"})],
     )
-    table = Reproducible(rows, tokenizers.measure)
+    table = Reproducible(rows, tokenizers.define, tokenizers.measure)
     monkeypatch.setitem(ROW_SETS._entries, "three", lambda: table)
     (home / "photos").mkdir()
     for index in range(3):

@@ -64,9 +64,9 @@ def save(draws, target):
     Image.fromarray(draws.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(target, format="png")
 
 
-def run(home, watcher, last="wds:tars"):
+def run(home, watcher, last="wds:tars", more=""):
     models = [f'  - {{family: clip, pretrained: {{model: "local-dir:{home}/model{n}"}}}}\n' for n in range(3)]
-    (home / "my.yaml").write_text(SUITE % (last, "".join(models)))
+    (home / "my.yaml").write_text(SUITE % (last, "".join(models) + more))
     options = Options(this_process=True, jobs=1)
     return run_suite(suites.load(str(home / "my.yaml")), Store(home / "results"), options, watcher)
 
@@ -146,6 +146,19 @@ def test_shards_encode_each_image_once_from_its_file(home, monkeypatch, shards):
     assert numbers(found) == numbers(whole)
     assert encoded.images["encoding for words"] == MANY
     assert encoded.images["measuring"] == encoded.images["encoding and decoding"] == 0
+
+
+def test_a_size_that_no_model_uses_is_refused(home):
+    """Pretrained models scale the original files; a model of the zoo in the suite needs the size."""
+    watcher = Stops()
+    message = (
+        r"^data wds:tars\?size=64: wds:tars\?size=64: size has no effect, because every model here scales"
+    )
+    with pytest.raises(LatentbenchError, match=message):
+        run(home, watcher, last='"wds:tars?size=64"')
+    assert watcher.written == []
+    finished = run(home, Silent(), last='"wds:tars?size=64"', more="  - {family: identity}\n")
+    assert "wds:tars?size=64" in {record.data.name for record in finished.records}
 
 
 WORDED = """description: A published set, and captions with negatives

@@ -46,11 +46,21 @@ def test_only_a_pairing_by_order_is_noted(names_in):
         ("n01: a\nn01: b\n", "the folder 'n01' is named twice"),
         ("n01: a\n", "no name for the class folder 'n02'"),
         ("n01: a\nn02:\n", "no name for the class folder 'n02'"),
+        ("n02\nn01\n", "are those of the class folders in another order: name 1 is 'n02', .* is 'n01'"),
     ],
 )
 def test_unclear_lists_are_refused(names_in, text, message):
     with pytest.raises(DataError, match=message):
         names_in(text, "n01", "n02")
+
+
+def test_names_of_the_folders_in_another_order_are_refused(names_in):
+    """Lines sorted as text, 10 before 2, or alphabetically in a language of its own."""
+    folders = [f"lot_{number}" for number in range(11)]
+    assert names_in("\n".join(name.replace("_", " ") for name in folders), *folders).names[10] == "lot 10"
+    with pytest.raises(DataError, match="name 3 is 'Lot 10', and the folder is 'lot_2'; write them"):
+        names_in("\n".join(name.replace("lot_", "Lot ") for name in sorted(folders)), *folders)
+    assert names_in("ant\ncow\n", "ant", "bee").names == ("ant", "cow")
 
 
 def test_names_in_utf16_with_a_mark_are_read(tmp_path):

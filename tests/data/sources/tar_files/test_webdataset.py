@@ -55,6 +55,14 @@ def test_tar_files_hold_what_a_folder_holds(tmp_path):
     assert from_tars.notes == ()
 
 
+def test_templates_without_class_names_are_refused(tmp_path):
+    shards = write_shards(tmp_path / "test")
+    (tmp_path / "zeroshot_classification_templates.txt").write_text("a {c}")
+    for place in (tmp_path, f"{shards}/{{0..2}}.tar"):
+        with pytest.raises(DataError, match=r"templates\.txt: has templates, but .* no classnames\.txt"):
+            load(f"wds:{place}")
+
+
 def one_process_loader(loader, *args, num_workers, **options):
     return loader(*args, **options)
 

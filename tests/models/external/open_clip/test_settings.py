@@ -1,6 +1,8 @@
 """Pretrained models of open_clip keep the settings that they state: activation, preprocessing, size."""
 
 import json
+import re
+import tarfile
 
 import numpy as np
 import open_clip
@@ -116,14 +118,37 @@ def test_images_are_resized_as_the_model_states(mode, size, data, folder):
     assert (ours - expected).abs().mean() < 0.008
 
 
-def test_images_read_smaller_than_the_model_s_size_are_refused(folder):
+def without_words(kind, folder):
+    """The images without templates, from each kind of place: `(images, names of their classes)`."""
+    images = folder / "images"
+    (images / "classes.txt").unlink()
+    if kind == "wds":
+        with tarfile.open(folder / "0.tar", "w") as tar:
+            for number, file in enumerate(sorted(images.glob("*/*.png"))):
+                tar.add(file, f"{number}.png")
+        return f"wds:{folder / '0.tar'}"
+    if kind == "hf":
+        datasets = pytest.importorskip("datasets")
+        rows = {"image": list(map(str, sorted(images.glob("*/*.png"))))}
+        rows = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+        datasets.DatasetDict({"test": rows}).save_to_disk(folder / "saved")
+        return f"hf:{folder / 'saved'}"
+    return f"folder:{images}"
+
+
+@pytest.mark.parametrize("kind", ["folder", "wds", "hf"])
+def test_images_read_smaller_than_the_model_s_size_are_refused(kind, folder):
     """Only those that have no files at hand: images to be recognised by name are read at their own size."""
-    (folder / "images" / "classes.txt").unlink()
-    data = load(f"folder:{folder / 'images'}?size=32")
+    place = without_words(kind, folder)
     wide = {**TINY, "vision_cfg": {**TINY["vision_cfg"], "image_size": 64}}
     local_folder(folder, wide, {})
-    with pytest.raises(LatentbenchError, match=r"takes images of 64 pixels, .* read at 32; use .*\?size=64"):
-        resolved(data, folder, model="local-dir:published", checkpoint=None)
+    for given, side in ((f"{place}?split=test&limit=5", 28), (f"{place}?size=32&limit=5&split=test", 32)):
+        remedy = re.escape(f"{place}?size=64&limit=5&split=test")
+        message = rf"takes images of 64 pixels, .* read at {side}; use {remedy}$"
+        with pytest.raises(LatentbenchError, match=message):
+            resolved(load(given), folder, model="local-dir:published", checkpoint=None)
+    large = load(f"{place}?size=64&split=test")
+    assert resolved(large, folder, model="local-dir:published", checkpoint=None).latent_dim == 16
 
 
 def test_a_folder_of_pickles_is_read_only_if_allowed(data, folder):
@@ -138,13 +163,45 @@ def test_a_folder_of_pickles_is_read_only_if_allowed(data, folder):
     ("source", "message"),
     [
         ({"model": "local-dir:none"}, "local-dir:none: no open_clip_config.json in "),
-        ({"model": "hf-hub:no/where"}, "hf-hub:no/where: its weights could not be loaded"),
+        (
+            {"model": "hf-hub:no/where"},
+            r"hf-hub:no/where: its open_clip_config.json .* connect .* write model: local-dir:FOLDER$",
+        ),
     ],
 )
 def test_a_missing_location_is_named(source, message, data, folder, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(LatentbenchError, match=message):
         resolved(data, folder, checkpoint=None, **source)
+
+
+def test_remedies_for_a_local_folder_need_no_network(data, folder):
+    place, _ = local_folder(folder, TINY, {})
+    published = {"model": "local-dir:published", "checkpoint": None}
+    weights = place / "open_clip_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    remedy = (
+        "; the weights in the folder must be complete, and of the architecture in its open_clip_config.json$"
+    )
+    with pytest.raises(LatentbenchError, match=rf"weights could not be loaded .*{remedy}"):
+        resolved(data, folder, **published)
+    weights.write_bytes(whole)
+    other = {"model_cfg": {**TINY, "embed_dim": 24}, "preprocess_cfg": {}}
+    (place / "open_clip_config.json").write_text(json.dumps(other))
+    with pytest.raises(LatentbenchError, match=rf"weights could not be loaded .*{remedy}"):
+        resolved(data, folder, **published)
+
+
+def test_a_missing_tokenizer_is_named(data, folder, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    text = {**TINY["text_cfg"], "hf_tokenizer_name": "no/tokenizer"}
+    local_folder(folder, {**TINY, "text_cfg": text}, {})
+    with pytest.raises(
+        LatentbenchError,
+        match=r"its tokenizer no/tokenizer could not be loaded \(.*write hf_tokenizer_name: FOLDER",
+    ):
+        resolved(data, folder, model="local-dir:published", checkpoint=None)
 
 
 def test_a_location_that_brings_weights_takes_no_others():
