@@ -16,6 +16,12 @@ TRIES = 3
 """How often a unit is tried whose machine may have been the reason that it died."""
 
 
+def one(task: Any) -> int:
+    """Count a task as one case."""
+    del task
+    return 1
+
+
 def unchanged(task: Any) -> Any:
     """Return a task as it is: worker processes of this machine need no packing."""
     return task
@@ -24,7 +30,7 @@ def unchanged(task: Any) -> Any:
 class Crew(Generic[Task]):
     """Workers that share an executor. `pack` and `unpack` convert a task and its result for the journey.
 
-    `note` receives a line for each unit that is tried again.
+    `cases` counts the cases of a task, and `note` receives a line for each unit that is tried again.
     """
 
     def __init__(
@@ -32,12 +38,13 @@ class Crew(Generic[Task]):
         executor: Executor,
         *,
         key: Callable[[Task], str],
+        cases: Callable[[Task], int] = one,
         pack: Callable[[Task], Any] = unchanged,
         unpack: Callable[[Any], Task] = unchanged,
         note: Callable[[str], None] = unchanged,
     ) -> None:
         self.executor, self._key, self._pack, self._unpack = executor, key, pack, unpack
-        self._note = note
+        self._cases, self._note = cases, note
         self._tries: dict[str, int] = {}
         self._units: dict[str, Unit] = {}
         self._arrived: dict[str, Any] = {}
@@ -70,7 +77,7 @@ class Crew(Generic[Task]):
         exclusive: bool,
         alone: bool = False,
     ) -> str:
-        unit = Unit(self._key(task), function, self._pack(task), exclusive, alone)
+        unit = Unit(self._key(task), function, self._pack(task), exclusive, alone, self._cases(task))
         self._units[unit.key], self._tries[unit.key] = unit, 1
         self.executor.submit(unit)
         return unit.key

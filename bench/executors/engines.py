@@ -1,4 +1,4 @@
-"""Opens the engines, Ray and submitit, or says in one line why that is impossible."""
+"""Opens the engines, Ray and submitit; what they cannot do is one line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import shutil
 import signal
 import socket
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from latentbench.bench.executors.settings import CLIENT, ExecutorSettings
+from latentbench.bench.executors.settings import CLIENT, MEMORY_GB, ExecutorSettings
 from latentbench.data.errors import LatentbenchError, optional_package
 
 ANSWER_SECONDS = 10.0
@@ -56,12 +58,24 @@ def submitit_executor(settings: ExecutorSettings, folder: Path, *, exclusive: bo
     executor.update_parameters(
         cpus_per_task=settings.cpus,
         gpus_per_node=int(settings.gpus),
-        mem_gb=settings.memory_gb,
+        mem_gb=settings.memory_gb or MEMORY_GB,
         slurm_partition=settings.partition,
         slurm_exclusive=True if exclusive else None,
         slurm_constraint=settings.timing_on if exclusive else None,
     )
     return executor
+
+
+@contextmanager
+def room_in_object_store() -> Iterator[None]:
+    """Raise LatentbenchError if the object store is full, here or where a worker left its result."""
+    from ray import exceptions
+
+    try:
+        yield
+    except (exceptions.ObjectStoreFullError, exceptions.OutOfDiskError) as error:
+        cause = brief(getattr(error, "cause", None) or error)
+        raise LatentbenchError(f"Ray's object store is full: {cause}") from None
 
 
 def brief(error: Exception) -> str:

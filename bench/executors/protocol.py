@@ -25,6 +25,8 @@ class Unit:
     """True if it needs a machine to itself, as a timing does."""
     alone: bool = False
     """True if it may end its process: it then runs in a separate one."""
+    cases: int = 1
+    """How many cases it is work on, from which its time follows."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from latentbench.data.text.validation import validated
 
 NAMES = ("local", "ray", "slurm")
 CLIENT = "ray://"
+MEMORY_GB = 8.0
+"""The main memory of a worker if the settings do not state it."""
 
 
 class ExecutorSettings(BaseModel):
@@ -29,8 +31,10 @@ class ExecutorSettings(BaseModel):
     """CPUs of a worker; it runs as many threads."""
     gpus: Annotated[float, Field(ge=0)] = 0
     """GPUs of a worker; a fraction such as 0.25 lets workers share one."""
-    memory_gb: Annotated[float, Field(gt=0)] = 8
-    """Memory of a worker's device, half of which a stack of models may use."""
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """Main memory of a worker. None: a Slurm job asks for 8 GB, and a Ray task for none in particular."""
+    gpu_memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """Memory of a GPU that a worker may use, half of which is for a stack of models; None: ask a worker."""
     timing_on: str | None = None
     """Nodes on which timings run: a Ray resource such as `accelerator_type:H100`, or a Slurm constraint."""
     partition: str | None = None
@@ -47,16 +51,23 @@ class ExecutorSettings(BaseModel):
         """Refuse settings that have no effect."""
         allowed = {
             "local": {"shards"},
-            "ray": {"address", "shards", "cpus", "gpus", "memory_gb", "timing_on"},
+            "ray": {"address", "shards", "cpus", "gpus", "memory_gb", "gpu_memory_gb", "timing_on"},
             "slurm": set(type(self).model_fields) - {"address"},
         }[self.name]
         for setting in sorted(self.model_fields_set - {"name"} - allowed):
             raise ValueError(f"{setting} has no effect on the executor {self.name}; leave it out")
+        if self.gpu_memory_gb is not None and not self.gpus:
+            raise ValueError("gpu_memory_gb has no effect on workers without a GPU; add gpus")
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus must be a whole number or less than 1, got {self.gpus:g}")
         if self.name == "slurm" and self.gpus != int(self.gpus):
             raise ValueError(f"gpus must be a whole number for Slurm, which shares no GPU, got {self.gpus:g}")
         return self
+
+    @property
+    def memory_bytes(self) -> int:
+        """The main memory of a worker, as far as it is stated."""
+        return int(1e9 * (self.memory_gb or MEMORY_GB))
 
     @property
     def is_remote(self) -> bool:

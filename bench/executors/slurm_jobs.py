@@ -25,9 +25,12 @@ POLL_SECONDS = 1.0
 START_MINUTES = 5.0
 """The part of a job's wall time for imports and for opening the data."""
 ANY_NUMBER = 1_000_000
-OUT_OF_MEMORY, PREEMPTED = "OUT_OF_MEMORY", "PREEMPTED"
-PREEMPTED_SECONDS = 600.0
-"""A job that stays pre-empted for so long has ended: some clusters do not queue it again."""
+OUT_OF_MEMORY, PENDING, PREEMPTED, UNKNOWN = "OUT_OF_MEMORY", "PENDING", "PREEMPTED", "UNKNOWN"
+LOST_SECONDS = 600.0
+"""A job has ended that stays pre-empted for so long, as some clusters do not queue it again, or that is so
+long past its wall time on a cluster without accounting, which does not tell its state."""
+PATIENCE_SECONDS = 60.0
+"""After so long without a result the user learns how many jobs wait in the queue."""
 
 
 @dataclass
@@ -36,22 +39,24 @@ class _SlurmJob:
 
     handle: Any
     batch: JobBatch
+    minutes: int
+    """Its wall time."""
     left: dict[int, Unit] = field(default_factory=dict)
     preempted: float | None = None
     """When it was first seen pre-empted, unless it was queued again since; for submitit it has not ended."""
 
     def has_ended(self) -> bool:
-        """Ask whether the job has ended; one that stays pre-empted is cancelled."""
+        """Ask whether the job has ended; one that is lost is cancelled."""
         if self.handle.done():
             return True
-        if str(self.handle.state) != PREEMPTED:
-            self.preempted = None
-            return False
-        self.preempted = self.preempted or time.monotonic()
-        if time.monotonic() - self.preempted < PREEMPTED_SECONDS:
-            return False
-        self.handle.cancel(check=False)
-        return True
+        state, folder = str(self.handle.state), self.batch.folder
+        self.preempted = (self.preempted or time.monotonic()) if state == PREEMPTED else None
+        over = -math.inf if self.preempted is None else time.monotonic() - self.preempted
+        if state == UNKNOWN and folder.exists():  # it has started, and this is its last sign
+            over = time.time() - folder.stat().st_mtime - 60 * self.minutes
+        if over >= LOST_SECONDS:
+            self.handle.cancel(check=False)
+        return over >= LOST_SECONDS
 
 
 class SlurmJobs:
@@ -60,8 +65,8 @@ class SlurmJobs:
     at_once = exclusive_at_once = ANY_NUMBER
 
     def __init__(self, settings: ExecutorSettings, setup: Setup, note: Callable[[str], None]) -> None:
-        del note
         self._settings, self._setup, self.workers = settings, setup, settings.jobs
+        self._note, self._tell_at = note, time.monotonic() + PATIENCE_SECONDS
         self._folder = cache_root() / "jobs" / setup.id
         self._executors = {
             exclusive: submitit_executor(settings, self._folder / "logs", exclusive=exclusive)
@@ -82,7 +87,10 @@ class SlurmJobs:
         self._waiting.clear()
         results = [result for job in self._jobs for result in self._results(job)]
         self._jobs = [job for job in self._jobs if job.left]
-        if not results:
+        if results:
+            self._tell_at = max(self._tell_at, time.monotonic() + PATIENCE_SECONDS)
+        else:
+            self._tell_of_queue()
             time.sleep(POLL_SECONDS)
         return results
 
@@ -96,18 +104,25 @@ class SlurmJobs:
     def _submit_jobs(self, units: list[Unit], exclusive: bool) -> None:
         size = math.ceil(len(units) / self._settings.jobs)
         executor = self._executors[exclusive]
-        executor.update_parameters(
-            timeout_min=math.ceil(START_MINUTES + size * self._settings.minutes_per_case)
-        )
         for start in range(0, len(units), max(1, size)):
             group = units[start : start + size]
+            cases = sum(unit.cases for unit in group)
+            minutes = math.ceil(START_MINUTES + cases * self._settings.minutes_per_case)
+            executor.update_parameters(timeout_min=minutes)
             self._count += 1
             batch = JobBatch(self._setup, tuple(map(pickle.dumps, group)), self._folder / f"job{self._count}")
             try:
                 handle = executor.submit(batch)
             except Exception as error:
                 raise LatentbenchError(f"--executor slurm: cannot submit a job: {brief(error)}") from None
-            self._jobs.append(_SlurmJob(handle, batch, dict(enumerate(group))))
+            self._jobs.append(_SlurmJob(handle, batch, minutes, dict(enumerate(group))))
+
+    def _tell_of_queue(self) -> None:
+        """Say once how many jobs wait for Slurm to start them."""
+        late = time.monotonic() >= self._tell_at
+        if waiting := late and sum(str(job.handle.state) == PENDING for job in self._jobs):
+            self._note(f"{waiting} of {len(self._jobs)} Slurm jobs wait in the queue")
+            self._tell_at = math.inf
 
     def _results(self, job: _SlurmJob) -> list[tuple[str, Any]]:
         """Return a job's new results; if it has ended without all of them, the unit in progress died."""

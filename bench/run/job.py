@@ -143,7 +143,7 @@ class Job:
         positions = stacks(
             [progress.case.training for progress in todo],
             self.data.image_shape,
-            memory_bytes=self.team.stack_bytes,
+            memory_bytes=self.team.stack_bytes(),
             largest=math.ceil(len(todo) / (self.team.size)),
         )
         return [[todo[position] for position in stack] for stack in positions]

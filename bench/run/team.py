@@ -50,8 +50,8 @@ class Team:
     """The number of workers when the run starts."""
     threads: int
     """The threads of each worker."""
-    stack_bytes: float
-    """The memory that a worker has for training a stack."""
+    stack_bytes: Callable[[], float]
+    """Finds out how much memory a worker has for training a stack."""
     stage: Callable[[Stage], Stage]
     """Prepares a function for the workers."""
     shares_journal: bool
@@ -66,7 +66,9 @@ def local_team(
     crew: Crew[list[Progress]] = Crew(executor, key=key)
     stack_bytes = memory_bytes * STACK_SHARE / size
     with stopped_at_the_end(executor):
-        yield Team(crew, size, threads, stack_bytes, lambda stage: partial(stage, journal=journal), True)
+        yield Team(
+            crew, size, threads, lambda: stack_bytes, lambda stage: partial(stage, journal=journal), True
+        )
 
 
 @contextmanager
@@ -84,15 +86,29 @@ def remote_team(
     try:
         executor = REMOTE[settings.name](settings, Setup.of(settings.cpus, open_context), note)
         crew: Crew[list[Progress]] = Crew(
-            executor, key=key, pack=driver.pack, unpack=driver.unpack, note=note
+            executor, key=key, cases=len, pack=driver.pack, unpack=driver.unpack, note=note
         )
-        memory = settings.memory_gb * 1e9 * STACK_SHARE
         with stopped_at_the_end(executor):
             yield Team(
-                crew, executor.workers, settings.cpus, memory, lambda stage: partial(work, stage=stage), False
+                crew,
+                executor.workers,
+                settings.cpus,
+                lambda: STACK_SHARE * _device_bytes(settings, crew, driver),
+                lambda stage: partial(work, stage=stage),
+                False,
             )
     finally:
         mark.unlink(missing_ok=True)
+
+
+def _device_bytes(settings: ExecutorSettings, crew: Crew[list[Progress]], driver: _Driver) -> float:
+    """Return the memory that a worker may use of its GPU, or of its node if it has no GPU."""
+    if settings.gpu_memory_gb is not None:
+        return settings.gpu_memory_gb * 1e9
+    if settings.gpus and not driver.gpu_bytes:
+        ask: Stage = partial(work, stage=no_work)
+        crew.alone(ask, [])
+    return driver.gpu_bytes * min(1, settings.gpus) or settings.memory_bytes
 
 
 @dataclass(frozen=True)
@@ -120,6 +136,8 @@ class _Driver:
     mark: str
     shared: bool = False
     """True if the last worker saw the driver's cache, so that weights need not travel."""
+    gpu_bytes: int = 0
+    """The memory of the last worker's GPU."""
 
     def pack(self, progresses: list[Progress]) -> Parcel:
         weights = {} if self.shared else _weights(progresses)
@@ -127,6 +145,7 @@ class _Driver:
 
     def unpack(self, parcel: Parcel) -> list[Progress]:
         self.shared = parcel.shared
+        self.gpu_bytes = parcel.environment["gpu_memory_bytes"] or 0
         _store(parcel.weights)
         self.remember(environment_hash(parcel.environment), parcel.environment)
         for progress in parcel.progresses:
@@ -168,6 +187,12 @@ def work(parcel: Parcel, context: DataContext, *, stage: Stage) -> Parcel:
     done = stage(parcel.progresses, context, journal=journal)
     weights = {} if shared else _weights(done, known=parcel.weights)
     return replace(parcel, progresses=done, weights=weights, environment=here, shared=shared)
+
+
+def no_work(progresses: list[Progress], context: DataContext, *, journal: Journal) -> list[Progress]:
+    """Return the cases as they are; the parcel tells about the worker's machine."""
+    del context, journal
+    return progresses
 
 
 def _find_checkpoint(progress: Progress) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import platform
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -164,17 +165,27 @@ def location(source: OpenClipSource, resolver: Resolver) -> str:
 
 
 def tokenizer(name: str, config: Mapping[str, Any], context: int) -> Any:
-    """Return open_clip's tokenizer of a model. Raises LatentbenchError if it cannot be downloaded."""
+    """Return open_clip's tokenizer of a model.
+
+    Raises LatentbenchError if it cannot be downloaded, or if its folder is missing; only Hugging Face's
+    tokenizers have files there.
+    """
     import open_clip
 
-    text = config["text_cfg"]
+    text, folder = config["text_cfg"], name.startswith(LOCAL)
     wanted = text.get("hf_tokenizer_name") or name
+    has_files = folder and wanted != name
+    if has_files and not Path(name.removeprefix(LOCAL)).is_dir():
+        raise LatentbenchError(
+            f"pretrained {name}: node {platform.node()} does not have this folder with its tokenizer; "
+            f"copy it to the same path on every node"
+        )
     with _reported(
         f"pretrained {name}: its tokenizer {wanted} could not be loaded",
         f"connect to the network once, set HF_HOME to a folder that has it, or write hf_tokenizer_name: "
         f"FOLDER, with a tokenizer saved by save_pretrained, into text_cfg of {CONFIG}",
     ):
-        if not name.endswith(".json"):
+        if has_files or not (folder or name.endswith(".json")):
             return open_clip.get_tokenizer(name, context_length=context)
         settings = {"context_length": context, **text.get("tokenizer_kwargs", {})}
         if text.get("hf_tokenizer_name"):

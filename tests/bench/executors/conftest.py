@@ -19,6 +19,12 @@ def rest(seconds, context):
     time.sleep(seconds)
     return seconds
 
+def timed(number, context):
+    import ray
+    start = time.time()
+    time.sleep(1)
+    return ray.get_runtime_context().get_node_id(), start, time.time()
+
 def process(number, context):
     return os.getpid()
 

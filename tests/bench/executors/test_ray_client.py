@@ -1,5 +1,6 @@
 """`ray://HOST:PORT`: a driver that is no node of the cluster gives the records of this machine."""
 
+import importlib
 import os
 import signal
 import socket
@@ -11,6 +12,9 @@ import pytest
 from shared.commands import COMMAND
 from shared.sweeps import run_here, values
 
+from latentbench.bench.executors.crew import Crew, stopped_at_the_end
+from latentbench.bench.executors.settings import ExecutorSettings
+from latentbench.bench.executors.worker import Setup
 from latentbench.bench.store.run import read
 
 from .conftest import free_port
@@ -67,6 +71,15 @@ def address(environment, tmp_path_factory):
     finally:
         if head.poll() is None:
             os.killpg(head.pid, signal.SIGKILL)
+
+
+def test_a_client_gives_timings_a_node(address):
+    from latentbench.bench.executors.ray_tasks import RayTasks
+
+    square = importlib.import_module("ray_units").square
+    ray = RayTasks(ExecutorSettings(name="ray", address=address), Setup.of(1, dict), print)
+    with stopped_at_the_end(ray):
+        assert dict(Crew(ray, key=str).map(square, [2, 3], exclusive=True)) == {2: 4, 3: 9}
 
 
 def test_a_client_gives_the_records_of_this_machine(address, home):

@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections import defaultdict
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,45 @@ def test_a_worker_that_no_node_has_room_for_is_refused(cluster):
         on_ray([1], "square", settings=ExecutorSettings(name="ray", cpus=64))
     with pytest.raises(LatentbenchError, match="has the resource 'H100' that timing_on names"):
         on_ray([1], "square", settings=ExecutorSettings(name="ray", timing_on="H100"))
+    with pytest.raises(LatentbenchError, match=r"no node .* 1 CPUs, 10000 GB of memory and 0 GPUs"):
+        on_ray([1], "square", settings=ExecutorSettings(name="ray", memory_gb=10_000))
+
+
+@pytest.mark.slow
+def test_timings_continue_on_a_smaller_node(cluster, node, monkeypatch):
+    """A node of two CPUs leaves, and the user is told; one of one CPU then has room for what waits."""
+    from latentbench.bench.executors import ray_tasks
+
+    monkeypatch.setattr(ray_tasks, "PATIENCE_SECONDS", 1.0)
+    leaving, notes = node(2, resources={"timing": 1}), []
+
+    def note(message):
+        notes.append(message)
+        if message.startswith("waiting"):
+            node(1, resources={"timing": 1})
+
+    rest = importlib.import_module("ray_units").rest
+    ray = ray_tasks.RayTasks(ExecutorSettings(name="ray", timing_on="timing"), Setup.of(1, dict), note)
+    with stopped_at_the_end(ray):
+        results = Crew(ray, key=str, note=note).map(rest, [0.1, 0.2, 0.3], exclusive=True)
+        found = [next(results)]
+        cluster.remove_node(leaving)
+        found += results
+    assert dict(found) == {0.1: 0.1, 0.2: 0.2, 0.3: 0.3}
+    assert any("no node of the Ray cluster has the resource 'timing'" in each for each in notes)
+
+
+@pytest.mark.slow
+def test_timings_use_every_node_and_never_share_one(cluster, node):
+    """Two nodes of unequal size; the clocks of one node's timings do not overlap."""
+    node(2)
+    found, _ = on_ray(range(6), "timed", exclusive=True)
+    spans = defaultdict(list)
+    for where, start, end in found.values():
+        spans[where].append((start, end))
+    assert len(spans) == 2
+    for of_node in map(sorted, spans.values()):
+        assert all(end <= start for (_, end), (start, _) in pairwise(of_node))
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from latentbench.data.errors import LatentbenchError
         ({"name": "ray", "partition": "gpu"}, "partition has no effect on the executor ray"),
         ({"name": "slurm", "gpus": 0.5}, "Slurm, which shares no GPU"),
         ({"name": "ray", "gpus": 1.5}, "whole number or less than 1"),
+        ({"name": "ray", "gpu_memory_gb": 40}, "gpu_memory_gb has no effect on workers without a GPU"),
         ({"name": "ray", "nodes": 3}, "nodes"),
     ],
 )

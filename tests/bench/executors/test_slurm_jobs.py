@@ -3,6 +3,8 @@
 import os
 import pickle
 import signal
+import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -18,7 +20,7 @@ from latentbench.bench.executors.slurm_jobs import SlurmJobs
 from latentbench.bench.executors.worker import JobBatch, Setup
 from latentbench.data.errors import LatentbenchError
 
-pytest.importorskip("submitit")
+submitit = pytest.importorskip("submitit")
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +32,9 @@ def square(number, context):
     return number**2
 
 
-def executor(**settings):
+def executor(note=print, **settings):
     settings = {"name": "slurm", "cluster": "debug", "memory_gb": 1, **settings}
-    return SlurmJobs(ExecutorSettings(**settings), Setup.of(1, dict), print)
+    return SlurmJobs(ExecutorSettings(**settings), Setup.of(1, dict), note)
 
 
 def test_units_share_as_few_jobs_as_allowed(tmp_path):
@@ -87,7 +89,7 @@ def test_a_preempted_job_repeats_only_the_unit_in_hand(monkeypatch, tmp_path):
 
 COMMANDS = {
     "srun": "exit 0",
-    "sbatch": "echo Submitted batch job 7",
+    "sbatch": 'grep -h "^#SBATCH" "$@" >> "$(dirname "$0")/asked"; echo Submitted batch job 7',
     "sacct": 'echo "JobID|State|NodeList"; echo "7|$(cat "$(dirname "$0")/state")|"',
     "scancel": 'echo "$@" >> "$(dirname "$0")/cancelled"',
 }
@@ -102,12 +104,14 @@ def slurm(tmp_path, monkeypatch):
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    # All jobs of a process share it, and it remembers the end of job 7.
+    monkeypatch.setattr(submitit.SlurmJob, "watcher", type(submitit.SlurmJob.watcher)())
     return folder
 
 
 def test_a_job_that_stays_pre_empted_is_given_up(slurm, monkeypatch):
     """Where Slurm cancels pre-empted jobs, none is queued again."""
-    monkeypatch.setattr(slurm_jobs, "PREEMPTED_SECONDS", 0)
+    monkeypatch.setattr(slurm_jobs, "LOST_SECONDS", 0)
     (slurm / "state").write_text("PREEMPTED")
     jobs = executor(cluster="slurm", jobs=1)
     jobs.submit(Unit("a", square, 2))
@@ -130,3 +134,58 @@ def test_a_pre_empted_job_is_waited_for(slurm):
     assert not job.has_ended()
     assert job.preempted is None
     assert not (slurm / "cancelled").exists()
+
+
+def test_memory_that_runs_out_is_tried_again_and_recorded(slurm):
+    (slurm / "state").write_text("OUT_OF_MEMORY")
+    jobs, notes = executor(cluster="slurm", jobs=1), []
+    with stopped_at_the_end(jobs):
+        died = Crew(jobs, key=str, note=notes.append).alone(square, 2)
+    assert (died.reason, died.out_of_memory) == ("job 7 ended as OUT_OF_MEMORY", True)
+    assert len(notes) == 2
+
+
+def test_an_interrupted_driver_cancels_its_jobs(slurm):
+    """The user presses Ctrl-C while one job runs."""
+    (slurm / "state").write_text("RUNNING")
+    jobs = executor(cluster="slurm", jobs=1)
+    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), stopped_at_the_end(jobs):
+        list(Crew(jobs, key=str).map(square, [2, 3]))
+    assert (slurm / "cancelled").read_text().split() == ["7"]
+
+
+def test_wall_time_follows_the_number_of_cases(slurm):
+    """Two stacks of three cases share a job."""
+    (slurm / "state").write_text("PENDING")
+    jobs = executor(cluster="slurm", jobs=1, minutes_per_case=2)
+    for key in "ab":
+        jobs.submit(Unit(key, square, 2, cases=3))
+    assert jobs.finished() == []
+    assert "#SBATCH --time=17" in (slurm / "asked").read_text().splitlines()
+
+
+def test_jobs_in_the_queue_are_told_once(slurm, monkeypatch):
+    monkeypatch.setattr(slurm_jobs, "PATIENCE_SECONDS", 0)
+    (slurm / "state").write_text("PENDING")
+    notes = []
+    jobs = executor(notes.append, cluster="slurm", jobs=1)
+    jobs.submit(Unit("a", square, 2))
+    assert jobs.finished() == jobs.finished() == []
+    assert notes == ["1 of 1 Slurm jobs wait in the queue"]
+
+
+def test_without_accounting_a_silent_job_ends_after_its_wall_time(slurm):
+    """Slurm tells no state; the job wrote its last result longer ago than its wall time."""
+    (slurm / "state").write_text("")
+    jobs = executor(cluster="slurm", jobs=1)
+    jobs.submit(Unit("a", square, 2))
+    assert jobs.finished() == []
+    (job,) = jobs._jobs
+    job.batch.folder.mkdir(parents=True)
+    for minutes_ago in (job.minutes, job.minutes + 11):
+        last = time.time() - 60 * minutes_ago
+        os.utime(job.batch.folder, (last, last))
+        assert job.has_ended() == (minutes_ago > job.minutes)
+    ((key, died),) = jobs.finished()
+    assert (key, died.reason) == ("a", "job 7 ended as UNKNOWN")

@@ -3,11 +3,14 @@
 from collections import Counter
 
 import pytest
+import torch
 from shared.photos import PRIME, write_photos
 from shared.watchers import Silent
 
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.bench.executors.settings import ExecutorSettings
+from latentbench.bench.provenance.environment import environment
+from latentbench.bench.run import job, team
 from latentbench.bench.run import suite as suites
 from latentbench.bench.run.journal import TRAINING, JournalStep
 from latentbench.bench.run.resumable import Origin
@@ -17,6 +20,7 @@ from latentbench.bench.run.team import Parcel, work
 from latentbench.bench.store.store import Store
 from latentbench.data import load
 from latentbench.data.errors import LatentbenchError
+from latentbench.models import zoo
 from latentbench.models.checkpoint import FILES
 
 
@@ -156,6 +160,31 @@ def test_slurm_jobs_give_the_records_of_this_machine(home, run):
     assert not list((home / "cache" / "shared").iterdir())
     again = run("slurm", executor=ExecutorSettings(name="slurm", cluster="debug", memory_gb=1))
     assert again == there
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ({"gpus": 1}, 20e9),
+        ({"gpus": 1, "memory_gb": 100}, 20e9),
+        ({"gpus": 1, "gpu_memory_gb": 10}, 5e9),
+        ({"memory_gb": 6}, 3e9),
+    ],
+)
+def test_a_stack_may_use_half_of_a_workers_memory(home, run, monkeypatch, stated, expected):
+    """A worker tells the memory of its GPU, here of 40 GB, unless the settings do."""
+    pytest.importorskip("submitit")
+    found, grouped = {**environment(torch.device("cpu")), "gpu_memory_bytes": 40 * 10**9}, []
+
+    def stacks(*arguments, memory_bytes, largest):
+        grouped.append(memory_bytes)
+        return zoo.stacks(*arguments, memory_bytes=memory_bytes, largest=largest)
+
+    monkeypatch.setattr(team, "environment", lambda device: found)
+    monkeypatch.setattr(job, "stacks", stacks)
+    write_suite(home, "digits", "{family: ae, latent_dim: [2, 3], hidden: 16}", "code")
+    run("results", executor=ExecutorSettings(name="slurm", cluster="debug", **stated), stack=True)
+    assert grouped == [expected]
 
 
 def test_an_ended_driver_resumes_with_its_workers_steps(home):

@@ -16,6 +16,7 @@ from shared.tiny_clip import TINY, loaded, resolved
 from latentbench.data import load
 from latentbench.data.errors import LatentbenchError
 from latentbench.models import zoo
+from latentbench.models.external import open_clip_source
 
 
 def local_folder(tmp_path, model_cfg, preprocess_cfg, *, weights="open_clip_model.safetensors"):
@@ -58,6 +59,21 @@ def test_a_local_folder_has_the_settings_that_it_states(path, data, folder):
         assert torch.allclose(ours, theirs.encode_image(pixels, normalize=True), atol=1e-5)
         text = theirs.encode_text(tokens, normalize=True)
         assert torch.allclose(model.encode_text(["a photo of a cat."]), text, atol=1e-5)
+
+
+def test_a_node_without_the_local_folder_reads_text(data, folder):
+    """Its weights travel, and the tokenizer of CLIP has no files of its own."""
+    place, _ = local_folder(folder, TINY, {})
+    spec = resolved(data, folder, model="local-dir:published", checkpoint=None)
+    here = loaded(spec, data).model.encode_text(["a photo of a cat."])
+    place.rename(folder / "elsewhere")
+    assert torch.equal(loaded(spec, data).model.encode_text(["a photo of a cat."]), here)
+
+
+def test_a_node_without_the_files_of_a_tokenizer_says_so(tmp_path):
+    config = {"text_cfg": {"hf_tokenizer_name": "words"}}
+    with pytest.raises(LatentbenchError, match="does not have this folder with its tokenizer; copy it"):
+        open_clip_source.tokenizer(f"local-dir:{tmp_path / 'gone'}", config, 12)
 
 
 def test_quick_gelu_changes_the_embedding(data, folder):
