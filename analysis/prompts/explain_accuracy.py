@@ -21,8 +21,7 @@ from latentbench.analysis.prompts.questions import EmbeddedPrompts, Question, qu
 from latentbench.analysis.prompts.text_vectors import text_vectors
 from latentbench.analysis.statistics.intervals import NORMAL_95, binomial_se, standard_error
 from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at
-from latentbench.data.reading.decoding import Reader
-from latentbench.data.reading.image_files import read_as_clip_benchmark, read_image
+from latentbench.data.reading.image_files import Reader, read_image
 from latentbench.data.reading.prompted import DEFAULT_TEMPLATES, PromptedImageData
 from latentbench.data.sources.class_names import prompts_of
 from latentbench.models.external.open_clip import Pretrained
@@ -59,7 +58,7 @@ def explain_accuracy(model: Pretrained, data: PromptedImageData, device: torch.d
     """Measure the accuracy as usual, and with each factor changed."""
     context, asked = DataContext(data, device=device), question(data)
 
-    def images(variant: Pretrained, reader: Reader = read_as_clip_benchmark) -> OwnVectors:
+    def images(variant: Pretrained, reader: Reader = data.reader) -> OwnVectors:
         return own_vectors(Subject(variant, context, seed=0), reader)
 
     def texts(variant: Pretrained, names: Sequence[str], templates: Sequence[str]) -> Tensor:

@@ -18,8 +18,8 @@ from latentbench.analysis.core.subject import Subject
 from latentbench.data.captioned.draw import with_captions
 from latentbench.data.errors import DataError
 from latentbench.data.images import ImageData
-from latentbench.data.reading.decoding import Batch, Reader, decode
-from latentbench.data.reading.image_files import read_as_clip_benchmark
+from latentbench.data.reading.decoding import Batch, decode
+from latentbench.data.reading.image_files import Reader
 from latentbench.data.reading.prompted import CompleteImageData
 from latentbench.models.codes import pooled
 from latentbench.models.protocols import ImageTextModel, OwnTransform
@@ -41,17 +41,15 @@ class OwnVectors:
         return cls(torch.cat([part.vectors for part in parts]), torch.cat([part.readable for part in parts]))
 
 
-def own_vectors(subject: Subject, reader: Reader = read_as_clip_benchmark) -> OwnVectors:
+def own_vectors(subject: Subject, reader: Reader | None = None) -> OwnVectors:
     """Encode the test images: from their files, if there are any and the model scales images itself.
 
-    `reader` opens the files. Call it as `subject.once(own_vectors)`.
+    `reader` opens the files, as CLIP_benchmark does by default. Call it as `subject.once(own_vectors)`.
     """
     return OwnVectors.joined(_encoded(subject, 0, 1, reader))
 
 
-def _encoded(
-    subject: Subject, shard: int, shards: int, reader: Reader = read_as_clip_benchmark
-) -> list[OwnVectors]:
+def _encoded(subject: Subject, shard: int, shards: int, reader: Reader | None = None) -> list[OwnVectors]:
     """Encode one of several shards of the test images, batch by batch; there may be fewer batches."""
     data, model = subject.data, subject.model
     own_transform = isinstance(data, CompleteImageData) and isinstance(model, OwnTransform)
@@ -62,7 +60,8 @@ def _encoded(
     if isinstance(data, CompleteImageData) and isinstance(model, OwnTransform):
         # Workers that share a machine start no more processes together than one of them would.
         jobs = max(torch.get_num_threads(), int(joblib.cpu_count()) // shards)
-        batches = _joined_batches(decode(data.originals.take(own), model.transform, jobs=jobs, reader=reader))
+        decoded = decode(data.originals.take(own), model.transform, jobs=jobs, reader=reader or data.reader)
+        batches = _joined_batches(decoded)
     else:
         pixels = in_batches(data.test.images[own.start : own.stop])
         every = torch.ones(len(data.test), dtype=torch.bool)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latentbench.data.errors import DataError
-from latentbench.data.reading.image_files import Encoded, read_image
+from latentbench.data.reading.image_files import Encoded, Reader, read_image
 from latentbench.data.reading.image_source import EncodedSource, ImageSource
 from latentbench.data.reading.transform import ImageTransform
 from latentbench.data.storage.files import reserved_file
@@ -34,8 +34,6 @@ AHEAD = 3
 """Batches per process that are being decoded or wait to be used, so that memory stays bounded."""
 
 Pixels = NDArray[np.uint8]
-Reader = Callable[[Encoded], Image.Image]
-"""A function of a module, so that other processes find it. Raises `DataError` for what is not an image."""
 Progress = Callable[[str, int, int], None]
 """Called with the name of the activity, the number of images done, and the total."""
 

@@ -87,6 +87,10 @@ Encoded = Path | FilePart | OpenedByLibrary | bytes
 """An image as it is stored: a file, a part of one, one that a library opens, or its content."""
 
 
+Reader = Callable[[Encoded], Image.Image]
+"""A function of a module, so that other processes find it. Raises `DataError` for what is not an image."""
+
+
 def content_of(encoded: Encoded) -> bytes:
     """Return the bytes of an image as they are stored. Raises OSError."""
     if isinstance(encoded, bytes):
@@ -120,11 +124,21 @@ def read_as_clip_benchmark(file: Encoded) -> Image.Image:
     Both torchvision's ImageFolder and webdataset's decoder convert an opened file to RGB and do no more.
     Raises `DataError` as `read_image` does.
     """
+    image = read_unconverted(file)
+    return image if isinstance(file, OpenedByLibrary) else image.convert("RGB")
+
+
+def read_unconverted(file: Encoded) -> Image.Image:
+    """Read an image file in the mode that it has: a transform converts it after it is scaled.
+
+    CLIP_benchmark opens images with pairs of captions in this way. Raises `DataError` as `read_image` does.
+    """
     with _reported(file), _large_allowed():
         if isinstance(file, OpenedByLibrary):
             return file.open()
         with Image.open(_stream_of(file), formats=ALLOWED) as opened:
-            return opened.convert("RGB")
+            opened.load()
+            return opened
 
 
 @contextmanager

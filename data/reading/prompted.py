@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from latentbench.data.images import ImageData
+from latentbench.data.reading.image_files import Reader, read_as_clip_benchmark, read_unconverted
 from latentbench.data.reading.image_source import CaptionPairs, ImageSource
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
@@ -36,6 +37,11 @@ class CompleteImageData(ImageData):
         images = (super().fingerprint, self.originals.fingerprint)
         content = "\0".join([*images, *self._words, "", *self.unreadable])
         return hashlib.sha256(content.encode()).hexdigest()
+
+    @property
+    def reader(self) -> Reader:
+        """The function that opens the originals as CLIP_benchmark does."""
+        return read_as_clip_benchmark
 
     @property
     def _words(self) -> Iterable[str]:
@@ -66,6 +72,11 @@ class PairedImageData(CompleteImageData):
     def captions(self) -> tuple[str, ...]:
         """Every different caption and negative."""
         return tuple(dict.fromkeys(text for each in self.pairs for text in (*each.captions, *each.negatives)))
+
+    @override
+    @property
+    def reader(self) -> Reader:
+        return read_unconverted
 
     @override
     @property

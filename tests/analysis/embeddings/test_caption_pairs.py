@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
+from latentbench.analysis.prompts.own_vectors import own_vectors
 from latentbench.analysis.statistics.intervals import clustered_se
 from latentbench.data import load
+from latentbench.data.reading.image_files import read_as_clip_benchmark
 from latentbench.models import zoo
 from latentbench.models.resolver import Resolver
 from latentbench.models.training.recipe import Recipe
@@ -39,13 +41,30 @@ def pairs_of(draws, per_image):
     return rows
 
 
+KINDS = ("RGB", "P", "RGBA", "L", "I;16", "LA")
+
+
+def as_kind(image, mode):
+    """An image in another mode, half transparent where that is possible."""
+    if mode == "P":
+        return image.quantize(16)
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 2)
+    image = image.convert(mode)
+    if image.mode in ("RGBA", "LA"):
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder, draws = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
     (folder / "val2017").mkdir()
     for number in range(COUNT):
         colours = draws.integers(0, 256, (4, 6, 3), dtype=np.uint8)
-        Image.fromarray(colours).resize((60, 40)).save(folder / f"val2017/{number:012}.jpg")
+        image = as_kind(Image.fromarray(colours).resize((60, 40)), KINDS[number % len(KINDS)])
+        # The content of a file decides its format, here and in Pillow.
+        image.save(folder / f"val2017/{number:012}.jpg", "JPEG" if image.mode == "RGB" else "PNG")
     for kind, per_image in (("replace_obj", 1), ("swap_att", 3)):
         (folder / f"{kind}.json").write_text(json.dumps(pairs_of(draws, per_image)))
     return folder
@@ -99,6 +118,21 @@ def test_each_file_has_the_accuracy_of_clip_benchmark(measure, folder, checkpoin
     assert 0 < parts[1].value < 1
     mean = sum(part.value * part.n for part in parts) / (4 * COUNT)
     assert found["native_hard_negatives"].value == pytest.approx(mean)
+
+
+def test_images_with_pairs_are_those_of_clip_benchmark(measure, folder, checkpoint):
+    """CLIP_benchmark converts them only after they are scaled, unlike images of classes."""
+    data = load(f"pairs:{folder}")
+    spec = zoo.model_spec(family="clip", pretrained={"model": f"local-dir:{checkpoint}"})
+    spec = zoo.resolve(spec, data, Resolver(checkpoint))
+    model = zoo.train_or_load(zoo.Training(spec, Recipe(), 0), data).model
+    image, _, _ = vectors(checkpoint, folder, "replace_obj")
+    subject = Subject(model, DataContext(data), seed=0)
+    found = own_vectors(subject)
+    converted = own_vectors(subject, read_as_clip_benchmark)
+    assert not torch.allclose(converted.vectors, image, atol=2e-6)
+    assert torch.allclose(found.vectors, image, atol=2e-6)
+    assert found.readable.all()
 
 
 def test_the_blind_score_sees_no_image(measure, folder, checkpoint):

@@ -16,6 +16,7 @@ from latentbench.data.reading.image_files import (
     is_image_file,
     read_as_clip_benchmark,
     read_image,
+    read_unconverted,
 )
 
 LEVELS = np.array([[40, 200], [0, 255]], np.uint8).repeat(6, 0).repeat(6, 1)
@@ -190,6 +191,7 @@ def test_clip_benchmarks_reader_only_converts_to_rgb(tmp_path):
     image = read_as_clip_benchmark(tmp_path / "clear.png")
     assert (image.mode, image.size, image.getpixel((0, 0))) == ("RGB", (6, 4), (10, 20, 30))
     four_inks = OpenedByLibrary(lambda: Image.new("CMYK", (2, 2)), lambda: b"")
+    assert read_unconverted(tmp_path / "clear.png").mode == "RGBA"
     assert (read_as_clip_benchmark(four_inks).mode, read_image(four_inks).mode) == ("CMYK", "RGB")
     (tmp_path / "torn.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"torn\.png: cannot be read as an image"):
