@@ -111,6 +111,8 @@ class ByProtocol:
     """Of all choices of the protocol."""
     open_images: Callable[[], Sources]
     """Opens the images at their original size."""
+    scales_as_loaded: bool = False
+    """True if the images of the data are scaled as the protocol scales them."""
 
     @property
     def protocol(self) -> str:

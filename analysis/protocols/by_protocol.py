@@ -17,6 +17,7 @@ from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.features.extractors import Absent, ByProtocol, Feature
 from latentbench.analysis.features.request import under_protocol
 from latentbench.analysis.protocols.measured import ProtocolMeasured, measure_all_under
+from latentbench.analysis.protocols.pictures import scales_as
 from latentbench.analysis.protocols.protocol import (
     METRICS,
     PROTOCOLS,
@@ -27,7 +28,8 @@ from latentbench.analysis.protocols.protocol import (
 )
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.loading import open_sources
-from latentbench.data.reading.image_source import Sources
+from latentbench.data.reading.image_source import ArraySource, Sources
+from latentbench.data.reading.prompted import CompleteImageData
 from latentbench.data.request import DataRequest
 from latentbench.models.protocols import Autoencoder, ImageCodec
 
@@ -76,7 +78,15 @@ DEFINITIONS: dict[MetricName, MetricDefinition] = {
 def requested(names: Iterable[str], data: DataRequest, folder: Path) -> tuple[ByProtocol, ...]:
     """Return protocols by name, with the way to open the images of a suite at their original size."""
     open_images = partial(open_sources, data, relative_to=folder)
-    return tuple(ByProtocol(under_protocol(name), PROTOCOLS[name].sha256, open_images) for name in names)
+    return tuple(
+        ByProtocol(
+            under_protocol(name),
+            PROTOCOLS[name].sha256,
+            open_images,
+            scales_as(PROTOCOLS[name], data.crop, data.resize),
+        )
+        for name in names
+    )
 
 
 @analysis(OF_PROTOCOLS, list(DEFINITIONS.values()), opt_in=True, passes=())
@@ -110,11 +120,18 @@ def _measured(subject: Subject, protocol: Protocol, request: ByProtocol) -> Prot
         if name is not None and name not in networks:
             reason = f"{request.protocol} needs {name}, which the suite does not name in its key features"
             networks[name] = Absent(name, reason)
-    return ProtocolMeasured(
-        subject.model, context.once(_originals), side, channels, networks, context.device, subject.seed
-    )
+    sources = context.once(_as_loaded if request.scales_as_loaded else _originals)
+    return ProtocolMeasured(subject.model, sources, side, channels, networks, context.device, subject.seed)
 
 
 def _originals(context: DataContext) -> Sources:
     """Return the images at their original size, which all models on one data set share."""
     return context.protocols[0].open_images()
+
+
+def _as_loaded(context: DataContext) -> Sources:
+    """Return the images that were scaled when the data were loaded, so that nothing is decoded again."""
+    data = context.data
+    if isinstance(data, CompleteImageData):  # unreadable images are among these, black
+        return context.once(_originals)
+    return Sources(None if data.test_only else ArraySource(data.train, ()), ArraySource(data.test, ()))

@@ -14,7 +14,7 @@ from latentbench.analysis.protocols.protocol import Protocol
 from latentbench.data.errors import DataError
 from latentbench.data.reading.decoding import Progress
 from latentbench.data.reading.image_source import ImageSource
-from latentbench.data.reading.transform import Transform, within_aspect
+from latentbench.data.reading.transform import Crop, Resize, Transform, within_aspect
 
 
 def batches(
@@ -59,6 +59,11 @@ def scaled(image: Image.Image, protocol: Protocol, size: int | None) -> Tensor:
     if protocol.resize_values == "8 bits" and protocol.resize != "bilinear without antialiasing":
         return _pixels(Transform(size, protocol.crop, protocol.resize)(image)) / 255
     return _interpolated(_pixels(image)[None], protocol, size)[0] / 255
+
+
+def scales_as(protocol: Protocol, crop: Crop, resize: Resize) -> bool:
+    """Return True if a protocol scales images to the same pixels as `Transform` does with these choices."""
+    return (protocol.resize_values, protocol.crop, protocol.resize) == ("8 bits", crop, resize)
 
 
 def _halved(image: Image.Image, size: int) -> Image.Image:

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from latentbench.data.errors import NAMED, DataError, counted, printable
+from latentbench.data.errors import NAMED, DataError, counted, printable, some
 from latentbench.data.reading.image_files import is_image_file
 from latentbench.data.registry import unknown
 
@@ -20,13 +20,17 @@ SPLIT_NAMES = {
 """Names of folders that contain a split, in any case, and their split."""
 
 
+LeftOut = dict[PurePath, str]
+"""The entries that are not read, with their kinds, such as `.txt`."""
+
+
 @dataclass(frozen=True)
 class Entries:
-    """The entries of one folder without hidden ones: sub-folders, image files, and the kinds of the rest."""
+    """The entries of one folder without hidden ones: sub-folders, image files, and the rest."""
 
     folders: tuple[Path, ...]
     images: tuple[Path, ...]
-    left_out: Counter[str]
+    left_out: LeftOut
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -49,10 +53,10 @@ def entries(folder: Path) -> Entries:
     files = [entry for entry in found if not entry.is_dir()]
     images = tuple(file for file in files if is_image_file(file) and file.is_file())
     kept = set(images)
-    return Entries(tuple(folders), images, Counter(_kind(file) for file in files if file not in kept))
+    return Entries(tuple(folders), images, {file: _kind(file) for file in files if file not in kept})
 
 
-def class_images(folder: Path, root: Path) -> tuple[list[Path], Counter[str]]:
+def class_images(folder: Path, root: Path) -> tuple[list[Path], LeftOut]:
     """Return every image file below a class folder, in order of path, and what is left out.
 
     Folders that are links are not entered below the class folder, so that none is read for ever. Raises
@@ -61,20 +65,20 @@ def class_images(folder: Path, root: Path) -> tuple[list[Path], Counter[str]]:
     if root.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{folder}: a link to a folder that holds it; remove it")
     images: list[Path] = []
-    left_out: Counter[str] = Counter()
+    left_out: LeftOut = {}
     waiting = [folder]
     while waiting:
         found = entries(waiting.pop())
         images += found.images
-        left_out += found.left_out
         links = [inner for inner in found.folders if inner.is_symlink()]
-        left_out["links to folders"] += len(links)
+        left_out |= found.left_out | dict.fromkeys(links, "links to folders")
         waiting += [inner for inner in found.folders if inner not in links]
     if not images:
         raise DataError(
-            f"{folder}: class folder without images; add some or remove the folder{_instead(left_out)}"
+            f"{folder}: class folder without images; add some or remove the folder"
+            + "".join(f" ({note})" for note in left_out_note(left_out, root))
         )
-    return sorted(images), +left_out
+    return sorted(images), left_out
 
 
 def split_folders(folders: Iterable[Path]) -> dict[str, Path]:
@@ -111,27 +115,23 @@ def requested(split: str, parts: Mapping[str, Path], where: str) -> Path:
     return parts[name]
 
 
-def left_out_note(left_out: Counter[str]) -> tuple[str, ...]:
-    """Return a line that counts the files left out by kind; none if there are none.
+def left_out_note(left_out: LeftOut, root: Path = Path()) -> tuple[str, ...]:
+    """Return a line that counts the entries left out by kind, and names the first; none if there are none.
 
-    >>> left_out_note(Counter({".txt": 2, ".heic": 30}))
-    ('32 entries that are not read: 30 .heic, 2 .txt',)
-    >>> left_out_note(Counter({".txt": 1}))
-    ('1 entry that is not read: 1 .txt',)
+    >>> left_out_note({PurePath("a/x.txt"): ".txt", PurePath("b.heic"): ".heic", PurePath("c.heic"): ".heic"})
+    ('3 entries that are not read: 2 .heic, 1 .txt (a/x.txt, b.heic, c.heic)',)
     """
     if not left_out:
         return ()
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in left_out.most_common(NAMED))
-    more = ", …" if len(left_out) > NAMED else ""
-    entries = counted(left_out.total(), "entry that is", "entries that are")
-    return (f"{entries} not read: {kinds}{more}",)
+    by_kind = Counter(left_out.values())
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in by_kind.most_common(NAMED))
+    more = ", …" if len(by_kind) > NAMED else ""
+    names = some(sorted(path.relative_to(root).as_posix() for path in left_out))
+    entries = counted(len(left_out), "entry that is", "entries that are")
+    return (f"{entries} not read: {kinds}{more} ({names})",)
 
 
 def _kind(file: Path) -> str:
     if not file.is_file():
         return "dangling links" if file.is_symlink() else "special files"
     return printable(file.suffix.lower()) or "without a suffix"
-
-
-def _instead(left_out: Counter[str]) -> str:
-    return "".join(f" ({note})" for note in left_out_note(+left_out))

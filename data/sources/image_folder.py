@@ -18,7 +18,6 @@ data's notes. `image_files` says how a file is read.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from latentbench.data.reading.image_files import FORMATS
 from latentbench.data.reading.image_source import EncodedSource, Sources
 from latentbench.data.registry import unknown
 from latentbench.data.sources.folder_listing import (
+    LeftOut,
     canonical,
     class_images,
     entries,
@@ -57,25 +57,25 @@ def folder_sources(root: Path, *, split: str | None = None) -> Sources:
     Raises `DataError`, naming the file or folder, if one is missing, empty or mixed, if a class of the
     test split is not in the train split, or a split has no image.
     """
-    left_out: Counter[str] = Counter()
+    left_out: LeftOut = {}
     found = entries(root)
     given = split_folders(found.folders)
     if not {"train", "test"} & given.keys() and not (split and given):
         whole = _source(root, _items(root, root, left_out))
-        return hashed_sources(whole, split, left_out_note(left_out))
+        return hashed_sources(whole, split, left_out_note(left_out, root))
     train, test = _chosen(root, given, split)
-    left_out += found.left_out + Counter([printable(image.suffix.lower()) for image in found.images])
+    left_out |= found.left_out | {image: printable(image.suffix.lower()) for image in found.images}
     test_items = _items(test, root, left_out)
     read = f"{test.name}/" if train is None else f"{train.name}/ and {test.name}/"
     unused = [f"{folder.name}/" for folder in found.folders if folder not in (train, test)]
     beside = (f"folders that are not read next to {read}: {some(unused)}",) if unused else ()
     if train is None:
-        return Sources(None, mixed(_source(root, test_items)), notes=beside + left_out_note(left_out))
+        return Sources(None, mixed(_source(root, test_items)), notes=beside + left_out_note(left_out, root))
     train_items = _items(train, root, left_out)
     _check_classes(train_items, test_items, root)
     train_source = _source(root, train_items)
     test_source = _source(root, test_items, train_source.classes)
-    return Sources(mixed(train_source), mixed(test_source), notes=beside + left_out_note(left_out))
+    return Sources(mixed(train_source), mixed(test_source), notes=beside + left_out_note(left_out, root))
 
 
 def hashed_sources(whole: EncodedSource, split: str | None, notes: tuple[str, ...]) -> Sources:
@@ -120,10 +120,10 @@ def _source(root: Path, items: list[_Item], classes: tuple[str, ...] | None = No
     )
 
 
-def _items(folder: Path, root: Path, left_out: Counter[str]) -> list[_Item]:
+def _items(folder: Path, root: Path, left_out: LeftOut) -> list[_Item]:
     """Return the images of one split, in order: those of the class folders, or those directly in `folder`."""
     found = entries(folder)
-    left_out += found.left_out
+    left_out |= found.left_out
     if found.images and found.folders:
         raise DataError(
             f"{folder}: holds images ({found.images[0].name}) next to folders ({found.folders[0].name}/); "
@@ -136,7 +136,7 @@ def _items(folder: Path, root: Path, left_out: Counter[str]) -> list[_Item]:
     items: list[_Item] = []
     for class_folder in found.folders:
         images, others = class_images(class_folder, root)
-        left_out += others
+        left_out |= others
         items += [_Item(image.relative_to(root), printable(class_folder.name)) for image in images]
     return items
 

@@ -14,7 +14,6 @@ an image that no model recognises, and is named, so that n is the number of file
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 from latentbench.data.errors import printable, some
@@ -43,19 +42,19 @@ def prompted_sources(root: Path, *, split: str | None = None) -> Sources:
     """
     found, notes = _class_folders(root, split)
     named = read_class_names(root / CLASSES, [folder.name for folder in found.folders])
-    left_out = found.left_out + Counter(image.suffix.lower() for image in found.images)
+    left_out = found.left_out | {image: printable(image.suffix.lower()) for image in found.images}
     files: list[Path] = []
     labels: list[int] = []
     for label, folder in enumerate(found.folders):
         images, others = class_images(folder, root)
-        left_out += others
+        left_out |= others
         files += images
         labels += [label] * len(images)
     names = tuple(printable(file.relative_to(root).as_posix()) for file in files)
     return Sources(
         None,
         EncodedSource(str(root), names, tuple(files), tuple(labels), named.names),
-        notes=named.notes + notes + left_out_note(left_out),
+        notes=named.notes + notes + left_out_note(left_out, root),
         templates=read_templates(root / TEMPLATES),
     )
 
@@ -63,8 +62,9 @@ def prompted_sources(root: Path, *, split: str | None = None) -> Sources:
 def _class_folders(root: Path, split: str | None) -> tuple[Entries, tuple[str, ...]]:
     """Return the folder of the class folders, `root` or its `test` folder, and notes on the others."""
     found = entries(root)
-    own = Counter(Path(file).suffix for file in (CLASSES, TEMPLATES) if (root / file).is_file())
-    found = Entries(found.folders, found.images, found.left_out - own)
+    own = (root / CLASSES, root / TEMPLATES)
+    left_out = {file: kind for file, kind in found.left_out.items() if file not in own}
+    found = Entries(found.folders, found.images, left_out)
     splits = split_folders(found.folders)
     if split is not None:
         test: Path | None = requested(split, splits, str(root))
@@ -77,4 +77,4 @@ def _class_folders(root: Path, split: str | None) -> tuple[Entries, tuple[str, .
     unused = [f"{folder.name}/" for folder in found.folders if folder != test]
     note = f"the images of {test.name}/ are read" + (f", not those of {some(unused)}" if unused else "")
     inner = entries(test)
-    return Entries(inner.folders, inner.images, inner.left_out + found.left_out), (note,)
+    return Entries(inner.folders, inner.images, inner.left_out | found.left_out), (note,)

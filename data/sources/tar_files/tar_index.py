@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from latentbench.data.errors import DataError, printable
@@ -35,35 +35,68 @@ class Member:
 
 @dataclass(frozen=True)
 class TarIndex:
-    """The files in a tar file, in order; `damage` states where reading fails, if it is damaged."""
+    """The files in a tar file, in order; `damage` states where reading fails, if it is damaged.
+
+    `left_out` are the names and kinds of the members that are no plain files, such as links without a target.
+    """
 
     members: tuple[Member, ...]
     damage: str | None
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def index_of(path: Path) -> TarIndex:
-    """List the files in a tar file; those that are cut off are not listed.
+    """List the files in a tar file, hard links among them; those that are cut off are not listed.
 
     Raises `DataError` for a compressed file, whose members cannot be read by themselves.
     """
     members: list[Member] = []
+    parts: dict[str, FilePart] = {}
+    left_out: dict[str, str] = {}
     try:
         size = path.stat().st_size
         _refuse_compressed(path)
         with tarfile.open(path, "r:", errorlevel=2) as tar:
             end = 0
             for info in tar:
-                end = max(end, info.offset_data + (info.size if info.isreg() else 0))
-                hidden = PurePosixPath(info.name).name.startswith(".")
-                if info.isreg() and not hidden and end <= size:
-                    name = printable(info.name.removeprefix("./"))
-                    members.append(Member(name, FilePart(path, info.offset_data, info.size)))
+                end = max(end, info.offset_data + _stored_bytes(info))
+                if info.isdir() or end > size:
+                    continue
+                plain = info.isreg() and not info.issparse()
+                own = FilePart(path, info.offset_data, info.size) if plain else None
+                part = parts.get(_name(info.linkname)) if info.islnk() else own
+                if part is not None:
+                    parts[_name(info.name)] = part
+                if PurePosixPath(info.name).name.startswith("."):
+                    continue
+                if part is None:
+                    left_out[_name(info.name)] = _kind(info)
+                else:
+                    members.append(Member(_name(info.name), part))
             cut_off = end > size or not _has_end(path, end)
     except (tarfile.TarError, OSError, ValueError) as error:
         if isinstance(error, OSError) and not isinstance(error, tarfile.TarError) and error.errno:
             raise DataError(f"{path}: {error.strerror}") from None
-        return TarIndex(tuple(members), _damage(members, str(error)))
-    return TarIndex(tuple(members), _damage(members, "cut off") if cut_off else None)
+        return TarIndex(tuple(members), _damage(members, str(error)), left_out)
+    return TarIndex(tuple(members), _damage(members, "cut off") if cut_off else None, left_out)
+
+
+def _name(name: str) -> str:
+    return printable(name.removeprefix("./"))
+
+
+def _stored_bytes(info: tarfile.TarInfo) -> int:
+    if info.issparse():
+        return sum(size for _, size in info.sparse or ())
+    return info.size if info.isreg() else 0
+
+
+def _kind(info: tarfile.TarInfo) -> str:
+    if info.issym():
+        return "symbolic links"
+    if info.islnk():
+        return "hard links without their file"
+    return "files with holes" if info.issparse() else "special files"
 
 
 def _has_end(path: Path, end: int) -> bool:

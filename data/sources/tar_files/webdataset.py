@@ -27,6 +27,7 @@ from latentbench.data.reading.image_source import EncodedSource, Sources
 from latentbench.data.registry import unknown
 from latentbench.data.sources.class_names import read_templates
 from latentbench.data.sources.folder_listing import (
+    LeftOut,
     canonical,
     left_out_note,
     natural_key,
@@ -46,7 +47,7 @@ MOST_SHARDS = 100_000
 class _Found:
     """The findings from listing tar files."""
 
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: LeftOut = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -167,6 +168,7 @@ def _source(where: str, pattern: Path, names: tuple[str, ...] | None, found: _Fo
     shards = _shards(pattern, found)
     for shard in shards:
         index = index_of(shard)
+        found.left_out |= {PurePosixPath(shard.name, name): kind for name, kind in index.left_out.items()}
         if index.damage:
             damaged.append(f"{printable(shard.name)} ({index.damage})")
         samples += _samples(shard, index.members, split, found, alone)
@@ -200,7 +202,8 @@ def _samples(
             elif member.suffix == LABEL:
                 label = _label_of(member)
             else:
-                found.left_out[f".{member.suffix}" if member.suffix else "without a suffix"] += 1
+                kind = f".{member.suffix}" if member.suffix else "without a suffix"
+                found.left_out[PurePosixPath(shard.name, member.name)] = kind
         if image is not None:
             name = f"{split}/{image.name}" if split else image.name
             yield _Sample(name, image.part, label)

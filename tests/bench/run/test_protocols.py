@@ -20,6 +20,7 @@ from latentbench.bench.store.records.record import FeatureReference
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.loading import open_sources
+from latentbench.data.reading.image_source import EncodedSource
 from latentbench.data.request import parse as parse_data
 from latentbench.models.families.codecs.image_files import Jpeg, QualitySpec
 
@@ -39,9 +40,10 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def write_suite(home, protocol, analyses="reconstruction", more=""):
+def write_suite(home, protocol, analyses="reconstruction", more="", data="crop: center"):
+    images = f"{{folder: photos, size: {SIDE}, split: test, {data}}}"
     (home / "my.yaml").write_text(
-        f"description: x\ndata: {{folder: photos, size: {SIDE}, split: test}}\nanalyses: [{analyses}]\n"
+        f"description: x\ndata: {images}\nanalyses: [{analyses}]\n"
         f"protocol: {protocol}\n{more}models: [{{family: jpeg, quality: 30}}]\n"
     )
     return suites.load(str(home / "my.yaml"))
@@ -62,11 +64,11 @@ def photos(home):
 
 
 def test_reconstructions_are_measured_as_explain_does(photos):
-    record = run(photos, write_suite(photos, "[ifid, seed-voken]")).records[0]
+    record = run(photos, write_suite(photos, "[ifid, seed-voken, latentbench]")).records[0]
     data = parse_data({"folder": "photos", "size": SIDE, "split": "test"}, [], "data")
     sources = open_sources(data, relative_to=photos)
     codec = Jpeg(QualitySpec(family="jpeg", quality=30), (3, SIDE, SIDE))
-    for name in ("ifid", "seed-voken"):
+    for name in ("ifid", "seed-voken", "latentbench"):
         for metric in ("psnr", "ssim"):
             found = record.metric(f"protocol_{metric} ({name})")
             expected = measure_under(PROTOCOLS[name], metric, ProtocolMeasured(codec, sources, SIDE, 3))
@@ -74,8 +76,19 @@ def test_reconstructions_are_measured_as_explain_does(photos):
             assert found.n == COUNT
     assert record.metric("protocol_psnr (ifid)").value > record.metric("psnr").value + 5
     assert {each.name: each.weights for each in record.features} == {
-        f"protocol:{name}": PROTOCOLS[name].sha256 for name in ("ifid", "seed-voken")
+        f"protocol:{name}": PROTOCOLS[name].sha256 for name in ("ifid", "seed-voken", "latentbench")
     }
+
+
+def test_images_that_are_scaled_alike_are_not_decoded_again(photos, monkeypatch):
+    suite = write_suite(photos, "latentbench")
+    opened = []
+    monkeypatch.setattr(EncodedSource, "open", lambda *_: opened.append(1) or Image.new("RGB", (72, 60)))
+    record = run(photos, suite).records[0]
+    assert (record.metric("protocol_psnr (latentbench)").n, opened) == (COUNT, [])
+    other = write_suite(photos, "latentbench", data="resize: lanczos")
+    assert run(photos, other).records[0].metric("protocol_psnr (latentbench)").n == COUNT + 1
+    assert opened
 
 
 def test_networks_of_a_protocol_are_those_of_the_suite(photos):

@@ -71,6 +71,7 @@ def test_what_is_not_read_is_counted_and_said(write_image, tmp_path):
     assert beside == "folders that are not read next to train/ and test/: extra/, val/"
     assert left_out.startswith("5 entries that are not read: 2 .heic, ")
     assert all(kind in left_out for kind in ("1 .md", "1 .png", "1 without a suffix"))
+    assert left_out.endswith(" (3.png, README.md, test/a/raw, train/a/x.heic, train/a/y.HEIC)")
 
 
 def test_links_and_pipes_do_not_hang_the_reader(write_image, tmp_path):

@@ -165,6 +165,32 @@ def test_a_compressed_tar_file_is_refused(tmp_path):
         load(f"wds:{tmp_path}/0.tar")
 
 
+def test_hard_links_are_read_and_other_links_are_named(tmp_path):
+    """As `tar` writes them for files with several names, links and holes."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index in range(3):
+        (photos / f"{index}.png").write_bytes(png(PIXELS[index]))
+    (photos / "same.png").hardlink_to(photos / "1.png")
+    (photos / "link.png").symlink_to("1.png")
+    with open(photos / "holes.png", "wb") as file:
+        file.truncate(2**20)
+    subprocess.run(["tar", "-S", "-cf", tmp_path / "0.tar", "-C", photos, "."], check=True)
+    with tarfile.open(tmp_path / "0.tar", "a") as tar:
+        link = tarfile.TarInfo("lost.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "nowhere.png"
+        tar.addfile(link)
+    data = load(f"wds:{tmp_path}/0.tar?size=16&split=all")
+    pixels = [image.permute(1, 2, 0).numpy() for image in data.test.images]
+    assert sum(np.array_equal(each, PIXELS[1]) for each in pixels) == 2
+    assert len(pixels) == 4
+    (note,) = data.notes
+    assert note.startswith("3 entries that are not read: 1 ")
+    for kind in ("symbolic links", "hard links without their file", "files with holes"):
+        assert f"1 {kind}" in note
+    assert note.endswith("(0.tar/holes.png, 0.tar/link.png, 0.tar/lost.png)")
+
+
 def test_members_that_are_no_images_are_named(tmp_path):
     write_shards(tmp_path)
     with tarfile.open(tmp_path / "0.tar", "a") as tar:
@@ -177,7 +203,7 @@ def test_members_that_are_no_images_are_named(tmp_path):
     unread = next(note for note in data.notes if "cannot be read" in note)
     assert unread.startswith("3 of 63 files cannot be read as images, left out: ")
     assert all(name in unread for name in ("empty.png", "text.png", "torn.png"))
-    assert "1 entry that is not read: 1 .json" in data.notes
+    assert "1 entry that is not read: 1 .json (0.tar/notes.json)" in data.notes
 
 
 def test_labels_without_images_are_named(tmp_path):
