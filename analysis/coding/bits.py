@@ -41,6 +41,8 @@ TOLERATED = 0.01
 """The part by which the error may grow."""
 OCTAVES = range(-2, 7)
 """Steps of 4 to 1/64 standard deviations, halved until the error is within the tolerance."""
+FINE_OCTAVES = range(7, 11)
+"""Steps down to 1/1024, halved while the error still falls. BD-rates are of the coarser steps alone."""
 REFINEMENTS = 3
 """How often the last octave is halved: the step is found to within an eighth of an octave."""
 EXACT_ERROR = 1e-9
@@ -147,6 +149,10 @@ def _curve(subject: Subject, unrounded: float) -> list[Coded]:
         if _within(curve[-1], unrounded):
             break
         curve.append(coded(octave))
+    for octave in FINE_OCTAVES:
+        if _within(curve[-1], unrounded) or curve[-1].error >= curve[-2].error:
+            break
+        curve.append(coded(octave))
     if len(curve) == 1 or not _within(curve[-1], unrounded):
         return curve
     enough = curve.pop()
@@ -185,9 +191,14 @@ def _measurement(subject: Subject, curve: list[Coded], unrounded: float | None =
         metrics = _of_file(subject, curve[-1], pixels)
     else:
         more = curve[-1].error / unrounded - 1
-        reason = f"at a step of 1/{2 ** OCTAVES[-1]} deviation the error is still {more:.0%} higher"
+        reason = (
+            f"at a step of 1/{1 / (curve[-1].step or 1):.0f} deviation the error is still {more:.0%} higher"
+        )
         metrics = tuple(metric.missing(reason) for metric in OF_CODES[:-1])
-    return Measurement((*metrics, _bd_rate(_points(curve, pixels), _points(jpeg, pixels))), arrays)
+    if curve[0].step is not None:
+        arrays["step_deviations"] = np.array([each.step for each in curve])
+    coarse = [each for each in curve if each.step is None or each.step >= 2 ** -OCTAVES[-1]]
+    return Measurement((*metrics, _bd_rate(_points(coarse, pixels), _points(jpeg, pixels))), arrays)
 
 
 def _worst(subject: Subject) -> dict[str, NDArray[np.uint8]]:

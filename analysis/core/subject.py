@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -250,14 +249,6 @@ class Subject(Memo):
     def code_shape(self) -> Shape:
         """The shape of one code: `(D,)`, `(C, h, w)` or `(T, C)`."""
         return tuple(self.posterior(to_float(self.data.test.images[:1])).mean.shape[1:])
-
-    @property
-    def unit(self) -> Literal["image", "position"]:
-        """A point of the latent analyses: the code of an image, or one position of it.
-
-        The positions of one image depend on each other; so an image has one point in either case.
-        """
-        return "image" if len(self.code_shape) == 1 else "position"
 
     @cached_property
     def train_points(self) -> Posterior:

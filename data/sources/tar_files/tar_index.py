@@ -87,7 +87,8 @@ def _name(name: str) -> str:
 
 def _stored_bytes(info: tarfile.TarInfo) -> int:
     if info.issparse():
-        return sum(size for _, size in info.sparse or ())
+        pieces: list[tuple[int, int]] = getattr(info, "sparse", [])
+        return sum(length for _, length in pieces)
     return info.size if info.isreg() else 0
 
 

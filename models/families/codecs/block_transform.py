@@ -31,12 +31,13 @@ from latentbench.models.training.history import History
 from latentbench.models.training.recipe import Recipe
 
 CHUNK_VALUES = 4_000_000
+LARGEST_BLOCK = 32
 
 
 class BlockSpec(WeightFreeSpec):
     """Settings of a code of blocks."""
 
-    block: Annotated[int, Field(ge=1, le=32, strict=True)] = 8
+    block: Annotated[int, Field(ge=1, le=LARGEST_BLOCK, strict=True)] = 8
     """Pixels along the side of a block."""
 
 
@@ -84,10 +85,10 @@ class BlockTransform(WeightFree[BlockSpecT]):
     def resolve(cls, spec: BlockSpecT, data: ImageData, resolver: Resolver) -> BlockSpecT:
         channels, *sides = data.image_shape
         if any(side % spec.block for side in sides):
-            allowed = [size for size in range(2, math.gcd(*sides) + 1) if math.gcd(*sides) % size == 0]
+            allowed = [size for size in cls.block_sizes() if math.gcd(*sides) % size == 0]
             raise LatentbenchError(
                 f"{spec.family}: images of {sides[0]}×{sides[1]} px cannot be cut into blocks of "
-                f"{spec.block} px; allowed: block {', '.join(map(str, allowed)) or 1}"
+                f"{spec.block} px; allowed: block {', '.join(map(str, allowed))}"
             )
         width = cls.width(spec, channels)
         if width > channels * spec.block**2:
@@ -96,6 +97,11 @@ class BlockTransform(WeightFree[BlockSpecT]):
                 f"{channels * spec.block**2} coefficients, got {width}"
             )
         return with_grid(spec, (width, sides[0] // spec.block, sides[1] // spec.block))
+
+    @classmethod
+    def block_sizes(cls) -> list[int]:
+        """Return the sides of blocks that the transform has vectors for."""
+        return list(range(1, LARGEST_BLOCK + 1))
 
     @classmethod
     @abstractmethod
@@ -171,9 +177,14 @@ class Haar(FixedTransform):
     @override
     @classmethod
     def resolve(cls, spec: TransformSpec, data: ImageData, resolver: Resolver) -> TransformSpec:
-        if spec.block & (spec.block - 1):
+        if spec.block not in cls.block_sizes():
             raise LatentbenchError(f"haar: block must be a power of two, got {spec.block}")
         return super().resolve(spec, data, resolver)
+
+    @override
+    @classmethod
+    def block_sizes(cls) -> list[int]:
+        return [size for size in super().block_sizes() if size & (size - 1) == 0]
 
     @override
     @classmethod

@@ -14,6 +14,7 @@ from latentbench.analysis.coding.quantisation import Quantiser
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
 from latentbench.data.images import ImageData, Split
+from latentbench.models.external.user_module import adapted
 from latentbench.models.family import find_family
 from latentbench.models.zoo import model_spec, resolve
 
@@ -100,6 +101,27 @@ def test_code_without_train_images_is_null(context):
 def test_exact_code_has_no_bits_enough(context):
     subject = Subject(codec_on(context.data, family="identity"), context, seed=0)
     assert "exactly" in coding(subject).metrics[0].reason
+
+
+def test_steps_are_halved_further_where_a_small_error_needs_it():
+    """Pixels off by 0.007: rounding to Δ adds Δ²σ²/12, which is 1 % of 0.007² at about Δ = 1/75."""
+
+    class Shifted(nn.Module):
+        def encode(self, x):
+            return x
+
+        def decode(self, z):
+            return (z + 0.007).clamp(0, 1)
+
+    images = torch.randint(40, 200, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    images = images.to(torch.uint8)
+    data = ImageData("noise", Split(images, None), Split(images.flip(3), None), ())
+    subject = Subject(adapted(Shifted(), (1, 8, 8), "shifted").eval(), DataContext(data), seed=0)
+    metrics, arrays = metrics_of(subject)
+    deviation = (images.double() / 255).std().item()
+    assert metrics["step_enough"].value == pytest.approx((0.12 * 0.007**2) ** 0.5 / deviation, rel=0.25)
+    assert metrics["step_enough"].value < 1 / 64
+    assert arrays["step_deviations"][-1] == metrics["step_enough"].value
 
 
 def test_code_that_never_changes_takes_almost_no_bits():

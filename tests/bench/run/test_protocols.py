@@ -8,7 +8,7 @@ from shared.watchers import Silent
 from latentbench.analysis.features.extractors import ByProtocol
 from latentbench.analysis.protocols import by_protocol
 from latentbench.analysis.protocols.measured import ProtocolMeasured, measure_under
-from latentbench.analysis.protocols.protocol import PROTOCOLS
+from latentbench.analysis.protocols.protocol import PROTOCOLS, network_of
 from latentbench.bench.compare.compare import compare
 from latentbench.bench.compare.matching import matched
 from latentbench.bench.compare.policy import shipped
@@ -89,6 +89,16 @@ def test_images_that_are_scaled_alike_are_not_decoded_again(photos, monkeypatch)
     other = write_suite(photos, "latentbench", data="resize: lanczos")
     assert run(photos, other).records[0].metric("protocol_psnr (latentbench)").n == COUNT + 1
     assert opened
+
+
+def test_suite_tokenizers_has_the_table_that_papers_print():
+    suite = suites.load("tokenizers")
+    (protocol,) = suite.protocols
+    assert "protocols" in suite.analyses
+    for metric, definition in by_protocol.DEFINITIONS.items():
+        assert definition.headline
+        needed = network_of(metric, PROTOCOLS[protocol])
+        assert needed is None or needed in [network.name for network in suite.features]
 
 
 def test_networks_of_a_protocol_are_those_of_the_suite(photos):

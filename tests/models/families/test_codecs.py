@@ -140,7 +140,10 @@ def test_identity_is_the_image():
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"family": "dct", "block": 5}, "cannot be cut into blocks of 5 px; allowed: block 2, 4, 8, 16, 32"),
+        (
+            {"family": "dct", "block": 5},
+            "cannot be cut into blocks of 5 px; allowed: block 1, 2, 4, 8, 16, 32",
+        ),
         ({"family": "dct", "coefficients": 65}, "has 192 coefficients, got 195"),
         ({"family": "haar", "block": 6}, "block must be a power of two, got 6"),
         ({"family": "patch_pca", "latent_dim": 13, "block": 2}, "has 12 coefficients, got 13"),
@@ -154,6 +157,24 @@ def test_wrong_settings_are_refused_in_one_line(settings, problem):
         resolve(model_spec(**settings), image_data())
     assert problem in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "block", "side", "allowed"),
+    [
+        ("dct", 5, 256, [1, 2, 4, 8, 16, 32]),
+        ("haar", 8, 100, [1, 2, 4]),
+        ("dct", 3, 100, [1, 2, 4, 5, 10, 20, 25]),
+    ],
+)
+def test_every_block_size_that_is_offered_is_taken(family, block, side, allowed):
+    split = Split(torch.zeros(1, 1, side, side, dtype=torch.uint8), None)
+    data = ImageData("black", split, split, ())
+    with pytest.raises(LatentbenchError, match=f"allowed: block {', '.join(map(str, allowed))}$"):
+        resolve(model_spec(family=family, block=block), data)
+    for size in allowed:
+        spec = resolve(model_spec(family=family, block=size), data)
+        assert spec.code_shape == (size**2, side // size, side // size)
 
 
 def test_only_patch_pca_needs_train_images():
