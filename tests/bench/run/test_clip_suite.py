@@ -128,9 +128,9 @@ class Encoded(Silent):
         self.stage = name
 
 
-@pytest.mark.parametrize("shards", [2, 3])
-def test_shards_encode_each_image_once_from_its_file(home, monkeypatch, shards):
-    """A prime number of images, which are four batches of files; no analysis uses the resized ones."""
+@pytest.fixture
+def many(home):
+    """A suite on a prime number of images, which are four batches of files."""
     draws = np.random.default_rng(2)
     for number in range(MANY - 9):
         save(draws, home / "classes" / CLASSES[number % 3] / f"more{number}.png")
@@ -138,27 +138,30 @@ def test_shards_encode_each_image_once_from_its_file(home, monkeypatch, shards):
     (home / "my.yaml").write_text(
         f"description: x\ndata: folder:classes\nanalyses: [prompts, embedding_bits]\nmodels: [{model}]\n"
     )
-    loaded, encoded = suites.load(str(home / "my.yaml")), Encoded(monkeypatch)
+    return suites.load(str(home / "my.yaml"))
+
+
+@pytest.mark.parametrize("shards", [2, 3])
+def test_shards_encode_each_image_once_from_its_file(home, many, monkeypatch, shards):
+    """No analysis uses the resized images."""
+    encoded = Encoded(monkeypatch)
     sharded = Options(this_process=True, executor=ExecutorSettings(shards=shards))
-    (whole,) = run_suite(loaded, Store(home / "whole"), Options(this_process=True), encoded).records
+    (whole,) = run_suite(many, Store(home / "whole"), Options(this_process=True), encoded).records
     assert whole.metric("prompt_top1").n == encoded.images.pop("measuring") == MANY
-    (found,) = run_suite(loaded, Store(home / "shards"), sharded, encoded).records
+    (found,) = run_suite(many, Store(home / "shards"), sharded, encoded).records
     assert numbers(found) == numbers(whole)
     assert encoded.images["encoding for words"] == MANY
     assert encoded.images["measuring"] == encoded.images["encoding and decoding"] == 0
 
 
-def test_a_size_that_no_model_uses_is_refused(home):
-    """Pretrained models scale the original files; a model of the zoo in the suite needs the size."""
-    watcher = Stops()
-    message = (
-        r"^data wds:tars\?size=64: wds:tars\?size=64: size has no effect, because every model here scales"
+@pytest.mark.slow
+def test_processes_share_the_files_of_a_pretrained_model(home, many):
+    sharded = Options(jobs=2, executor=ExecutorSettings(shards=3))
+    whole, found = (
+        run_suite(many, Store(home / place), options, Silent()).records
+        for place, options in (("whole", Options(jobs=2)), ("shards", sharded))
     )
-    with pytest.raises(LatentbenchError, match=message):
-        run(home, watcher, last='"wds:tars?size=64"')
-    assert watcher.written == []
-    finished = run(home, Silent(), last='"wds:tars?size=64"', more="  - {family: identity}\n")
-    assert "wds:tars?size=64" in {record.data.name for record in finished.records}
+    assert list(map(numbers, found)) == list(map(numbers, whole))
 
 
 WORDED = """description: A published set, and captions with negatives
