@@ -27,6 +27,8 @@ from latentbench.models.spec import ModelSpec
 INK, FAINT = "#1f2328", "#6e7681"
 SMALL, NORMAL, LARGE = 9, 10, 11
 """Font sizes in points; no text is smaller."""
+LINE = 0.23
+"""The height of an entry of a legend, in inches."""
 DEEPEST = 4
 """The β, in powers of 4 from 1, beyond which a shade gets no darker or lighter."""
 
@@ -104,12 +106,19 @@ def shade(base: str, beta: float | None) -> str:
 
 
 def colours_by_width(specs: Sequence[ModelSpec]) -> list[str]:
-    """Return one colour per model: the family's, or its shades from narrow to wide if it appears often."""
+    """Return one colour per model: the family's, or its shades from narrow to wide if it appears often.
+
+    Models of one width have shades from small to large β.
+    """
+
+    def place(spec: ModelSpec) -> tuple[int, float]:
+        return spec.latent_dim, spec.number("beta") or 1.0
+
     colours = []
     for spec in specs:
-        widths = sorted({other.latent_dim for other in specs if other.family == spec.family})
-        shades = width_colours(spec, len(widths)) if len(widths) > 1 else [colour(spec)]
-        colours.append(shades[widths.index(spec.latent_dim)])
+        places = sorted({place(other) for other in specs if other.family == spec.family})
+        shades = width_colours(spec, len(places)) if len(places) > 1 else [colour(spec)]
+        colours.append(shades[places.index(place(spec))])
     return colours
 
 
@@ -159,6 +168,11 @@ def plain_numbers(axis: Axis) -> None:
 
     axis.set_major_formatter(name)
     axis.set_minor_formatter(name)
+
+
+def legend_height(entries: int) -> float:
+    """Return the inches that a legend of one column takes beside a panel, and the height of a usual panel."""
+    return max(3.8, 0.6 + LINE * entries)
 
 
 def legend_right(axes: Axes, *, in_free_cell: bool = False) -> None:

@@ -37,7 +37,7 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     ]
     if not shown:
         return None
-    fig, (axes,) = style.panels(1, columns=1, width=8.0, height=3.6)
+    fig, (axes,) = style.panels(1, columns=1, width=8.0, height=style.legend_height(len(shown)))
     colours = style.colours_by_width([group[0].spec for group, _ in shown])
     width = 0.8 / len(shown)
     for index, ((group, found), colour) in enumerate(zip(shown, colours, strict=True)):

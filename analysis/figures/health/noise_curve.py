@@ -25,7 +25,7 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     groups = by_model([model for model in models if SIGMA in model.arrays and ERROR in model.arrays])
     if not groups:
         return None
-    fig, (axes,) = style.panels(1, columns=1, width=7.2, height=4.4)
+    fig, (axes,) = style.panels(1, columns=1, width=8.4, height=style.legend_height(len(groups)))
     colours = style.colours_by_width([group[0].spec for group in groups])
     for group, colour in zip(groups, colours, strict=True):
         sigma = group[0].arrays[SIGMA]

@@ -20,8 +20,8 @@ FREQUENCY = "latent_health/{}_frequency"
 @figure(
     "code_spectra",
     title="Spectra of the codes",
-    caption="Left: eigenvalues of the channels' covariance as shares of their sum; the legend has the "
-    "participation ratio, the effective number of dimensions. Right, for grids: power over spatial frequency "
+    caption="Eigenvalues of the channels' covariance as shares of their sum; the legend has the "
+    "participation ratio, the effective number of dimensions. Below, for grids: power over spatial frequency "
     "in cycles per side, each curve divided by its first value; dashed the test images. Natural images fall "
     "with a slope of about −2; codes that fall much less have fine detail as strong as the coarse layout.",
 )
@@ -31,12 +31,13 @@ def draw(models: Sequence[ModelResult]) -> Figure | None:
     if not shown:
         return None
     grids = [model for model in shown if POWER.format("codes") in model.arrays]
-    fig, panels = style.panels(2 if grids else 1, columns=2, width=5.4, height=3.8)
+    height = style.legend_height(len(shown))
+    fig, panels = style.panels(2 if grids else 1, columns=1, width=8.4, height=height)
     for model, colour in zip(shown, style.colours_by_width([each.spec for each in shown]), strict=True):
         _eigenvalues(panels[0], model, colour)
     panels[0].set(yscale="log", xlabel="direction, by variance", ylabel="share of the variance")
     style.plain_numbers(panels[0].yaxis)
-    panels[0].legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
+    style.legend_right(panels[0])
     if grids:
         _powers(panels[1], grids)
     return fig
@@ -69,7 +70,7 @@ def _powers(axes: Axes, models: Sequence[ModelResult]) -> None:
     axes.set(xscale="log", yscale="log", xlabel="cycles per side", ylabel="power, relative to the first")
     style.plain_numbers(axes.xaxis)
     style.plain_numbers(axes.yaxis)
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
+    style.legend_right(axes)
 
 
 def _power(
