@@ -239,7 +239,7 @@ def provenance(run: Run, store: Store) -> str:
     seeds, cases = len({r.seed for r in run.last_records}), len(run.last_records)
     return (
         f"Run `{run.stem}`: {record.data.train:,} train and {record.data.test:,} test images, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}, {cases} case{'s' if cases > 1 else ''} in "
+        f"{seeds} seed{'s' if seeds > 1 else ''}, {cases} case{'s' if cases > 1 else ''}, in all "
         f"{sum(seconds):.0f} s of training and measuring on {hardware}, torch {where['packages']['torch']}."
     )
 

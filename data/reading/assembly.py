@@ -13,8 +13,8 @@ import torch
 from latentbench.data.errors import DataError, LatentbenchError, counted, some
 from latentbench.data.images import ImageData, Split
 from latentbench.data.reading import pixel_file
-from latentbench.data.reading.decoding import Batch, Pixels, Progress, decode
-from latentbench.data.reading.image_source import Sources
+from latentbench.data.reading.decoding import BATCH, Batch, Pixels, Progress, decode
+from latentbench.data.reading.image_source import Sources, fingerprint
 from latentbench.data.reading.pixel_file import Key, Report, mapped_split
 from latentbench.data.reading.prompted import PairedImageData, PromptedImageData
 from latentbench.data.reading.transform import Transform
@@ -143,10 +143,9 @@ def _in_memory(reader: _Reader) -> tuple[list[Split], Report]:
 
 def _mapped(reader: _Reader, name: str, size_bytes: int) -> tuple[list[Split], Report, tuple[str, ...]]:
     sources = reader.sources
-    reader.progress("hashing images", 0, sum(map(len, sources.parts)))
-    images = hashlib.sha256("\0".join(part.fingerprint for part in sources.parts).encode()).hexdigest()
+    images = hashlib.sha256("\0".join(_fingerprints(reader)).encode()).hexdigest()
     key = Key(images=images, keeps_unreadable=reader.keeps_unreadable, **asdict(reader.transform))
-    card, problem = pixel_file.find(key)
+    card, problem = pixel_file.find(key, reader.progress)
     if card is None:
         card = pixel_file.write(key, name, reader.blocks(), reader.report, size_bytes)
     starts = np.cumsum([0, *card.report.kept]).tolist()
@@ -155,6 +154,24 @@ def _mapped(reader: _Reader, name: str, size_bytes: int) -> tuple[list[Split], R
         for start, count, labels in zip(starts, card.report.kept, _labels(sources, card.report), strict=False)
     ]
     return splits, card.report, (problem,) if problem else ()
+
+
+def _fingerprints(reader: _Reader) -> Iterator[str]:
+    """Yield the fingerprint of each part, and show how many images are hashed."""
+    parts = reader.sources.parts
+    done, total = 0, sum(map(len, parts))
+
+    def shown(contents: Iterator[bytes]) -> Iterator[bytes]:
+        nonlocal done
+        for content in contents:
+            if done % BATCH == 0:
+                reader.progress("hashing images", done, total)
+            done += 1
+            yield content
+
+    for part in parts:
+        yield fingerprint(part, shown(part.contents()))
+    reader.progress("hashing images", total, total)
 
 
 def _labels(sources: Sources, report: Report) -> Iterator[tuple[int, ...] | None]:

@@ -68,6 +68,9 @@ class ImageSource(Protocol):
     def fingerprint(self) -> str:
         """Compute the sha256 (hex) over names, contents and labels, equal for equal images in equal order."""
 
+    def contents(self) -> Iterator[bytes]:
+        """Yield what is stored of each image, in order; the fingerprint is computed from it."""
+
     def take(self, indices: Sequence[int]) -> Self:
         """Return some of the images, in the order given."""
 
@@ -150,7 +153,11 @@ class EncodedSource:
     @cached_property
     def fingerprint(self) -> str:
         """Compute the sha256 (hex) over names, the images' stored bytes and labels."""
-        return fingerprint(self, map(self._content, range(len(self))))
+        return fingerprint(self, self.contents())
+
+    def contents(self) -> Iterator[bytes]:
+        """Yield the bytes of each file."""
+        return map(self._content, range(len(self)))
 
     def take(self, indices: Sequence[int]) -> EncodedSource:
         """Return some of the images, in the order given."""
@@ -200,7 +207,11 @@ class ArraySource:
     @cached_property
     def fingerprint(self) -> str:
         """Compute the sha256 (hex) over names, pixels and labels."""
-        return fingerprint(self, (image.contiguous().numpy().tobytes() for image in self.split.images))
+        return fingerprint(self, self.contents())
+
+    def contents(self) -> Iterator[bytes]:
+        """Yield the pixels of each image."""
+        return (image.contiguous().numpy().tobytes() for image in self.split.images)
 
     def take(self, indices: Sequence[int]) -> ArraySource:
         """Return some of the images, in the order given; they are numbered anew."""

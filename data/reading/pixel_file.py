@@ -21,13 +21,15 @@ from typing_extensions import override
 
 from latentbench.data.errors import DataError
 from latentbench.data.images import Split
-from latentbench.data.reading.decoding import Pixels
+from latentbench.data.reading.decoding import Pixels, Progress
 from latentbench.data.storage.cache import CacheError, cache_root
 from latentbench.data.storage.files import atomic_file, file_sha256, write_atomically
 
 FORMAT = 1
 """This number is raised with any change to the reader, the transform or the file, so that older files are not
 used."""
+
+HASHED_AT_ONCE_BYTES = 2**24
 
 Side = Annotated[int, Field(ge=1)]
 
@@ -114,10 +116,11 @@ def mapped_split(
     return MappedSplit(rows, None if labels is None else torch.tensor(labels), path, shape, start)
 
 
-def find(key: Key) -> tuple[PixelCard | None, str | None]:
+def find(key: Key, progress: Progress) -> tuple[PixelCard | None, str | None]:
     """Return the card of the pixels, if they are complete; or else why they are made again.
 
-    A reason is given only for an existing file that cannot be used. Reads all of the file.
+    A reason is given only for an existing file that cannot be used. Reads all of the file and shows
+    the progress.
     """
     card_path = key.path.with_suffix(".json")
     if not card_path.exists():
@@ -129,7 +132,7 @@ def find(key: Key) -> tuple[PixelCard | None, str | None]:
             problem = "is of other images or of another transform"
         elif size != card.size_bytes:
             problem = f"has {size:,} bytes, not {card.size_bytes:,}"
-        elif file_sha256(key.path) != card.sha256:
+        elif _shown_sha256(key.path, card, progress) != card.sha256:
             problem = "was changed after it was written"
         else:
             os.utime(card_path)  # the time of the last use
@@ -137,6 +140,17 @@ def find(key: Key) -> tuple[PixelCard | None, str | None]:
     except (OSError, ValidationError):
         problem = "cannot be read"
     return None, f"the file of decoded images {key.path} {problem}; it is made again"
+
+
+def _shown_sha256(path: Path, card: PixelCard, progress: Progress) -> str:
+    digest, total, hashed = hashlib.sha256(), card.shape[0], 0
+    with open(path, "rb") as file:
+        while piece := file.read(HASHED_AT_ONCE_BYTES):
+            progress("checking decoded images", total * hashed // card.size_bytes, total)
+            digest.update(piece)
+            hashed += len(piece)
+    progress("checking decoded images", total, total)
+    return digest.hexdigest()
 
 
 def write(

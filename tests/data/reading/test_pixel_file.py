@@ -57,6 +57,20 @@ def test_grey_images_are_stored_with_one_channel(photos):
     assert the_file().stat().st_size == 12 * 64
 
 
+def test_hashing_and_checking_show_how_far_they_are(photos, monkeypatch):
+    monkeypatch.setattr(assembly, "BATCH", 3)
+    monkeypatch.setattr(pixel_file, "HASHED_AT_ONCE_BYTES", 6 * 192)
+    for after in (
+        {("decoding images", 0), ("decoding images", 8), ("decoding images", 12)},
+        {("checking decoded images", 0), ("checking decoded images", 6), ("checking decoded images", 12)},
+    ):
+        told = []
+        load(f"folder:{photos}?size=8", mapped=True, progress=lambda *each, told=told: told.append(each))
+        assert {total for _, _, total in told} == {12}
+        assert [done for what, done, _ in told if what == "hashing images"] == [0, 3, 6, 9, 12]
+        assert {(what, done) for what, done, _ in told if what != "hashing images"} == after
+
+
 def test_the_file_is_used_again_for_the_same_images(photos, monkeypatch):
     first = load(f"folder:{photos}?size=8", mapped=True)
     monkeypatch.setattr(assembly, "decode", no_decoding)
