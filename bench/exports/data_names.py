@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from latentbench.data.errors import LatentbenchError
-from latentbench.data.loading import DATASETS
-from latentbench.data.request import DataRequest, parse
-from latentbench.data.sources.folder_listing import canonical
+
+if TYPE_CHECKING:
+    from latentbench.data.request import DataRequest
 
 CHOSEN = ("limit", "split")
 """The options that decide which images there are; the others decide their pixels."""
@@ -33,11 +34,15 @@ def plain_names(names: Iterable[str]) -> Mapping[str, str]:
 
 
 def _plain(name: str, shown: Callable[[DataRequest], str]) -> str:
+    from latentbench.data.loading import DATASETS  # imports torch, which other exports do not need
+    from latentbench.data.request import parse
+
     try:
         request = parse(name, list(DATASETS))
     except LatentbenchError:  # measured elsewhere, or with data made in memory
         return name
-    chosen = [f"{option}={value}" for option in CHOSEN if (value := getattr(request, option)) is not None]
+    given = {option: getattr(request, option) for option in CHOSEN}
+    chosen = [f"{option}={value}" for option, value in given.items() if value not in (None, "test")]
     return " ".join([shown(request), *chosen])
 
 
@@ -47,6 +52,8 @@ def _place(request: DataRequest) -> str:
 
 def _last_part(request: DataRequest) -> str:
     """Return the last part of a place that is a name: tar files and the folder of a split are none."""
+    from latentbench.data.sources.folder_listing import canonical
+
     place = _place(request)
     no_names = r"[{*]|\.tar$|^[./~]+$"
     parts = [

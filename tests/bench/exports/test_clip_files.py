@@ -87,7 +87,8 @@ def test_data_sets_have_the_names_of_clip_benchmark(pretrained, store_run, tmp_p
     names = {
         "torchvision:food101?size=224": "food101",
         "torchvision:sun397?size=224&limit=5000": "sun397 limit=5000",
-        "wds:tars/imagenet1k?size=224": "imagenet1k",
+        "wds:tars/imagenet1k?size=224&split=test": "imagenet1k",
+        "folder:photos?split=all": "photos split=all",
         "wds:tars/pets/test/{0..9}.tar?size=224": "pets",
         "folder:photos/many?size=224": "photos/many",
         "folder:many?size=224": "many",
