@@ -101,8 +101,8 @@ class ImageData(Memo):
 
 
 def _with_channels(split: Split, channels: int, where: str) -> Split:
-    if channels == 3:
-        return Split(split.images.expand(-1, 3, -1, -1), split.labels)
+    if channels == 3:  # of the same class: rows of a file stay rows of a file
+        return replace(split, images=split.images.expand(-1, 3, -1, -1))
     red, green, blue = split.images.unbind(1)
     if not (torch.equal(red, green) and torch.equal(green, blue)):
         raise DataError(f"{where}: 1 channel requested, but the images are coloured; use 3")

@@ -86,7 +86,7 @@ class PixelCard(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class MappedSplit(Split):
-    """Rows of a pixel file. A pickle of it holds the path and no pixels."""
+    """Rows of a pixel file, grey ones also repeated to 3 channels. A pickle holds the path and no pixels."""
 
     path: Path
     shape: tuple[int, int, int, int]
@@ -95,7 +95,8 @@ class MappedSplit(Split):
     @override
     def __reduce__(self) -> tuple[Any, ...]:
         labels = None if self.labels is None else self.labels.tolist()
-        return mapped_split, (self.path, self.shape, self.start, len(self.images), labels)
+        count, channels = self.images.shape[:2]
+        return mapped_split, (self.path, self.shape, self.start, count, labels, channels)
 
 
 def images_folder() -> Path:
@@ -104,15 +105,23 @@ def images_folder() -> Path:
 
 
 def mapped_split(
-    path: Path, shape: tuple[int, int, int, int], start: int, count: int, labels: list[int] | None
+    path: Path,
+    shape: tuple[int, int, int, int],
+    start: int,
+    count: int,
+    labels: list[int] | None,
+    channels: int | None = None,
 ) -> MappedSplit:
-    """Map some rows of a pixel file. Raises `DataError` for a file that is missing or of another size."""
+    """Map some rows of a pixel file; grey ones may be repeated to `channels`.
+
+    Raises `DataError` for a file that is missing or of another size.
+    """
     try:
         # Copy-on-write, because torch warns of arrays that cannot be written to.
         pixels = np.memmap(path, np.uint8, mode="c", shape=shape)
     except (OSError, ValueError):
         raise DataError(f"{path}: decoded images are gone or cut off; run the same command again") from None
-    rows = torch.from_numpy(pixels[start : start + count])
+    rows = torch.from_numpy(pixels[start : start + count]).expand(-1, channels or shape[1], -1, -1)
     return MappedSplit(rows, None if labels is None else torch.tensor(labels), path, shape, start)
 
 

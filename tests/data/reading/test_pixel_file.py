@@ -150,6 +150,20 @@ def test_a_pickle_holds_no_pixels(photos):
         pickle.loads(pickled)
 
 
+def test_grey_images_with_three_channels_stay_in_the_file(photos):
+    for index, file in enumerate(sorted(photos.rglob("*.png"))):
+        Image.new("RGB", (16, 16), (index, index, index)).save(file)
+    data = load(f"folder:{photos}?size=8&channels=3", mapped=True)
+    pickled = pickle.dumps(data)
+    again = pickle.loads(pickled)
+    for each in (data, again):
+        assert isinstance(each.test, MappedSplit)
+        assert each.image_shape == (3, 8, 8)
+        assert torch.equal(each.train.images, load(f"folder:{photos}?size=8&channels=3").train.images)
+    assert len(pickled) < len(pickle.dumps(load(f"folder:{photos}?size=8", mapped=True))) + 100
+    assert the_file().stat().st_size == 12 * 64
+
+
 def test_unreadable_images_take_no_room(photos):
     (photos / "train" / "a" / "0.png").write_bytes(b"")
     mapped = load(f"folder:{photos}?size=8", mapped=True)
