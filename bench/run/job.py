@@ -138,7 +138,7 @@ class Job:
 
     def _training_groups(self, todo: list[Progress]) -> list[list[Progress]]:
         """Return the cases that a worker trains together: one, or the largest stack that fits the memory."""
-        if not self.training.stacked or not todo:
+        if not self.training.stacked or len(todo) < 2:
             return [[progress] for progress in todo]
         positions = stacks(
             [progress.case.training for progress in todo],
