@@ -28,11 +28,22 @@ def folder(tmp_path):
     return tmp_path
 
 
+class ReadyPool(decoding.ProcessPoolExecutor):
+    """A pool that is waited for, so that it has work to do also on a busy machine."""
+
+    def submit(self, function, *args):
+        future = super().submit(function, *args)
+        if function is os.getpid:
+            future.result()
+        return future
+
+
 @pytest.fixture
 def _soon(monkeypatch):
     """Let a pool start after the first batch."""
     monkeypatch.setattr(decoding, "TRIAL_IMAGES", 1)
     monkeypatch.setattr(decoding, "WORTH_A_POOL", 0.1)
+    monkeypatch.setattr(decoding, "ProcessPoolExecutor", ReadyPool)
 
 
 @pytest.mark.usefixtures("_soon")
@@ -49,6 +60,7 @@ def test_a_pool_gives_what_one_process_gives(folder, jobs):
 
 def test_no_pool_is_started_for_what_is_soon_done(folder, monkeypatch):
     monkeypatch.setattr(decoding, "_pooled", None)
+    monkeypatch.setattr(decoding, "WORTH_A_POOL", 60)  # a busy machine may take more than the usual seconds
     source = folder_sources(folder).test
     assert sum(len(batch.pixels) for batch in decode(source, Slow(8), jobs=2)) == COUNT
 
