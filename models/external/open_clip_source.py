@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from latentbench.data.errors import LatentbenchError
+from latentbench.data.hub import cache_unless_reachable
 from latentbench.data.reading.transform import within_aspect
 from latentbench.data.registry import unknown
 from latentbench.models.external import state_dicts
@@ -274,9 +275,12 @@ def _remedy(source: OpenClipSource) -> str:
 
 @contextmanager
 def _reported(problem: str, remedy: str) -> Iterator[None]:
-    """Turn what the download, the disk or a file's format raise into one line with the remedy."""
+    """Turn what the download, the disk or a file's format raise into one line with the remedy.
+
+    Nothing waits for a hub that cannot be reached; what its cache holds is used.
+    """
     try:
-        with _quiet():
+        with _quiet(), cache_unless_reachable():
             yield
     except Exception as error:
         raise LatentbenchError(f"{problem} ({line(error)}); {remedy}") from None
