@@ -145,6 +145,15 @@ def test_memory_that_runs_out_is_tried_again_and_recorded(slurm):
     assert len(notes) == 2
 
 
+@pytest.fixture
+def _interrupts():
+    """Handle SIGINT as a program does; worker processes of pytest ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_an_interrupted_driver_cancels_its_jobs(slurm):
     """The user presses Ctrl-C while one job runs."""
     (slurm / "state").write_text("RUNNING")
