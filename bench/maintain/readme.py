@@ -225,7 +225,8 @@ def speed(folder: Path) -> str:
             rival = f"{info['rival']}: {theirs:.3g} s"
             cells.append([info["what"], f"{ours:.3g} s", rival, f"{info['ratio']:.1f}×", info["reached"]])
     table = markdown.table(["work", "ours", "rival", "ratio", "reached"], cells, align="lrrrl")
-    return f"{table}\n\nMedians of one session each on {' and on '.join(hardware)}."
+    machines = " and on ".join(dict.fromkeys(hardware))
+    return f"{table}\n\nMedians of one session each on {machines}."
 
 
 def provenance(run: Run, store: Store) -> str:
