@@ -275,10 +275,7 @@ def _remedy(source: OpenClipSource) -> str:
 
 @contextmanager
 def _reported(problem: str, remedy: str) -> Iterator[None]:
-    """Turn what the download, the disk or a file's format raise into one line with the remedy.
-
-    Nothing waits for a hub that cannot be reached; what its cache holds is used.
-    """
+    """Turn what the disk, a file or a hub that cannot be reached raise into one line with the remedy."""
     try:
         with _quiet(), cache_unless_reachable():
             yield

@@ -63,7 +63,6 @@ class Wordless:
 @pytest.mark.parametrize("name", ["prompts", "transfer", "zero_shot", "controls"])
 def test_prompts_of_non_finite_codes_are_null(name, subject_of, context):
     clip = subject_of("clip", 8, epochs=1)
-    assert any(metric.value is not None for metric in ANALYSES[name].measure(clip).metrics)
     found = ANALYSES[name].measure(Subject(Wordless(clip.model), context, seed=0)).metrics
     assert {metric.reason for metric in found} == {NOT_FINITE}
 
