@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from latentbench.analysis.core.data_context import batch_size, to_float
-from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define
+from latentbench.analysis.core.metric import Metric, MetricDefinition, Unmeasurable, define, define_speed
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.performance.cores import threads
@@ -27,16 +27,14 @@ LARGEST_BATCH = 256
 CHECKED = 64
 """The number of test images whose values are checked."""
 
-define_speed = partial(
-    define, unit="Mpx/s", better="higher", tolerance=0.25, timed=True, decimals=3, headline=True, version=2
-)
+define_rate = partial(define_speed, unit="Mpx/s", better="higher", decimals=3, headline=True, version=2)
 
-ENCODE = define_speed(
+ENCODE = define_rate(
     "encode_megapixels_per_second",
     title="Megapixels encoded per second with one thread, by the 10th percentile of the times of a batch.",
     heading="encode Mpx/s",
 )
-DECODE = define_speed(
+DECODE = define_rate(
     "decode_megapixels_per_second",
     title="Megapixels decoded per second with one thread, by the 10th percentile of the times of a batch.",
     heading="decode Mpx/s",

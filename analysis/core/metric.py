@@ -228,3 +228,7 @@ def define(
 
 define_accuracy = partial(define, unit="accuracy", better="higher")
 """Register the definition of an accuracy; takes what `define` takes."""
+define_cost = partial(define, tolerance=0.25)
+"""Register the definition of a cost of computing; other versions of a library need more or less memory."""
+define_speed = partial(define_cost, timed=True)
+"""Register the definition of a timing; its tolerance is wide, because no machine repeats one exactly."""

@@ -21,13 +21,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from latentbench.analysis.core.data_context import to_float
-from latentbench.analysis.core.metric import Metric, MetricDefinition, define
+from latentbench.analysis.core.metric import Metric, MetricDefinition, define, define_cost, define_speed
 from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.performance.cores import threads
@@ -48,11 +47,6 @@ def held_values(model: nn.Module) -> int:
     """Count the values that a model holds: parameters and persistent buffers, such as a PCA's axes."""
     return sum(tensor.numel() for tensor in model.state_dict().values())
 
-
-define_cost = partial(define, tolerance=0.25)
-"""Register the definition of a cost of computing; other versions of a library need more or less memory."""
-define_speed = partial(define_cost, timed=True)
-"""Register the definition of a timing; its tolerance is wide, because no machine repeats one exactly."""
 
 ENCODE = define_speed(
     "encode_images_per_second",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from latentbench.analysis.performance.throughput import PARAMETERS, define_cost, define_speed
+from latentbench.analysis.core.metric import define_cost, define_speed
+from latentbench.analysis.performance.throughput import PARAMETERS
 
 RATE = define_speed(
     "examples_per_second",
