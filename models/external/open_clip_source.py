@@ -12,7 +12,7 @@ import logging
 import platform
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -110,7 +110,7 @@ def load(source: OpenClipSource, resolver: Resolver) -> Loaded:
         name = location(source, resolver)
         _check_published(source, name, resolver)
         model_config = _architecture(name, source)
-        with _reported(f"{_shown(source)}: its weights could not be loaded", _remedy(source)):
+        with _reported(f"{_shown(source)}: its weights could not be loaded", _remedy(source), source.model):
             model = open_clip.create_model(
                 name,
                 pretrained=source.tag,
@@ -225,7 +225,7 @@ def _architecture(name: str, source: OpenClipSource) -> Json:
     """Return open_clip's configuration of a model; a tag's weights may need QuickGELU."""
     import open_clip
 
-    with _reported(f"{_shown(source)}: its {CONFIG} could not be read", _remedy(source)):
+    with _reported(f"{_shown(source)}: its {CONFIG} could not be read", _remedy(source), source.model):
         config: Json = open_clip.get_model_config(name)
     tagged = open_clip.get_pretrained_cfg(name, source.tag) if source.tag else {}
     return {**config, "quick_gelu": True} if tagged.get("quick_gelu") else config
@@ -274,10 +274,10 @@ def _remedy(source: OpenClipSource) -> str:
 
 
 @contextmanager
-def _reported(problem: str, remedy: str) -> Iterator[None]:
+def _reported(problem: str, remedy: str, model: str = "") -> Iterator[None]:
     """Turn what the disk, a file or a hub that cannot be reached raise into one line with the remedy."""
     try:
-        with _quiet(), cache_unless_reachable():
+        with _quiet(), nullcontext() if model.startswith(LOCAL) else cache_unless_reachable():
             yield
     except Exception as error:
         raise LatentbenchError(f"{problem} ({line(error)}); {remedy}") from None
