@@ -1,9 +1,11 @@
 """Measures how often a gate raises a false alarm on real trainings: seeds of one run against others of it.
 
     latentbench run bench/studies/gate_trainings.yaml --seeds 0-59 --results /tmp/gate --no-figures
+    latentbench run mnist --seeds 5-9 --results /tmp/gate --no-figures
     python -m latentbench.bench.studies.gate_trainings docs/ci.md /tmp/gate/runs/gate_trainings/*.jsonl \\
-        results/reference/runs/mnist/*.jsonl --test-images 60
+        /tmp/gate/runs/mnist/*.jsonl results/reference/runs/mnist/*.jsonl --test-images 60
 
+Runs of one suite count as one run with the seeds of all.
 Both sides of each comparison have the same code, so every `regressed` is false. Pairs of disjoint sets of
 seeds are drawn at random, and compared as `check` compares runs: paired, as if the second set were the first
 one's seeds trained by other code, and unpaired, as the other seeds that they are. With `--test-images 60` the
@@ -78,6 +80,15 @@ def with_seeds(run: Run, seeds: Sequence[int], called: Sequence[int]) -> Run:
         if record.seed in names and record.trained
     )
     return replace(run, records=records)
+
+
+def joined(runs: Sequence[Run]) -> list[Run]:
+    """Return one run per suite, with the records of all its runs, as if one command had run all seeds."""
+    by_suite: dict[str, Run] = {}
+    for run in runs:
+        first = by_suite.get(run.suite)
+        by_suite[run.suite] = replace(first, records=first.records + run.records) if first else run
+    return list(by_suite.values())
 
 
 def with_images(run: Run, count: int, *, seed: int = 0) -> Run:
@@ -177,14 +188,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the table in the file that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("file", type=Path)
-    parser.add_argument("runs", type=Path, nargs="+", help="the records of runs with several seeds")
+    parser.add_argument("runs", type=Path, nargs="+", help="the records of runs")
     parser.add_argument("--test-images", type=int, nargs="*", default=[], help="also judge the first run so")
     parser.add_argument("--gates", type=int, default=300, help="comparisons of each kind")
     given = parser.parse_args(arguments)
     runs = [read(path) for path in given.runs]
-    runs = [*(with_images(runs[0], count) for count in given.test_images), *runs]
+    fewer_images = [with_images(runs[0], count) for count in given.test_images]
     rates = []
-    for run in runs:
+    for run in (*fewer_images, *joined(runs)):
         for rate in study(run, given.gates):
             sys.stderr.write(f"{rate}\n")
             rates.append(rate)

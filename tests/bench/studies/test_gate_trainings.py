@@ -11,6 +11,7 @@ from latentbench.bench.store.store import Store
 from latentbench.bench.studies import gate_trainings
 from latentbench.bench.studies.gate_trainings import (
     complete_seeds,
+    joined,
     main,
     study,
     table,
@@ -72,6 +73,19 @@ def test_a_worse_half_of_seeds_raises_alarms(trainings, monkeypatch):
     assert sum(rate.raised for rate in study(run, 40)) > 0
     a, b = with_seeds(run, range(5), range(5)), with_seeds(run, range(5, 10), range(5))
     assert {record.seed for record in b.records} == {record.seed for record in a.records} == set(range(5))
+
+
+def test_runs_of_one_suite_count_as_one(trainings):
+    run = trainings(10, np.random.default_rng(4))
+    first, second = (
+        dataclasses.replace(run, records=tuple(r for r in run.records if (r.seed < 5) is half))
+        for half in (True, False)
+    )
+    other = dataclasses.replace(run, path=Path("runs/other/x.jsonl"))
+    together, alone = joined([first, other, second])
+    assert complete_seeds(together) == list(range(10))
+    assert list(study(together, 5)) == list(study(run, 5))
+    assert alone == other
 
 
 def test_seeds_that_lack_a_model_are_left_out(trainings, make_record):
