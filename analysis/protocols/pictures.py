@@ -14,7 +14,7 @@ from latentbench.analysis.protocols.protocol import Protocol
 from latentbench.data.errors import DataError
 from latentbench.data.reading.decoding import Progress
 from latentbench.data.reading.image_source import ImageSource
-from latentbench.data.reading.transform import Crop, Resize, Transform, within_aspect
+from latentbench.data.reading.transform import Crop, Resize, Transform, of_bounded_length
 
 
 def batches(
@@ -53,7 +53,7 @@ def scaled(image: Image.Image, protocol: Protocol, size: int | None) -> Tensor:
     if size is None or image.size == (size, size):
         return _pixels(image) / 255
     if protocol.crop == "center":
-        image = within_aspect(image)
+        image = of_bounded_length(image, (size, size))
     if protocol.resize == "halving then bicubic":
         return _pixels(_halved(image, size)) / 255
     if protocol.resize_values == "8 bits" and protocol.resize != "bilinear without antialiasing":

@@ -25,7 +25,7 @@ from latentbench.data.reading.decoding import Pixels, Progress
 from latentbench.data.storage.cache import CacheError, cache_root
 from latentbench.data.storage.files import atomic_file, file_sha256, write_atomically
 
-FORMAT = 1
+FORMAT = 2
 """This number is raised with any change to the reader, the transform or the file, so that older files are not
 used."""
 

@@ -10,8 +10,8 @@ from PIL import Image
 Crop = Literal["center", "none"]
 """`center`: scale the shorter side and cut out the middle. `none`: scale the whole image to the square."""
 Resize = Literal["bicubic", "lanczos", "bilinear", "box", "nearest"]
-LONGEST_ASPECT = 8
-"""An image longer than this many times its shorter side is cut to it before it is scaled."""
+MOST_SCALED_PIXELS = 2**24
+"""An image that would be scaled to more pixels is cut first, which bounds the memory to about 70 MB."""
 
 
 class ImageTransform(Protocol):
@@ -43,15 +43,20 @@ class Transform:
         filter_ = Image.Resampling[self.resize.upper()]
         if self.crop == "none":
             return image.resize((self.size, self.size), filter_)
-        image = within_aspect(image)
+        image = of_bounded_length(image, self.shape)
         shorter = min(image.size)
         width, height = (int(self.size * side / shorter) for side in image.size)
         return _middle(image.resize((width, height), filter_), self.size, self.size)
 
 
-def within_aspect(image: Image.Image) -> Image.Image:
-    """Return the middle of a very long image: one of 1 x 10,000 pixels, scaled, would need gigabytes."""
-    longest = LONGEST_ASPECT * min(image.size)
+def of_bounded_length(image: Image.Image, shape: tuple[int, int]) -> Image.Image:
+    """Return an image that is to be scaled until it covers a height and width; of a very long one its middle.
+
+    An image of 1 x 10,000 pixels, scaled to cover 1024 x 1024, would need gigabytes. At 224 pixels, those up
+    to 334 times as long as wide stay whole.
+    """
+    scale = max(shape[0] / image.height, shape[1] / image.width)
+    longest = int(MOST_SCALED_PIXELS / (scale**2 * min(image.size)))
     if max(image.size) <= longest:
         return image
     return _middle(image, min(image.width, longest), min(image.height, longest))

@@ -24,7 +24,7 @@ from torch import nn
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.hub import cache_unless_reachable
-from latentbench.data.reading.transform import within_aspect
+from latentbench.data.reading.transform import of_bounded_length
 from latentbench.data.registry import unknown
 from latentbench.models.external import state_dicts
 from latentbench.models.resolver import Resolver
@@ -87,7 +87,7 @@ class OpenClipTransform:
     def __call__(self, image: Image.Image) -> Image.Image:
         """Scale, crop or pad an image."""
         if self.preprocessing.get("resize_mode", "shortest") == "shortest":
-            image = within_aspect(image)
+            image = of_bounded_length(image, self.shape)
         for step in _steps(json.dumps(dict(self.preprocessing), sort_keys=True)):
             image = step(image)
         return image

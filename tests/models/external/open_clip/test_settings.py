@@ -134,6 +134,18 @@ def test_images_are_resized_as_the_model_states(mode, size, data, folder):
     assert (ours - expected).abs().mean() < 0.008
 
 
+@pytest.mark.parametrize("size", [32, [48, 32]])
+@pytest.mark.parametrize("shape", [(35, 701), (701, 35)])
+def test_long_originals_are_scaled_as_open_clip_does(size, shape):
+    """They are 20 times as long as wide."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
+    settings = {"size": size, "mean": [0, 0, 0], "std": [1, 1, 1], "resize_mode": "shortest"}
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    ours = np.asarray(open_clip_source.OpenClipTransform(settings, sides)(image))
+    theirs = image_transform_v2(PreprocessCfg(**settings), is_train=False)(image)
+    assert np.array_equal(ours, (theirs * 255).round().permute(1, 2, 0).numpy())
+
+
 def without_words(kind, folder):
     """The images without templates, from each kind of place: `(images, names of their classes)`."""
     images = folder / "images"
