@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, ndtr
 
 Integers = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -83,6 +82,8 @@ def _prior(low: int, size: int, deviation: float) -> Floats:
     uniform = np.full(size, 1 / size)
     mass = uniform
     if deviation > 0:
+        from scipy.special import ndtr  # slow to import
+
         edges = (np.arange(size + 1) + low - 0.5) / deviation
         gaussian = np.diff(ndtr(edges))
         mass = (1 - UNIFORM_SHARE) * gaussian / max(gaussian.sum(), 1e-300) + UNIFORM_SHARE * uniform
@@ -98,6 +99,8 @@ def _posterior(counts: Floats, prior: Floats) -> Floats:
 
 def _log_evidence(counts: Floats, prior: Floats) -> float:
     """Return the log-probability of the counts under a Dirichlet prior, up to a constant."""
+    from scipy.special import gammaln  # slow to import
+
     seen = counts > 0
     terms = gammaln(counts[seen] + prior[seen]) - gammaln(prior[seen])
     total = prior.sum()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special
 
 from latentbench.models.training.history import History
 
@@ -34,6 +33,8 @@ def still_falling(history: History) -> bool | None:
     last = loss[len(loss) - int(LAST * len(loss)) :].astype(np.float64)
     if len(last) < BLOCKS or not np.isfinite(last).all():
         return None
+    from scipy import special  # slow to import
+
     means = np.array([block.mean() for block in np.array_split(last, BLOCKS)])
     position = np.linspace(-0.5, 0.5, BLOCKS)
     spread = position @ position
