@@ -46,6 +46,8 @@ class ImageData(Memo):
     test: Split
     classes: tuple[str, ...]
     notes: tuple[str, ...] = field(default=(), kw_only=True)
+    unnamed: str | None = field(default=None, kw_only=True)
+    """The reason why the classes, called by their numbers, have no names, with what to do; None otherwise."""
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) and not self.names_may_repeat:

@@ -60,9 +60,9 @@ def load(
     Options come after a question mark, as in `folder:photos?size=64&channels=3`, or as keys of a mapping:
     {"folder": "photos", "size": 64}. They are `size` (8 to 1024 pixels), `channels` (1 or 3), `crop`,
     `resize`, `limit` and `split`; see `DataRequest`. `size` and `channels` may be given here as well. Images
-    from files are scaled to 28 pixels by default, or to 224 if they are to be recognised by their classes'
-    names or come with pairs of captions; a named data set keeps its own size. A relative PATH is looked up
-    from `relative_to`.
+    from files are scaled to 28 pixels by default, or to 224 if there are only test images and these come with
+    class names to be recognised by, or with pairs of captions; a named data set keeps its own size. A
+    relative PATH is looked up from `relative_to`.
 
     Pixels of more than 1 GB, or of $LATENTBENCH_IMAGE_MEMORY_GB, are kept in a file of the cache that is
     mapped into memory; with `mapped` so are any images from files. `progress` is called as they are
@@ -85,7 +85,8 @@ def load(
         name = loaded.name + ("&" if "?" in loaded.name else "?") + f"channels={request.channels}"
     else:
         sources = open_sources(request, relative_to=relative_to)
-        pixels = request.size or (PROMPTED_SIZE if sources.complete else DEFAULT_SIZE)
+        for_words = sources.complete and sources.train is None
+        pixels = request.size or (PROMPTED_SIZE if for_words else DEFAULT_SIZE)
         request = request.with_options(size=pixels)
         name = str(request)
         transform = Transform(pixels, request.crop, request.resize)

@@ -22,7 +22,7 @@ from latentbench.analysis.core.registry import Measurement, analysis
 from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.embeddings.vector_codecs import CodedVectors, product_quantisations, truncations
 from latentbench.analysis.prompts.own_vectors import OWN_VECTORS
-from latentbench.analysis.prompts.questions import embed, question
+from latentbench.analysis.prompts.questions import embed, fitted_vectors, question
 from latentbench.analysis.stored.lines import as_lines
 from latentbench.analysis.zero_shot.lit import captions_of, locked_image
 from latentbench.analysis.zero_shot.zero_shot_metrics import hits_at
@@ -180,7 +180,7 @@ def _own_text(subject: Subject) -> Reader:
     embedded = embed(subject, subject.model, asked)
     finite(embedded.image)
     text = finite(embedded.text)
-    train = embedded.image if asked.train is asked.images else finite(subject.vectors(asked.train[:FITTED]))
+    train = finite(fitted_vectors(subject, embedded, FITTED))
     return Reader(
         "own_text",
         train[:FITTED],

@@ -41,6 +41,11 @@ class OwnVectors:
         return cls(torch.cat([part.vectors for part in parts]), torch.cat([part.readable for part in parts]))
 
 
+def from_originals(subject: Subject) -> bool:
+    """Return True if the model encodes the test images from their files, and not from their pixels."""
+    return isinstance(subject.data, CompleteImageData) and isinstance(subject.model, OwnTransform)
+
+
 def own_vectors(subject: Subject, reader: Reader | None = None) -> OwnVectors:
     """Encode the test images: from their files, if there are any and the model scales images itself.
 
@@ -52,8 +57,7 @@ def own_vectors(subject: Subject, reader: Reader | None = None) -> OwnVectors:
 def _encoded(subject: Subject, shard: int, shards: int, reader: Reader | None = None) -> list[OwnVectors]:
     """Encode one of several shards of the test images, batch by batch; there may be fewer batches."""
     data, model = subject.data, subject.model
-    own_transform = isinstance(data, CompleteImageData) and isinstance(model, OwnTransform)
-    size = ENCODED if own_transform else batch_size(data.image_shape)
+    size = ENCODED if from_originals(subject) else batch_size(data.image_shape)
     own = shard_of(len(data.test), size, shard, shards)
     if not own:
         return []
@@ -99,7 +103,8 @@ def _batches(data: ImageData) -> int:
     try:
         with_captions(data)  # then the images are other ones, drawn for the captions
     except DataError:
-        return 0 if data.test.labels is None else math.ceil(len(data.test) / batch_size(data.image_shape))
+        unnamed = data.test.labels is None or data.unnamed
+        return 0 if unnamed else math.ceil(len(data.test) / batch_size(data.image_shape))
     return 0
 
 

@@ -13,6 +13,7 @@ from latentbench.analysis.core.subject import Subject
 from latentbench.analysis.prompts.questions import (
     EmbeddedPrompts,
     class_probabilities,
+    fitted_vectors,
     shortened_hits,
     template_hits,
 )
@@ -65,9 +66,7 @@ def arrays_of(embedded: EmbeddedPrompts, subject: Subject) -> Arrays:
 
 def _width_curve(embedded: EmbeddedPrompts, subject: Subject) -> Arrays:
     """Return accuracy with the first dimensions of the embedding, unchanged and along its principal axes."""
-    asked = embedded.asked
-    fitted = embedded.image if asked.train is asked.images else subject.vectors(asked.train[:AXES_FITTED])
-    axes = principal_axes(fitted)
+    axes = principal_axes(fitted_vectors(subject, embedded, AXES_FITTED))
     widths = widths_up_to(embedded.image.shape[1])
     curves = {}
     for name, image, text in (

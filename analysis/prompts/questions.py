@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.prompts.own_vectors import own_vectors
+from latentbench.analysis.prompts.own_vectors import from_originals, own_vectors
 from latentbench.analysis.prompts.text_vectors import text_vectors
 from latentbench.analysis.zero_shot.zero_shot_metrics import ensemble, hits_at, tied_accuracy
 from latentbench.data.captioned.draw import CaptionedData, with_captions
@@ -81,6 +81,8 @@ def _by_captions(drawn: CaptionedData) -> Question:
 def _by_names(data: ImageData) -> Question:
     if data.test.labels is None:
         raise DataError(f"{data.name}: no classes to recognise by name")
+    if data.unnamed:
+        raise DataError(data.unnamed)
     templates = templates_of(data)
     everything = torch.ones(len(data.test), dtype=torch.bool)
     return Question(
@@ -146,6 +148,18 @@ def embed(subject: Subject, model: ImageTextModel, asked: Question) -> EmbeddedP
         return EmbeddedPrompts(asked, subject.vectors(asked.images), texts, shortened)
     image = subject.once(own_vectors)
     return EmbeddedPrompts(replace(asked, readable=image.readable), image.vectors, texts, shortened)
+
+
+def fitted_vectors(subject: Subject, embedded: EmbeddedPrompts, count: int) -> Tensor:
+    """Return vectors to which axes or codes are fitted: of `count` train images if there are any.
+
+    They are those of the test images where the model encodes these from their files: pixels of train images,
+    scaled for other models, would give it other vectors.
+    """
+    asked = embedded.asked
+    if asked.train is asked.images or from_originals(subject):
+        return embedded.image
+    return subject.vectors(asked.train[:count])
 
 
 def template_hits(embedded: EmbeddedPrompts) -> list[Tensor]:

@@ -132,6 +132,6 @@ def _originals(context: DataContext) -> Sources:
 def _as_loaded(context: DataContext) -> Sources:
     """Return the images that were scaled when the data were loaded, so that nothing is decoded again."""
     data = context.data
-    if isinstance(data, CompleteImageData):  # unreadable images are among these, black
+    if isinstance(data, CompleteImageData) and data.unreadable:  # these are black
         return context.once(_originals)
     return Sources(None if data.test_only else ArraySource(data.train, ()), ArraySource(data.test, ()))

@@ -68,8 +68,10 @@ def open_model(
     data = opened(wanted, reporter)
     if not isinstance(data, PromptedImageData):
         raise DataError(
-            f"--data {given}: zero-shot accuracy needs class names and templates next to the images: a "
-            "folder with classes.txt and templates.txt, or tar files as CLIP_benchmark builds them"
+            data.unnamed
+            or f"--data {given}: zero-shot accuracy needs class names and templates next to the images: a "
+            "folder with classes.txt and templates.txt, tar files as CLIP_benchmark builds them, or hf: data "
+            "with class labels"
         )
     place = find_device(device)
     spec = resolve(model_spec(**entry), data, Resolver(Path(), allow_pickle))

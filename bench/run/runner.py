@@ -36,11 +36,11 @@ from latentbench.bench.run.team import Team, local_team, remote_team
 from latentbench.bench.store.records.record import FeatureReference
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
-from latentbench.data.errors import LatentbenchError
+from latentbench.data.errors import DataError, LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.loading import refuse_scaling
 from latentbench.data.request import DataRequest
-from latentbench.models.external.open_clip import PretrainedSpec
+from latentbench.models.external.open_clip import PretrainedSpec, check_size
 from latentbench.models.resolver import Resolver
 from latentbench.models.zoo import check_fits, prepare_cache
 
@@ -101,25 +101,25 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
 def _parts(suite: Suite, data_sets: DataSets, options: Options, features: tuple[Network, ...]) -> list[Part]:
     """Return the cases on each data set, after opening it and trying every model on it."""
     parts = []
+    words_alone = all(ANALYSES[name].passes == (OWN_VECTORS,) for name in suite.analyses)
+    originals_alone = words_alone and all(isinstance(entry.spec, PretrainedSpec) for entry in suite.entries)
     for request in suite.data:
         with data_sets.naming(request):
-            if _encodes_originals_only(suite):
+            if originals_alone:
                 refuse_scaling(request, relative_to=suite.data_folder)
             data = data_sets.open(request)
+            if originals_alone and data.unnamed:
+                raise DataError(data.unnamed)
             here = resolved(suite, data, allow_pickle=options.allow_pickle)
             for entry in here.entries:
                 check_fits(entry.spec, data.image_shape, entry.where)
+                if isinstance(entry.spec, PretrainedSpec) and not words_alone:  # it sees pixels too
+                    check_size(entry.spec, data)
         references = tuple(map(_reference, (*features, *_protocols(suite, request))))
         parts.append(Part(request, tuple(cases(here, data, options.seeds or suite.seeds, references))))
         del data
     refuse_equal(parts)
     return parts
-
-
-def _encodes_originals_only(suite: Suite) -> bool:
-    """Return True if every model scales images that come with words itself, in every analysis."""
-    pretrained = all(isinstance(entry.spec, PretrainedSpec) for entry in suite.entries)
-    return pretrained and all(ANALYSES[name].passes == (OWN_VECTORS,) for name in suite.analyses)
 
 
 @dataclass(frozen=True)

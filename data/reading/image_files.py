@@ -1,4 +1,4 @@
-"""The two readers of image files. `read_image` gives a file the same meaning from every source.
+"""The readers of image files. `read_image` gives a file the same meaning from every source.
 
 | in the file | what is read |
 | --- | --- |
@@ -9,9 +9,9 @@
 | several frames | the first one; `info["frames_dropped"]` is True |
 | 32-bit or floating point values, which have no fixed range | refused |
 
-`read_as_clip_benchmark` is for originals that go into a pretrained image–text model's own transform: it does
-to a file what CLIP_benchmark does, so that accuracies are equal. Images are then not turned, transparency
-and the depth of 16 bits are treated as Pillow does.
+The others are for originals that go into a pretrained image–text model's own transform: they do to a file
+what CLIP_benchmark does, so that accuracies are equal. Transparency and the depth of 16 bits are then treated
+as Pillow does, and only `read_as_datasets` turns images upright.
 
 A file's suffix decides whether it is tried at all, its content decides its format: a JPEG
 called `x.png` is read, a PostScript program called `x.png` is not.
@@ -28,7 +28,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from latentbench.data.errors import DataError
 
@@ -139,6 +139,20 @@ def read_unconverted(file: Encoded) -> Image.Image:
         with Image.open(_stream_of(file), formats=ALLOWED) as opened:
             opened.load()
             return opened
+
+
+def read_as_datasets(file: Encoded, *, mode: str | None = None) -> Image.Image:
+    """Read an image as Hugging Face's `datasets` decodes it: upright, in `mode` or in the mode that it has.
+
+    CLIP_benchmark gives a transform what that library decodes. Raises `DataError` as `read_image` does.
+    """
+    with _reported(file), _large_allowed():
+        assert not isinstance(file, OpenedByLibrary)
+        with Image.open(_stream_of(file), formats=ALLOWED) as opened:
+            opened.load()
+            turned = ExifTags.Base.Orientation in opened.getexif()
+            image = ImageOps.exif_transpose(opened) if turned else opened
+            return image.convert(mode) if mode not in (None, image.mode) else image
 
 
 @contextmanager

@@ -12,7 +12,13 @@ import numpy as np
 from PIL import Image
 
 from latentbench.data.errors import DataError
-from latentbench.data.reading.image_files import Encoded, content_of, read_image
+from latentbench.data.reading.image_files import (
+    Encoded,
+    Reader,
+    content_of,
+    read_as_clip_benchmark,
+    read_image,
+)
 
 if TYPE_CHECKING:  # decoding processes import this module and must start without torch
     from latentbench.data.images import Split
@@ -83,7 +89,8 @@ class Sources:
     """The splits that were found; without `train` nothing can be trained on the images.
 
     `templates` are those of images that are to be recognised by their classes' names, otherwise None;
-    `notes` tell the user how the images were found.
+    `notes` tell the user how the images were found; `reader` opens an original for a pretrained image–text
+    model.
     """
 
     train: ImageSource | None
@@ -92,10 +99,13 @@ class Sources:
     templates: tuple[str, ...] | None = field(default=None, kw_only=True)
     pairs: tuple[CaptionPairs, ...] = field(default=(), kw_only=True)
     """The captions and negatives of the test images, if they come with such pairs."""
+    reader: Reader = field(default=read_as_clip_benchmark, kw_only=True)
+    unnamed: str | None = field(default=None, kw_only=True)
+    """The reason why the classes have no names, with what to do; None if they have."""
 
     @property
     def complete(self) -> bool:
-        """True if an image that cannot be read must stay, because it counts as a miss."""
+        """True if a test image that cannot be read must stay, because it counts as a miss."""
         return self.templates is not None or bool(self.pairs)
 
     @property

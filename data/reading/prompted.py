@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from latentbench.data.images import ImageData
-from latentbench.data.reading.image_files import Reader, read_as_clip_benchmark, read_unconverted
+from latentbench.data.reading.image_files import Reader
 from latentbench.data.reading.image_source import CaptionPairs, ImageSource
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
@@ -20,16 +20,17 @@ DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 @dataclass(frozen=True, eq=False)
 class CompleteImageData(ImageData):
-    """Test images of which none is left out; `train` is `test`.
+    """Images of which no test image is left out.
 
     `unreadable` are the names of the images that could not be read, and `readable` bool `[N]` says which
     test images could: the others are black. `originals` are the test images at their original size, for
-    models that scale images by themselves.
+    models that scale images by themselves, and `reader` opens them as CLIP_benchmark does.
     """
 
     readable: Tensor
     unreadable: tuple[str, ...]
     originals: ImageSource = field(kw_only=True)
+    reader: Reader = field(kw_only=True)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -37,11 +38,6 @@ class CompleteImageData(ImageData):
         images = (super().fingerprint, self.originals.fingerprint)
         content = "\0".join([*images, *self._words, "", *self.unreadable])
         return hashlib.sha256(content.encode()).hexdigest()
-
-    @property
-    def reader(self) -> Reader:
-        """The function that opens the originals as CLIP_benchmark does."""
-        return read_as_clip_benchmark
 
     @property
     def _words(self) -> Iterable[str]:
@@ -72,11 +68,6 @@ class PairedImageData(CompleteImageData):
     def captions(self) -> tuple[str, ...]:
         """Every different caption and negative."""
         return tuple(dict.fromkeys(text for each in self.pairs for text in (*each.captions, *each.negatives)))
-
-    @override
-    @property
-    def reader(self) -> Reader:
-        return read_unconverted
 
     @override
     @property

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from latentbench.data.errors import DataError, LatentbenchError, counted, some
+from latentbench.data.reading.image_files import read_unconverted
 from latentbench.data.reading.image_source import CaptionPairs, EncodedSource, Sources
 from latentbench.data.sources.folder_listing import entries, natural_key
 from latentbench.data.storage.files import folder_at, read_text
@@ -65,6 +66,7 @@ def pair_sources(place: str, *, relative_to: Path = Path(), split: str | None = 
         EncodedSource(str(root), named, stored, None, ()),
         notes=_missing_note(missing, len(named)),
         pairs=pairs,
+        reader=read_unconverted,
     )
 
 

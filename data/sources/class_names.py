@@ -1,4 +1,4 @@
-"""The text files of a zero-shot folder: `classes.txt` names its class folders; prompts in `templates.txt`."""
+"""The text files of zero-shot data: `classes.txt` names the classes, and `templates.txt` holds prompts."""
 
 from __future__ import annotations
 
@@ -17,36 +17,52 @@ PAIRS_SHOWN = 12
 
 
 @dataclass(frozen=True)
+class Named:
+    """What the lines of `classes.txt` name, in messages."""
+
+    noun: str
+    short: str
+    key: str
+    order: str
+
+
+FOLDERS = Named("class folder", "folder", "FOLDER", "in natural order (2 before 10)")
+LABELS = Named("label", "label", "LABEL", "in the order of the labels")
+
+
+@dataclass(frozen=True)
 class ClassNames:
-    """The name of each class folder, in their order; `notes` are for the user to check."""
+    """The name of each class, in their order; `notes` are for the user to check."""
 
     names: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-def read_class_names(path: Path, folders: Sequence[str]) -> ClassNames:
+def read_class_names(path: Path, folders: Sequence[str], what: Named = FOLDERS) -> ClassNames:
     """Read the names of class folders: lines `FOLDER: NAME`, or one name per line in the folders' order.
 
     One line that begins with a class folder's name and a colon makes the file one of `FOLDER: NAME` lines.
+    Labels of other data are named in the same way.
+
     Raises `DataError` for a line that names no folder, a folder without a line, two lines for one, another
     number of names than of folders, and the folders' own names in another order. Two classes may have one
     name.
     """
     lines = _lines(path)
     if not lines:
-        raise DataError(f"{path}: no classes; write one name per line, for the class folders in order")
+        raise DataError(f"{path}: no classes; write one name per line, {what.order}")
     if not folders:
         raise DataError(f"{path.parent}: no class folders next to {CLASSES}; put each class's images in one")
     if _by_folder(lines, folders):
-        names = _names_by_folder(path, lines, folders)
+        names = _names_by_folder(path, lines, folders, what)
         return ClassNames(names, _twins_note(names))
     if len(lines) != len(folders):
         raise DataError(
-            f"{path}: {len(lines)} names for {len(folders)} class folders ({', '.join(folders[:3])}, …); "
-            f"give one per folder, in natural order (2 before 10), or lines such as {folders[0]}: NAME"
+            f"{path}: {len(lines)} names for {len(folders)} {what.noun}s ({', '.join(folders[:3])}, …); "
+            f"give one per {what.short}, {what.order}, or lines such as {folders[0]}: NAME"
         )
-    _refuse_other_order(path, lines, folders)
-    return ClassNames(tuple(lines), (_pairing_note(lines, folders), *_twins_note(lines)))
+    _refuse_other_order(path, lines, folders, what)
+    return ClassNames(tuple(lines), (_pairing_note(lines, folders, what), *_twins_note(lines)))
 
 
 def read_templates(path: Path) -> tuple[str, ...]:
@@ -109,26 +125,31 @@ def _closest(folder: str, folders: Sequence[str]) -> str | None:
     return lower[found[0]] if found else None
 
 
-def _names_by_folder(path: Path, lines: Sequence[str], folders: Sequence[str]) -> tuple[str, ...]:
+def _names_by_folder(
+    path: Path, lines: Sequence[str], folders: Sequence[str], what: Named
+) -> tuple[str, ...]:
     named: dict[str, str] = {}
     for line in lines:
         folder, colon, name = _split(line)
         if folder not in folders:
             close = _closest(folder, folders)
             hint = f"did you mean {close!r}? " if close else ""
-            problem = f"no class folder is called {folder!r}" if colon else f"{line!r} names no folder"
+            problem = f"no {what.noun} is called {folder!r}" if colon else f"{line!r} names no {what.short}"
             raise DataError(
-                f"{path}: {problem}; {hint}Every line is FOLDER: NAME here; folders: {some(folders)}"
+                f"{path}: {problem}; {hint}Every line is {what.key}: NAME here; {what.short}s: "
+                f"{some(folders)}"
             )
         if folder in named:
-            raise DataError(f"{path}: the folder {folder!r} is named twice; give each folder one line")
+            raise DataError(
+                f"{path}: the {what.short} {folder!r} is named twice; give each {what.short} one line"
+            )
         named[folder] = name
     if missing := [folder for folder in folders if not named.get(folder)]:
-        raise DataError(f"{path}: no name for the class folder {missing[0]!r}")
+        raise DataError(f"{path}: no name for the {what.noun} {missing[0]!r}")
     return tuple(named[folder] for folder in folders)
 
 
-def _refuse_other_order(path: Path, names: Sequence[str], folders: Sequence[str]) -> None:
+def _refuse_other_order(path: Path, names: Sequence[str], folders: Sequence[str], what: Named) -> None:
     """Raise `DataError` for names that are those of the folders, but for case and underscores, reordered."""
     given, expected = (
         [re.sub(r"[\W_]+", " ", name).casefold() for name in each] for each in (names, folders)
@@ -137,17 +158,17 @@ def _refuse_other_order(path: Path, names: Sequence[str], folders: Sequence[str]
         return
     number = next(i for i, (a, b) in enumerate(zip(given, expected, strict=True)) if a != b)
     raise DataError(
-        f"{path}: the names are those of the class folders in another order: name {number + 1} is "
-        f"{names[number]!r}, and the folder is {folders[number]!r}; write them in natural order (2 before "
-        f"10), or lines such as {folders[number]}: NAME"
+        f"{path}: the names are those of the {what.noun}s in another order: name {number + 1} is "
+        f"{names[number]!r}, and the {what.short} is {folders[number]!r}; write them {what.order}, or lines "
+        f"such as {folders[number]}: NAME"
     )
 
 
-def _pairing_note(names: Sequence[str], folders: Sequence[str]) -> str:
+def _pairing_note(names: Sequence[str], folders: Sequence[str], what: Named) -> str:
     """Name each folder's class if only the order of the lines decides it."""
     pairs = [f"{printable(folder)} = {name}" for folder, name in zip(folders, names, strict=True)]
     shown = pairs if len(pairs) <= PAIRS_SHOWN else [*pairs[: PAIRS_SHOWN - 1], "…", pairs[-1]]
-    return f"{CLASSES} names the class folders in natural order: {', '.join(shown)}"
+    return f"{CLASSES} names the {what.noun}s {what.order}: {', '.join(shown)}"
 
 
 def _twins_note(names: Sequence[str]) -> tuple[str, ...]:

@@ -3,22 +3,26 @@
 `hf:PATH` names data on this machine, and otherwise `hf:OWNER/NAME` a data set of the hub. Images are the
 first column of images (`image` if there are several), labels the first column of class labels (`label`
 if there are several) or whole numbers in a column called `label`. Splits are recognised by their names;
-data in one split are split by a hash of each image's number.
+data in one split are split by a hash of each image's number. `label_words` says how classes get their names.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from latentbench.data.errors import DataError, missing_package
 from latentbench.data.hub import cache_unless_reachable, hub_host, is_reachable
 from latentbench.data.reading.hash_split import mixed
-from latentbench.data.reading.image_files import Encoded
+from latentbench.data.reading.image_files import Encoded, read_as_datasets
 from latentbench.data.reading.image_source import EncodedSource, Sources
 from latentbench.data.registry import unknown
 from latentbench.data.sources.folder_listing import canonical
 from latentbench.data.sources.image_folder import ALL, hashed_sources
+from latentbench.data.sources.label_words import LabelWords, label_words
 from latentbench.data.storage.files import folder_at
 
 IMAGE_NAMES, LABEL_NAMES = ("image", "img"), ("label", "labels")
@@ -49,52 +53,159 @@ class _Column:
 def hub_sources(name: str, *, relative_to: Path = Path(), split: str | None = None) -> Sources:
     """Return the splits of a Hugging Face data set, as they are stored; no image is read.
 
-    Raises `DataError` if the library is not installed, the data cannot be loaded, or have no images.
+    Raises `DataError` if the library is not installed, the data cannot be loaded, have no images, or have
+    labels without a name.
     """
-    parts = _splits(name, relative_to)
+    where, path = f"hf:{name}", relative_to / Path(name).expanduser()
+    parts = _splits(name, path)
+    train, test = _chosen(where, parts, split)
+    rows = {each: parts[each] for each in (train, test) if each is not None}
+    columns = _columns(where, rows[test])
+    if train is not None and _columns(where, rows[train]) != columns:
+        raise DataError(f"{where}: the splits {train} and {test} have other columns or classes")
+    labels = {each: _labels(f"{where}, {each}", part, columns) for each, part in rows.items()}
+    words = _words(where, name, path, rows[test], columns, labels)
+    sources = {
+        each: _source(where, each, part, columns, labels[each], words.classes) for each, part in rows.items()
+    }
+    notes = (*_unused_note(parts, rows, split), *columns.notes, *words.notes)
+    if train == test:
+        found = hashed_sources(sources[test], split, notes)
+    else:
+        found = Sources(None if train is None else mixed(sources[train]), mixed(sources[test]), notes=notes)
+    reader = partial(read_as_datasets, mode=columns.mode) if columns.mode else read_as_datasets
+    return replace(found, templates=words.templates, unnamed=words.unnamed, reader=reader)
+
+
+def _chosen(where: str, parts: Mapping[str, Any], split: str | None) -> tuple[str | None, str]:
+    """Return the split to train on, if any, and the one to measure; the same one if a hash divides it."""
     usual = {canonical(part): part for part in parts}
+    first = next(iter(parts))
+    if split is None and len(parts) == 1:
+        return None if canonical(first) in ("test", "validation") else first, first
     if split is not None:
         chosen = split if split in parts else usual.get(canonical(split))
-        if split == ALL and len(parts) == 1:
-            (chosen,) = parts
+        made = ["test", ALL] if len(parts) == 1 else []
+        if chosen is None and split in made:
+            return first if split == "test" else None, first
         if chosen is None:
-            known = [*parts, ALL] if len(parts) == 1 else list(parts)
-            raise DataError(f"hf:{name}: {unknown('split', split, known)}")
-        return Sources(None, mixed(_source(name, chosen, parts[chosen])))
-    if len(parts) == 1:
-        (only,) = parts
-        if canonical(only) in ("test", "validation"):
-            return Sources(None, mixed(_source(name, only, parts[only])))
-        return hashed_sources(_source(name, only, parts[only]), None, ())
-    train = usual.get("train")
+            raise DataError(f"{where}: {unknown('split', split, [*parts, *made])}")
+        return None, chosen
     test = usual.get("test", usual.get("validation"))
     if test is None:
         raise DataError(
-            f"hf:{name}: no test split among {', '.join(parts)}; choose one, such as split: {only_of(parts)}"
+            f"{where}: no test split among {', '.join(parts)}; choose one, such as split: {list(parts)[-1]}"
         )
-    test_source = mixed(_source(name, test, parts[test]))
-    unused = [part for part in parts if part not in (train, test)]
-    notes = (f"splits that are not read: {', '.join(unused)}",) if unused else ()
-    if train is None:
-        return Sources(None, test_source, notes=notes)
-    train_source = mixed(_source(name, train, parts[train]))
-    if train_source.classes != test_source.classes:
-        raise DataError(f"hf:{name}: the splits {train} and {test} have other classes")
-    return Sources(train_source, test_source, notes=notes)
+    return usual.get("train"), test
 
 
-def only_of(parts: dict[str, Any]) -> str:
-    """Return the name of the last split, as an example."""
-    return list(parts)[-1]
+def _unused_note(parts: Iterable[str], read: Container[str], split: str | None) -> tuple[str, ...]:
+    unused = [part for part in parts if part not in read]
+    return (f"splits that are not read: {', '.join(unused)}",) if unused and split is None else ()
 
 
-def _splits(name: str, relative_to: Path) -> dict[str, Any]:
-    """Return the data set's splits by name."""
+@dataclass(frozen=True)
+class _Columns:
+    """The columns that are read; `notes` name others that could be meant.
+
+    `label` is None where there are no labels, and `names` are those of class labels, None for plain numbers.
+    `mode` is Pillow's mode to which the data set converts its images, if it does.
+    """
+
+    image: str
+    mode: str | None
+    label: str | None
+    names: tuple[str, ...] | None
+    notes: tuple[str, ...]
+
+
+def _columns(where: str, rows: Any) -> _Columns:
+    from datasets import ClassLabel, Image
+
+    images = [column for column, feature in rows.features.items() if isinstance(feature, Image)]
+    if not images:
+        raise DataError(f"{where}: no column of images among {', '.join(rows.column_names)}")
+    image = _usual(IMAGE_NAMES, images)
+    named = [column for column, feature in rows.features.items() if isinstance(feature, ClassLabel)]
+    numbers = [
+        column
+        for column in LABEL_NAMES
+        if column in rows.column_names and str(rows.features[column].dtype).startswith(("int", "uint"))
+    ]
+    labels = named or numbers
+    label = _usual(LABEL_NAMES, labels) if labels else None
+    return _Columns(
+        image,
+        rows.features[image].mode,
+        label,
+        tuple(rows.features[label].names) if named else None,
+        (*_others_note("images", image, images), *(_others_note("labels", label, labels) if label else ())),
+    )
+
+
+def _usual(names: Sequence[str], columns: Sequence[str]) -> str:
+    """Return the column with one of the usual names, or else the first."""
+    return next((each for each in names if each in columns), columns[0])
+
+
+def _others_note(what: str, column: str, columns: Sequence[str]) -> tuple[str, ...]:
+    others = [each for each in columns if each != column]
+    note = f"{what} are those of column {column!r}; other columns of {what} are not read: {', '.join(others)}"
+    return (note,) if others else ()
+
+
+def _labels(where: str, rows: Any, columns: _Columns) -> tuple[int, ...] | None:
+    """Return the labels, None if there are none: test splits of the hub without labels hold −1."""
+    if columns.label is None:
+        return None
+    labels = tuple(rows[columns.label][:])
+    if any(label is None or label < 0 for label in labels):
+        if columns.names is None:
+            raise DataError(f"{where}: labels must be whole numbers from 0, without gaps")
+        return None
+    if columns.names is not None and max(labels) >= len(columns.names):
+        number = next(index for index, label in enumerate(labels) if label >= len(columns.names))
+        raise DataError(
+            f"{where}/{number}: label {labels[number]}, but column {columns.label!r} names "
+            f"{len(columns.names)} classes (0 to {len(columns.names) - 1}); correct the labels or the names"
+        )
+    return labels
+
+
+def _words(
+    where: str,
+    name: str,
+    path: Path,
+    rows: Any,
+    columns: _Columns,
+    labels: Mapping[str, tuple[int, ...] | None],
+) -> LabelWords:
+    """Return the words for the labels of the splits, none if they have no labels."""
+    known = [each for each in labels.values() if each is not None]
+    if not known:
+        return LabelWords((), None, ())
+    if len(known) < len(labels):
+        without = next(split for split, each in labels.items() if each is None)
+        with_ = next(split for split, each in labels.items() if each is not None)
+        raise DataError(
+            f"{where}: the split {without} has no labels, and {with_} has; choose one, such as split: {with_}"
+        )
+    folder = path if path.is_dir() else path.parent if path.is_file() else None
+    return label_words(
+        f"{where}: column {columns.label!r}",
+        columns.names,
+        1 + max(map(max, known)),
+        folder,
+        (PurePosixPath(name).name, rows.info.dataset_name or ""),
+    )
+
+
+def _splits(name: str, path: Path) -> dict[str, Any]:
+    """Return the data set's splits by name: of a place on this machine, or else of the hub."""
     try:
         import datasets
     except ImportError:
         raise DataError(missing_package(f"hf:{name}", "datasets", "datasets")) from None
-    path = relative_to / Path(name).expanduser()
     bars = datasets.utils.logging.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
@@ -116,9 +227,11 @@ def _splits(name: str, relative_to: Path) -> dict[str, Any]:
     finally:
         if bars:
             datasets.enable_progress_bars()
-    if isinstance(loaded, datasets.DatasetDict):
-        return {str(part): rows for part, rows in loaded.items() if len(rows)}
-    return {str(loaded.split or "all"): loaded}
+    parts = loaded if isinstance(loaded, datasets.DatasetDict) else {loaded.split or "all": loaded}
+    found = {str(part): rows for part, rows in parts.items() if len(rows)}
+    if not found:
+        raise DataError(f"hf:{name}: no images; all of its splits are empty")
+    return found
 
 
 def _loaded(datasets: Any, name: str, path: Path) -> Any:
@@ -159,38 +272,18 @@ def _parquet(datasets: Any, files: dict[str, list[Path]]) -> Any:
     )
 
 
-def _source(name: str, split: str, rows: Any) -> EncodedSource:
-    from datasets import Image
-
-    images = [column for column, feature in rows.features.items() if isinstance(feature, Image)]
-    if not images:
-        raise DataError(f"hf:{name}, {split}: no column of images among {', '.join(rows.column_names)}")
-    column = next((each for each in IMAGE_NAMES if each in images), images[0])
-    classes, labels = _labels(name, split, rows)
+def _source(
+    where: str,
+    split: str,
+    rows: Any,
+    columns: _Columns,
+    labels: tuple[int, ...] | None,
+    classes: tuple[str, ...],
+) -> EncodedSource:
     return EncodedSource(
-        where=f"hf:{name}",
+        where=where,
         names=tuple(f"{split}/{number}" for number in range(len(rows))),
-        stored=_Column(rows, column),
+        stored=_Column(rows, columns.image),
         labels=labels,
         classes=classes,
     )
-
-
-def _labels(name: str, split: str, rows: Any) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
-    from datasets import ClassLabel
-
-    named = [column for column, feature in rows.features.items() if isinstance(feature, ClassLabel)]
-    if named:
-        column = next((each for each in LABEL_NAMES if each in named), named[0])
-        labels = rows[column][:]
-        if any(label is None or label < 0 for label in labels):
-            # The hub's test splits without labels hold -1.
-            return (), None
-        return tuple(rows.features[column].names), tuple(labels)
-    column = next((each for each in LABEL_NAMES if each in rows.column_names), "")
-    if not column or not str(rows.features[column].dtype).startswith(("int", "uint")):
-        return (), None
-    labels = tuple(rows[column][:])
-    if any(label is None or label < 0 for label in labels):
-        raise DataError(f"hf:{name}, {split}: labels must be whole numbers from 0, without gaps")
-    return tuple(map(str, range(max(labels) + 1))), labels

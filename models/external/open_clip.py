@@ -100,7 +100,8 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
             }
         )
         model = cls(filled, data.image_shape).eval()
-        _check_size(model, data)
+        if not isinstance(data, CompleteImageData):
+            check_size(filled, data)
         state_dicts.apply(model.towers, loaded.weights.state, spec.label)
         state_dicts.keep(loaded.weights.state, loaded.weights.sha256)
         tolerance = TOLERANCE if spec.precision == "fp32" else LOW_PRECISION_TOLERANCE
@@ -123,9 +124,7 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images that the model takes, in pixels."""
-        size: Any = self.preprocessing["size"]
-        height, width = size if isinstance(size, Sequence) else (size, size)
-        return int(height), int(width)
+        return _size(self.preprocessing)
 
     @property
     def transform(self) -> ImageTransform:
@@ -230,13 +229,19 @@ class Pretrained(LoadedFamily[PretrainedSpec]):
         return torch.autocast(device.type, torch.bfloat16, enabled=self.spec.precision == "bf16")
 
 
-def _check_size(model: Pretrained, data: ImageData) -> None:
+def _size(preprocessing: Mapping[str, Any]) -> tuple[int, int]:
+    size = preprocessing["size"]
+    height, width = size if isinstance(size, Sequence) else (size, size)
+    return int(height), int(width)
+
+
+def check_size(spec: PretrainedSpec, data: ImageData) -> None:
     """Refuse images from files that were read smaller than the model's size: enlarging adds no detail."""
-    side, needed = data.image_shape[-1], max(model.size)
-    from_files = data.name.partition(":")[0] in FORMS
-    if isinstance(data, CompleteImageData) or not from_files or side >= needed:
+    assert spec.preprocessing is not None
+    side, needed = data.image_shape[-1], max(_size(spec.preprocessing))
+    if data.name.partition(":")[0] not in FORMS or side >= needed:
         return
     raise LatentbenchError(
-        f"{model.where}: takes images of {needed} pixels, and {data.name} were read at {side}; "
+        f"{spec.label}: takes images of {needed} pixels, and {data.name} were read at {side}; "
         f"use {parse(data.name, []).with_options(size=needed)}"
     )

@@ -44,6 +44,8 @@ class PublishedSet:
     downloads: bool = True
     """True if torchvision can download it."""
     adjust: Callable[[Any], Any] = field(default=lambda opened: opened)
+    own_classes: int = 0
+    """The number of classes where no names are published next to the templates."""
 
     def open(self, root: Path, *, download: bool) -> Any:
         """Return torchvision's own object for the test images. Raises any error of its parser or download."""
@@ -125,27 +127,43 @@ for _name, _set in {
     ),
     "svhn": PublishedSet("house numbers, 26,032", "SVHN", "SVHN", TEST, attrgetter("labels"), root="SVHN"),
     "cifar10": PublishedSet(
-        "10 kinds of things, 10,000", "CIFAR10", "cifar-10-batches-py", NOT_TRAIN, attrgetter("targets")
+        "10 kinds of things, 10,000",
+        "CIFAR10",
+        "cifar-10-batches-py",
+        NOT_TRAIN,
+        attrgetter("targets"),
+        own_classes=10,
     ),
     "cifar100": PublishedSet(
-        "100 kinds of things, 10,000", "CIFAR100", "cifar-100-python", NOT_TRAIN, attrgetter("targets")
+        "100 kinds of things, 10,000",
+        "CIFAR100",
+        "cifar-100-python",
+        NOT_TRAIN,
+        attrgetter("targets"),
+        own_classes=100,
     ),
-    "stl10": PublishedSet("10 kinds of things, 8,000", "STL10", "stl10_binary", TEST, attrgetter("labels")),
-    "food101": PublishedSet("101 dishes, 25,250", "Food101", "food-101", TEST, *LISTED, spaces_for="_"),
+    "stl10": PublishedSet(
+        "10 kinds of things, 8,000", "STL10", "stl10_binary", TEST, attrgetter("labels"), own_classes=10
+    ),
+    "food101": PublishedSet(
+        "101 dishes, 25,250", "Food101", "food-101", TEST, *LISTED, spaces_for="_", own_classes=101
+    ),
     "flowers": PublishedSet("102 flowers, 6,149", "Flowers102", "flowers-102", TEST, *LISTED),
     "pets": PublishedSet(
         "37 breeds of cats and dogs, 3,669",
         *("OxfordIIITPet", "oxford-iiit-pet", TEST),
         attrgetter("_labels"),
         attrgetter("_images"),
+        own_classes=37,
     ),
-    "dtd": PublishedSet("47 textures, 1,880", "DTD", "dtd", TEST, *LISTED),
+    "dtd": PublishedSet("47 textures, 1,880", "DTD", "dtd", TEST, *LISTED, own_classes=47),
     "eurosat": PublishedSet("10 uses of land, all 27,000", "EuroSAT", "eurosat", {}, *_sampled("samples")),
     "gtsrb": PublishedSet("43 traffic signs, 12,630", "GTSRB", "gtsrb", TEST, *_sampled("_samples")),
     "fgvc_aircraft": PublishedSet(
         "100 aircraft, 3,333",
         *("FGVCAircraft", "fgvc-aircraft-2013b", {**TEST, "annotation_level": "variant"}),
         *LISTED,
+        own_classes=100,
     ),
     "country211": PublishedSet(
         "211 countries, 21,100", "Country211", "country211", TEST, *_sampled("samples")
@@ -154,15 +172,19 @@ for _name, _set in {
         "good and bad reviews as images of text, 1,821",
         *("RenderedSST2", "rendered-sst2", TEST),
         *_sampled("_samples"),
+        own_classes=2,
     ),
     "pcam": PublishedSet("lymph nodes, 32,768; needs h5py", "PCAM", "pcam", TEST, _labels_of_pcam),
     "cars": PublishedSet(
         "196 cars, 8,041; placed by hand",
         *("StanfordCars", "stanford_cars", TEST),
         *_sampled("_samples"),
+        own_classes=196,
         downloads=False,
     ),
-    "sun397": PublishedSet("397 places, all 108,754", "SUN397", "SUN397", {}, *LISTED, spaces_for="_/"),
+    "sun397": PublishedSet(
+        "397 places, all 108,754", "SUN397", "SUN397", {}, *LISTED, spaces_for="_/", own_classes=397
+    ),
     "caltech101": PublishedSet(
         "101 kinds of things and background, all 9,144",
         *("Caltech101", "caltech101", {}),

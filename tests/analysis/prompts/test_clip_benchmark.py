@@ -5,7 +5,8 @@ CLIP_benchmark's own code, or torchvision's, opens the files; nothing of latentb
 
 import io
 import tarfile
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import open_clip
@@ -32,6 +33,8 @@ from latentbench.data.reading.image_files import read_as_clip_benchmark, read_im
 from latentbench.models import zoo
 from latentbench.models.resolver import Resolver
 from latentbench.models.training.recipe import Recipe
+
+datasets = pytest.importorskip("datasets")
 
 CLASSES = ("ant", "bee", "cow", "dog", "eel", "fox")
 TEMPLATES = ("a photo of a {}.", "the {} at night")
@@ -149,6 +152,44 @@ def checkpoint(request, tmp_path, monkeypatch):
     return save_model(tmp_path, architecture, preprocessing)
 
 
+@dataclass(frozen=True)
+class Opened:
+    """Rows of Hugging Face's library, which opens the images, as CLIP_benchmark's own class WinoGround."""
+
+    rows: "datasets.Dataset"
+    transform: Callable
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        row = self.rows[index]
+        return self.transform(row["image"]), row["label"]
+
+
+@pytest.fixture(scope="module")
+def table(images):
+    """The same images as rows of Hugging Face's library."""
+    samples = [
+        (path, label) for label, name in enumerate(CLASSES) for path in sorted((images / name).iterdir())
+    ]
+    columns = {"image": [str(path) for path, _ in samples], "label": [label for _, label in samples]}
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=list(CLASSES)))
+    return datasets.Dataset.from_dict(columns, features=features, split="test")
+
+
+@pytest.fixture
+def saved(table, tmp_path, monkeypatch):
+    """Two folders with these rows."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf-cache")
+    datasets.DatasetDict(test=table).save_to_disk(tmp_path / "saved")
+    (tmp_path / "parquet").mkdir()
+    table.to_parquet(tmp_path / "parquet" / "test-00000-of-00001.parquet")
+    for folder in ("saved", "parquet"):
+        (tmp_path / folder / "templates.txt").write_text("\n".join(TEMPLATES))
+    return tmp_path
+
+
 def ours(checkpoint, data):
     spec = zoo.model_spec(family="clip", pretrained={"model": f"local-dir:{checkpoint}"})
     spec = zoo.resolve(spec, data, Resolver(checkpoint))
@@ -163,9 +204,11 @@ def theirs(checkpoint, name, root):
     """What CLIP_benchmark measures on the same files, which it opens by itself."""
     location = f"local-dir:{checkpoint}"
     model, _, transform = open_clip.create_model_and_transforms(location, require_pretrained=True)
+    templates = [template.replace("{}", "{c}") for template in TEMPLATES]
     if name == "folder":
         rows, classes = ImageFolder(root, transform=transform), CLASSES
-        templates = [template.replace("{}", "{c}") for template in TEMPLATES]
+    elif name == "hugging face":
+        rows, classes = Opened(root, transform), root.features["label"].names
     else:
         rows = build_dataset(name, root=str(root), transform=transform, download=False)
         classes, templates = rows.classes, rows.templates
@@ -196,6 +239,31 @@ def test_the_numbers_are_those_of_clip_benchmark(checkpoint, images):
 @pytest.mark.filterwarnings("ignore:WebDataset")
 def test_numbers_of_tar_files_are_those_of_clip_benchmark(checkpoint, tars):
     assert_equal(ours(checkpoint, load(f"wds:{tars}")), theirs(checkpoint, "wds/animals", tars))
+
+
+@pytest.mark.parametrize("form", ["saved", "parquet"])
+def test_numbers_of_hub_data_are_those_of_clip_benchmark(checkpoint, table, saved, form):
+    data = load(f"hf:{saved / form}")
+    in_our_order = table.select([int(name.partition("/")[2]) for name in data.originals.names])
+    assert_equal(ours(checkpoint, data), theirs(checkpoint, "hugging face", in_our_order))
+
+
+@pytest.mark.parametrize("checkpoint", ["quick_gelu"], indirect=True)
+def test_axes_are_fitted_to_what_the_model_sees(checkpoint, table, tmp_path, monkeypatch):
+    """Pixels of train images, which other models are trained on, are no originals."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf-cache")
+    datasets.DatasetDict(train=table, test=table).save_to_disk(tmp_path / "splits")
+    spec = zoo.model_spec(family="clip", pretrained={"model": f"local-dir:{checkpoint}"})
+    found = []
+    for size in (8, 40):
+        data = load(f"hf:{tmp_path / 'splits'}?size={size}")
+        assert not data.test_only
+        resolved = zoo.resolve(spec, data, Resolver(checkpoint))
+        model = zoo.train_or_load(zoo.Training(resolved, Recipe(), 0), data).model
+        found.append(
+            ANALYSES["prompts"].measure(Subject(model, DataContext(data), seed=0)).arrays["curve_pca"]
+        )
+    assert np.array_equal(*found)
 
 
 @pytest.mark.parametrize("checkpoint", ["quick_gelu"], indirect=True)

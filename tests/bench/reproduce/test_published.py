@@ -123,6 +123,18 @@ def images(tmp_path):
     return folder
 
 
+@pytest.fixture
+def table(images, home, monkeypatch):
+    """The same images as rows of Hugging Face's library, with and without names of the classes."""
+    datasets = pytest.importorskip("datasets")
+    files = sorted(images.glob("*/*.png"))
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
+    columns = {"image": list(map(str, files)), "label": [0, 0, 0, 1, 1, 1]}
+    rows = datasets.Dataset.from_dict(columns, features=features, split="test")
+    rows.save_to_disk(home / "table")
+    rows.cast_column("label", datasets.Value("int64")).save_to_disk(home / "numbers")
+
+
 def rows_of(*models, metrics=("prompt_top1",)):
     rows = [
         Row(name=name, model={"family": "clip", "pretrained": source}, values=dict.fromkeys(metrics, "0.5"))
@@ -150,10 +162,31 @@ def test_a_row_without_weights_is_null_and_others_stay(home, images, monkeypatch
     assert result.exit_code == (0 if ",inside" in first else 3)
 
 
-def test_data_that_no_row_can_measure_are_an_error(home, images):
+def test_hub_data_are_measured_as_a_folder_is(home, images, table, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    here = {"model": f"local-dir:{save_model(home / 'model')}"}
+    rows = rows_of(("here", here), metrics=("prompt_top1", "prompt_mean_recall"))
+    in_folder, in_table = (
+        [
+            (each.metric, each.measured.value, each.measured.n)
+            for each in compare_row(rows, rows.rows.rows[0], request)
+        ]
+        for request in (RowRequest(f"folder:{images}"), RowRequest("hf:table"))
+    )
+    assert in_table == in_folder
+    model = f"{{family: clip, pretrained: {{model: 'local-dir:{home / 'model'}'}}}}"
+    explained = CliRunner().invoke(
+        app, ["explain", "zero_shot", "--model", model, "--data", "hf:table", "--format", "csv"]
+    )
+    assert explained.exit_code == 0, explained.output
+    assert "file reading" in explained.stdout
+
+
+def test_data_that_no_row_can_measure_are_an_error(home, images, table):
     rows = rows_of(("gone", {"model": "local-dir:none"}))
     for place, message in (
         ("folder:nowhere", "nowhere"),
+        ("hf:numbers", "^hf:numbers: column 'label' holds whole numbers without names"),
         (f"folder:{images}?size=64", r"\?size=64: size has no effect, because every model here scales"),
     ):
         with pytest.raises(DataError, match=message):

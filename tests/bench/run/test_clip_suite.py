@@ -164,6 +164,87 @@ def test_processes_share_the_files_of_a_pretrained_model(home, many):
     assert list(map(numbers, found)) == list(map(numbers, whole))
 
 
+@pytest.fixture
+def table(many, home, monkeypatch):
+    """The same images as rows of Hugging Face's library, a third of them for training; one cannot be read."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", home / "hf-cache")
+    files = sorted((home / "classes").glob("*/*.png"))
+    images = [{"bytes": file.read_bytes(), "path": None} for file in files]
+    images[1] = {"bytes": b"no image", "path": None}
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=list(CLASSES)))
+    columns = {"image": images, "label": [CLASSES.index(file.parent.name) for file in files]}
+    rows = datasets.Dataset.from_dict(columns, features=features)
+    parts = {"train": rows.select(range(2, MANY, 3)), "test": rows.select(range(1, MANY, 3))}
+    datasets.DatasetDict(parts).save_to_disk(home / "table")
+    return len(parts["test"])
+
+
+TABLE = """description: x
+data: hf:table
+analyses: [prompts, embedding_bits%s]
+models:
+  - {family: clip, pretrained: {model: "local-dir:%s/model0"}}
+  - {family: pca, latent_dim: 4}
+"""
+
+
+def test_hub_data_train_models_and_have_originals(home, table, monkeypatch):
+    """Models are trained on pixels, and CLIP encodes each test image once from its file."""
+    (home / "mixed.yaml").write_text(TABLE % ("", home))
+    suite, encoded = suites.load(str(home / "mixed.yaml")), Encoded(monkeypatch)
+    whole = run_suite(suite, Store(home / "whole"), Options(this_process=True), encoded).records
+    assert encoded.images.pop("measuring") == table
+    sharded = Options(this_process=True, executor=ExecutorSettings(shards=2))
+    found = run_suite(suite, Store(home / "shards"), sharded, encoded).records
+    assert list(map(numbers, found)) == list(map(numbers, whole))
+    assert encoded.images["encoding for words"] == table
+    for record in whole:
+        assert record.data.train == MANY // 3
+        assert record.data.test == table
+    (clip,) = (record for record in whole if record.model.family != "pca")
+    assert clip.metric("prompt_top1").n == table
+    assert clip.metric("unreadable_images").value == 1
+
+
+def test_clip_sees_no_pixels_smaller_than_its_own(home, table):
+    """Where an analysis needs pixels, their size has to be that of the model."""
+    (home / "mixed.yaml").write_text(TABLE % (", latent_health", home))
+    with pytest.raises(LatentbenchError, match=r"takes images of 32 pixels, .* use hf:table\?size=32"):
+        run_suite(suites.load(str(home / "mixed.yaml")), Store(home / "r"), Options(), Silent())
+
+
+def test_labels_without_names_stop_the_run(home, table):
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.load_from_disk(home / "table")["test"]
+    rows.cast_column("label", datasets.Value("int64")).save_to_disk(home / "numbers")
+    models = f'[{{family: clip, pretrained: {{model: "local-dir:{home}/model0"}}}}]'
+    (home / "my.yaml").write_text(
+        f"description: x\ndata: hf:numbers\nanalyses: [prompts]\nmodels: {models}\n"
+    )
+    with pytest.raises(
+        LatentbenchError, match=r"hf:numbers: column 'label' holds whole numbers without name"
+    ):
+        run_suite(suites.load(str(home / "my.yaml")), Store(home / "r"), Options(), Silent())
+
+
+@pytest.mark.slow
+def test_processes_open_hub_data(home, table):
+    (home / "mixed.yaml").write_text(TABLE % ("", home))
+    suite = suites.load(str(home / "mixed.yaml"))
+    whole, found = (
+        {
+            each.model_label: numbers(each)
+            for each in run_suite(suite, Store(home / place), options, Silent()).records
+        }
+        for place, options in (
+            ("whole", Options(this_process=True)),
+            ("two", Options(jobs=2, executor=ExecutorSettings(shards=2))),
+        )
+    )
+    assert found == whole
+
+
 WORDED = """description: A published set, and captions with negatives
 data: [torchvision:eurosat, pairs:pairs]
 analyses: [prompts, hard_negatives]

@@ -1,16 +1,20 @@
 """Hugging Face data sets as they lie on a disk."""
 
+import pickle
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from latentbench.data import DataError, load
+from latentbench.data import DataError, ImageData, load
 from latentbench.data.loading import open_sources
+from latentbench.data.reading.prompted import PromptedImageData
 from latentbench.data.request import DataRequest
+from latentbench.data.sources.named_sets.published_sets import published_prompts
 
 datasets = pytest.importorskip("datasets")
+parquet = pytest.importorskip("pyarrow.parquet")
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
 
@@ -93,17 +97,183 @@ def test_images_are_opened_at_their_original_size(tmp_path):
     assert (np.asarray(image) == np.rot90(PIXELS[0][:, :8], -1)).all()
 
 
-def test_images_that_are_missing_or_broken_are_named(tmp_path):
-    images = [Pillow.fromarray(pixels) for pixels in PIXELS]
-    images[3] = None
-    images[5] = {"bytes": b"no image", "path": None}
-    rows(images=images).save_to_disk(tmp_path / "saved")
+@pytest.fixture
+def broken():
+    """Ten rows for training and ten for testing, of which two each cannot be read."""
+
+    def part():
+        images = [Pillow.fromarray(pixels) for pixels in PIXELS[:10]]
+        images[3] = None
+        images[5] = {"bytes": b"no image", "path": None}
+        return images
+
+    return part
+
+
+def test_images_that_are_missing_or_broken_are_named(tmp_path, broken):
+    splits = {name: rows(images=broken(), label=False) for name in ("train", "test")}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
     data = load({"hf": str(tmp_path / "saved"), "size": 16})
-    assert len(data.train) + len(data.test) == 38
+    assert (len(data.train), len(data.test)) == (8, 8)
     (note,) = data.notes
-    assert note.startswith("2 of 40 files cannot be read as images, left out: ")
-    assert "/3" in note
-    assert "/5" in note
+    assert note.startswith("4 of 20 files cannot be read as images, left out: ")
+    assert all(f"{split}/{number}" in note for split in splits for number in (3, 5))
+
+
+def test_broken_test_images_with_names_are_misses(tmp_path, broken):
+    splits = {name: rows(images=broken()) for name in ("train", "test")}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    data = load({"hf": str(tmp_path / "saved"), "size": 16})
+    assert (len(data.train), len(data.test), len(data.originals)) == (8, 10, 10)
+    assert sorted(data.unreadable) == ["test/3", "test/5"]
+    assert int(data.readable.sum()) == 8
+    assert any(note.startswith("2 of 10 files cannot be read as images, left out: ") for note in data.notes)
+    assert any(note.startswith("2 of 10 files cannot be read as images, counted as") for note in data.notes)
+    again = load({"hf": str(tmp_path / "saved"), "size": 16}, mapped=True)
+    assert again.fingerprint == data.fingerprint
+    assert pickle.loads(pickle.dumps(again)).fingerprint == data.fingerprint
+
+
+def test_words_are_those_of_the_label_column(tmp_path):
+    rows().save_to_disk(tmp_path / "saved")
+    data = load(f"hf:{tmp_path}/saved?split=all")
+    assert isinstance(data, PromptedImageData)
+    assert (data.classes, data.templates) == (("cat", "dog"), ("a photo of a {}.",))
+    assert data.image_shape == (3, 224, 224)
+    assert data.notes[0].endswith("column 'label' names the classes; the template is “a photo of a {}.”")
+
+
+def test_text_files_in_the_folder_come_first(tmp_path):
+    rows().save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved" / "classes.txt").write_text("dog: hound\ncat: kitten\n")
+    (tmp_path / "saved" / "templates.txt").write_text("a {c}\n")
+    data = load(f"hf:{tmp_path}/saved?size=16")
+    assert (data.classes, data.templates) == (("kitten", "hound"), ("a {}",))
+    (tmp_path / "saved" / "classes.txt").write_text("kitten\n")
+    with pytest.raises(DataError, match=r"1 names for 2 labels \(cat, dog, …\); give one per label, in the"):
+        load(f"hf:{tmp_path}/saved?size=16")
+
+
+@pytest.mark.parametrize(("folder", "published"), [("cifar10", "cifar10"), ("CIFAR-10", "cifar10")])
+def test_known_sets_have_their_published_templates(tmp_path, folder, published):
+    names = list("abcdefghij")
+    features = datasets.Features(img=datasets.Image(), label=datasets.ClassLabel(names=names))
+    columns = {"img": [Pillow.fromarray(PIXELS[0])] * 2, "label": [0, 9]}
+    known = datasets.Dataset.from_dict(columns, features=features, split="test")
+    known.save_to_disk(tmp_path / folder)
+    data = load(f"hf:{tmp_path / folder}?size=16")
+    assert data.templates == published_prompts()[published].templates
+    assert "templates are those published for cifar10" in data.notes[0]
+
+
+def test_a_set_of_a_known_name_with_other_classes_is_another(tmp_path):
+    rows().save_to_disk(tmp_path / "cifar10")
+    assert load(f"hf:{tmp_path}/cifar10?size=16").templates == ("a photo of a {}.",)
+
+
+def numbered(labels, column="label"):
+    images = [Pillow.fromarray(PIXELS[index]) for index in range(len(labels))]
+    features = datasets.Features(image=datasets.Image(), **{column: datasets.Value("int64")})
+    return datasets.Dataset.from_dict({"image": images, column: labels}, features=features)
+
+
+def test_numbers_without_names_can_be_named_by_a_file(tmp_path):
+    splits = datasets.DatasetDict(train=numbered([0, 1, 2]), test=numbered([1, 0]))
+    splits.save_to_disk(tmp_path / "saved")
+    data = load(f"hf:{tmp_path}/saved?size=16")
+    assert type(data) is ImageData
+    assert data.classes == ("0", "1", "2")
+    assert data.unnamed == (
+        f"hf:{tmp_path}/saved: column 'label' holds whole numbers without names; write classes.txt into "
+        f"{tmp_path}/saved, with one name per line for the labels from 0 on, or make the column one of class "
+        f"labels"
+    )
+    (tmp_path / "saved" / "classes.txt").write_text("ant\nbee\ncow\ndog\n")
+    assert load(f"hf:{tmp_path}/saved?size=16").classes == ("ant", "bee", "cow", "dog")
+    (tmp_path / "saved" / "classes.txt").write_text("ant\nbee\n")
+    with pytest.raises(DataError, match=r"classes.txt: 2 names for 3 labels \(0, 1, 2, …\)"):
+        load(f"hf:{tmp_path}/saved?size=16")
+
+
+def test_labels_beyond_the_names_are_refused(tmp_path):
+    beyond = numbered([0, 1, 7]).data.table
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
+    table = beyond.replace_schema_metadata(features.arrow_schema.metadata)
+    parquet.write_table(table, tmp_path / "test.parquet")
+    with pytest.raises(DataError, match=r"test/2: label 7, but column 'label' names 2 classes \(0 to 1\)"):
+        load(f"hf:{tmp_path}/test.parquet?size=16")
+
+
+def test_other_columns_that_could_be_meant_are_named(tmp_path):
+    names = datasets.ClassLabel(names=["cat", "dog"])
+    features = {"mask": datasets.Image(), "image": datasets.Image(), "fine": names, "coarse": names}
+    image = Pillow.fromarray(PIXELS[0])
+    columns = {"mask": [image], "image": [Pillow.fromarray(PIXELS[1])], "fine": [1], "coarse": [0]}
+    rows = datasets.Dataset.from_dict(columns, features=datasets.Features(features), split="test")
+    rows.save_to_disk(tmp_path / "saved")
+    data = load(f"hf:{tmp_path}/saved?size=16")
+    assert shown(data.test) == {PIXELS[1].tobytes()}
+    assert data.test.labels.tolist() == [1]
+    assert data.notes[:2] == (
+        "images are those of column 'image'; other columns of images are not read: mask",
+        "labels are those of column 'fine'; other columns of labels are not read: coarse",
+    )
+
+
+def test_a_split_without_labels_is_named(tmp_path):
+    hidden = rows(4).map(lambda row: {**row, "label": -1})
+    datasets.DatasetDict(train=rows(4), test=hidden).save_to_disk(tmp_path / "saved")
+    with pytest.raises(
+        DataError, match="the split test has no labels, and train has; choose one, such as sp"
+    ):
+        load(f"hf:{tmp_path}/saved")
+    assert load(f"hf:{tmp_path}/saved?split=test&size=16").classes == ()
+
+
+def test_a_test_split_can_be_made_by_hash(tmp_path):
+    rows().save_to_disk(tmp_path / "saved")
+    whole = load(f"hf:{tmp_path}/saved?size=16")
+    test = load(f"hf:{tmp_path}/saved?size=16&split=test")
+    assert test.test_only
+    assert test.test.images.tolist() == whole.test.images.tolist()
+
+
+def test_empty_data_are_refused(tmp_path):
+    rows().filter(lambda _: False).save_to_disk(tmp_path / "saved", num_shards=1)
+    with pytest.raises(DataError, match="no images; all of its splits are empty"):
+        load(f"hf:{tmp_path}/saved")
+
+
+def test_local_data_need_no_network(tmp_path, monkeypatch):
+    rows().save_to_disk(tmp_path / "saved")
+    rows().to_parquet(tmp_path / "test.parquet")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("seeks a host"))
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("opens a connection"))
+    for place in ("saved", "test.parquet"):
+        assert len(load(f"hf:{tmp_path}/{place}?size=16&limit=5").test) == 5
+
+
+@pytest.mark.parametrize("mode", [None, "L", "RGB"])
+def test_originals_are_opened_as_the_library_decodes_them(tmp_path, mode):
+    image = Pillow.fromarray(PIXELS[0][:, :8])
+    turned = Pillow.Exif()
+    turned[0x0112] = 6
+    transparent = image.convert("RGBA")
+    transparent.putalpha(90)
+    images = {"turned.jpg": image, "transparent.png": transparent, "palette.png": image.quantize(9)}
+    images |= {"deep.png": Pillow.fromarray(PIXELS[0, :, :8, 0].astype(np.uint16) * 257)}
+    for name, each in images.items():
+        each.save(tmp_path / name, **({"exif": turned} if name == "turned.jpg" else {}))
+    features = datasets.Features(image=datasets.Image(mode=mode))
+    columns = {"image": [str(tmp_path / name) for name in images]}
+    stored = datasets.Dataset.from_dict(columns, features=features, split="test")
+    stored.save_to_disk(tmp_path / "saved")
+    sources = open_sources(DataRequest(hf=str(tmp_path / "saved")))
+    for name, encoded in zip(sources.test.names, map(sources.test.stored.__getitem__, range(4)), strict=True):
+        ours, theirs = sources.reader(encoded), stored[int(name.partition("/")[2])]["image"]
+        assert (ours.mode, ours.size) == (theirs.mode, theirs.size)
+        assert ours.tobytes() == theirs.tobytes()
 
 
 def test_data_without_images_are_refused(tmp_path):

@@ -133,8 +133,8 @@ def test_numbered_folders_are_in_natural_order(tmp_path):
     assert [data.classes[label] for label in data.test.labels] == names
     assert data.test.images[:, 0, 0, 0].tolist() == list(range(11))
     assert data.notes == (
-        "classes.txt names the class folders in natural order: 0 = zero, 1 = one, 2 = two, 3 = three, "
-        "4 = four, 5 = five, 6 = six, 7 = seven, 8 = eight, 9 = nine, 10 = ten",
+        "classes.txt names the class folders in natural order (2 before 10): 0 = zero, 1 = one, 2 = two, "
+        "3 = three, 4 = four, 5 = five, 6 = six, 7 = seven, 8 = eight, 9 = nine, 10 = ten",
     )
 
 
