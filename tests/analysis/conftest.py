@@ -34,8 +34,8 @@ def context(mnist, mnist_small):
 
 
 @pytest.fixture(scope="session")
-def subject_of(context, tmp_path_factory):
-    """Train a member of the zoo on the small data, once a session."""
+def subject_of(context, shared_folder):
+    """Train a member of the zoo on the small data, once for all worker processes."""
     subjects = {}
 
     def make(family, latent_dim, *, epochs=12, **settings):
@@ -47,7 +47,7 @@ def subject_of(context, tmp_path_factory):
         return subjects[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LATENTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("LATENTBENCH_CACHE", str(shared_folder / "trained"))
         yield make
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from latentbench.analysis import measure
 from latentbench.analysis.catalogue import ANALYSES
+from latentbench.data import load
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.models.external.user_module import Imported, ImportSpec
@@ -113,13 +114,13 @@ def test_mode_of_the_model_is_restored(unlabelled):
     assert not model.drop.training
 
 
-def test_images_of_one_data_object_are_judged_once(few):
+def test_images_of_one_data_object_are_judged_once(judges, monkeypatch):
     from latentbench.analysis.one_call import context_of
 
-    train, test = (Split(part.images[..., ::3, ::3], part.labels) for part in (few.train, few.test))
-    small = ImageData("small", train, test, few.classes)  # whose judges are trained in seconds
-    cpu = torch.device("cpu")
-    assert context_of(small, cpu) is context_of(small, cpu)
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(judges.parent))
+    digits, cpu = load("digits"), torch.device("cpu")
+    assert context_of(digits, cpu) is context_of(digits, cpu)
+    assert context_of(digits, cpu).judges
 
 
 def test_zoo_model_keeps_its_likelihood(vae, unlabelled):

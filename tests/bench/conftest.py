@@ -12,12 +12,6 @@ from latentbench.models.zoo import model_spec
 CODE = Code(version="0.1.0", commit="0" * 40, dirty=False, source="abc")
 
 
-@pytest.fixture(scope="session")
-def judges(tmp_path_factory):
-    """Keep judges from one test to the next: training one for `digits` takes a while."""
-    return tmp_path_factory.mktemp("judges")
-
-
 @pytest.fixture
 def make_record():
     """`make_record(mse=0.01, latent_dim=2, seed=0)`: a record with the metrics given by name."""

@@ -37,7 +37,10 @@ def latentbench(home, *arguments, **more):
 
 
 def latentbench_here(home, *arguments):
-    """The same from the entry point of the command on, for what a process of its own adds nothing to."""
+    """The same from the entry point of the command on, for what a process of its own adds nothing to.
+
+    Nothing of what it imports from `home` is left behind.
+    """
     from latentbench.bench.cli import options
     from latentbench.bench.cli.app import main
 
@@ -50,6 +53,7 @@ def latentbench_here(home, *arguments):
         contextlib.redirect_stderr(err),
         mock.patch.dict(os.environ, {"LATENTBENCH_CACHE": str(home / "cache")}),
         mock.patch.object(sys, "argv", ["latentbench", *arguments]),
+        mock.patch.object(sys, "path", [*sys.path]),
         mock.patch.object(options.out, "_width", 200),
         mock.patch.object(options.err, "_width", 200),
     ):
@@ -59,7 +63,16 @@ def latentbench_here(home, *arguments):
             code = end.code
     for number, handler in handlers.items():
         signal.signal(number, handler)
+    forget_modules(home)
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def forget_modules(folder):
+    """Let the modules of a folder be imported again."""
+    for name, module in [*sys.modules.items()]:
+        place = getattr(module, "__file__", None) or getattr(module, "__path__", "")
+        if str(folder) in str(place):  # torch cannot be imported twice
+            del sys.modules[name]
 
 
 def wait_until(condition, *, seconds=120):

@@ -197,7 +197,7 @@ def test_list_shows_what_there_is(home, what, expected):
 
 
 def test_doctor_finds_this_machine_fit(home):
-    done = latentbench(home, "doctor")
+    done = latentbench_here(home, "doctor")
     assert done.returncode == 0, done.stdout
     assert "checksums correct" in done.stdout
 
@@ -260,7 +260,7 @@ presets:
 
 def test_time_runs_a_sweep_and_skipped_rows_do_not_fail(home):
     (home / "speed.yaml").write_text(SWEEP)
-    done = latentbench(home, "time", "speed.yaml", "--preset", "small")
+    done = latentbench_here(home, "time", "speed.yaml", "--preset", "small")
     assert done.returncode == 0, done.stderr
     assert "measured peak of" in done.stderr
     assert "no train step" in done.stdout

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from shared.commands import COMMAND, QUICK, SUITE, latentbench, wait_until
+from shared.commands import COMMAND, QUICK, SUITE, latentbench, latentbench_here, wait_until
 
 from latentbench.bench.store.run import read
 
@@ -77,7 +77,7 @@ def test_interrupted_between_cases_a_run_resumes(home):
     before = interrupted.read_text()
     seeds = len(before.splitlines()) // 2 + 1
 
-    resumed = latentbench(home, "run", "my.yaml", *QUICK, "--seeds", str(seeds))
+    resumed = latentbench_here(home, "run", "my.yaml", *QUICK, "--seeds", str(seeds))
     assert resumed.returncode == 0, resumed.stderr
     assert f"{len(before.splitlines())} already done" in resumed.stderr
     (finished,) = folder.glob("*.jsonl")
@@ -92,14 +92,14 @@ def test_interrupted_while_workers_start_a_run_resumes(home):
     folder = home / "results" / "runs" / "my"
     wait_until(lambda: any(folder.glob("*.partial.jsonl")))
     assert interrupt(running).rstrip().endswith("Resume with: latentbench run my.yaml --no-figures --jobs 2")
-    done = latentbench(home, "run", "my.yaml", "--no-figures", "--jobs", "2")
+    done = latentbench_here(home, "run", "my.yaml", "--no-figures", "--jobs", "2")
     assert done.returncode == 0, done.stderr
     assert len(list(folder.glob("*.jsonl"))) == 1
 
 
-def fails_where_no_file_may_be_large(home, analysis):
-    """Run a suite in a process that may write at most 20 kB a file, less than a model or a judge has."""
-    suite = SUITE.format(data="digits").replace("hidden: 16", "hidden: 256")
+def fails_where_no_file_may_be_large(home, analysis, hidden):
+    """Run a suite in a process that may write at most 20 kB a file, less than a wide model or a judge has."""
+    suite = SUITE.format(data="digits").replace("hidden: 16", f"hidden: {hidden}")
     (home / "my.yaml").write_text(suite.replace("[reconstruction, likelihood]", f"[{analysis}]"))
 
     def limited():
@@ -112,8 +112,8 @@ def fails_where_no_file_may_be_large(home, analysis):
 
 
 def test_a_cache_without_room_is_one_line_and_the_run_resumes(home):
-    fails_where_no_file_may_be_large(home, "training")
-    done = latentbench(home, "run", "my.yaml", *QUICK)
+    fails_where_no_file_may_be_large(home, "training", hidden=256)
+    done = latentbench_here(home, "run", "my.yaml", *QUICK)
     assert done.returncode == 0, done.stderr
     assert [record.status for record in read(next((home / "results").glob("runs/my/*.jsonl"))).records] == [
         "ok",
@@ -122,7 +122,8 @@ def test_a_cache_without_room_is_one_line_and_the_run_resumes(home):
 
 
 def test_a_cache_without_room_for_a_judge_is_one_line(home):
-    fails_where_no_file_may_be_large(home, "reconstruction")
+    (home / "cache" / "judges").unlink()  # The link to those that are trained already.
+    fails_where_no_file_may_be_large(home, "reconstruction", hidden=16)
 
 
 def test_interrupted_in_training_a_run_keeps_its_models(home):
@@ -135,7 +136,7 @@ def test_interrupted_in_training_a_run_keeps_its_models(home):
     trained = {card: card.stat().st_mtime_ns for card in cards("*/model.json")}
 
     (home / "my.yaml").write_text(SUITE.format(data="digits"))
-    resumed = latentbench(home, "run", "my.yaml", *QUICK)
+    resumed = latentbench_here(home, "run", "my.yaml", *QUICK)
     assert resumed.returncode == 0, resumed.stderr
     assert {card: card.stat().st_mtime_ns for card in cards("*/model.json")} == trained
 
@@ -151,7 +152,7 @@ def test_a_killed_run_loses_only_the_case_in_progress(home):
     (killed,) = folder.glob("*.partial.jsonl")
     done = read(killed).records
     seeds = len(done) // 2 + 1
-    resumed = latentbench(home, "run", "my.yaml", *QUICK, "--seeds", str(seeds))
+    resumed = latentbench_here(home, "run", "my.yaml", *QUICK, "--seeds", str(seeds))
     assert resumed.returncode == 0, resumed.stderr
     assert f"{2 * seeds} cases, {len(done)} already done" in resumed.stderr
     (finished,) = folder.glob("*.jsonl")

@@ -5,7 +5,7 @@ import json
 import pytest
 import safetensors.torch
 import torch
-from shared.commands import QUICK, latentbench
+from shared.commands import QUICK, latentbench, latentbench_here
 
 from latentbench import data as datasets
 from latentbench.bench.store.run import read
@@ -77,7 +77,7 @@ def test_a_user_model_is_measured_next_to_the_zoo(home):
     (home / "suites" / "my.yaml").write_text(OWN.format(checkpoint="mine.safetensors"))
     (home / "suites" / "mine.py").write_text(MINE)
     write_weights(home / "suites" / "mine.safetensors", bias=0.0)
-    command = ("run", "suites/my.yaml", "--no-figures", "--jobs", "2")
+    command = ("run", "suites/my.yaml", *QUICK)
     first = latentbench(home, *command)
     assert first.returncode == 0, first.stderr
     assert "my-ae-4" in first.stdout
@@ -88,12 +88,12 @@ def test_a_user_model_is_measured_next_to_the_zoo(home):
     test = datasets.load("digits").test.images / 255
     assert mine.metric("mse").value == pytest.approx((test - 0.5).square().mean().item(), rel=1e-6)
 
-    again = latentbench(home, *command)
+    again = latentbench_here(home, *command)
     assert "all 2 cases are already done" in again.stderr
     assert store.paths("my") == [path]
 
     write_weights(home / "suites" / "mine.safetensors", bias=1.0)
-    other = latentbench(home, *command)
+    other = latentbench_here(home, *command)
     assert "1 already done" in other.stderr
     records = read(store.paths("my")[-1]).records
     (newer,) = [record for record in records if record.model.family == "import"]
@@ -101,7 +101,7 @@ def test_a_user_model_is_measured_next_to_the_zoo(home):
     assert newer.metric("mse").value != mine.metric("mse").value
 
     (home / "suites" / "mine.py").write_text(MINE.replace("self.up(z)", "self.up(z).mul(2)"))
-    changed = latentbench(home, *command)
+    changed = latentbench_here(home, *command)
     assert "1 already done" in changed.stderr
     records = read(store.paths("my")[-1]).records
     (newest,) = [record for record in records if record.model.family == "import"]
@@ -123,7 +123,7 @@ def test_pickles_are_read_only_on_request_and_never_run(home):
     (home / "own.yaml").write_text(OWN.format(checkpoint="mine.pt"))
     (home / "mine.py").write_text(MINE)
     write_weights(home / "mine.pt", bias=0.0)
-    refused = latentbench(home, "run", "own.yaml", *QUICK)
+    refused = latentbench_here(home, "run", "own.yaml", *QUICK)
     assert refused.returncode == 2
     first, error = refused.stderr.strip().splitlines()
     assert first == "own.yaml: loading; results go to results"
@@ -134,7 +134,7 @@ def test_pickles_are_read_only_on_request_and_never_run(home):
 
     write_weights(home / "mine.pt", bias=0.0, extra={"hook": Bomb(home / "exploded")})
     for flags in ((), ("--allow-pickle",)):
-        done = latentbench(home, "run", "own.yaml", *flags, *QUICK)
+        done = latentbench_here(home, "run", "own.yaml", *flags, *QUICK)
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 2
     assert not (home / "exploded").exists()
@@ -157,7 +157,7 @@ def test_a_mistake_in_a_user_model_is_one_line_and_exit_2(home, change, message)
     (home / "own.yaml").write_text(OWN.format(checkpoint="mine.safetensors"))
     (home / "mine.py").write_text(MINE.replace(*change))
     write_weights(home / "mine.safetensors", bias=0.0)
-    done = latentbench(home, "run", "own.yaml", *QUICK)
+    done = latentbench_here(home, "run", "own.yaml", *QUICK)
     assert done.returncode == 2
     assert "error: own.yaml, models[0]: mine:build: " in done.stderr
     *before, said = done.stderr.strip().splitlines()

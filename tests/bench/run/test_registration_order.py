@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -16,6 +17,7 @@ ORDER += "print(*METRICS, *FAMILIES)"
 FAMILY_ORDER = ["pca", "ae", "dae", "rae", "vae", "iwae", "betatc", "wae", "vq", "fsq", "clip", "import"]
 
 
+@cache
 def order_after(first):
     done = subprocess.run(
         [sys.executable, "-c", f"{first}; {ORDER}"], capture_output=True, text=True, check=True

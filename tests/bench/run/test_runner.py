@@ -5,13 +5,12 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 from shared.watchers import Silent
 
-from latentbench.analysis.features.judge import JUDGES, JudgeRecipe, train_judge
+from latentbench.analysis.features.judge import JUDGES, JudgeRecipe
 from latentbench.bench.run import suite as suites
 from latentbench.bench.run.case import cases
 from latentbench.bench.run.journal import SUFFIX, TRAINING, Journal, JournalStep
@@ -77,9 +76,11 @@ def write_suite(home, models, analyses="likelihood"):
     return str(home / "my.yaml")
 
 
-def run(home, models, **options):
-    loaded = suites.load(write_suite(home, models))
-    return run_suite(loaded, Store(home / "results"), Options(device="cpu", **options), Silent())
+def run(home, models, *, analyses="likelihood", watcher=None, **options):
+    """Run a suite in this process, or in worker processes if their number is given as `jobs`."""
+    loaded = suites.load(write_suite(home, models, analyses))
+    options = Options(device="cpu", this_process="jobs" not in options, **options)
+    return run_suite(loaded, Store(home / "results"), options, watcher or Silent())
 
 
 def test_a_case_that_ends_its_process_is_its_record(home):
@@ -107,7 +108,7 @@ def test_the_number_of_jobs_does_not_decide_what_is_done(home):
     first = run(home, "{family: pca, latent_dim: [2, 3]}", jobs=2)
     again = run(home, "{family: pca, latent_dim: [2, 3]}", jobs=1)
     assert again.path == first.path
-    more = run(home, "{family: pca, latent_dim: [2, 3, 4]}", jobs=1)
+    more = run(home, "{family: pca, latent_dim: [2, 3, 4]}")
     assert [record.reused_from is None for record in more.records] == [False, False, True]
     assert len({record.environment for record in more.records}) == 1
 
@@ -141,12 +142,8 @@ def test_a_killed_run_keeps_every_finished_step(home):
     assert killed.stdout.startswith("ae-2")
     (kept,) = (home / "cache" / "steps").glob(f"*/{TRAINING}{SUFFIX}")
     trained = next((cache_root() / "checkpoints").glob("*/weights.safetensors")).stat().st_mtime_ns
-    done = run_suite(
-        suites.load(str(home / "my.yaml")),
-        Store(home / "results"),
-        Options(device="cpu", jobs=1, use_cache=False),
-        Silent(),
-    )
+    options = Options(device="cpu", use_cache=False, this_process=True)
+    done = run_suite(suites.load(str(home / "my.yaml")), Store(home / "results"), options, Silent())
     assert [record.status for record in done.records] == ["ok", "ok"]
     assert trained in {
         path.stat().st_mtime_ns for path in (cache_root() / "checkpoints").glob("*/weights.safetensors")
@@ -161,9 +158,8 @@ def test_weights_changed_in_the_cache_are_not_measured(home):
     (weights,) = (cache_root() / "checkpoints").glob("*/weights.safetensors")
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 0x40]))
-    loaded = suites.load(write_suite(home, models, analyses="likelihood, reconstruction"))
     told = Told()
-    again = run_suite(loaded, Store(home / "results"), Options(device="cpu"), told)
+    again = run(home, models, analyses="likelihood, code", watcher=told)
     assert [note for note in told.notes if str(weights) in note and "trained again" in note]
     assert again.records[0].weights == first.records[0].weights
     assert weights.read_bytes() == content
@@ -185,18 +181,17 @@ def test_a_changed_step_is_done_again(home):
 
 def test_judges_are_trained_in_sight_and_by_one_thread(home, monkeypatch):
     """Threads would wait for each other on images of 64 pixels, and longer where others compute too."""
-    short = partial(train_judge, recipe=JudgeRecipe(epochs=1, smallest_steps=1))
-    monkeypatch.setattr("latentbench.analysis.features.stored_judges.train_judge", short)
+    short = JudgeRecipe(epochs=1, smallest_steps=1)
+    monkeypatch.setattr("latentbench.analysis.features.stored_judges.QUICK", short)
     monkeypatch.setattr("latentbench.bench.run.runner.threads_of", lambda jobs: 2)
-    loaded = suites.load(write_suite(home, "{family: pca, latent_dim: 2}", analyses="reconstruction"))
     told = Told()
-    run_suite(loaded, Store(home / "results"), Options(device="cpu", jobs=1, this_process=True), told)
+    run(home, "{family: pca, latent_dim: 2}", analyses="reconstruction", watcher=told)
     trained = {name: threads for name, threads in told.stages.items() if "judge" in name}
     assert trained == {f"training judge {n} of {JUDGES}": {1} for n in range(1, JUDGES + 1)}
 
 
 def test_no_judge_is_trained_that_no_analysis_needs(home):
-    run(home, "{family: pca, latent_dim: 2}", jobs=1, this_process=True)
+    run(home, "{family: pca, latent_dim: 2}")
     assert not (home / "cache" / "judges").exists()
 
 
@@ -221,7 +216,7 @@ def test_steps_of_abandoned_runs_are_removed_in_time(home):
 
 def test_fresh_repeats_finished_steps(home):
     models = "{family: pca, latent_dim: 2}"
-    first = run(home, models, jobs=1)
-    second = run(home, models, jobs=1, fresh=True)
+    first = run(home, models)
+    second = run(home, models, fresh=True)
     assert (second.path != first.path, second.records[0].reused_from) == (True, None)
     assert os.listdir(home / "cache" / "steps") == []

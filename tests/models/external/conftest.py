@@ -5,6 +5,7 @@ import textwrap
 
 import pytest
 import torch
+from shared.commands import forget_modules
 from shared.user_modules import MODULE
 
 from latentbench.data.images import ImageData, Split
@@ -16,10 +17,7 @@ def apart(tmp_path, monkeypatch):
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield
-    for name, module in list(sys.modules.items()):
-        place = getattr(module, "__file__", None) or getattr(module, "__path__", "")
-        if str(tmp_path) in str(place):  # torch cannot be imported twice
-            del sys.modules[name]
+    forget_modules(tmp_path)
 
 
 @pytest.fixture

@@ -1,0 +1,25 @@
+"""What takes long to make, once for all worker processes of a test run."""
+
+import os
+
+import pytest
+from filelock import FileLock
+
+from latentbench.analysis.features.stored_judges import cache_folder, load_judges
+from latentbench.data import load
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory):
+    """A folder that every worker process of this test run sees."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def judges(shared_folder):
+    """A folder with the judges of `digits`: a cache whose `judges` is a link to it need not train them."""
+    with pytest.MonkeyPatch.context() as patch, FileLock(shared_folder / "judges.lock"):
+        patch.setenv("LATENTBENCH_CACHE", str(shared_folder / "judged"))
+        load_judges(load("digits"))
+        return cache_folder()
