@@ -28,7 +28,7 @@ from latentbench.data.sources.tar_files.webdataset import tar_sources
 from latentbench.data.sources.zero_shot_folder import is_prompted, prompted_sources
 from latentbench.data.storage.files import folder_at
 
-__all__ = ["DATASETS", "DataRequest", "Dataset", "dataset", "load", "open_sources", "refuse_scaling"]
+__all__ = ["DATASETS", "DataRequest", "Dataset", "dataset", "load", "open_sources", "request_for_words"]
 
 # Their modules import each other, and the order of a list must not depend on that.
 DATASETS.arrange(
@@ -108,19 +108,26 @@ def open_sources(request: DataRequest, *, relative_to: Path = Path()) -> Sources
     return replace(sources, train=train, test=_limited(sources.test, request.limit))
 
 
-def refuse_scaling(request: DataRequest, *, relative_to: Path = Path()) -> None:
-    """Raise `DataError` for `size`, `crop` or `resize` of images that all models scale from the originals.
+def request_for_words(request: DataRequest, *, relative_to: Path = Path()) -> DataRequest:
+    """Return the request for the test images alone, if they come with words; nothing is then trained.
 
-    These are images that come with words, to be measured with pretrained image–text models only.
+    This is for pretrained image–text models, which scale the originals. Raises `DataError` for `size`, `crop`
+    or `resize`, which then have no effect.
     """
+    if request.place[0] not in FINDERS:
+        return request
+    sources = open_sources(request, relative_to=relative_to)
+    if not sources.complete:
+        return request
     defaults = type(request).model_fields
     scaling = ("size", "crop", "resize")
     given = [name for name in scaling if getattr(request, name) != defaults[name].default]
-    if given and request.name is None and open_sources(request, relative_to=relative_to).complete:
+    if given:
         raise DataError(
             f"{request}: {' and '.join(given)} has no effect, because every model here scales the original "
             f"files itself; leave it out"
         )
+    return request if sources.train is None else request.with_options(split=sources.tested)
 
 
 def _in_folder(place: str, *, relative_to: Path, split: str | None) -> Sources:

@@ -16,7 +16,7 @@ from latentbench.analysis.core.subject import Subject
 from latentbench.bench.reproduce.published import ROW_SETS, Reproducible, Row, RowRequest, RowSet
 from latentbench.bench.reproduce.subject import SILENT, Reporter, opened
 from latentbench.data.errors import DataError, LatentbenchError
-from latentbench.data.loading import DATASETS, refuse_scaling
+from latentbench.data.loading import DATASETS, request_for_words
 from latentbench.data.reading.prompted import PromptedImageData
 from latentbench.data.request import parse as parse_data
 from latentbench.data.text.validation import validated
@@ -64,8 +64,7 @@ def open_model(
     Raises DataError for images without prompts or with options that nothing uses, and errors as a suite does.
     """
     wanted = parse_data(given, list(DATASETS), "--data")
-    refuse_scaling(wanted)
-    data = opened(wanted, reporter)
+    data = opened(request_for_words(wanted), reporter)
     if not isinstance(data, PromptedImageData):
         raise DataError(
             data.unnamed

@@ -38,7 +38,7 @@ from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
 from latentbench.data.errors import DataError, LatentbenchError
 from latentbench.data.images import ImageData
-from latentbench.data.loading import refuse_scaling
+from latentbench.data.loading import request_for_words
 from latentbench.data.request import DataRequest
 from latentbench.models.external.open_clip import PretrainedSpec, check_size
 from latentbench.models.resolver import Resolver
@@ -103,10 +103,9 @@ def _parts(suite: Suite, data_sets: DataSets, options: Options, features: tuple[
     parts = []
     words_alone = all(ANALYSES[name].passes == (OWN_VECTORS,) for name in suite.analyses)
     originals_alone = words_alone and all(isinstance(entry.spec, PretrainedSpec) for entry in suite.entries)
-    for request in suite.data:
-        with data_sets.naming(request):
-            if originals_alone:
-                refuse_scaling(request, relative_to=suite.data_folder)
+    for given in suite.data:
+        with data_sets.naming(given):
+            request = request_for_words(given, relative_to=suite.data_folder) if originals_alone else given
             data = data_sets.open(request)
             if originals_alone and data.unnamed:
                 raise DataError(data.unnamed)

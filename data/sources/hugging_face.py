@@ -73,8 +73,13 @@ def hub_sources(name: str, *, relative_to: Path = Path(), split: str | None = No
         found = hashed_sources(sources[test], split, notes)
     else:
         found = Sources(None if train is None else mixed(sources[train]), mixed(sources[test]), notes=notes)
-    reader = partial(read_as_datasets, mode=columns.mode) if columns.mode else read_as_datasets
-    return replace(found, templates=words.templates, unnamed=words.unnamed, reader=reader)
+    return replace(
+        found,
+        templates=words.templates,
+        unnamed=words.unnamed,
+        reader=partial(read_as_datasets, mode=columns.mode) if columns.mode else read_as_datasets,
+        tested="test" if train == test else test,
+    )
 
 
 def _chosen(where: str, parts: Mapping[str, Any], split: str | None) -> tuple[str | None, str]:

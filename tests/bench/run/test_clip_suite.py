@@ -207,6 +207,15 @@ def test_hub_data_train_models_and_have_originals(home, table, monkeypatch):
     assert clip.metric("unreadable_images").value == 1
 
 
+def test_nothing_is_decoded_for_training_if_nothing_is_trained(home, table):
+    (home / "my.yaml").write_text((TABLE % ("", home)).partition("  - {family: pca")[0])
+    (record,) = run_suite(
+        suites.load(str(home / "my.yaml")), Store(home / "r"), Options(this_process=True), Silent()
+    ).records
+    assert record.data.name == "hf:table?size=224&split=test"
+    assert (record.data.train, record.data.test) == (0, table)
+
+
 def test_clip_sees_no_pixels_smaller_than_its_own(home, table):
     """Where an analysis needs pixels, their size has to be that of the model."""
     (home / "mixed.yaml").write_text(TABLE % (", latent_health", home))
