@@ -44,8 +44,10 @@ def ray_cluster(address: str | None) -> Any:
     return ray
 
 
-def submitit_executor(settings: ExecutorSettings, folder: Path, *, exclusive: bool) -> Any:
+def submitit_executor(settings: ExecutorSettings, folder: Path, watcher: object, *, exclusive: bool) -> Any:
     """Return submitit's executor of jobs that share a node, or have one to themselves.
+
+    `watcher` tells it the states of Slurm's jobs.
 
     Raises LatentbenchError if submitit or Slurm is not installed.
     """
@@ -54,6 +56,7 @@ def submitit_executor(settings: ExecutorSettings, folder: Path, *, exclusive: bo
         raise LatentbenchError(
             "--executor slurm: this machine has no command srun; start it on a login node of the cluster"
         )
+    submitit.SlurmJob.watcher = watcher
     executor = submitit.AutoExecutor(folder=folder, cluster=settings.cluster)
     executor.update_parameters(
         cpus_per_task=settings.cpus,

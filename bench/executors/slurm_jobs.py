@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import pickle
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +26,57 @@ POLL_SECONDS = 1.0
 START_MINUTES = 5.0
 """The part of a job's wall time for imports and for opening the data."""
 ANY_NUMBER = 1_000_000
-OUT_OF_MEMORY, PENDING, PREEMPTED, UNKNOWN = "OUT_OF_MEMORY", "PENDING", "PREEMPTED", "UNKNOWN"
+OUT_OF_MEMORY, PENDING, PREEMPTED = "OUT_OF_MEMORY", "PENDING", "PREEMPTED"
+ENDED = {
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "REVOKED", "TIMEOUT"),
+    *(OUT_OF_MEMORY, "FORGOTTEN"),
+}
+"""The states of a job that has ended; Slurm forgets one some minutes after its end."""
+STATE_SECONDS = 10.0
+"""The states of jobs are asked for at most this often."""
 LOST_SECONDS = 600.0
-"""A job has ended that stays pre-empted for so long, as some clusters do not queue it again, or that is so
-long past its wall time on a cluster without accounting, which does not tell its state."""
+"""A job that stays pre-empted for so long has ended: some clusters do not queue it again."""
 PATIENCE_SECONDS = 60.0
-"""After so long without a result the user learns how many jobs wait in the queue."""
+"""After so long without a result the user learns how many jobs wait in the queue, or that Slurm is silent."""
+
+
+class QueueWatcher:
+    """Tells submitit the states of jobs as squeue has them.
+
+    submitit's own watcher asks sacct, which needs Slurm's accounting and tells a state late.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[str, str] = {}
+        self._asked = -math.inf
+        self.failure = ""
+        """Why squeue did not answer the last time; then the states are those of its last answer."""
+
+    def register_job(self, job_id: str) -> None:
+        """Take a job as waiting until squeue is asked again."""
+        self._states[job_id] = PENDING
+
+    def get_state(self, job_id: str, mode: str = "standard") -> str:
+        """Return the state of a job. `mode` is submitit's; squeue is asked if the last answer is old."""
+        if mode != "cache" and time.monotonic() - self._asked >= STATE_SECONDS:
+            self._ask()
+        return self._states[job_id]
+
+    def is_done(self, job_id: str, mode: str = "standard") -> bool:
+        """Return whether a job has ended."""
+        return self.get_state(job_id, mode) in ENDED
+
+    def _ask(self) -> None:
+        command = ["squeue", "--me", "--states=all", "--noheader", "--format=%i %T"]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        except (OSError, subprocess.SubprocessError) as error:
+            self.failure = (getattr(error, "stderr", None) or str(error)).strip()
+        else:
+            listed = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines())
+            self._states = {job: listed.get(job, "FORGOTTEN") for job in self._states}
+            self.failure = ""
+        self._asked = time.monotonic()
 
 
 @dataclass
@@ -39,8 +85,6 @@ class _SlurmJob:
 
     handle: Any
     batch: JobBatch
-    minutes: int
-    """Its wall time."""
     left: dict[int, Unit] = field(default_factory=dict)
     preempted: float | None = None
     """When it was first seen pre-empted, unless it was queued again since; for submitit it has not ended."""
@@ -49,11 +93,9 @@ class _SlurmJob:
         """Ask whether the job has ended; one that is lost is cancelled."""
         if self.handle.done():
             return True
-        state, folder = str(self.handle.state), self.batch.folder
-        self.preempted = (self.preempted or time.monotonic()) if state == PREEMPTED else None
+        is_preempted = str(self.handle.state) == PREEMPTED
+        self.preempted = (self.preempted or time.monotonic()) if is_preempted else None
         over = -math.inf if self.preempted is None else time.monotonic() - self.preempted
-        if state == UNKNOWN and folder.exists():  # it has started, and this is its last sign
-            over = time.time() - folder.stat().st_mtime - 60 * self.minutes
         if over >= LOST_SECONDS:
             self.handle.cancel(check=False)
         return over >= LOST_SECONDS
@@ -68,11 +110,13 @@ class SlurmJobs:
         self._settings, self._setup, self.workers = settings, setup, settings.jobs
         self._note, self._tell_at = note, time.monotonic() + PATIENCE_SECONDS
         self._folder = cache_root() / "jobs" / setup.id
+        self._queue = QueueWatcher()
         self._executors = {
-            exclusive: submitit_executor(settings, self._folder / "logs", exclusive=exclusive)
+            exclusive: submitit_executor(settings, self._folder / "logs", self._queue, exclusive=exclusive)
             for exclusive in (True, False)
         }
         self._waiting: list[Unit] = []
+        self._submit_at, self._refusal = -math.inf, ""
         self._jobs: list[_SlurmJob] = []
         self._count = 0
 
@@ -82,9 +126,10 @@ class SlurmJobs:
 
     def finished(self) -> Sequence[tuple[str, Any]]:
         """Submit jobs for waiting units, and return new results."""
-        for exclusive in (True, False):
-            self._submit_jobs([unit for unit in self._waiting if unit.exclusive == exclusive], exclusive)
-        self._waiting.clear()
+        if time.monotonic() >= self._submit_at:
+            waiting, self._waiting = self._waiting, []
+            for exclusive in (True, False):
+                self._submit_jobs([unit for unit in waiting if unit.exclusive == exclusive], exclusive)
         results = [result for job in self._jobs for result in self._results(job)]
         self._jobs = [job for job in self._jobs if job.left]
         if results:
@@ -107,22 +152,37 @@ class SlurmJobs:
         for start in range(0, len(units), max(1, size)):
             group = units[start : start + size]
             cases = sum(unit.cases for unit in group)
-            minutes = math.ceil(START_MINUTES + cases * self._settings.minutes_per_case)
-            executor.update_parameters(timeout_min=minutes)
-            self._count += 1
-            batch = JobBatch(self._setup, tuple(map(pickle.dumps, group)), self._folder / f"job{self._count}")
+            minutes = START_MINUTES + cases * self._settings.minutes_per_case
+            executor.update_parameters(timeout_min=math.ceil(minutes))
+            folder = self._folder / f"job{self._count + 1}"
+            batch = JobBatch(self._setup, tuple(map(pickle.dumps, group)), folder)
             try:
                 handle = executor.submit(batch)
             except Exception as error:
-                raise LatentbenchError(f"--executor slurm: cannot submit a job: {brief(error)}") from None
-            self._jobs.append(_SlurmJob(handle, batch, minutes, dict(enumerate(group))))
+                self._submit_later(units[start:], brief(error))
+                return
+            self._count, self._refusal = self._count + 1, ""
+            self._jobs.append(_SlurmJob(handle, batch, dict(enumerate(group))))
+
+    def _submit_later(self, units: list[Unit], refusal: str) -> None:
+        """Let units wait again: Slurm has taken jobs before, but is down now or allows no more at a time."""
+        if not self._count:
+            raise LatentbenchError(f"--executor slurm: cannot submit a job: {refusal}") from None
+        self._waiting += units
+        self._refusal, self._submit_at = refusal, time.monotonic() + STATE_SECONDS
 
     def _tell_of_queue(self) -> None:
-        """Say once how many jobs wait for Slurm to start them."""
-        late = time.monotonic() >= self._tell_at
-        if waiting := late and sum(str(job.handle.state) == PENDING for job in self._jobs):
+        """Say once how many jobs wait for Slurm to start them, or that it does not answer or takes no job."""
+        if time.monotonic() < self._tell_at:
+            return
+        waiting = sum(str(job.handle.state) == PENDING for job in self._jobs)
+        if failure := self._refusal or self._queue.failure:
+            self._note(f"the run waits for Slurm, which says: {failure}")
+        elif waiting:
             self._note(f"{waiting} of {len(self._jobs)} Slurm jobs wait in the queue")
-            self._tell_at = math.inf
+        else:
+            return
+        self._tell_at = math.inf
 
     def _results(self, job: _SlurmJob) -> list[tuple[str, Any]]:
         """Return a job's new results; if it has ended without all of them, the unit in progress died."""

@@ -2,9 +2,10 @@
 
 import os
 import pickle
+import shutil
 import signal
+import subprocess
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -90,7 +91,7 @@ def test_a_preempted_job_repeats_only_the_unit_in_hand(monkeypatch, tmp_path):
 COMMANDS = {
     "srun": "exit 0",
     "sbatch": 'grep -h "^#SBATCH" "$@" >> "$(dirname "$0")/asked"; echo Submitted batch job 7',
-    "sacct": 'echo "JobID|State|NodeList"; echo "7|$(cat "$(dirname "$0")/state")|"',
+    "squeue": 's=$(cat "$(dirname "$0")/state"); [ "$s" ] || { echo is down >&2; exit 1; }; echo "7 $s"',
     "scancel": 'echo "$@" >> "$(dirname "$0")/cancelled"',
 }
 """What submitit calls of Slurm; job 7 is in the state that a file names."""
@@ -104,8 +105,7 @@ def slurm(tmp_path, monkeypatch):
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    # All jobs of a process share it, and it remembers the end of job 7.
-    monkeypatch.setattr(submitit.SlurmJob, "watcher", type(submitit.SlurmJob.watcher)())
+    monkeypatch.setattr(slurm_jobs, "STATE_SECONDS", 0)
     return folder
 
 
@@ -130,7 +130,6 @@ def test_a_pre_empted_job_is_waited_for(slurm):
     (job,) = jobs._jobs
     assert job.preempted is not None
     (slurm / "state").write_text("PENDING")
-    job.handle.watcher.update()
     assert not job.has_ended()
     assert job.preempted is None
     assert not (slurm / "cancelled").exists()
@@ -184,17 +183,69 @@ def test_jobs_in_the_queue_are_told_once(slurm, monkeypatch):
     assert notes == ["1 of 1 Slurm jobs wait in the queue"]
 
 
-def test_without_accounting_a_silent_job_ends_after_its_wall_time(slurm):
-    """Slurm tells no state; the job wrote its last result longer ago than its wall time."""
-    (slurm / "state").write_text("")
+def test_a_job_that_slurm_has_forgotten_has_ended(slurm):
+    (slurm / "state").write_text("RUNNING")
     jobs = executor(cluster="slurm", jobs=1)
     jobs.submit(Unit("a", square, 2))
     assert jobs.finished() == []
-    (job,) = jobs._jobs
-    job.batch.folder.mkdir(parents=True)
-    for minutes_ago in (job.minutes, job.minutes + 11):
-        last = time.time() - 60 * minutes_ago
-        os.utime(job.batch.folder, (last, last))
-        assert job.has_ended() == (minutes_ago > job.minutes)
+    (slurm / "squeue").write_text("#!/bin/sh\nexit 0\n")
     ((key, died),) = jobs.finished()
-    assert (key, died.reason) == ("a", "job 7 ended as UNKNOWN")
+    assert (key, died.reason) == ("a", "job 7 ended as FORGOTTEN")
+
+
+def test_a_silent_slurm_is_waited_for_and_named(slurm, monkeypatch):
+    monkeypatch.setattr(slurm_jobs, "PATIENCE_SECONDS", 0)
+    notes = []
+    jobs = executor(notes.append, cluster="slurm", jobs=1)
+    jobs.submit(Unit("a", square, 2))
+    (slurm / "state").write_text("")
+    assert jobs.finished() == jobs.finished() == []
+    assert notes == ["the run waits for Slurm, which says: is down"]
+    (slurm / "state").write_text("NODE_FAIL")
+    ((_, died),) = jobs.finished()
+    assert died.reason == "job 7 ended as NODE_FAIL"
+
+
+def test_a_job_that_slurm_refuses_is_submitted_later(slurm, monkeypatch):
+    """The first job of a run was taken, so that the refusal of the next one will pass."""
+    monkeypatch.setattr(slurm_jobs, "PATIENCE_SECONDS", 0)
+    (slurm / "state").write_text("RUNNING")
+    notes = []
+    jobs = executor(notes.append, cluster="slurm", jobs=1)
+    jobs.submit(Unit("a", square, 2))
+    assert jobs.finished() == []
+    sbatch = (slurm / "sbatch").read_text()
+    (slurm / "sbatch").write_text("#!/bin/sh\necho no more jobs >&2; exit 1\n")
+    jobs.submit(Unit("b", square, 3))
+    assert jobs.finished() == []
+    assert [unit.key for unit in jobs._waiting] == ["b"]
+    (note,) = notes
+    assert note.startswith("the run waits for Slurm, which says: ")
+    assert "no more jobs" in note
+    (slurm / "sbatch").write_text(sbatch)
+    assert jobs.finished() == []
+    assert [next(iter(job.left.values())).key for job in jobs._jobs] == ["a", "b"]
+
+
+def test_a_first_job_that_slurm_refuses_is_the_error(slurm):
+    (slurm / "sbatch").write_text("#!/bin/sh\necho no such partition >&2; exit 1\n")
+    jobs = executor(cluster="slurm", jobs=1)
+    jobs.submit(Unit("a", square, 2))
+    with pytest.raises(LatentbenchError, match=r"cannot submit a job: .*no such partition"):
+        jobs.finished()
+
+
+def slurm_answers():
+    return bool(shutil.which("squeue")) and not subprocess.run(["squeue"], capture_output=True).returncode
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not slurm_answers(), reason="no Slurm here")
+def test_a_real_slurm_runs_units_and_tells_of_deaths(monkeypatch, capfd):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
+    jobs = executor(cluster="slurm", jobs=2)
+    with stopped_at_the_end(jobs):
+        found = dict(Crew(jobs, key=str).map(end, [0, 3]))
+    assert found[0] == 0
+    assert "ended as FAILED: " in found[3].reason
+    assert capfd.readouterr() == ("", "")
