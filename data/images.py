@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, int64, uint8
 
 from latentbench.data.errors import DataError
+from latentbench.data.sides import LARGEST_SIDE, SMALLEST_SIDE
 from latentbench.data.storage.memo import Memo
 
-SMALLEST_SIDE, LARGEST_SIDE = 8, 1024
 HASHED_AT_ONCE = 1000
 """Images that are copied at once where they do not lie one after the other in memory."""
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from latentbench.data.errors import DataError, LatentbenchError
-from latentbench.data.images import LARGEST_SIDE, SMALLEST_SIDE
 from latentbench.data.reading.transform import Crop, Resize
 from latentbench.data.registry import unknown
+from latentbench.data.sides import LARGEST_SIDE, SMALLEST_SIDE
 from latentbench.data.text.validation import validated
 
 KINDS = ("name", "folder", "wds", "hf", "torchvision", "pairs")

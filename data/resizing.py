@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from latentbench.data.errors import DataError
-from latentbench.data.images import LARGEST_SIDE, SMALLEST_SIDE, ImageData, Split
+from latentbench.data.images import ImageData, Split
+from latentbench.data.sides import LARGEST_SIDE, SMALLEST_SIDE
 
 BATCH = 1024
 

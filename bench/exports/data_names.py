@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
+from latentbench.analysis.definitions import definitions
 from latentbench.data.errors import LatentbenchError
-
-if TYPE_CHECKING:
-    from latentbench.data.request import DataRequest
+from latentbench.data.request import DataRequest, parse
 
 CHOSEN = ("limit", "split")
 """The options that decide which images there are; the others decide their pixels."""
@@ -34,11 +32,8 @@ def plain_names(names: Iterable[str]) -> Mapping[str, str]:
 
 
 def _plain(name: str, shown: Callable[[DataRequest], str]) -> str:
-    from latentbench.data.loading import DATASETS  # imports torch, which other exports do not need
-    from latentbench.data.request import parse
-
     try:
-        request = parse(name, list(DATASETS))
+        request = parse(name, list(definitions().datasets))  # without torch, which data sets import
     except LatentbenchError:  # measured elsewhere, or with data made in memory
         return name
     given = {option: getattr(request, option) for option in CHOSEN}

@@ -195,6 +195,7 @@ def _pooled(
         pool.shutdown(wait=True, kill_workers=True)
 
 
-def _prepare(_transform: ImageTransform) -> None:
-    """Leave interrupts to the parent; receiving the transform has loaded what it needs."""
+def _prepare(transform: ImageTransform) -> None:
+    """Leave interrupts to the parent, and load the libraries that the transform needs by using it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    transform(Image.new("RGB", (1, 1)))

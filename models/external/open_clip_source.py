@@ -16,18 +16,21 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import nn
 
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.hub import cache_unless_reachable
 from latentbench.data.reading.transform import of_bounded_length
 from latentbench.data.registry import unknown
-from latentbench.models.external import state_dicts
 from latentbench.models.resolver import Resolver
+
+if TYPE_CHECKING:  # a command that only needs the name of a model must start without torch
+    from torch import nn
+
+    from latentbench.models.external import state_dicts
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 CONFIG = "open_clip_config.json"
@@ -106,6 +109,8 @@ def load(source: OpenClipSource, resolver: Resolver) -> Loaded:
     """Find architecture, preprocessing and weights. Raises LatentbenchError."""
     import open_clip
 
+    from latentbench.models.external import state_dicts
+
     if source.brings_weights or (source.tag and not source.checkpoint):
         name = location(source, resolver)
         _check_published(source, name, resolver)
@@ -166,16 +171,12 @@ def location(source: OpenClipSource, resolver: Resolver) -> str:
 
 
 def tokenizer(name: str, config: Mapping[str, Any], context: int) -> Any:
-    """Return open_clip's tokenizer of a model.
-
-    Raises LatentbenchError if it cannot be downloaded, or if its folder is missing; only Hugging Face's
-    tokenizers have files there.
-    """
+    """Return open_clip's tokenizer. Raises LatentbenchError if it cannot be downloaded or has no folder."""
     import open_clip
 
     text, folder = config["text_cfg"], name.startswith(LOCAL)
     wanted = text.get("hf_tokenizer_name") or name
-    has_files = folder and wanted != name
+    has_files = folder and wanted != name  # only tokenizers of Hugging Face have any
     if has_files and not Path(name.removeprefix(LOCAL)).is_dir():
         raise LatentbenchError(
             f"pretrained {name}: node {platform.node()} does not have this folder with its tokenizer; "

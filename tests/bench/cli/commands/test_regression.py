@@ -233,6 +233,14 @@ def test_report_and_export_import_no_torch(write, monkeypatch, tmp_path, command
     _without(["torch"], write, monkeypatch, tmp_path, [command])
 
 
+def test_import_imports_no_torch(write, monkeypatch, tmp_path):
+    result = {"dataset": "vtab/pets", "model": "RN50", "pretrained": "openai", "metrics": {"acc1": 0.9}}
+    file = tmp_path / "theirs.json"
+    file.write_text(json.dumps({**result, "task": "zeroshot_classification"}))
+    arguments = ["import", str(file), "--same-images", "latest", "--name", "vtab/pets=mnist"]
+    _without(["torch"], write, monkeypatch, tmp_path, arguments)
+
+
 def _without(libraries, write, monkeypatch, tmp_path, command):
     """Run a command in a process of its own that must not import some libraries."""
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
