@@ -1,11 +1,11 @@
 """Measures how often a gate raises a false alarm on real trainings: seeds of one run against others of it.
 
     latentbench run bench/studies/gate_trainings.yaml --seeds 0-59 --results /tmp/gate --no-figures
-    latentbench run mnist --seeds 5-9 --results /tmp/gate --no-figures
+    latentbench run bench/studies/gate_mnist.yaml --seeds 5-9 --results /tmp/gate --no-figures
     python -m latentbench.bench.studies.gate_trainings docs/ci.md /tmp/gate/runs/gate_trainings/*.jsonl \\
-        /tmp/gate/runs/mnist/*.jsonl results/reference/runs/mnist/*.jsonl --test-images 60
+        /tmp/gate/runs/gate_mnist/*.jsonl results/reference/runs/mnist/*.jsonl --test-images 60
 
-Runs of one suite count as one run with the seeds of all.
+Runs on one data set count as one run, with the models that all of them have.
 Both sides of each comparison have the same code, so every `regressed` is false. Pairs of disjoint sets of
 seeds are drawn at random, and compared as `check` compares runs: paired, as if the second set were the first
 one's seeds trained by other code, and unpaired, as the other seeds that they are. With `--test-images 60` the
@@ -83,12 +83,17 @@ def with_seeds(run: Run, seeds: Sequence[int], called: Sequence[int]) -> Run:
 
 
 def joined(runs: Sequence[Run]) -> list[Run]:
-    """Return one run per suite, with the records of all its runs, as if one command had run all seeds."""
-    by_suite: dict[str, Run] = {}
+    """Return one run per data set, with all seeds of the models that each run on it has."""
+    by_data: dict[str, list[Run]] = {}
     for run in runs:
-        first = by_suite.get(run.suite)
-        by_suite[run.suite] = replace(first, records=first.records + run.records) if first else run
-    return list(by_suite.values())
+        by_data.setdefault(run.last_records[0].data.name, []).append(run)
+    return [_one(same) for same in by_data.values()]
+
+
+def _one(runs: Sequence[Run]) -> Run:
+    shared = set.intersection(*({record.identity for record in run.records} for run in runs))
+    records = tuple(record for run in runs for record in run.records if record.identity in shared)
+    return replace(runs[0], records=records)
 
 
 def with_images(run: Run, count: int, *, seed: int = 0) -> Run:
