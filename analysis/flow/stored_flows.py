@@ -24,7 +24,10 @@ NETWORK = "network."
 
 
 def address(codes: Posterior, recipe: FlowRecipe, seed: int, device: torch.device) -> str:
-    """Return the content address of a flow: equal codes, recipe, seed, code and torch give an equal hash."""
+    """Return the content address of a flow: equal codes, recipe, seed, code and torch give an equal hash.
+
+    Devices that train in another precision have other addresses.
+    """
     tensors = {"mean": codes.mean, **({} if codes.log_var is None else {"log_var": codes.log_var})}
     content = {
         "code": [training_code(), package_code(CODE)],
@@ -32,6 +35,7 @@ def address(codes: Posterior, recipe: FlowRecipe, seed: int, device: torch.devic
         "recipe": recipe.model_dump(),
         "seed": seed,
         "device": device.type,
+        "precision": recipe.training_on(device).precision,
         "torch": torch.__version__,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -123,7 +123,8 @@ def train_flow(
     scales = Scales.of(codes)
     model = untrained(shape, recipe, seed).to(device)
     trainee = Averaged(model, derive(seed, "flow"), device, decay=recipe.average)
-    (outcome,) = train(trainee, scales.rows(codes), recipe.training, progress=progress, steps=recipe.steps)
+    settings = recipe.training_on(device)
+    (outcome,) = train(trainee, scales.rows(codes), settings, progress=progress, steps=recipe.steps)
     if isinstance(outcome, Diverged):
         raise outcome
     network = trainee.average.network.eval()

@@ -65,3 +65,11 @@ def test_an_address_holds_codes_recipe_and_seed():
         (CODES, RECIPE, 1),
     ]
     assert len({address(codes, recipe, seed, CPU) for codes, recipe, seed in given}) == len(given)
+
+
+def test_an_address_holds_the_precision_of_the_processor(monkeypatch):
+    addresses = set()
+    for native in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})  # noqa: B023
+        addresses.add(address(CODES, RECIPE, 0, CPU))
+    assert len(addresses) == 2

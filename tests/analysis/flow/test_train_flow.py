@@ -108,6 +108,18 @@ def test_training_takes_the_steps_of_its_budget():
     assert len(trained(normal(600, 2), SMALL.model_copy(update={"steps": 7})).losses) == 7
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [({"avx512_bf16": True}, "bf16"), ({"avx512_bf16": False, "avx2": True}, "fp32"), ({}, "fp32")],
+)
+def test_bf16_is_used_where_the_processor_has_it(monkeypatch, capabilities, precision):
+    codes, recipe = normal(64, 2), SMALL.model_copy(update={"steps": 5})
+    expected = trained(codes, recipe.model_copy(update={"precision": "fp32"})).losses
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert recipe.training_on(CPU).precision == precision
+    assert torch.equal(trained(codes, recipe).losses, expected) == (precision == "fp32")
+
+
 def test_divergence_is_an_error():
     with pytest.raises(Diverged):
         trained(normal(600, 2), SMALL.model_copy(update={"learning_rate": 1e30, "steps": 30}))
@@ -135,7 +147,7 @@ def test_average_follows_the_weights_with_its_decay():
         decay = min(0.15, done / (done + 9))
         expected.mul_(decay).add_(model.get_parameter(name).detach(), alpha=1 - decay)
 
-    train(trainee, (normal(8, 2),), FlowRecipe(batch_size=8).training, progress=follow, steps=5)
+    train(trainee, (normal(8, 2),), FlowRecipe(batch_size=8).training_on(CPU), progress=follow, steps=5)
     assert expected.abs().max() > 0
     assert torch.allclose(trainee.average.get_parameter(name), expected, atol=1e-7)
 
