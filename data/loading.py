@@ -112,11 +112,13 @@ def request_for_words(request: DataRequest, *, relative_to: Path = Path()) -> Da
     """Return the request for the test images alone, if they come with words; nothing is then trained.
 
     This is for pretrained image–text models, which scale the originals. Raises `DataError` for `size`, `crop`
-    or `resize`, which then have no effect.
+    or `resize`, which then have no effect, and for labels without names.
     """
     if request.place[0] not in FINDERS:
         return request
     sources = open_sources(request, relative_to=relative_to)
+    if sources.unnamed:
+        raise DataError(sources.unnamed)
     if not sources.complete:
         return request
     defaults = type(request).model_fields

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 EXIT_FAILED, EXIT_USAGE, EXIT_REGRESSION, EXIT_NOTHING = 1, 2, 3, 4
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
-out = Console()
-err = Console(stderr=True)
+# Without emoji, because the name of a data set may contain `:one:`.
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)
 
 
 class Format(StrEnum):

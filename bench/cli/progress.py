@@ -110,7 +110,7 @@ class Bars(Lines):
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[last]:<24}"),
+            TextColumn("{task.fields[last]:<24}", style="dim", markup=False),
             console=console,
             transient=True,
             expand=True,
@@ -143,7 +143,7 @@ class Bars(Lines):
     @override
     def stage_advanced(self, label: str) -> None:
         if self.stage is not None:
-            self.bars.update(self.stage, advance=1, last=escaping.markup(label))
+            self.bars.update(self.stage, advance=1, last=escaping.printable(label))
         if self.whole is not None:
             self.bars.update(self.whole, advance=self.share)
 

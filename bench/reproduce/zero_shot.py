@@ -67,8 +67,7 @@ def open_model(
     data = opened(request_for_words(wanted), reporter)
     if not isinstance(data, PromptedImageData):
         raise DataError(
-            data.unnamed
-            or f"--data {given}: zero-shot accuracy needs class names and templates next to the images: a "
+            f"--data {given}: zero-shot accuracy needs class names and templates next to the images: a "
             "folder with classes.txt and templates.txt, tar files as CLIP_benchmark builds them, or hf: data "
             "with class labels"
         )

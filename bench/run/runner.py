@@ -36,7 +36,7 @@ from latentbench.bench.run.team import Team, local_team, remote_team
 from latentbench.bench.store.records.record import FeatureReference
 from latentbench.bench.store.run import Run
 from latentbench.bench.store.store import Store
-from latentbench.data.errors import DataError, LatentbenchError
+from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData
 from latentbench.data.loading import request_for_words
 from latentbench.data.request import DataRequest
@@ -107,8 +107,6 @@ def _parts(suite: Suite, data_sets: DataSets, options: Options, features: tuple[
         with data_sets.naming(given):
             request = request_for_words(given, relative_to=suite.data_folder) if originals_alone else given
             data = data_sets.open(request)
-            if originals_alone and data.unnamed:
-                raise DataError(data.unnamed)
             here = resolved(suite, data, allow_pickle=options.allow_pickle)
             for entry in here.entries:
                 check_fits(entry.spec, data.image_shape, entry.where)

@@ -101,7 +101,7 @@ class Sources:
     """The captions and negatives of the test images, if they come with such pairs."""
     reader: Reader = field(default=read_as_clip_benchmark, kw_only=True)
     tested: str | None = field(default=None, kw_only=True)
-    """The split that is the test images alone, of images that come with words next to train images."""
+    """The split to request where nothing is trained, of images that come with words next to train images."""
     unnamed: str | None = field(default=None, kw_only=True)
     """The reason why the classes have no names, with what to do; None if they have."""
 

@@ -78,7 +78,7 @@ def hub_sources(name: str, *, relative_to: Path = Path(), split: str | None = No
         templates=words.templates,
         unnamed=words.unnamed,
         reader=partial(read_as_datasets, mode=columns.mode) if columns.mode else read_as_datasets,
-        tested="test" if train == test else test,
+        tested=ALL if train == test else test,
     )
 
 

@@ -17,7 +17,7 @@ from latentbench.bench.cli import options
 from latentbench.bench.cli.app import app
 from latentbench.bench.store.store import Store
 
-NAME = "a [b] [/c] | $x$ <i> שלום"
+NAME = "a:one: [b] [/c] | $x$ <i> שלום"
 IMAGES = np.zeros((10, 1, 8, 8), np.uint8)
 ARRAYS = {"reconstruction/originals": IMAGES, "reconstruction/reconstructions": IMAGES}
 
@@ -54,7 +54,7 @@ def test_table_formats_hold_the_name(home):
     rows = list(csv.DictReader(latentbench("table", "--format", "csv").stdout.splitlines()))
     assert [row["model"] for row in rows] == [NAME, f"{NAME} (2)"]
     lines = latentbench("table", "--format", "md").stdout.splitlines()
-    assert r"| a [b] [/c] \| $x$ &lt;i&gt; שלום |" in lines[2]
+    assert r"| a:one: [b] [/c] \| $x$ &lt;i&gt; שלום |" in lines[2]
     assert lines[2].replace(r"\|", "").count("|") == lines[0].count("|")
 
 
@@ -62,7 +62,7 @@ def test_plot_and_report_show_the_name_as_text(home):
     assert "reconstructions.png" in latentbench("plot").stdout
     path = latentbench("report").stdout.strip()
     page = Path(path).read_text(encoding="utf-8")
-    assert "<bdi>a [b] [/c] | $x$ &lt;i&gt; שלום</bdi>" in page
+    assert "<bdi>a:one: [b] [/c] | $x$ &lt;i&gt; שלום</bdi>" in page
     assert "=boom [/x] &lt;b&gt;\\x1b]0;t\\x07" in page
 
 
@@ -109,7 +109,7 @@ def test_a_narrow_encoding_loses_no_table(home, encoding):
     )
     assert done.returncode == 0, done.stderr
     shown = done.stdout.decode(encoding)
-    assert "a [b] [/c] | $x$ <i> \\u05e9" in shown
+    assert "a:one: [b] [/c] | $x$ <i> \\u05e9" in shown
     assert "0.200" in shown
 
 

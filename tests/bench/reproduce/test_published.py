@@ -130,7 +130,7 @@ def table(images, home, monkeypatch):
     files = sorted(images.glob("*/*.png"))
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
     columns = {"image": list(map(str, files)), "label": [0, 0, 0, 1, 1, 1]}
-    rows = datasets.Dataset.from_dict(columns, features=features, split="test")
+    rows = datasets.Dataset.from_dict(columns, features=features)
     rows.save_to_disk(home / "table")
     rows.cast_column("label", datasets.Value("int64")).save_to_disk(home / "numbers")
 
