@@ -25,6 +25,8 @@ from latentbench.data.sources.class_names import (
 from latentbench.data.sources.named_sets.published_sets import PUBLISHED, published_prompts
 from latentbench.data.storage.files import read_text
 
+NAMES_SHOWN = 3
+
 
 @dataclass(frozen=True)
 class LabelWords:
@@ -63,7 +65,8 @@ def label_words(
         )
         return LabelWords(tuple(map(str, range(count))), None, (), reason)
     templates, note = _templates(folder, known_as, len(names))
-    return LabelWords(names, templates, (*notes, f"{where} names the classes; {note}"))
+    shown = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
+    return LabelWords(names, templates, (*notes, f"{where} has the classes {shown}; {note}"))
 
 
 def _templates(folder: Path | None, known_as: Iterable[str], classes: int) -> tuple[tuple[str, ...], str]:

@@ -140,7 +140,9 @@ def test_words_are_those_of_the_label_column(tmp_path):
     assert isinstance(data, PromptedImageData)
     assert (data.classes, data.templates) == (("cat", "dog"), ("a photo of a {}.",))
     assert data.image_shape == (3, 224, 224)
-    assert data.notes[0].endswith("column 'label' names the classes; the template is “a photo of a {}.”")
+    assert data.notes[0].endswith(
+        "column 'label' has the classes cat, dog; the template is “a photo of a {}.”"
+    )
 
 
 def test_text_files_in_the_folder_come_first(tmp_path):
