@@ -21,7 +21,7 @@ from latentbench.analysis.latent.dead_zones import (
 from latentbench.analysis.statistics.moments import moment_matched
 from latentbench.bench.studies.calibrate import KNOWN, hollow
 
-SEEDS = range(5)
+SEEDS = range(3)
 
 
 def gaussian(n, d, seed):

@@ -11,7 +11,7 @@ from latentbench.analysis.latent.overlap import evaluation_error, moments_error,
 from latentbench.analysis.statistics.moments import moment_matched
 from latentbench.bench.studies.calibrate import KNOWN
 
-SEEDS = range(5)
+SEEDS = range(3)
 
 
 def gaussian(n, d, seed):
