@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import shutil
 import signal
 import socket
+import subprocess
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +21,16 @@ from latentbench.bench.executors.settings import CLIENT, MEMORY_GB, ExecutorSett
 from latentbench.data.errors import LatentbenchError, optional_package
 
 ANSWER_SECONDS = 10.0
+PENDING, PREEMPTED = "PENDING", "PREEMPTED"
+ENDED = {
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "REVOKED"),
+    *("TIMEOUT", "FORGOTTEN"),
+}
+"""The states of a job that has ended; Slurm forgets one some minutes after its end."""
+LOST_SECONDS = 600.0
+"""A job that stays pre-empted for so long has ended: some clusters do not queue it again."""
+STATE_SECONDS = 10.0
+"""Slurm is asked for the states of jobs at most this often."""
 HOST_AND_PORT = re.compile(rf"(?:{CLIENT})?([^/\s:]+):(\d{{1,5}})")
 
 
@@ -44,10 +57,54 @@ def ray_cluster(address: str | None) -> Any:
     return ray
 
 
-def submitit_executor(settings: ExecutorSettings, folder: Path, watcher: object, *, exclusive: bool) -> Any:
+class SlurmQueue:
+    """Tells submitit the states of jobs as squeue has them.
+
+    submitit's own watcher asks sacct, which needs Slurm's accounting and tells a state late.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[str, str] = {}
+        self._preempted: dict[str, float] = {}
+        """Since when a job has been pre-empted."""
+        self._asked = -math.inf
+        self.failure = ""
+        """Why squeue did not answer the last time; then the states are those of its last answer."""
+
+    def register_job(self, job_id: str) -> None:
+        """Take a job as waiting until squeue is asked again."""
+        self._states[job_id] = PENDING
+
+    def get_state(self, job_id: str, mode: str = "standard") -> str:
+        """Return the state of a job. `mode` is submitit's; squeue is asked if the last answer is old."""
+        if mode != "cache" and time.monotonic() - self._asked >= STATE_SECONDS:
+            self._ask()
+        return self._states[job_id]
+
+    def is_done(self, job_id: str, mode: str = "standard") -> bool:
+        """Return whether a job has ended, or has been pre-empted for too long to be queued again."""
+        ended = self.get_state(job_id, mode) in ENDED
+        return ended or time.monotonic() - self._preempted.get(job_id, math.inf) >= LOST_SECONDS
+
+    def _ask(self) -> None:
+        command = ["squeue", "--me", "--states=all", "--noheader", "--format=%i %T"]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        except (OSError, subprocess.SubprocessError) as error:
+            self.failure = (getattr(error, "stderr", None) or str(error)).strip()
+        else:
+            listed = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines())
+            self._states = {job: listed.get(job, "FORGOTTEN") for job in self._states}
+            preempted = (job for job, state in self._states.items() if state == PREEMPTED)
+            self._preempted = {job: self._preempted.get(job, time.monotonic()) for job in preempted}
+            self.failure = ""
+        self._asked = time.monotonic()
+
+
+def submitit_executor(settings: ExecutorSettings, folder: Path, queue: SlurmQueue, *, exclusive: bool) -> Any:
     """Return submitit's executor of jobs that share a node, or have one to themselves.
 
-    `watcher` tells it the states of Slurm's jobs.
+    `queue` tells it the states of Slurm's jobs.
 
     Raises LatentbenchError if submitit or Slurm is not installed.
     """
@@ -56,7 +113,7 @@ def submitit_executor(settings: ExecutorSettings, folder: Path, watcher: object,
         raise LatentbenchError(
             "--executor slurm: this machine has no command srun; start it on a login node of the cluster"
         )
-    submitit.SlurmJob.watcher = watcher
+    submitit.SlurmJob.watcher = queue
     executor = submitit.AutoExecutor(folder=folder, cluster=settings.cluster)
     executor.update_parameters(
         cpus_per_task=settings.cpus,

@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 import pickle
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from latentbench.bench.executors.engines import brief, submitit_executor
+from latentbench.bench.executors.engines import PENDING, SlurmQueue, brief, submitit_executor
 from latentbench.bench.executors.protocol import Died, Unit
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.executors.worker import JobBatch, Setup, result_of
@@ -26,57 +25,10 @@ POLL_SECONDS = 1.0
 START_MINUTES = 5.0
 """The part of a job's wall time for imports and for opening the data."""
 ANY_NUMBER = 1_000_000
-OUT_OF_MEMORY, PENDING, PREEMPTED = "OUT_OF_MEMORY", "PENDING", "PREEMPTED"
-ENDED = {
-    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "REVOKED", "TIMEOUT"),
-    *(OUT_OF_MEMORY, "FORGOTTEN"),
-}
-"""The states of a job that has ended; Slurm forgets one some minutes after its end."""
-STATE_SECONDS = 10.0
-"""The states of jobs are asked for at most this often."""
-LOST_SECONDS = 600.0
-"""A job that stays pre-empted for so long has ended: some clusters do not queue it again."""
+RETRY_SECONDS = 10.0
+"""After so long a job that Slurm has refused is submitted again."""
 PATIENCE_SECONDS = 60.0
 """After so long without a result the user learns how many jobs wait in the queue, or that Slurm is silent."""
-
-
-class QueueWatcher:
-    """Tells submitit the states of jobs as squeue has them.
-
-    submitit's own watcher asks sacct, which needs Slurm's accounting and tells a state late.
-    """
-
-    def __init__(self) -> None:
-        self._states: dict[str, str] = {}
-        self._asked = -math.inf
-        self.failure = ""
-        """Why squeue did not answer the last time; then the states are those of its last answer."""
-
-    def register_job(self, job_id: str) -> None:
-        """Take a job as waiting until squeue is asked again."""
-        self._states[job_id] = PENDING
-
-    def get_state(self, job_id: str, mode: str = "standard") -> str:
-        """Return the state of a job. `mode` is submitit's; squeue is asked if the last answer is old."""
-        if mode != "cache" and time.monotonic() - self._asked >= STATE_SECONDS:
-            self._ask()
-        return self._states[job_id]
-
-    def is_done(self, job_id: str, mode: str = "standard") -> bool:
-        """Return whether a job has ended."""
-        return self.get_state(job_id, mode) in ENDED
-
-    def _ask(self) -> None:
-        command = ["squeue", "--me", "--states=all", "--noheader", "--format=%i %T"]
-        try:
-            answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-        except (OSError, subprocess.SubprocessError) as error:
-            self.failure = (getattr(error, "stderr", None) or str(error)).strip()
-        else:
-            listed = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines())
-            self._states = {job: listed.get(job, "FORGOTTEN") for job in self._states}
-            self.failure = ""
-        self._asked = time.monotonic()
 
 
 @dataclass
@@ -86,19 +38,6 @@ class _SlurmJob:
     handle: Any
     batch: JobBatch
     left: dict[int, Unit] = field(default_factory=dict)
-    preempted: float | None = None
-    """When it was first seen pre-empted, unless it was queued again since; for submitit it has not ended."""
-
-    def has_ended(self) -> bool:
-        """Ask whether the job has ended; one that is lost is cancelled."""
-        if self.handle.done():
-            return True
-        is_preempted = str(self.handle.state) == PREEMPTED
-        self.preempted = (self.preempted or time.monotonic()) if is_preempted else None
-        over = -math.inf if self.preempted is None else time.monotonic() - self.preempted
-        if over >= LOST_SECONDS:
-            self.handle.cancel(check=False)
-        return over >= LOST_SECONDS
 
 
 class SlurmJobs:
@@ -110,7 +49,7 @@ class SlurmJobs:
         self._settings, self._setup, self.workers = settings, setup, settings.jobs
         self._note, self._tell_at = note, time.monotonic() + PATIENCE_SECONDS
         self._folder = cache_root() / "jobs" / setup.id
-        self._queue = QueueWatcher()
+        self._queue = SlurmQueue()
         self._executors = {
             exclusive: submitit_executor(settings, self._folder / "logs", self._queue, exclusive=exclusive)
             for exclusive in (True, False)
@@ -169,7 +108,7 @@ class SlurmJobs:
         if not self._count:
             raise LatentbenchError(f"--executor slurm: cannot submit a job: {refusal}") from None
         self._waiting += units
-        self._refusal, self._submit_at = refusal, time.monotonic() + STATE_SECONDS
+        self._refusal, self._submit_at = refusal, time.monotonic() + RETRY_SECONDS
 
     def _tell_of_queue(self) -> None:
         """Say once how many jobs wait for Slurm to start them, or that it does not answer or takes no job."""
@@ -186,7 +125,7 @@ class SlurmJobs:
 
     def _results(self, job: _SlurmJob) -> list[tuple[str, Any]]:
         """Return a job's new results; if it has ended without all of them, the unit in progress died."""
-        ended = job.has_ended()  # asked first: what it wrote before is then seen
+        ended = job.handle.done()  # asked first: what it wrote before is then seen
         found = []
         for number in list(job.left):
             path = job.batch.result(number)
@@ -195,6 +134,7 @@ class SlurmJobs:
                 path.write_bytes(b"")  # an empty file still tells a job that is queued again to skip the unit
                 found.append((job.left.pop(number).key, result))
         if ended and job.left:
+            job.handle.cancel(check=False)  # if it is only lost
             in_hand = job.left.pop(min(job.left))
             self._waiting.extend(job.left.values())
             job.left.clear()
@@ -206,4 +146,4 @@ def _death(handle: Any) -> Died:
     state = str(handle.state)
     said = (handle.stderr() or "").strip().splitlines()
     last = f": {said[-1][:200]}" if said else ""
-    return Died(f"job {handle.job_id} ended as {state}{last}", state == OUT_OF_MEMORY, True)
+    return Died(f"job {handle.job_id} ended as {state}{last}", state == "OUT_OF_MEMORY", True)

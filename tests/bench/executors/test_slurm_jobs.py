@@ -13,7 +13,7 @@ import pytest
 from shared.commands import wait_until
 from shared.units import end, started
 
-from latentbench.bench.executors import slurm_jobs
+from latentbench.bench.executors import engines, slurm_jobs
 from latentbench.bench.executors.crew import Crew, stopped_at_the_end
 from latentbench.bench.executors.protocol import Died, Unit
 from latentbench.bench.executors.settings import ExecutorSettings
@@ -105,13 +105,14 @@ def slurm(tmp_path, monkeypatch):
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    monkeypatch.setattr(slurm_jobs, "STATE_SECONDS", 0)
+    monkeypatch.setattr(engines, "STATE_SECONDS", 0)
+    monkeypatch.setattr(slurm_jobs, "RETRY_SECONDS", 0)
     return folder
 
 
 def test_a_job_that_stays_pre_empted_is_given_up(slurm, monkeypatch):
     """Where Slurm cancels pre-empted jobs, none is queued again."""
-    monkeypatch.setattr(slurm_jobs, "LOST_SECONDS", 0)
+    monkeypatch.setattr(engines, "LOST_SECONDS", 0)
     (slurm / "state").write_text("PREEMPTED")
     jobs = executor(cluster="slurm", jobs=1)
     jobs.submit(Unit("a", square, 2))
@@ -123,15 +124,13 @@ def test_a_job_that_stays_pre_empted_is_given_up(slurm, monkeypatch):
 
 
 def test_a_pre_empted_job_is_waited_for(slurm):
-    (slurm / "state").write_text("PREEMPTED")
+    """The time in which it is given up begins anew each time that it is pre-empted."""
     jobs = executor(cluster="slurm", jobs=1)
     jobs.submit(Unit("a", square, 2))
-    assert jobs.finished() == []
-    (job,) = jobs._jobs
-    assert job.preempted is not None
-    (slurm / "state").write_text("PENDING")
-    assert not job.has_ended()
-    assert job.preempted is None
+    for state in ("PREEMPTED", "PENDING"):
+        (slurm / "state").write_text(state)
+        assert jobs.finished() == []
+        assert ("7" in jobs._queue._preempted) == (state == "PREEMPTED")
     assert not (slurm / "cancelled").exists()
 
 
