@@ -1,5 +1,6 @@
-"""What takes long to make, once for all worker processes of a test run."""
+"""What takes long, once: the judges for all worker processes, and a look through what collecting made."""
 
+import gc
 import os
 
 import pytest
@@ -7,6 +8,17 @@ from filelock import FileLock
 
 from latentbench.analysis.features.stored_judges import cache_folder, load_judges
 from latentbench.data import load
+
+
+def pytest_collection_finish():
+    """Leave what test modules and libraries made out of every search for garbage: it stays to the end."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    """Let the interpreter end as usual."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
