@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from latentbench.models.codes import shape_text
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "sigma": "σ"}
 
@@ -81,6 +84,14 @@ class ModelSpec(BaseModel):
             for name, value in self.settings.items()
             if value is not None and (name in self.always_labelled or value != usual.get(name))
         }
+
+    def loss_from_zero(
+        self,
+        loss: np.ndarray,
+        image_shape: tuple[int, int, int],  # noqa: ARG002 (for overrides)
+    ) -> np.ndarray:
+        """Return the loss of each step, `[steps]`, counted from that of a perfect model."""
+        return loss
 
     def _shown_settings(self) -> list[str]:
         return [_shown(name, value) for name, value in self.labelled_settings().items()]

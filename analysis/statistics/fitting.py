@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
-
-from latentbench.models.training.adamw import AdamW
+from torch.optim import Optimizer
 
 Progress = Callable[[int, int], None]
 """Called after every step with the number of steps done and the highest number that there may be."""
@@ -54,7 +54,7 @@ def fit(
     >>> bool((point - target).abs().max() < 1e-3)
     True
     """
-    optimiser = AdamW(parameters, learning_rate, weight_decay=weight_decay)
+    optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     schedule: _OneCycle | _Plateau = (
         _OneCycle(optimiser, learning_rate, steps, warm_up)
         if early_stop is None
@@ -63,7 +63,7 @@ def fit(
     done = 0
     while done < schedule.end:
         value = loss()
-        optimiser.forget_gradients()
+        optimiser.zero_grad()
         value.backward()
         optimiser.step()
         done += 1
@@ -74,34 +74,20 @@ def fit(
 
 
 class _OneCycle:
-    """The rate rises to its peak and falls to almost nothing, along cosines; the momentum does the opposite.
+    def __init__(self, optimiser: Optimizer, peak: float, steps: int, warm_up: float) -> None:
+        self.end = steps
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, peak, total_steps=steps, pct_start=warm_up
+        )
 
-    It is `torch.optim.lr_scheduler.OneCycleLR`, to the last digit.
-    """
-
-    def __init__(self, optimiser: AdamW, peak: float, steps: int, warm_up: float) -> None:
-        self.end, self._optimiser, self._peak, self._top = steps, optimiser, peak, warm_up * steps - 1
-        self.after(0)
-
-    def after(self, done: int) -> None:
-        first, last = self._peak / 25, self._peak / 25 / 1e4
-        if done <= self._top:
-            share, rates, momenta = done / self._top, (first, self._peak), (0.95, 0.85)
-        else:
-            share = (done - self._top) / (self.end - 1 - self._top)
-            rates, momenta = (self._peak, last), (0.85, 0.95)
-        self._optimiser.set_rate(_along_cosine(*rates, share))
-        self._optimiser.betas = (_along_cosine(*momenta, share), self._optimiser.betas[1])
-
-
-def _along_cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) / 2.0 * (math.cos(math.pi * share) + 1)
+    def after(self, _done: int) -> None:
+        self._schedule.step()
 
 
 class _Plateau:
     """A linear rise to the peak, a level of the length that the score decides, and a linear fall to zero."""
 
-    def __init__(self, optimiser: AdamW, peak: float, steps: int, stop: EarlyStop) -> None:
+    def __init__(self, optimiser: Optimizer, peak: float, steps: int, stop: EarlyStop) -> None:
         self.end, self._peak, self._stop, self._optimiser = steps, peak, stop, optimiser
         self._fall = min(stop.last_steps, steps)
         self._rise = max(1, min(stop.last_steps, steps - self._fall))
@@ -122,4 +108,5 @@ class _Plateau:
 
     def _set_rate(self, done: int) -> None:
         share = min((done + 1) / self._rise, (self.end - done) / self._fall, 1.0)
-        self._optimiser.set_rate(self._peak * max(share, 0.0))
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._peak * max(share, 0.0)

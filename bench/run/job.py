@@ -128,6 +128,7 @@ class Job:
     def _write(self, progress: Progress) -> None:
         written = record(
             progress,
+            self.data.image_shape,
             suite=self.run.suite,
             run=self.run.writer.run_id,
             environment=self.run.origin.environment,

@@ -1,4 +1,4 @@
-"""Detects a training that ended too early: its loss was still falling."""
+"""Detects a training that was too short: its loss fell a lot over the second half of it."""
 
 from __future__ import annotations
 
@@ -6,40 +6,36 @@ import math
 
 import numpy as np
 
-from latentbench.models.training.history import History
+from latentbench.models.training.engine import schedule_factor
+from latentbench.models.training.recipe import Recipe
 
-LAST = 0.25
-"""The share of the steps, at the end, that is looked at."""
-BLOCKS = 12
-"""Blocks of steps; a line is fitted to their means, whose errors depend little on each other."""
-MATERIAL = 0.01
-"""A fall over the last steps counts from this share of the loss on."""
-CONFIDENCE = 0.95
+MIDDLE, END = (0.4, 0.6), (0.9, 1.0)
+"""Parts of the training that are compared, as shares of the sum of the learning rates of all steps."""
+FEWEST = 5
+"""The smallest number of steps in each part."""
+MATERIAL = 0.1
+"""The fall that counts, as a share of the loss in the middle."""
+CONFIDENCE = 1.96
 
 
-def still_falling(history: History) -> bool | None:
-    """Return whether the loss fell by more than 1 % over the last quarter of the steps, beyond noise.
+def still_falling(loss: np.ndarray, recipe: Recipe) -> bool | None:
+    """Return whether the loss fell by over 10 % from the middle of the training to its end, beyond noise.
 
-    The fall is that of a line fitted to the means of twelve blocks of steps, and all of its 95 % interval
-    must be above 1 % of the mean loss there. False does not mean that a longer training would reach no lower
-    loss: a learning rate that falls to zero makes every loss settle. None where nothing is known: no loss,
-    too few steps, or a loss that is not finite.
+    `loss` is that of each step, `[steps]`, counted from that of a perfect model (`ModelSpec.loss_from_zero`).
+    Progress is counted in learning rate, not in steps: a rate that falls to zero makes every loss settle in
+    the last steps. None where nothing is known: too few steps, or a loss that is not finite.
 
-    >>> falling = 10 - 0.005 * np.arange(1000)
-    >>> still_falling(History({"loss": falling})), still_falling(History({"loss": np.ones(1000)}))
+    >>> constant = Recipe(schedule="constant")
+    >>> still_falling(10 - 0.005 * np.arange(1000), constant), still_falling(np.ones(1000), constant)
     (True, False)
     """
-    loss = history.terms.get("loss", np.empty(0))
-    last = loss[len(loss) - int(LAST * len(loss)) :].astype(np.float64)
-    if len(last) < BLOCKS or not np.isfinite(last).all():
+    if len(loss) < FEWEST:
         return None
-    from scipy import special  # slow to import
-
-    means = np.array([block.mean() for block in np.array_split(last, BLOCKS)])
-    position = np.linspace(-0.5, 0.5, BLOCKS)
-    spread = position @ position
-    slope = position @ means / spread
-    residuals = means - means.mean() - slope * position
-    error = math.sqrt(residuals @ residuals / (BLOCKS - 2) / spread)
-    smallest_fall = -slope - special.stdtrit(BLOCKS - 2, (1 + CONFIDENCE) / 2) * error
-    return bool(smallest_fall > MATERIAL * abs(last.mean()))
+    rates = np.array([schedule_factor(recipe, step, len(loss)) for step in range(len(loss))])
+    progress = np.cumsum(rates) / rates.sum()
+    parts = [loss[(progress > low) & (progress <= high)].astype(np.float64) for low, high in (MIDDLE, END)]
+    if min(map(len, parts)) < FEWEST or not all(np.isfinite(part).all() for part in parts):
+        return None
+    middle, end = (part.mean() for part in parts)
+    error = math.hypot(*(part.std(ddof=1) / math.sqrt(len(part)) for part in parts))
+    return bool(middle - end - CONFIDENCE * error > MATERIAL * abs(middle))

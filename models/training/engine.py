@@ -23,8 +23,8 @@ from torch import Generator, Tensor, nn
 from typing_extensions import override
 
 from latentbench.models.seeds import generator
-from latentbench.models.training.adamw import AdamW
-from latentbench.models.training.history import Diverged, History, Ledger
+from latentbench.models.training.history import Diverged, History
+from latentbench.models.training.ledger import Ledger
 from latentbench.models.training.recipe import Recipe
 from latentbench.models.training.replay import Replay, own_stream
 
@@ -97,7 +97,7 @@ class Trainee(ABC):
         """Follow the parameters after a step of the optimiser."""
 
     @abstractmethod
-    def keep(self, kept: list[int], optimiser: AdamW) -> None:
+    def keep(self, kept: list[int], optimiser: torch.optim.Optimizer) -> None:
         """Continue with the members at these positions only."""
 
 
@@ -125,7 +125,7 @@ class Single(Trainee):
         norm: Tensor = torch.stack(norms).norm()
         return norm.unsqueeze(0)
 
-    def keep(self, kept: list[int], optimiser: AdamW) -> None:
+    def keep(self, kept: list[int], optimiser: torch.optim.Optimizer) -> None:
         """Do nothing: training ends when a single model diverges."""
 
 
@@ -175,7 +175,7 @@ def _train(
             chosen = permutations[:, index * batch_size : (index + 1) * batch_size]
             step = epoch * steps_per_epoch + index
             share = torch.full((), step / steps, device=trainee.device)
-            optimiser.set_rate(recipe.learning_rate * schedule_factor(recipe, step, steps))
+            set_learning_rate(optimiser, recipe.learning_rate * schedule_factor(recipe, step, steps))
             ledger.write(step, (replay or take_step)(chosen, share))
             trainee.stepped()
             progress(step + 1, steps)
@@ -191,7 +191,7 @@ def _train(
 
 def one_step(
     trainee: Trainee,
-    optimiser: AdamW,
+    optimiser: torch.optim.Optimizer,
     recipe: Recipe,
     rows: tuple[Tensor, ...],
     progress: Tensor,
@@ -200,7 +200,7 @@ def one_step(
     """Take one step of training; return the terms of the objective before it, and the gradient's norm."""
     with _precision(recipe, trainee.device):
         terms = trainee.objective(rows, progress, examples)
-    optimiser.forget_gradients()
+    optimiser.zero_grad(set_to_none=True)
     terms["loss"].sum().backward()
     terms["gradient_norm"] = trainee.gradient_norm()
     optimiser.step()
@@ -224,11 +224,27 @@ def step_on_batches(
     return step
 
 
-def make_optimiser(trainee: Trainee, recipe: Recipe) -> AdamW:
-    """Create AdamW over all parameters; on a GPU its learning rate is on the device, for a replay."""
+def make_optimiser(trainee: Trainee, recipe: Recipe) -> torch.optim.Optimizer:
+    """Create fused AdamW over all parameters; on a GPU its learning rate is on the device, for a replay."""
     on_gpu = trainee.device.type == "cuda"
     rate = torch.tensor(recipe.learning_rate, device=trainee.device) if on_gpu else recipe.learning_rate
-    return AdamW(trainee.parameters(), rate, betas=recipe.adam_betas, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(
+        trainee.parameters(),
+        lr=rate,
+        betas=recipe.adam_betas,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+        capturable=on_gpu,
+    )
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def _precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[object]:

@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from typing_extensions import override
 
-from latentbench.models.training.adamw import AdamW
 from latentbench.models.training.engine import Trainable, Trainee, TrainingStep
 
 NARROWEST = 32
@@ -99,12 +98,18 @@ class Stack(Trainee):
         ]
         return torch.stack(squares).sum(0).sqrt()
 
-    def keep(self, kept: list[int], optimiser: AdamW) -> None:
+    def keep(self, kept: list[int], optimiser: torch.optim.Optimizer) -> None:
         """Drop the other members, with their weights and the optimiser's moments."""
         index = torch.tensor(kept, device=self.device)
+        for group in optimiser.param_groups:
+            group["params"] = []
         for name, old in list(self.weights.items()):
-            self.weights[name] = old.detach()[index].requires_grad_()
-            optimiser.replace(old, self.weights[name], index)
+            new = old.detach()[index].requires_grad_()
+            self.weights[name] = new
+            optimiser.param_groups[0]["params"].append(new)
+            optimiser.state[new] = {
+                key: value[index] if value.ndim else value for key, value in optimiser.state.pop(old).items()
+            }
         self.constants = {name: value[index] for name, value in self.constants.items()}
         for attribute in ("members", "orders", "noises"):
             values: list[Any] = getattr(self, attribute)

@@ -7,6 +7,7 @@ from pathlib import Path
 from latentbench.analysis.catalogue import METRICS
 from latentbench.analysis.core.metric import base_name
 from latentbench.bench.provenance.code import code
+from latentbench.bench.run.case import Case
 from latentbench.bench.run.journal import TRAINING, JournalStep
 from latentbench.bench.run.stages.progress import Progress
 from latentbench.bench.run.stages.training import HISTORY
@@ -14,13 +15,16 @@ from latentbench.bench.store.records.record import Record, Seconds
 from latentbench.bench.store.records.recorded_model import RecordedModel
 from latentbench.data.errors import LatentbenchError
 from latentbench.models import checkpoint as checkpoints
+from latentbench.models.networks.backbones import ImageShape
 from latentbench.models.training.convergence import still_falling
 from latentbench.models.training.history import History
 from latentbench.models.zoo import takes_seed
 
 
-def record(progress: Progress, *, suite: str, run: str, environment: str, threads: int) -> Record:
-    """Return the record of a case, its metrics in the order of the tables."""
+def record(
+    progress: Progress, image_shape: ImageShape, *, suite: str, run: str, environment: str, threads: int
+) -> Record:
+    """Return the record of a case on images `(C, H, W)`, its metrics in the order of the tables."""
     case, training = progress.case, progress.steps[TRAINING]
     order = {name: position for position, name in enumerate(METRICS)}
     measured = [step for step in progress.steps.values() if step.name != TRAINING]
@@ -36,7 +40,7 @@ def record(progress: Progress, *, suite: str, run: str, environment: str, thread
         analyses=case.analyses,
         weights=_weights_sha256(training.checkpoint) if training.checkpoint else None,
         trained=takes_seed(case.spec),
-        still_falling=still_falling(_history(training)),
+        still_falling=_still_falling(case, _history(training), image_shape),
         status=progress.failure.status if progress.failure else "ok",
         reason=progress.reason,
         metrics=tuple(sorted(metrics, key=lambda metric: order[base_name(metric.name)])),
@@ -58,6 +62,13 @@ def _weights_sha256(folder: Path) -> str | None:
         return checkpoints.read_card(folder).files[checkpoints.WEIGHTS]
     except LatentbenchError:
         return None
+
+
+def _still_falling(case: Case, history: History, image_shape: ImageShape) -> bool | None:
+    loss = history.terms.get("loss")
+    if loss is None:
+        return None
+    return still_falling(case.spec.loss_from_zero(loss, image_shape), case.recipe)
 
 
 def _history(training: JournalStep) -> History:

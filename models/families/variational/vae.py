@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -66,6 +67,17 @@ class GaussianCodeSpec(AutoencoderSpec):
     @override
     def usual(self) -> Mapping[str, object]:
         return {**super().usual(), "sigma": SIGMA_OF_SUMMED_SQUARES}
+
+    @override
+    def loss_from_zero(self, loss: np.ndarray, image_shape: ImageShape) -> np.ndarray:
+        """Return losses without the normalising constant of a Gaussian likelihood.
+
+        If σ is not fixed there is no lowest loss: exp(2 loss / values) grows with the mean squared error.
+        """
+        values = math.prod(image_shape)
+        if isinstance(self.sigma, float):
+            return loss - values / 2 * math.log(2 * math.pi * self.sigma**2)
+        return loss if self.sigma is None else np.exp(2 * loss / values)
 
 
 class VAESpec(GaussianCodeSpec, SpatialSpec):
