@@ -31,6 +31,8 @@ LOST_SECONDS = 600.0
 """A job that stays pre-empted for so long has ended: some clusters do not queue it again."""
 STATE_SECONDS = 10.0
 """Slurm is asked for the states of jobs at most this often."""
+JOB_AND_STATE = re.compile(r"^ *(\d+) +([A-Z_]+) *$", re.MULTILINE)
+"""A line of squeue's answer; sites wrap the command, and print others."""
 HOST_AND_PORT = re.compile(rf"(?:{CLIENT})?([^/\s:]+):(\d{{1,5}})")
 
 
@@ -77,6 +79,8 @@ class SlurmQueue:
 
     def get_state(self, job_id: str, mode: str = "standard") -> str:
         """Return the state of a job. `mode` is submitit's; squeue is asked if the last answer is old."""
+        if job_id not in self._states:  # another run of this process has submitted it
+            self.register_job(job_id)
         if mode != "cache" and time.monotonic() - self._asked >= STATE_SECONDS:
             self._ask()
         return self._states[job_id]
@@ -86,14 +90,23 @@ class SlurmQueue:
         ended = self.get_state(job_id, mode) in ENDED
         return ended or time.monotonic() - self._preempted.get(job_id, math.inf) >= LOST_SECONDS
 
+    def answers(self) -> bool:
+        """Ask squeue now, and return whether it answered."""
+        self._ask()
+        return not self.failure
+
     def _ask(self) -> None:
-        command = ["squeue", "--me", "--states=all", "--noheader", "--format=%i %T"]
+        # The user's settings, such as SQUEUE_PARTITION, would hide jobs; so would hidden partitions.
+        command = ["squeue", "--me", "--all", "--states=all", "--noheader", "--format=%i %T"]
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
         try:
-            answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+            answer = subprocess.run(
+                command, capture_output=True, text=True, check=True, timeout=60, env=plain
+            )
         except (OSError, subprocess.SubprocessError) as error:
             self.failure = (getattr(error, "stderr", None) or str(error)).strip()
         else:
-            listed = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines())
+            listed = dict(JOB_AND_STATE.findall(answer.stdout))
             self._states = {job: listed.get(job, "FORGOTTEN") for job in self._states}
             preempted = (job for job, state in self._states.items() if state == PREEMPTED)
             self._preempted = {job: self._preempted.get(job, time.monotonic()) for job in preempted}

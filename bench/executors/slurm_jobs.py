@@ -58,6 +58,8 @@ class SlurmJobs:
         self._submit_at, self._refusal = -math.inf, ""
         self._jobs: list[_SlurmJob] = []
         self._count = 0
+        self._taken: set[bool] = set()
+        """Of which kinds, exclusive or not, Slurm has taken a job: a kind may ask for what no node has."""
 
     def submit(self, unit: Unit) -> None:
         """Let a unit wait for a job."""
@@ -101,11 +103,17 @@ class SlurmJobs:
                 self._submit_later(units[start:], brief(error))
                 return
             self._count, self._refusal = self._count + 1, ""
+            self._taken.add(exclusive)
             self._jobs.append(_SlurmJob(handle, batch, dict(enumerate(group))))
 
     def _submit_later(self, units: list[Unit], refusal: str) -> None:
-        """Let units wait again: Slurm has taken jobs before, but is down now or allows no more at a time."""
-        if not self._count:
+        """Let units wait again: Slurm is down, or allows no more jobs at a time.
+
+        Raises LatentbenchError for the first job of a run, and where Slurm answers, has taken no job of this
+        kind, and has none of this run that could be in the way.
+        """
+        new = units[0].exclusive not in self._taken and not self._jobs
+        if new and (not self._taken or self._queue.answers()):
             raise LatentbenchError(f"--executor slurm: cannot submit a job: {refusal}") from None
         self._waiting += units
         self._refusal, self._submit_at = refusal, time.monotonic() + RETRY_SECONDS

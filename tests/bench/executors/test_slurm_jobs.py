@@ -234,6 +234,64 @@ def test_a_first_job_that_slurm_refuses_is_the_error(slurm):
         jobs.finished()
 
 
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_kind_of_job_that_slurm_never_takes_stops(slurm, exclusive):
+    """Timings ask for other nodes than the jobs that were taken before, and may name what no node has."""
+    (slurm / "state").write_text("RUNNING")
+    jobs = executor(cluster="slurm", jobs=1)
+    jobs.submit(Unit("a", square, 2))
+    assert jobs.finished() == []
+    (slurm / "sbatch").write_text("#!/bin/sh\necho Invalid feature specification >&2; exit 1\n")
+    jobs.submit(Unit("b", square, 3, exclusive=exclusive))
+    assert jobs.finished() == []  # the running job may be in the way
+    (slurm / "state").write_text("COMPLETED")
+    assert [key for key, _ in jobs.finished()] == ["a"]
+    (slurm / "state").write_text("")  # Slurm is down
+    assert jobs.finished() == []
+    (slurm / "state").write_text("COMPLETED")
+    if not exclusive:
+        assert jobs.finished() == []
+        return
+    with pytest.raises(LatentbenchError, match=r"cannot submit a job: .*Invalid feature"):
+        jobs.finished()
+
+
+def test_other_lines_of_squeue_are_no_states(slurm):
+    """Sites wrap the command, and a user may have arrays."""
+    (slurm / "state").write_text("RUNNING")
+    jobs = executor(cluster="slurm", jobs=1)
+    jobs.submit(Unit("a", square, 2))
+    assert jobs.finished() == []
+    (slurm / "squeue").write_text(
+        "#!/bin/sh\necho Maintenance on Monday; echo; echo '  7 NODE_FAIL '; echo 7_1 RUNNING\n"
+    )
+    ((_, died),) = jobs.finished()
+    assert died.reason == "job 7 ended as NODE_FAIL"
+
+
+def test_a_second_queue_knows_no_jobs_of_the_first(slurm):
+    """submitit has one watcher for all of a process."""
+    (slurm / "state").write_text("RUNNING")
+    first = executor(cluster="slurm", jobs=1)
+    first.submit(Unit("a", square, 2))
+    assert first.finished() == []
+    executor(cluster="slurm", jobs=1)
+    (slurm / "state").write_text("NODE_FAIL")
+    ((_, died),) = first.finished()
+    assert died.reason == "job 7 ended as NODE_FAIL"
+
+
+def test_jobs_are_seen_whatever_squeue_shows_a_user(slurm, monkeypatch):
+    monkeypatch.setenv("SQUEUE_PARTITION", "gpu")
+    (slurm / "squeue").write_text(
+        '#!/bin/sh\ncase " $* " in *" --all "*) [ "$SQUEUE_PARTITION" ] || echo 7 RUNNING; esac\n'
+    )
+    jobs = executor(cluster="slurm", jobs=1)
+    jobs.submit(Unit("a", square, 2))
+    assert jobs.finished() == []
+    assert len(jobs._jobs) == 1
+
+
 def slurm_answers():
     return bool(shutil.which("squeue")) and not subprocess.run(["squeue"], capture_output=True).returncode
 
