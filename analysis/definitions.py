@@ -26,7 +26,7 @@ from latentbench.models.spec import REFERENCE, Display
 
 @dataclass(frozen=True)
 class AnalysisDefinition:
-    """What an analysis measures, without the code that measures it."""
+    """The metrics and properties of an analysis, without the code that measures them."""
 
     metrics: tuple[MetricDefinition, ...]
     exclusive: bool

@@ -1,4 +1,4 @@
-"""Which cheap metric predicts how well a learned generator does in the codes of a model.
+"""The cheap metrics that predict how well a learned generator does in the codes of a model.
 
 Over the models of a run: Spearman's ρ of every other metric with the measured Fréchet distance of the flow.
 """
@@ -40,7 +40,7 @@ class Predictor:
 
     @property
     def verdict(self) -> str:
-        """How it compares with the best predictor, in words."""
+        """The comparison with the best predictor, in words."""
         if self.worse_than_best is None:
             return "best"
         return "worse" if self.worse_than_best else "not distinguishable"

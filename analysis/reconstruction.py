@@ -86,12 +86,12 @@ def reconstruction(subject: Subject) -> Measurement:
     """Measure errors of reconstructed test images, and the judges' accuracy on them and the originals."""
     labels, context = subject.data.test.labels, subject.context
     originals = context.judged_test if context.judges else ()
-    ceiling = _accuracy(RECOGNISABLE_ORIGINALS, originals, labels, None if originals else NO_JUDGE)
+    on_originals = _accuracy(RECOGNISABLE_ORIGINALS, originals, labels, None if originals else NO_JUDGE)
     tested = subject.tested
     errors = tested.errors
     if errors is None:
         problem = tested.problem or NO_DECODER
-        return Measurement((*(metric.missing(problem) for metric in OF_RECONSTRUCTIONS), ceiling))
+        return Measurement((*(metric.missing(problem) for metric in OF_RECONSTRUCTIONS), on_originals))
     recognised = _accuracy(RECOGNISABLE, errors.judged, labels, context.no_judge)
     metrics = (
         MSE.mean(errors.mse),
@@ -100,7 +100,7 @@ def reconstruction(subject: Subject) -> Measurement:
         _mean_of_large(MS_SSIM, errors.ms_ssim, f"{MS_SSIM_SIDE} px", tested.count),
         _judge_distance(errors.judged, originals, context.no_judge),
         recognised,
-        ceiling,
+        on_originals,
     )
     examples = {MSE.name: errors.mse.numpy()}
     if errors.ssim is not None:

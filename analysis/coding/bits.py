@@ -44,7 +44,7 @@ OCTAVES = range(-2, 7)
 FINE_OCTAVES = range(7, 11)
 """Steps down to 1/1024, halved while the error still falls. BD-rates are of the coarser steps alone."""
 REFINEMENTS = 3
-"""How often the last octave is halved: the step is found to within an eighth of an octave."""
+"""The number of times that the last octave is halved: the step is found to within an eighth of it."""
 EXACT_ERROR = 1e-9
 """An error below this is that of floating-point numbers: a thousandth of that of rounding to 8 bits."""
 WORST = 6

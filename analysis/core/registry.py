@@ -44,7 +44,7 @@ class SharedPass(Generic[Part]):
     """
 
     name: str
-    """What it does to the images, for the user."""
+    """The work on the images in words, for the user."""
     batches: Callable[[ImageData], int]
     """Counts the batches, which are the most shards; 0 if no analysis uses the pass on these data."""
     part: Callable[[Subject, int, int], Part | None]

@@ -39,7 +39,7 @@ class Extractor:
 
     name: str
     sha256: str
-    """Of the weights: names, types, shapes and values."""
+    """The hash of the weights: of their names, types, shapes and values."""
     network: nn.Module
     read: Callable[[nn.Module, Tensor], Tensor]
     """From uint8 images `[N, 3, H, W]` on the network's device to features `[N, D]`."""
@@ -108,7 +108,7 @@ class ByProtocol:
 
     name: str
     sha256: str
-    """Of all choices of the protocol."""
+    """The hash of all choices of the protocol."""
     open_images: Callable[[], Sources]
     """Opens the images at their original size."""
     scales_as_loaded: bool = False

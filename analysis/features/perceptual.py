@@ -25,7 +25,7 @@ NETWORKS = {
     "vgg": ("VGG16_Weights", 16),
     "squeeze": ("SqueezeNet1_1_Weights", 24),
 }
-"""Of each network, torchvision's weights and the smallest side of an image."""
+"""The name of torchvision's weights, and the smallest side of an image, by network."""
 
 
 def load(request: FeatureRequest, resolver: Resolver) -> Distance:

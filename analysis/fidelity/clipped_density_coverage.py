@@ -22,13 +22,14 @@ SMALLEST = 1e-18
 
 
 def clipped_density_coverage(real: Tensor, fake: Tensor, *, k: int = CLIPPED_K) -> tuple[float, float]:
-    """Clipped density and clipped coverage of samples `[M, D]` next to real features `[N, D]`.
+    """Compute clipped density and clipped coverage of samples `[M, D]`, compared with real features `[N, D]`.
 
-    Clipped density: the real balls that hold a sample, over k and at most 1, on average over samples; divided
-    by the same for the real points; at most 1. The radius of a ball is the distance to the k-th nearest real
-    point, at most the median of these. Clipped coverage: the samples in a real ball, over k and at most 1, on
-    average over balls of unclipped radius; read as the smallest share m / M of good samples for which as much
-    is expected. Balls are closed. Both are in [0, 1], higher is better. Equal to the package seqme 0.5.
+    Clipped density: count the real balls that contain a sample, divide by k, cap at 1, and average over the
+    samples. Divide by the same number for the real points, and cap at 1. The radius of a ball is the distance
+    to the k-th nearest real point, at most the median of these distances. Clipped coverage: count the samples
+    in a real ball of uncapped radius, divide by k, cap at 1, and average over the balls. The result is the
+    smallest share m / M of good samples for which that average is expected. Balls are closed. Both are in
+    [0, 1], higher is better. Equal to the package seqme 0.5.
     Raises ValueError for fewer than k + 2 real points or no sample, for mismatched widths and for values that
     are not finite.
     """

@@ -34,7 +34,7 @@ class Scales:
 
     @classmethod
     def of(cls, codes: Posterior) -> Scales:
-        """Compute those of draws from q(z | x); float32."""
+        """Compute the mean and standard deviation of draws from q(z | x), in float32."""
         means = by_position(codes.mean).flatten(0, 1).double()
         variance = means.var(0, correction=0)
         if codes.log_var is not None:
@@ -56,7 +56,7 @@ class Scales:
         return mean.to(points.device) + deviation.to(points.device) * points
 
     def _aligned(self, axes: int) -> tuple[Tensor, Tensor]:
-        """Return both with the axes of a code: channels come first in a grid, and last otherwise."""
+        """Return mean and deviation with the axes of a code: channels come first in a grid, else last."""
         size = (-1, 1, 1) if axes == 3 else (-1,)
         return self.mean.reshape(size), self.deviation.reshape(size)
 
@@ -86,7 +86,7 @@ class Flow:
 
 @dataclass(frozen=True, eq=False)
 class TrainedFlow:
-    """A flow, and what its training came to."""
+    """A trained flow, with the losses and the time of its training."""
 
     flow: Flow
     losses: Tensor

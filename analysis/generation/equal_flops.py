@@ -63,7 +63,7 @@ LABEL_FREE = {
 
 @dataclass(frozen=True)
 class Budget:
-    """What one budget comes to for one code: the steps of training and of sampling."""
+    """The steps of training and of sampling that one budget pays for with one code."""
 
     recipe: FlowRecipe
 

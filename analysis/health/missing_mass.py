@@ -136,7 +136,7 @@ def clusters(points: Tensor, *, seed: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Missing:
-    """What one judge sees of one sampler: bool `[N]` of the test images that neighbours are sought among."""
+    """The test images that are missing for one judge and sampler, bool `[N]`, of those that are compared."""
 
     samples: Tensor
     by_chance: Tensor

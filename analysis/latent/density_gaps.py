@@ -50,9 +50,9 @@ DEAD_ZONE_MOMENT = define(
     unit="fraction",
     better="lower",
     title=(
-        "Share of draws from the Gaussian with the codes' mean and covariance that lie where codes are rarer "
-        "than around 95 % of the codes, less the same share for codes without holes of the same radius and "
-        "coordinates. Compare models of one width and number of codes only."
+        "Share of draws from the Gaussian with the codes' mean and covariance that lie where codes are "
+        "sparser than at 95 % of the codes themselves, beyond the same share for codes without holes. "
+        "Compare only models of one width and number of codes."
     ),
     heading="dead zone",
     headline=True,
@@ -71,8 +71,8 @@ DEAD_ZONE_PRIOR = define(
     unit="fraction",
     better="lower",
     title=(
-        "Share of draws from the prior N(0, I) that lie where codes are rarer than around 95 % of the codes; "
-        "shifted or shrunk codes count, not only holes."
+        "Share of draws from the prior N(0, I) that lie where codes are sparser than at 95 % of the codes "
+        "themselves; shifted or shrunk codes count, not only holes."
     ),
     heading="dead zone prior",
     version=2,
@@ -82,7 +82,7 @@ LEAK_MOMENT = define(
     unit="fraction",
     better="lower",
     title=(
-        "Share of codes that lie where draws from the codes' Gaussian are rarer than around 95 % of draws."
+        "Share of codes that lie where draws from the codes' Gaussian are sparser than at 95 % of the draws."
     ),
     heading="leak",
     version=2,

@@ -40,7 +40,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 @dataclass(frozen=True)
 class _Files:
-    """What a version of control groups calls its files."""
+    """The names of the files of a version of control groups."""
 
     limit: str
     used: str

@@ -27,7 +27,7 @@ COPIED_BYTES = {"cpu": 2**28, "cuda": 2**30}
 
 
 @dataclass(frozen=True)
-class Ceilings:
+class Peaks:
     """Floating-point operations per second by precision, for those the device has, and bytes per second."""
 
     flops_per_second: dict[Precision, float]
@@ -36,16 +36,16 @@ class Ceilings:
     def attainable(self, intensity: float, precision: Precision) -> float:
         """Return the highest operations per second of a call that does `intensity` operations per byte.
 
-        >>> Ceilings({"fp32": 100.0}, 10.0).attainable(2.0, "fp32")
+        >>> Peaks({"fp32": 100.0}, 10.0).attainable(2.0, "fp32")
         20.0
         """
         return min(self.flops_per_second[precision], intensity * self.bytes_per_second)
 
 
-def measure_ceilings(device: torch.device, precisions: Iterable[Precision]) -> Ceilings:
+def measure_peaks(device: torch.device, precisions: Iterable[Precision]) -> Peaks:
     """Measure a device's bandwidth and its peak in each precision; the best of several repetitions."""
     had = [precision for precision in precisions if lacking(precision, device) is None]
-    return Ceilings(
+    return Peaks(
         {
             precision: max(
                 matmul_flops_per_second(device, precision), convolution_flops_per_second(device, precision)

@@ -1,4 +1,4 @@
-"""How much each choice of a zero-shot evaluation moves its accuracy, for one model on one data set.
+"""The effect of each choice of a zero-shot evaluation on its accuracy, for one model on one data set.
 
 Published numbers of one checkpoint differ since scripts resize, compute, word and average differently. Each
 factor is changed alone; its effect is the mean difference over the images, paired, with its standard error.

@@ -62,7 +62,7 @@ def _encoded(subject: Subject, shard: int, shards: int, reader: Reader | None = 
     if not own:
         return []
     if isinstance(data, CompleteImageData) and isinstance(model, OwnTransform):
-        # Workers that share a machine start no more processes together than one of them would.
+        # All workers of a machine together start as many processes as one worker alone would.
         jobs = max(torch.get_num_threads(), int(joblib.cpu_count()) // shards)
         decoded = decode(data.originals.take(own), model.transform, jobs=jobs, reader=reader or data.reader)
         batches = _joined_batches(decoded)
@@ -77,9 +77,10 @@ def _encoded(subject: Subject, shard: int, shards: int, reader: Reader | None = 
 
 
 def _joined_batches(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Join batches to larger ones of at least `ENCODED` images, but for the last: pixels and readable.
+    """Join batches into larger ones, and yield the pixels and `readable` of each.
 
-    Each is copied before the next.
+    Each has at least `ENCODED` images, except the last. The pixels are copied, because the next batch
+    overwrites them.
     """
     parts: list[tuple[Tensor, Tensor]] = []
     for batch in batches:
@@ -101,7 +102,7 @@ def _batches(data: ImageData) -> int:
     if isinstance(data, CompleteImageData):
         return math.ceil(len(data.originals) / ENCODED)
     try:
-        with_captions(data)  # then the images are other ones, drawn for the captions
+        with_captions(data)  # the images are then redrawn for the captions
     except DataError:
         unnamed = data.test.labels is None or data.unnamed
         return 0 if unnamed else math.ceil(len(data.test) / batch_size(data.image_shape))

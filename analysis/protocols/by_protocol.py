@@ -17,7 +17,6 @@ from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.features.extractors import Absent, ByProtocol, Feature
 from latentbench.analysis.features.request import under_protocol
 from latentbench.analysis.protocols.measured import ProtocolMeasured, measure_all_under
-from latentbench.analysis.protocols.pictures import scales_as
 from latentbench.analysis.protocols.protocol import (
     METRICS,
     PROTOCOLS,
@@ -26,6 +25,7 @@ from latentbench.analysis.protocols.protocol import (
     Protocol,
     network_of,
 )
+from latentbench.analysis.protocols.scaled_images import scales_as
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.loading import open_sources
 from latentbench.data.reading.image_source import ArraySource, Sources

@@ -1,4 +1,4 @@
-"""How much each single difference between two protocols moves a metric, on given images and a given model."""
+"""The effect of each single difference between two protocols on a metric, for given images and a model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Explanation:
 
     @property
     def together(self) -> float | None:
-        """What the differences together change beyond the sum of their single effects."""
+        """The change by all differences together beyond the sum of their single effects."""
         total = self.change(self.second)
         single = [self.change(step.metric) for step in self.steps]
         known = [change for change in single if change is not None]

@@ -21,8 +21,8 @@ from latentbench.analysis.features.extractors import Absent, Distance, Extractor
 from latentbench.analysis.fidelity.feature_frechet import frechet_of_pairs, frechet_to_fixed
 from latentbench.analysis.generation.feature_distances import LPIPS, RFID
 from latentbench.analysis.image_similarity import SSIM_TAPS, UNIFORM_TAPS, decibels, structural_similarity
-from latentbench.analysis.protocols.pictures import batches
 from latentbench.analysis.protocols.protocol import MetricName, Protocol, network_of
+from latentbench.analysis.protocols.scaled_images import batches
 from latentbench.analysis.reconstruction import PSNR, SSIM
 from latentbench.analysis.statistics.feature_sums import FeatureSums
 from latentbench.data.reading.decoding import Progress
@@ -33,7 +33,7 @@ from latentbench.models.seeds import generator
 
 @dataclass(frozen=True)
 class ProtocolMeasured:
-    """What is measured: a model on images at their original size.
+    """A model to measure, and images at their original size.
 
     `size` is the side of the squares that the model gets, None for images that have theirs.
     """
@@ -135,7 +135,7 @@ def prepared(images: Tensor, protocol: Protocol, metric: MetricName) -> Tensor:
 
 
 class _Column(ABC):
-    """What a metric keeps of the batches of a pass."""
+    """The values that a metric keeps from the batches of a pass."""
 
     @abstractmethod
     def add(self, x: Tensor, y: Tensor) -> None:

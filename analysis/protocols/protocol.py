@@ -29,7 +29,7 @@ class Protocol(BaseModel):
     resize: Filter = "bicubic"
     """The filter of the shorter side; `halving then bicubic` is the crop of guided-diffusion."""
     resize_values: Literal["8 bits", "float"] = "8 bits"
-    """Whether pixels are rounded to 8 bits after they are resized."""
+    """Pixels are rounded to 8 bits after they are resized, or kept as floats."""
     crop: Literal["center", "none"] = "center"
     code: Literal["mean", "sample"] = "mean"
     """The code that is decoded: the posterior's mean, or a seeded sample of it."""

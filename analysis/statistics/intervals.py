@@ -48,7 +48,7 @@ def clustered_se(values: ArrayLike, clusters: ArrayLike) -> float | None:
 
 
 def as_normal(error: float, freedom: int) -> float:
-    """The standard error of which 1.96 are as wide as Student's 95 % interval with few degrees of freedom.
+    """Widen a standard error with few degrees of freedom: 1.96 times the result is Student's 95 % interval.
 
     >>> round(as_normal(1.0, 17), 3), round(as_normal(1.0, 10_000), 3)
     (1.076, 1.0)

@@ -58,9 +58,9 @@ def correlation(predictor: ArrayLike, target: ArrayLike) -> Correlation:
 
 
 def distinguishable(better: Correlation, worse: Correlation) -> bool:
-    """Whether |ρ| of one predictor is surely larger than that of another over the same models.
+    """Return True if |ρ| of one predictor is surely larger than that of another over the same models.
 
-    The difference is taken in each resample, with both signs as measured; its 95 % interval must not hold 0.
+    The difference is taken in each resample, with both signs as measured; its 95 % interval must exclude 0.
     """
     if better.n != worse.n:
         raise ValueError(f"correlations over the same models are needed, got {better.n} and {worse.n}")

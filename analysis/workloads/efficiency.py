@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from latentbench.analysis.core.metric import Metric, MetricDefinition
 from latentbench.analysis.performance.point import SweepPoint
-from latentbench.analysis.performance.roofline import Ceilings
+from latentbench.analysis.performance.roofline import Peaks
 from latentbench.analysis.workloads.flops import Count
 from latentbench.analysis.workloads.sweep_metrics import (
     BANDWIDTH,
@@ -58,10 +58,10 @@ class ComparedWithPeak:
 
 
 def compared_with_peak(
-    seconds: float, point: SweepPoint, ceilings: Ceilings, counted: Count | str
+    seconds: float, point: SweepPoint, peaks: Peaks, counted: Count | str
 ) -> ComparedWithPeak:
     """Compare a call of `seconds` with the device; text in place of a count is the reason for null."""
-    peak, bandwidth = ceilings.flops_per_second[point.precision], ceilings.bytes_per_second
+    peak, bandwidth = peaks.flops_per_second[point.precision], peaks.bytes_per_second
     operations = Efficiency.missing(FLOPS, FLOPS_RATE, SHARE_OF_PEAK, str(counted))
     if isinstance(counted, Count):
         rate = counted.flops / seconds

@@ -18,7 +18,7 @@ from latentbench.analysis.core.metric import Metric, MetricDefinition
 from latentbench.analysis.performance.memory import is_out_of_memory, peak_memory
 from latentbench.analysis.performance.number_formats import in_precision
 from latentbench.analysis.performance.point import SweepPoint
-from latentbench.analysis.performance.roofline import Ceilings
+from latentbench.analysis.performance.roofline import Peaks
 from latentbench.analysis.performance.throughput import PARAMETERS, held_values
 from latentbench.analysis.performance.timing import (
     LEAST_FOR_P95,
@@ -80,7 +80,7 @@ class WorkloadPlace:
     """The device of a sweep, its measured peaks, and the time that a row may take."""
 
     device: torch.device
-    ceilings: Ceilings
+    peaks: Peaks
     patience: Patience
 
 
@@ -111,7 +111,7 @@ def measure(
         if isinstance(counted, Count):
             check_memory(candidate, counted, point, place.device)
         timing, memory = _time(candidate, point, place)
-        return RowResult("ok", _metrics(candidate, point, place.ceilings, timing, counted, memory))
+        return RowResult("ok", _metrics(candidate, point, place.peaks, timing, counted, memory))
     except Skip as skip:
         return without_numbers("skipped", str(skip))
     except MemoryError as error:
@@ -147,9 +147,7 @@ def _try_to_count(candidate: Candidate, point: SweepPoint) -> Count | str:
 def _least_seconds(counted: Count | str, point: SweepPoint, place: WorkloadPlace) -> float:
     """Return the seconds that a call takes at the peak of the device; 0 if it was not counted."""
     return (
-        counted.flops / place.ceilings.flops_per_second[point.precision]
-        if isinstance(counted, Count)
-        else 0.0
+        counted.flops / place.peaks.flops_per_second[point.precision] if isinstance(counted, Count) else 0.0
     )
 
 
@@ -173,7 +171,7 @@ def _time(candidate: Candidate, point: SweepPoint, place: WorkloadPlace) -> tupl
 def _metrics(
     candidate: Candidate,
     point: SweepPoint,
-    ceilings: Ceilings,
+    peaks: Peaks,
     timing: Timing,
     counted: Count | str,
     memory: int | None,
@@ -184,7 +182,7 @@ def _metrics(
         PEAK_MEMORY.missing("the peak memory of a CPU process is not its model's alone")
         if memory is None
         else PEAK_MEMORY.measured(memory, n=1),
-        *compared_with_peak(timing.median, point, ceilings, counted).metrics,
+        *compared_with_peak(timing.median, point, peaks, counted).metrics,
         _input_ratio(candidate, point),
     )
     by_name = {metric.name: metric for metric in measured}

@@ -91,14 +91,15 @@ def _define(
         top1=accuracy(
             "top1",
             "zero-shot",
-            f"Accuracy on captions never trained on, among all 90, of towers on {of}; chance 0.011. How much "
-            "of an image the code keeps; image–text models saw captions and redrawn images, others did not.",
+            f"Accuracy of towers on {of}, for captions that were never trained on, among all 90; chance "
+            "0.011. It shows how much of an image the code keeps. Image–text models were trained on captions "
+            "and redrawn images, others were not.",
             headline=headline,
         ),
         unseen_only=accuracy(
             "unseen_only",
             "zs unseen",
-            f"Accuracy on captions never trained on, among those 18 only, of towers on {of}; chance 0.056.",
+            f"Accuracy of towers on {of}, for the 18 captions never trained on, among these; chance 0.056.",
         ),
         seen=accuracy(
             "seen",
@@ -150,7 +151,8 @@ NATIVE = define_accuracy(
     version=VERSION,
     heading="native zs",
     title=(
-        "Accuracy on captions never trained on, among all 90, by the model's own text encoder; chance 0.011."
+        "Accuracy of the model's own text encoder, for captions that were never trained on, among all 90; "
+        "chance 0.011."
     ),
 )
 LOCKED = (OF_VECTORS, *OF_GRIDS)

@@ -1,1 +1,1 @@
-"""Comparing two runs: matching, significance and verdicts."""
+"""Comparing two runs. `compare` has the rule that decides "regressed", `policy` its thresholds."""

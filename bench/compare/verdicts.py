@@ -1,4 +1,7 @@
-"""The result of a comparison: a verdict for each metric of each model, with the evidence for it."""
+"""The result of a comparison: a verdict for each metric of each model, with the evidence for it.
+
+The rule that chooses the verdict is in `compare`.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where units of work run: worker processes of this machine, a Ray cluster, or Slurm jobs."""
+"""Executors run units of work: in worker processes of this machine, on a Ray cluster, or in Slurm jobs."""

@@ -13,7 +13,7 @@ from latentbench.bench.executors.protocol import Died, Executor, Unit
 Task = TypeVar("Task")
 
 TRIES = 3
-"""How often a unit is tried whose machine may have been the reason that it died."""
+"""The number of tries of a unit that may have died because of its machine."""
 
 
 def one(task: Any) -> int:

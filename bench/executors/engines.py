@@ -1,4 +1,4 @@
-"""Opens the engines, Ray and submitit; what they cannot do is one line."""
+"""Opens the engines Ray and submitit, and turns their failures into errors of one line."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class SlurmQueue:
         """Since when a job has been pre-empted."""
         self._asked = -math.inf
         self.failure = ""
-        """Why squeue did not answer the last time; then the states are those of its last answer."""
+        """The reason if squeue did not answer the last time; the states are then those of its last answer."""
 
     def register_job(self, job_id: str) -> None:
         """Take a job as waiting until squeue is asked again."""

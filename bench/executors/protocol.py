@@ -26,7 +26,7 @@ class Unit:
     alone: bool = False
     """True if it may end its process: it then runs in a separate one."""
     cases: int = 1
-    """How many cases it is work on, from which its time follows."""
+    """The number of cases that it works on, from which its time follows."""
 
 
 @dataclass(frozen=True)

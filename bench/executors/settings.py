@@ -1,4 +1,4 @@
-"""How and where a run is executed: the option `--executor`, and `executor:` in a suite file."""
+"""The settings of an executor: the option `--executor`, and `executor:` in a suite file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ExecutorSettings(BaseModel):
     minutes_per_case: Annotated[float, Field(gt=0)] = 10
     """The time that a stage of a case takes at most, from which a Slurm job's wall time follows."""
     cluster: Literal["slurm", "local", "debug"] = "slurm"
-    """How submitit runs jobs: by Slurm, as processes of this machine, or in this process."""
+    """The way submitit runs jobs: by Slurm, as processes of this machine, or in this process."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

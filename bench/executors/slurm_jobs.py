@@ -133,7 +133,7 @@ class SlurmJobs:
 
     def _results(self, job: _SlurmJob) -> list[tuple[str, Any]]:
         """Return a job's new results; if it has ended without all of them, the unit in progress died."""
-        ended = job.handle.done()  # asked first: what it wrote before is then seen
+        ended = job.handle.done()  # asked first, so that everything an ended job wrote is found below
         found = []
         for number in list(job.left):
             path = job.batch.result(number)
@@ -142,7 +142,7 @@ class SlurmJobs:
                 path.write_bytes(b"")  # an empty file still tells a job that is queued again to skip the unit
                 found.append((job.left.pop(number).key, result))
         if ended and job.left:
-            job.handle.cancel(check=False)  # if it is only lost
+            job.handle.cancel(check=False)  # in case Slurm has only lost sight of it
             in_hand = job.left.pop(min(job.left))
             self._waiting.extend(job.left.values())
             job.left.clear()

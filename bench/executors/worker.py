@@ -23,7 +23,7 @@ FOLDERS = ("LATENTBENCH_CACHE", "LATENTBENCH_DATA")
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker needs before its first unit, in a form that any version of the code can read."""
+    """The needs of a worker before its first unit, in a form that any version of the code can read."""
 
     id: str
     threads: int
@@ -50,7 +50,7 @@ def _absolute(folder: str) -> str:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a worker cannot work on this run at all."""
+    """The answer of a worker that cannot work on this run at all, with the reason."""
 
     reason: str
 

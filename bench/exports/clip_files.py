@@ -68,7 +68,7 @@ class _Result:
 
     @property
     def told_apart(self) -> list[str]:
-        """What the name of a file has where it is not the usual."""
+        """The parts of a file's name that tell it from the usual one: the precision and the seed."""
         unusual = self.precision is not None and self.precision != USUAL_PRECISION
         seed = [f"seed-{self.record.seed}"] if self.precision is not None and self.record.seed else []
         return ([str(self.precision)] if unusual else []) + seed

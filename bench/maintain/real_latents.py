@@ -41,7 +41,7 @@ NORMAL = "N(0, I)"
 
 @dataclass(frozen=True)
 class Health:
-    """What one set of latents reads."""
+    """The measures of one set of latents."""
 
     without_null: MassEstimate
     """Version 1 of the dead zone."""

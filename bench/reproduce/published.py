@@ -70,7 +70,7 @@ class RowSet(BaseModel):
     title: str
     source: str
     data: str
-    """What the images are, for the user who names their folder."""
+    """A description of the images, for the user who names their folder."""
     images: int
     size: int | None = None
     """The side of the images in pixels; None where a model scales them itself."""
@@ -80,7 +80,7 @@ class RowSet(BaseModel):
 
 @dataclass(frozen=True)
 class RowRequest:
-    """What a user gives: the images, local weights of networks, where to compute, and what shows progress."""
+    """The user's request: the images, local weights of networks, the device, and the progress reporter."""
 
     data: str
     features: tuple[str, ...] = ()

@@ -67,7 +67,7 @@ class Options:
     this_process: bool = False
     """True if everything runs in this process, as a debugger needs it."""
     executor: ExecutorSettings | None = None
-    """Where the work runs; as the suite says if None."""
+    """The executor of the run; None for the suite's."""
 
 
 def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) -> Run:
@@ -149,7 +149,7 @@ class _Runner:
 
     def produce(self, parts: Sequence[Part], run: OpenRun[Case]) -> None:
         """Write a record of every missing case."""
-        # What nodes did is not taken for the work of this machine.
+        # Results of remote nodes do not count as results of this machine.
         place = self.settings.name if self.settings.is_remote else run.origin.environment
         journal = Journal(replace(run.origin, environment=place))
         journal.prune()
@@ -167,8 +167,8 @@ class _Runner:
         on_gpu = self.settings.gpus > 0 if self.settings.is_remote else self.device.type == "cuda"
         stacked = on_gpu if self.options.stack is None else self.options.stack
         training = TrainingOptions(self.options.use_cache and not self.options.fresh, stacked)
-        # Complete seeds, so that an interrupted run has some; but one stack trains all seeds well, and many
-        # machines are to be busy.
+        # One seed after the other, so that an interrupted run has complete seeds. All seeds together if they
+        # are trained as one stack, or if many machines need work.
         together = stacked or self.settings.is_remote
         with self._team(data, part.request, len(todo), journal, run.watcher) as team:
             job = Job(run, team, training, journal, data, self.settings.shards, on)

@@ -98,7 +98,7 @@ class Suite:
     protocols: tuple[str, ...] = ()
     """The evaluation protocols by which reconstructions are measured, besides the usual way."""
     executor: ExecutorSettings | None = None
-    """Where the suite wants to run; None: on this machine."""
+    """The executor that the suite asks for; None for this machine."""
     folder: Path = Path()
     """The folder of the file, in which modules and weights that it names are found."""
     data_folder: Path = Path()

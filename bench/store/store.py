@@ -8,6 +8,7 @@ results/
   baselines.json                                      names of runs, with reasons
   tables/<suite>.csv, .md                             regenerated
   figures/<suite>/*.png                               regenerated
+  reports/<suite>.html                                regenerated
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
 
 Runs on one data set count as one run, with the models that all of them have.
 Both sides of each comparison have the same code, so every `regressed` is false. Pairs of disjoint sets of
-seeds are drawn at random, and compared as `check` compares runs: paired, as if the second set were the first
-one's seeds trained by other code, and unpaired, as the other seeds that they are. With `--test-images 60` the
+seeds are drawn at random, and compared as `check` compares runs: paired, as if both sets were the same seeds
+trained by different code, and unpaired, as different seeds. With `--test-images 60` the
 first run is also judged by 60 of its test images, in the metrics that keep a value for each image.
 
 Draws from few seeds overlap, so the interval, which takes gates as independent, is then too narrow.
@@ -97,7 +97,7 @@ def _one(runs: Sequence[Run]) -> Run:
 
 
 def with_images(run: Run, count: int, *, seed: int = 0) -> Run:
-    """Return the run as `count` of its test images show it, with the metrics that keep a value for each."""
+    """Return the run measured on `count` of its test images, with the metrics that keep a value per image."""
 
     def reduced(record: Record) -> Record:
         arrays = run.arrays(record)

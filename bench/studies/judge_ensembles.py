@@ -77,7 +77,7 @@ class Line:
 
     @property
     def agree(self) -> bool:
-        """Whether the difference is within the interval that follows from both."""
+        """True if the difference is within the interval that follows from both."""
         return abs(self.difference) <= math.hypot(*self.widths)
 
 

@@ -11,7 +11,7 @@ from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.performance.cores import threads as using_threads
 from latentbench.analysis.performance.cores import threads_of
 from latentbench.analysis.performance.point import PRECISIONS, SweepPoint
-from latentbench.analysis.performance.roofline import Ceilings, measure_ceilings
+from latentbench.analysis.performance.roofline import Peaks, measure_peaks
 from latentbench.analysis.workloads.candidate import Candidate
 from latentbench.analysis.workloads.measure import RowResult, WorkloadPlace, measure, without_numbers
 from latentbench.analysis.workloads.operations import step_recipe
@@ -53,21 +53,21 @@ def run_sweep(
 
     def produce(run: OpenRun[SweepRow]) -> None:
         with using_threads(count):
-            ceilings = measure_ceilings(place, PRECISIONS)
-            watcher.note(_peaks(ceilings, environment(place), count))
+            peaks = measure_peaks(place, PRECISIONS)
+            watcher.note(_peaks_in_words(peaks, environment(place), count))
             watcher.stage_started("timing", len(run.todo), "rows")
-            timer = _Timer(run, WorkloadPlace(place, ceilings, chosen.patience))
+            timer = _Timer(run, WorkloadPlace(place, peaks, chosen.patience))
             for model in models:
                 timer.time(model, [row for row in run.todo if row.spec == model.spec])
 
     return run_resumable(request, store, watcher, produce)
 
 
-def _peaks(ceilings: Ceilings, here: dict[str, object], threads: int) -> str:
+def _peaks_in_words(peaks: Peaks, here: dict[str, object], threads: int) -> str:
     """Return the measured peaks in one line, shown before any row is compared with them."""
-    peaks = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s {name}" for name, rate in ceilings.flops_per_second.items())
+    rates = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s {name}" for name, rate in peaks.flops_per_second.items())
     device = here["gpu"] or f"{here['cpu']}, {threads} threads"
-    return f"measured peak of {device}: {peaks}, {ceilings.bytes_per_second / 1e9:,.1f} GB/s"
+    return f"measured peak of {device}: {rates}, {peaks.bytes_per_second / 1e9:,.1f} GB/s"
 
 
 class _Timer:

@@ -111,7 +111,7 @@ def _read(stored: Encoded, reader: Reader) -> Image.Image | None:
 
 @dataclass(frozen=True)
 class SharedRoom:
-    """Room for pixels in a file that processes map into their memory: sending them would take longer."""
+    """A file for pixels that processes map into their memory, because sending pixels would take longer."""
 
     path: str
     shape: tuple[int, int, int, int, int]
@@ -125,7 +125,7 @@ class SharedRoom:
 def decode_into(
     room: SharedRoom, place: int, stored: Sequence[Encoded], transform: ImageTransform, reader: Reader
 ) -> Batch:
-    """Read some images, in a process of the pool, and leave the pixels at a place of the room."""
+    """Read some images in a process of the pool, and write their pixels to a place in the shared file."""
     batch = decode_batch(stored, transform, reader, _mapped_once(room)[place, : len(stored)])
     return replace(batch, pixels=np.empty(0, np.uint8))
 

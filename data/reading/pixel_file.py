@@ -126,7 +126,7 @@ def mapped_split(
 
 
 def find(key: Key, progress: Progress) -> tuple[PixelCard | None, str | None]:
-    """Return the card of the pixels, if they are complete; or else why they are made again.
+    """Return the card of the pixels if they are complete, or else the reason to decode them again.
 
     A reason is given only for an existing file that cannot be used. Reads all of the file and shows
     the progress.

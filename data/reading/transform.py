@@ -15,11 +15,11 @@ MOST_SCALED_PIXELS = 2**24
 
 
 class ImageTransform(Protocol):
-    """Makes an image of a fixed shape of an image of any size. It is sent to other processes."""
+    """Scales an image of any size to a fixed shape. It is sent to other processes."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of what it makes, in pixels."""
+        """Height and width of the scaled image, in pixels."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Scale an image to the shape, and return it in RGB."""
@@ -27,7 +27,7 @@ class ImageTransform(Protocol):
 
 @dataclass(frozen=True)
 class Transform:
-    """Makes `size` x `size` pixels of an image; with the defaults by the steps of open_clip, to the pixel."""
+    """Scales an image to `size` x `size` pixels. With the defaults they equal those of open_clip."""
 
     size: int
     crop: Crop = "center"
@@ -50,10 +50,10 @@ class Transform:
 
 
 def of_bounded_length(image: Image.Image, shape: tuple[int, int]) -> Image.Image:
-    """Return an image that is to be scaled until it covers a height and width; of a very long one its middle.
+    """Return the image, or the middle of a very long one, before it is scaled to cover a height and width.
 
-    An image of 1 x 10,000 pixels, scaled to cover 1024 x 1024, would need gigabytes. At 224 pixels, those up
-    to 334 times as long as wide stay whole.
+    An image of 1 x 10,000 pixels, scaled to cover 1024 x 1024, would need gigabytes. At 224 pixels, images
+    of up to 334 : 1 stay whole.
     """
     scale = max(shape[0] / image.height, shape[1] / image.width)
     longest = int(MOST_SCALED_PIXELS / (scale**2 * min(image.size)))

@@ -1,1 +1,1 @@
-"""What latentbench keeps: files, its cache, temporary files, and results in memory."""
+"""Storage: files written whole or not at all, the cache, temporary files, and results in memory."""

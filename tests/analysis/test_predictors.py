@@ -16,7 +16,7 @@ def noise(seed, count=24):
     return np.random.default_rng(seed).normal(size=count)
 
 
-def test_the_best_predictor_comes_first_whatever_its_sign():
+def test_best_predictor_comes_first_with_either_sign():
     distance = noise(0)
     values = run_of(
         24,

@@ -15,7 +15,7 @@ import torch
 
 from latentbench.analysis.core.devices import find_device
 from latentbench.analysis.performance.point import SweepPoint
-from latentbench.analysis.performance.roofline import measure_ceilings
+from latentbench.analysis.performance.roofline import measure_peaks
 from latentbench.analysis.performance.timing import Effort, timed
 from latentbench.analysis.workloads.candidate import Candidate, TimedModel
 from latentbench.analysis.workloads.measure import Patience, WorkloadPlace, measure
@@ -78,7 +78,7 @@ def test_inference_rows_twice(benchmark, capsys):
     spec = model_spec(family="vae", latent_dim=16)
     candidate = Candidate(TimedModel(lambda: FAMILIES["vae"].build(spec, SHAPE).eval(), SHAPE, 16))
     patience = Patience(Effort(half_width=0.02, budget_seconds=2.0), 10.0)
-    place = WorkloadPlace(DEVICE, measure_ceilings(DEVICE, ("fp32",)), patience)
+    place = WorkloadPlace(DEVICE, measure_peaks(DEVICE, ("fp32",)), patience)
     point = SweepPoint(operation="encode", batch=256)
     seconds = []
 

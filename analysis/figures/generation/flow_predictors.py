@@ -1,4 +1,4 @@
-"""How well each cheap metric predicts the Fréchet distance of a learned generator."""
+"""The correlation of each cheap metric with the Fréchet distance of a learned generator."""
 
 from __future__ import annotations
 

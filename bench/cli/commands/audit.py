@@ -40,8 +40,8 @@ def audit(
 ) -> None:
     """Run a published battery of 15 sanity checks on the measures of fidelity and diversity.
 
-    By default one repeat at about eleven points of each sweep: noise decides some verdicts. The csv and json
-    formats have one row for each verdict, with what failed and the published verdict where there is one.
+    By default there is one repeat at about eleven points of each sweep, so noise decides some verdicts. The
+    csv and json formats have one row for each verdict, with what failed and the published verdict, if any.
     """
     from latentbench.analysis.audit.battery import CHECKS, QUICK, BatterySize
     from latentbench.analysis.audit.measures import FAMILIES

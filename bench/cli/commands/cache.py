@@ -86,7 +86,7 @@ def prune(
     ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
 ) -> None:
-    """Remove decoded images, or another kind. A later run makes again what it needs."""
+    """Remove decoded images, or another kind. A later run makes what it needs again."""
     from latentbench.data.storage.cache import remove
 
     found = _entries(None if kind == "all" else kind)

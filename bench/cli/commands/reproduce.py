@@ -47,9 +47,10 @@ def reproduce(
     device: DeviceOption = "auto",
     output: FormatOption = Format.rich,
 ) -> None:
-    """Measure the rows of a published table, and say whether each value is inside or outside.
+    """Measure the rows of a published table, and say whether each value agrees with the published one.
 
-    Exit 3 if a value is outside, 4 if none could be compared.
+    A value is inside or outside the interval of the published one. Exit 3 if one is outside, 4 if none could
+    be compared.
     """
     from latentbench.analysis.core.devices import find_device
     from latentbench.analysis.features.request import parse_all

@@ -168,7 +168,7 @@ def time_(
 ) -> None:
     """Time models by operation, batch size and number format, and compare them with the peak of the device.
 
-    A row that cannot be measured (no decoder, too large a batch) is a result with its reason. Exit 1 if a
+    A row that cannot be measured (no decoder, too large a batch) is recorded with the reason. Exit 1 if a
     row failed.
     """
     say_started(sweep, results)

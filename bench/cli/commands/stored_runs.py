@@ -157,7 +157,9 @@ def history(
 
 def export(
     run: RunArgument = "latest",
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format; see below.")] = "csv",
+    to: Annotated[
+        str, typer.Option("--to", metavar="FORMAT", help="The format, one of those above.")
+    ] = "csv",
     out_folder: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The folder to write into.")
     ] = Path("export"),
@@ -165,8 +167,8 @@ def export(
 ) -> None:
     """Write a run in the format of another tool.
 
-    csv, parquet, pytest-benchmark, github-action-benchmark, clip-benchmark, mteb; and with extras
-    tensorboard, mlflow, wandb.
+    The formats are csv, parquet, pytest-benchmark, github-action-benchmark, clip-benchmark and mteb;
+    tensorboard, mlflow and wandb need extras.
     """
     from latentbench.bench.exports.export import export as export_run
 

@@ -139,7 +139,7 @@ CLAIMS = (
     ),
     Claim(
         "The latent space of a plain autoencoder has gaps.",
-        f"dead-zone mass of ae-2, of which its null is taken off; beyond {NO_GAP}",
+        f"dead-zone mass of ae-2 in excess of that of codes without holes; beyond {NO_GAP}",
         one("dead_zone_moment", "ae-2"),
         bound=NO_GAP,
     ),
@@ -209,7 +209,7 @@ UNTRAINED = LABEL_FREE_SPACES[1]
 
 
 def _at_equal_cost(pixels: str, code: str, budgets: Sequence[int], space: str | None) -> tuple[Contrast, ...]:
-    """What a flow of the pixels costs in distance beyond the same flow of a code, at each budget."""
+    """Return, for each budget, the distance of a flow of the pixels less that of the same flow of a code."""
     metrics = [metric_at(budget, space) for budget in budgets]
     return tuple(Contrast(Term(pixels, metric), Term(code, metric)) for metric in metrics)
 

@@ -1,1 +1,1 @@
-"""Records: their fields, their lines on disk, and their results for each test image."""
+"""The format of results: the fields of a record, its line on disk, and its results for each test image."""

@@ -91,7 +91,7 @@ def missing(latent_dim, sampler="moment", **arrays):
     return ModelResult(spec.label, spec, 0, {}, named)
 
 
-def test_what_is_missing_is_mapped_by_class_and_attribute():
+def test_missing_mass_is_drawn_by_class_and_attribute():
     shares, quarters = np.linspace(0, 1, 10), np.full((3, 4), 0.25)
     fig = missing_classes.draw([missing(2, classes=shares, attributes=quarters), missing(4)])
     by_class, by_attribute = (axes.get_images()[0].get_array() for axes in fig.axes)

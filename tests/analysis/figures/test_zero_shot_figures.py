@@ -22,7 +22,7 @@ def test_zero_shot_shows_chance_and_every_family_on_one_axis(zoo):
     assert {"pca", "ae", "vae β=0.25", "vae β=1", "vae β=4"} < set(lines)
 
 
-def test_own_text_is_a_zero_shot_line_of_its_own(readers):
+def test_own_text_is_a_separate_zero_shot_line(readers):
     labels = FIGURES["zero_shot_bottleneck"].draw(readers).axes[0].get_legend_handles_labels()[1]
     assert {"clip", "clip, own text", "siglip, own text"} <= set(labels)
 

@@ -62,6 +62,6 @@ def test_without_a_limit_there_is_none(root):
 
 
 @pytest.mark.skipif(not Path("/proc/self/cgroup").exists(), reason="this system has no control groups")
-def test_this_machine_can_be_asked():
+def test_free_memory_of_this_container_is_not_negative():
     found = free_in_container()
     assert found is None or found >= 0

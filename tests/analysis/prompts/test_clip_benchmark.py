@@ -267,7 +267,7 @@ def test_axes_are_fitted_to_what_the_model_sees(checkpoint, table, tmp_path, mon
 
 
 @pytest.mark.parametrize("checkpoint", ["quick_gelu"], indirect=True)
-def test_a_reader_of_our_own_would_change_the_numbers(checkpoint, images):
+def test_latentbench_reader_would_change_the_numbers(checkpoint, images):
     """The kinds of file that CLIP_benchmark opens otherwise: turned, transparent and with 16 bits."""
     data = load(f"folder:{images}")
     spec = zoo.model_spec(family="clip", pretrained={"model": f"local-dir:{checkpoint}"})

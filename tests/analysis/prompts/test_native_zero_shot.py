@@ -237,7 +237,7 @@ def test_data_without_captions_have_no_controls_and_no_transfer():
 # Transfer
 
 
-def test_other_hands_digits_are_read_by_words_and_by_the_judge(pca, clip):
+def test_transfer_digits_are_read_by_words_and_judge(pca, clip):
     metrics, _ = measured("transfer", pca)
     assert metrics["transfer_rival"].value > 0.5
     assert metrics["transfer_top1"].value > 0.3

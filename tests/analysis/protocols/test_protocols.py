@@ -16,8 +16,8 @@ from latentbench.analysis.features import inception
 from latentbench.analysis.features.extractors import Absent, Distance, Extractor
 from latentbench.analysis.protocols.explain import explain
 from latentbench.analysis.protocols.measured import ProtocolMeasured, measure_under
-from latentbench.analysis.protocols.pictures import scaled
 from latentbench.analysis.protocols.protocol import METRICS, PROTOCOLS, Protocol
+from latentbench.analysis.protocols.scaled_images import scaled
 from latentbench.data.images import ImageData, Split
 from latentbench.data.reading.image_source import ArraySource, Sources
 from latentbench.data.reading.transform import Transform

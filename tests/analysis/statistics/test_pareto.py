@@ -14,7 +14,7 @@ def beats(a, b):
 
 
 @given(POINTS)
-def test_the_front_is_what_nothing_beats(points):
+def test_pareto_front_has_the_undominated_models(points):
     kept = front([cost for cost, _ in points], [gain for _, gain in points])
     on_front = {points[position] for position in kept}
     assert on_front == {point for point in points if not any(beats(other, point) for other in points)}

@@ -14,7 +14,7 @@ def layer_with_relu(device):
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_a_layer_is_what_paper_and_pencil_say(device):
+def test_layer_agrees_with_a_hand_computation(device):
     model, x = layer_with_relu(device), torch.empty(BATCH, INPUTS, device=device)
     counted = count(lambda: model(x))
     product = BATCH * OUTPUTS

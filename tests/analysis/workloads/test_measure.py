@@ -9,7 +9,7 @@ from torch import nn
 from latentbench.analysis.performance import number_formats
 from latentbench.analysis.performance.memory import free_memory
 from latentbench.analysis.performance.point import SweepPoint
-from latentbench.analysis.performance.roofline import Ceilings
+from latentbench.analysis.performance.roofline import Peaks
 from latentbench.analysis.performance.timing import Effort
 from latentbench.analysis.workloads.candidate import Candidate, TimedModel
 from latentbench.analysis.workloads.measure import Patience, WorkloadPlace, measure
@@ -18,7 +18,7 @@ from latentbench.models.zoo import FAMILIES, model_spec
 
 CPU = torch.device("cpu")
 SHAPE = (1, 28, 28)
-ROOF = Ceilings({"fp32": 1e12, "bf16": 2e12}, 1e11)
+ROOF = Peaks({"fp32": 1e12, "bf16": 2e12}, 1e11)
 QUICK = Patience(Effort(repetitions=3, seconds=0.0), longest_call_seconds=5.0)
 PLACE = WorkloadPlace(CPU, ROOF, QUICK)
 
@@ -96,7 +96,7 @@ def test_a_train_step_is_forward_and_twice_that_backward(vae):
         ({"family": "vae", "latent_dim": 4}, "train_step", {"precision": "fp16"}, "fp16"),
     ],
 )
-def test_what_is_lacking_is_a_row_with_its_reason(settings, operation, way, reason):
+def test_unsupported_case_is_a_row_with_its_reason(settings, operation, way, reason):
     result = row(candidate(**settings), operation, **way)
     assert result.outcome == "skipped"
     assert reason in result.reason
@@ -117,7 +117,7 @@ def test_batch_normalisation_is_not_trained_on_one_image():
 
 def test_too_large_batch_is_out_of_memory_and_sweep_continues(vae):
     images = 2 * free_memory(CPU) // (4 * 64)  # the hidden layer alone takes twice what is free
-    patient = WorkloadPlace(CPU, Ceilings({"fp32": math.inf}, 1e11), QUICK)
+    patient = WorkloadPlace(CPU, Peaks({"fp32": math.inf}, 1e11), QUICK)
     result = row(vae, batch=images, place=patient)
     assert result.outcome == "out_of_memory"
     assert "GB are free" in result.reason
@@ -125,7 +125,7 @@ def test_too_large_batch_is_out_of_memory_and_sweep_continues(vae):
 
 
 def test_a_call_that_would_take_too_long_is_not_made(vae):
-    slow = WorkloadPlace(CPU, Ceilings({"fp32": 1.0}, 1.0), QUICK)
+    slow = WorkloadPlace(CPU, Peaks({"fp32": 1.0}, 1.0), QUICK)
     assert "would take about 101,376 s" in row(vae, batch=1, place=slow).reason  # an operation a second
     result = row(vae, expected_seconds=60.0)
     assert (result.outcome, result.reason) == (
@@ -143,7 +143,7 @@ class Broken(nn.Module):
         return x
 
 
-def test_what_fails_unexpectedly_is_a_failed_row():
+def test_unexpected_failure_is_a_failed_row():
     result = row(Candidate(TimedModel(Broken, SHAPE, 4)))
     assert (result.outcome, result.reason) == ("failed", "ValueError: not today")
 
@@ -155,7 +155,7 @@ class LooksAtValues(nn.Module):
         return x if float(x.sum()) > 0 else -x
 
 
-def test_a_model_that_cannot_be_counted_is_timed_all_the_same():
+def test_model_without_operation_count_is_timed():
     result = row(Candidate(TimedModel(LooksAtValues, SHAPE, 4)))
     metrics = {metric.name: metric for metric in result.metrics}
     assert result.outcome == "ok"
@@ -189,7 +189,7 @@ def test_a_compiled_row_is_timed(vae):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_cuda_device_says_itself_what_does_not_fit(vae):
     device = torch.device("cuda")
-    place = WorkloadPlace(device, Ceilings({"fp32": math.inf}, 1e12), QUICK)
+    place = WorkloadPlace(device, Peaks({"fp32": math.inf}, 1e12), QUICK)
     images = 2 * free_memory(device) // (4 * 784)
     assert row(vae, batch=images, place=place).outcome == "out_of_memory"
     found = row(vae, batch=64, place=place)

@@ -147,7 +147,7 @@ def test_a_case_that_failed_is_named_with_its_reason(make_record, compared):
 
 
 @pytest.mark.parametrize(("before", "failures"), [("skipped", 0), ("ok", 1)])
-def test_what_was_impossible_before_is_no_failure(make_record, compared, before, failures):
+def test_case_skipped_in_the_baseline_is_no_failure(make_record, compared, before, failures):
     skipped = make_record(mse=None, status="skipped", reason="no decoder")
     comparison = compared([make_record(mse=0.1, status=before)], [skipped])
     assert len(comparison.failed) == failures

@@ -50,7 +50,7 @@ def test_one_seed_is_checked_against_the_tolerance(make_record, compared, metric
     assert all(found.p_adjusted is None for found in comparison.decided)
 
 
-def test_what_is_null_in_both_is_not_a_finding(make_record, compared):
+def test_null_in_both_runs_is_not_a_finding(make_record, compared):
     assert compared([make_record(mse=None)], [make_record(mse=None)]).findings == ()
 
 

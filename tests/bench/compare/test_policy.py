@@ -71,6 +71,6 @@ def test_a_mistake_is_named_with_file_key_and_what_is_allowed(policy, text, mess
     assert message in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path):
+def test_missing_file_is_an_error(tmp_path):
     with pytest.raises(LatentbenchError, match="cannot be read: No such file"):
         load(tmp_path / "absent.yaml")

@@ -51,7 +51,7 @@ def test_the_unpaired_t_test_is_scipys(draws):
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_one_value_is_held_against_several_by_students_t(draws, turned):
+def test_one_value_is_compared_with_several_by_students_t(draws, turned):
     several, one = draws.normal(size=5), np.array([2.0])
     a, b = (one, several) if turned else (several, one)
     theirs = stats.ttest_ind(b, a, equal_var=True, alternative="greater")
@@ -213,7 +213,7 @@ def test_power_is_what_a_simulation_finds(draws):
 
 
 @given(st.integers(2, 60), st.floats(1e-6, 0.2))
-def test_what_can_be_seen_is_what_has_the_power(n, alpha):
+def test_detectable_effect_has_the_stated_power(n, alpha):
     effect = detectable_effect(n, alpha=alpha)
     assert power_of_t(effect, n, alpha=alpha) == pytest.approx(0.8, abs=1e-6)
 

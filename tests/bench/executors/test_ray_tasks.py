@@ -51,7 +51,7 @@ def test_a_sweep_survives_the_removal_of_a_node(cluster, node, home):
 
 
 @pytest.mark.slow
-def test_a_node_that_joins_in_the_middle_gets_work(cluster, node, home, monkeypatch):
+def test_node_that_joins_during_a_run_gets_work(cluster, node, home, monkeypatch):
     """Workers need two CPUs, so the new node, with a cache of its own, is the only one that has room."""
     monkeypatch.setattr("latentbench.bench.executors.ray_tasks.PATIENCE_SECONDS", 1.0)
     for limit in ("LOKY_MAX_CPU_COUNT", "OMP_NUM_THREADS"):
@@ -198,7 +198,7 @@ def test_memory_that_runs_out_is_tried_again_and_recorded(node):
 
 
 @pytest.mark.slow
-def test_a_unit_on_a_gpu_has_a_process_of_its_own(node):
+def test_unit_on_a_gpu_has_a_separate_process(node):
     """A process that computed on one GPU does not move to another; Ray counts GPUs, and needs none here."""
     node(num_gpus=1)
     found, _ = on_ray([1, 2, 3], "process", settings=ExecutorSettings(name="ray", gpus=0.5))

@@ -64,7 +64,7 @@ def store_run(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["clip-benchmark", "mteb"])
-def test_every_record_has_a_file_of_its_own(pretrained, store_run, tmp_path, name):
+def test_each_record_has_one_file(pretrained, store_run, tmp_path, name):
     records = [
         *(
             pretrained("openai", precision=precision, seed=seed)

@@ -87,7 +87,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_what_we_exported_pairs_with_our_own_record(model, store, make_record, tmp_path):
+def test_imported_export_pairs_with_its_record(model, store, make_record, tmp_path):
     spec = model_spec(family="clip", **MODELS[model])
     with store.writer("my", None) as writer:
         for seed in range(2):

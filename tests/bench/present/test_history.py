@@ -61,12 +61,12 @@ def test_another_environment_is_another_series(store, make_record):
         ("mse", {"suite": "other"}, "no finished run"),
     ],
 )
-def test_what_is_not_there_is_said(store, metric, options, message):
+def test_unknown_choices_are_named(store, metric, options, message):
     with pytest.raises(LatentbenchError, match=message.replace("?", r"\?")):
         timeline(store, metric, **options)
 
 
-def test_the_picture_has_a_panel_for_each_series(store):
+def test_figure_has_a_panel_for_each_series(store):
     picture = Image.open(io.BytesIO(draw_history(timeline(store, "mse"), "mse")))
     assert picture.width > 1.5 * picture.height
     assert len(np.unique(np.asarray(picture.convert("L")))) > 20

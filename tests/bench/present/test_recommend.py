@@ -79,7 +79,7 @@ def test_the_fastest_of_tied_models_is_recommended(make_record):
     assert "though the limit is within its interval" in words
 
 
-def test_the_rows_say_who_is_on_the_front(rows):
+def test_rows_mark_the_models_on_the_front(rows):
     found = as_rows(rows, recommend(rows, []))
     on_front = {row["model"] for row in found if row["on_front"]}
     assert on_front == {"ae-2", "ae-8", "ae-32"}
@@ -100,12 +100,12 @@ def test_requirements_and_durations_are_read_or_refused():
         requirement("psnr>=many")
 
 
-def test_what_does_not_rank_cannot_be_preferred(rows):
+def test_metric_without_a_direction_cannot_be_preferred(rows):
     with pytest.raises(LatentbenchError, match="does not rank"):
         recommend(rows, [], "parameters")
 
 
-def test_a_sweep_has_nothing_to_choose_by(make_record):
+def test_recommend_refuses_a_sweep(make_record):
     point = SweepPoint(operation="encode", batch=1)
     made = make_record(latent_dim=2, latency_seconds=QUICK).model_copy(update={"point": point})
     with pytest.raises(LatentbenchError, match="random weights"):

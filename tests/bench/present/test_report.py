@@ -111,7 +111,7 @@ def test_over_seeds_the_interval_is_shown(save, store, make_record):
     assert "--seeds 3" in plain
 
 
-def test_a_report_without_pictures_is_still_a_report(save, store, make_record):
+def test_report_without_figures_is_written(save, store, make_record):
     run = save((make_record(mse=None, status="failed", reason="no memory"), None))
     assert "no memory" in Page(write_report(run, store).read_text(encoding="utf-8")).plain
 

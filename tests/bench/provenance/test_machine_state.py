@@ -37,7 +37,7 @@ def test_another_process_at_work_is_seen():
     assert seen.gpu is None
 
 
-def test_ones_own_work_is_not_taken_for_others():
+def test_own_work_does_not_count_as_other_work():
     """One core busy with this very process: at most the other cores are left to others."""
     observer, end = Observer(CPU), time.monotonic() + 1
     began = time.process_time()
@@ -57,7 +57,7 @@ def test_ones_own_work_is_not_taken_for_others():
         (0x20 | 0x40, ("software thermal slowdown", "hardware thermal slowdown")),
     ],
 )
-def test_only_what_takes_speed_away_is_throttling(bits, words):
+def test_only_speed_limits_count_as_throttling(bits, words):
     assert throttle_reasons(bits) == words
 
 

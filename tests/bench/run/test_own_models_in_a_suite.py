@@ -51,7 +51,7 @@ def digits():
     return datasets.load("digits")
 
 
-def test_models_of_one_s_own_stand_beside_the_zoo(own, digits):
+def test_user_models_are_listed_next_to_the_zoo(own, digits):
     loaded = suite.load(str(own))
     assert [entry.spec.label for entry in loaded.entries] == ["thumb", "thumb", "Thumbnail", "pca-4"]
     found = suite.resolved(loaded, digits)

@@ -101,7 +101,7 @@ def test_another_suite_in_between_makes_a_new_run(ask, store):
     assert again.records[0].reused_from == first.records[0].run
 
 
-def test_fewer_cases_are_a_run_of_their_own(ask):
+def test_fewer_cases_are_a_separate_run(ask):
     ask("a", "b")
     fewer, heard = ask("a")
     assert (cases(fewer), heard.written) == (["a"], [])

@@ -61,7 +61,7 @@ def test_baseline_needs_a_finished_own_run_and_a_reason(store, run, make_record,
         set_baseline(store, "main", run, "  ")
 
 
-def test_a_name_that_is_not_there_says_which_are(store, run):
+def test_missing_name_error_lists_the_names(store, run):
     with pytest.raises(
         LatentbenchError, match=r"no baselines in .*; set one with: latentbench baseline set main"
     ):

@@ -141,7 +141,7 @@ def test_a_case_tried_twice_counts_by_its_last_record(store, make_record):
     assert [record.status for record in run.last_records] == ["ok"]
 
 
-def test_arrays_lie_beside_the_run(store, make_record):
+def test_arrays_are_stored_next_to_the_run(store, make_record):
     with store.writer("my", None) as writer:
         record = writer.append(make_record(mse=0.1), {"history/kl": np.arange(4, dtype=np.float32)})
         run = read(writer.finish())
@@ -266,7 +266,7 @@ def test_runs_are_found_by_every_kind_of_name(store, make_record):
         ("nothing", "no run is named 'nothing'"),
     ],
 )
-def test_a_run_that_is_not_there_says_which_are(store, make_record, reference, message):
+def test_missing_run_error_lists_the_runs(store, make_record, reference, message):
     write_run(store, [make_record(mse=0.1)])
     with pytest.raises(LatentbenchError, match=message):
         store.find(reference)

@@ -109,7 +109,7 @@ def test_damage_is_found_and_the_remedy_named(store, run, damage):
     assert all(problem.remedy for problem in found.problems)
 
 
-def test_what_is_only_unfinished_or_left_behind_is_a_note(store, run, make_record):
+def test_unfinished_and_leftover_files_are_notes(store, run, make_record):
     with store.writer("my", None) as writer:
         writer.append(make_record(mse=0.1, environment=NAME).model_copy(update={"run": writer.run_id}))
         assert verify(store).problems == ()

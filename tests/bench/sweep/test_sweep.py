@@ -100,7 +100,7 @@ def test_a_sweep_is_timed_kept_and_not_timed_again(tiny, store):
         )
     ] + [("vae-2 hidden=8 β=1", "decode ×2 fp32", "ok")]
     assert run.is_sweep
-    assert "GFLOP/s fp32" in heard.notes[0]  # the ceilings, before any row
+    assert "GFLOP/s fp32" in heard.notes[0]  # the peaks, before any row
     assert all(record.conditions for record in run.records if record.status == "ok")
     assert read(run.path).records == run.records
 
@@ -110,7 +110,7 @@ def test_a_sweep_is_timed_kept_and_not_timed_again(tiny, store):
     assert len({record.case for record in run.records}) == len(run.records)
 
 
-def test_an_interrupted_sweep_goes_on_where_it_was(tiny, store):
+def test_interrupted_sweep_is_resumed(tiny, store):
     with pytest.raises(KeyboardInterrupt):
         run_sweep(tiny, store, Heard(stop_after=3), device="cpu")
     heard = Heard()
@@ -119,7 +119,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tiny, store):
     assert (len(heard.rows), len(run.records)) == (6, 9)
 
 
-def test_what_is_not_installed_is_a_row_that_says_so(store, monkeypatch):
+def test_missing_package_is_a_row_that_says_so(store, monkeypatch):
     """The package cannot be found, as on a machine without the extra."""
     found = reference_models.find_spec
     monkeypatch.setattr(
@@ -132,7 +132,7 @@ def test_what_is_not_installed_is_a_row_that_says_so(store, monkeypatch):
     assert (last.status, "pip install 'latentbench[diffusers]'" in last.reason) == ("skipped", True)
 
 
-def test_a_model_of_ones_own_is_timed_beside_the_zoo(store, tmp_path, monkeypatch):
+def test_user_model_is_timed_next_to_the_zoo(store, tmp_path, monkeypatch):
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
     (tmp_path / "thumbnail.py").write_text(
         "import torch\n"
@@ -223,7 +223,7 @@ def test_every_format_of_the_table_says_the_same(records):
     assert "| pca-2 | encode | 1 | fp32 |" in view.as_markdown(records)
 
 
-def test_what_latents_save_is_said_in_numbers(records):
+def test_time_saved_by_latents_is_stated_in_numbers(records):
     """Rows with known latencies: 2 ms a block on latents, 102 ms on pixels, 400 ms to decode."""
     template = records[-1]
 

@@ -15,7 +15,7 @@ def by_name(comparison):
     return {finding.metric: finding for finding in comparison.findings}
 
 
-def test_a_loss_is_caught_and_named_committed_or_not(repository):
+def test_a_regression_is_reported_committed_or_not(repository):
     script = repository / "clock.py"
     script.write_text(script.read_text().replace("0.01 *", "0.0115 *"))
     found = by_name(gate("before", shipped(), command=COMMAND, blocks=3))
@@ -58,7 +58,7 @@ def test_turns_cancel_a_drift(repository, tmp_path_factory):
     assert seen[-1] == (216, 216)
 
 
-def test_the_same_code_is_silent(repository):
+def test_same_code_reports_nothing(repository):
     comparison = gate("before", shipped(), command=COMMAND, blocks=3)
     assert {finding.verdict for finding in comparison.findings} == {"ok"}
     assert "differed from itself by up to" in comparison.notes[0]

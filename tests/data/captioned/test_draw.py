@@ -132,7 +132,7 @@ def test_other_data_is_refused(few):
         draw(few, train_count=401)
 
 
-def test_other_hands_digits_can_be_captioned_too():
+def test_transfer_digits_can_be_captioned():
     """scikit-learn's digits at MNIST's size: the same captions on images from another source."""
     transfer = draw(load("digits?size=28"), train_count=1000)
     assert set(transfer.test_unseen.captions.tolist()) <= set(transfer.unseen)

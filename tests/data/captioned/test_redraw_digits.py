@@ -73,7 +73,7 @@ def test_every_digit_has_more_ink_in_a_thicker_stroke(restyled):
 
 @pytest.mark.parametrize("natural", [2, 3, 4])
 @pytest.mark.parametrize("wanted", STROKE_WIDTHS)
-def test_a_line_comes_out_as_wide_as_asked_however_wide_it_was(natural, wanted):
+def test_drawn_line_has_the_requested_width(natural, wanted):
     drawn = restyle(line(0.0, natural), stroke_width=torch.tensor([wanted]), slant=torch.zeros(1))
     across = drawn[0, 0, 12:16].double().sum(1).mean().item() / 255  # away from the line's ends
     assert across == pytest.approx(wanted, rel=0.3)

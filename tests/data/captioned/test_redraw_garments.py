@@ -34,7 +34,7 @@ def test_each_image_is_changed_on_its_own(images):
     assert torch.equal(together[7:8], alone)
 
 
-def test_the_thing_is_in_the_middle(images):
+def test_object_is_in_the_middle(images):
     drawn = relight(images, extent=torch.full((300,), 14.0), brightness=torch.full((300,), 0.5))
     for dim in (1, 2):
         occupied = (drawn[:, 0] >= FAINTEST).any(dim)

@@ -68,7 +68,7 @@ def test_a_transparent_16_bit_level_is_white(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_every_orientation_equals_the_upright_picture(tmp_path, orientation, suffix):
+def test_every_orientation_equals_the_upright_image(tmp_path, orientation, suffix):
     upright = np.random.default_rng(0).integers(0, 256, (10, 16, 3), dtype=np.uint8)
     # The upright image as a camera stores it under each orientation.
     stored = {
@@ -127,7 +127,7 @@ def test_the_first_frame_is_read_and_the_rest_noted(tmp_path, suffix):
     assert not read_image(tmp_path / f"y.{suffix}").info["frames_dropped"]
 
 
-def test_a_jpeg_with_two_views_is_one_picture(tmp_path):
+def test_jpeg_with_two_views_is_one_image(tmp_path):
     views = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     views[0].save(tmp_path / "x.mpo", save_all=True, append_images=views[1:])
     (tmp_path / "x.mpo").rename(tmp_path / "x.jpg")

@@ -25,7 +25,7 @@ def test_a_missing_folder_and_a_file_in_its_place(write_image, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["~nosuchuser/x", "/" + "a" * 5000, "a\0b"])
-def test_paths_that_cannot_be_are_one_line(path):
+def test_impossible_paths_are_errors_of_one_line(path):
     with pytest.raises(DataError) as caught:
         load(f"folder:{path}")
     assert len(str(caught.value)) < 200
@@ -53,7 +53,7 @@ def test_splits_are_recognised_in_any_case(write_image, tmp_path, train, test):
     assert data.notes == ()
 
 
-def test_what_is_not_read_is_counted_and_said(write_image, tmp_path):
+def test_unread_files_are_counted_and_named(write_image, tmp_path):
     for name in (
         "train/a/deep/1.JFIF",
         "train/a/2.png",

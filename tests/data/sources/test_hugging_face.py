@@ -287,7 +287,7 @@ def test_data_without_images_are_refused(tmp_path):
         load(f"hf:{tmp_path}/empty")
 
 
-def test_what_is_nowhere_is_one_line(tmp_path):
+def test_unknown_place_is_an_error_of_one_line(tmp_path):
     with pytest.raises(DataError, match=r"hf:nobody/nothing: .*neither at .* nor "):
         load("hf:nobody/nothing", relative_to=tmp_path)
 

@@ -99,7 +99,7 @@ def test_nothing_to_read_is_refused(folder):
         load(f"folder:{folder}?size=32")
 
 
-def test_every_door_reads_the_same_picture(folder):
+def test_every_source_reads_the_same_image(folder):
     """A plain folder and a zero-shot folder give equal pixels for files of every kind."""
     levels = np.array([[40 * 257, 200 * 257]], np.uint16).repeat(32, 0).repeat(16, 1)
     Image.fromarray(levels).save(folder / "n01" / "0.png")

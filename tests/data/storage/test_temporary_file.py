@@ -26,7 +26,7 @@ def own_memory():
     return memory.rss - memory.shared
 
 
-def test_values_in_a_file_take_no_memory_of_their_own(cache):
+def test_values_in_a_file_take_no_extra_memory(cache):
     before = own_memory()
     values = room_for_codes(VALUES // 100, (4, 5, 5)).fill_(1.5)
     assert own_memory() - before < VALUES

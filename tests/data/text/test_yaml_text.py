@@ -37,7 +37,7 @@ BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
         ("a: \x00", "not YAML"),
     ],
 )
-def test_what_cannot_be_meant_is_one_line(text, message):
+def test_faulty_yaml_is_an_error_of_one_line(text, message):
     with pytest.raises(LatentbenchError, match=message) as caught:
         parse_yaml(text, "x.yaml")
     assert "\n" not in str(caught.value)

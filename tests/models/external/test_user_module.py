@@ -77,7 +77,7 @@ def test_codes_of_any_shape_are_measured(target, shape, stochastic, data, folder
         ("mine:Uncopyable", 3, False),
     ],
 )
-def test_a_module_is_measured_whatever_form_its_code_takes(target, width, stochastic, data, folder):
+def test_module_is_measured_with_any_form_of_code(target, width, stochastic, data, folder):
     spec = resolved(target, data, folder)
     assert spec.latent_dim == width
     trained = loaded(spec, data)

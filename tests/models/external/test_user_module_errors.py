@@ -145,7 +145,7 @@ WRONG = """
         ("CONSTANT", "is of type int, expected a function or a class"),
     ],
 )
-def test_what_is_wrong_with_a_model_is_one_line(attribute, message, data, tmp_path):
+def test_faulty_model_is_an_error_of_one_line(attribute, message, data, tmp_path):
     (tmp_path / "wrong.py").write_text(textwrap.dedent(WRONG))
     said = refusal(f"wrong:{attribute}", data, tmp_path)
     assert said.startswith(f"wrong:{attribute}: ")
@@ -184,7 +184,7 @@ def test_vectors_that_are_not_normalised_are_refused(data, folder):
         ("nowhere", "unknown installed model 'nowhere'; known: none (name your own as module:attribute)"),
     ],
 )
-def test_what_cannot_be_imported_says_what_there_is(target, message, data, folder):
+def test_failed_import_error_lists_the_choices(target, message, data, folder):
     (folder / "needs.py").write_text("import not_there\n")
     (folder / "broken.py").write_text("def build(:\n")
     (folder / "falls.py").write_text("x = 1\nx / 0\n")
@@ -209,7 +209,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(data, folder):
     assert said.startswith("checkpoint absent.pt: no such file in ")
 
 
-def test_a_pickled_checkpoint_takes_the_flag(data, folder):
+def test_pickled_checkpoint_needs_the_flag(data, folder):
     resolved("mine:Plain", data, folder)
     source = module("mine").Plain()
     torch.save({"state_dict": source.state_dict()}, folder / "w.pt")

@@ -42,7 +42,7 @@ def trained(data, *, epochs=20, **settings):
 
 
 @pytest.mark.parametrize("spec", FAMILY)
-def test_the_protocol_is_met(spec):
+def test_discrete_family_meets_the_model_protocol(spec):
     model = build(latent_dim=4, **spec)
     assert isinstance(model, DiscreteAutoencoder)
     assert not isinstance(build(family="ae", latent_dim=4), DiscreteAutoencoder)
@@ -164,7 +164,7 @@ def test_half_precision_leaves_the_codebook_alone(digits):
 # Finite scalar quantisation
 
 
-def test_codes_do_not_collapse_wherever_the_decoder_starts(digits):
+def test_codes_do_not_collapse_for_any_initial_decoder(digits):
     """Backbone `conv` does not start at the mean image: unstandardised, every image got one code there."""
     settings = {"family": "fsq", "latent_dim": 4, "backbone": "conv", "hidden": 4}
     model, _ = trained(digits, epochs=3, **settings)

@@ -72,7 +72,7 @@ def test_a_replayed_training_is_the_training_step_by_step(settings, precision, d
             assert torch.equal(ours, others)
 
 
-def test_a_stack_goes_on_without_a_diverged_member(data, replays):
+def test_stack_continues_without_a_diverged_member(data, replays):
     recipe = RECIPE.model_copy(update={"epochs": 6})
     trainings = [Training(model_spec(family="vae", latent_dim=8), recipe, seed) for seed in range(3)]
     device = torch.device("cuda")

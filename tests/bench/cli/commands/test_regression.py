@@ -45,7 +45,7 @@ GOOD = [0.020, 0.021, 0.020, 0.022, 0.021]
 BAD = [0.024, 0.0255, 0.0239, 0.0262, 0.0251]
 
 
-def test_a_gate_passes_what_is_as_good_and_fails_what_is_not(write):
+def test_gate_passes_equal_and_fails_worse_models(write):
     write(mse=GOOD)
     done = latentbench("baseline", "set", "main", "latest", "--why", "the first")
     assert done.exit_code == 0, done.output
@@ -67,7 +67,7 @@ def test_a_gate_passes_what_is_as_good_and_fails_what_is_not(write):
     assert latentbench("check", "latest~1", "--baseline", "main").exit_code == 0
 
 
-def test_a_gate_looks_at_what_its_policy_says(write, tmp_path):
+def test_gate_tests_the_metrics_of_its_policy(write, tmp_path):
     write(mse=GOOD)
     latentbench("baseline", "set", "main", "latest", "--why", "the first")
     write(mse=BAD)

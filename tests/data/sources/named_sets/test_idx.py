@@ -76,7 +76,7 @@ def test_trailing_bytes_are_an_error(tmp_path):
         (idx(np.zeros(3, np.uint8), kind=0x0D), "type code 0x0d; only unsigned bytes"),
     ],
 )
-def test_what_is_not_idx_is_refused(tmp_path, content, message):
+def test_files_in_another_format_than_idx_are_refused(tmp_path, content, message):
     (tmp_path / "page").write_bytes(content)
     with pytest.raises(DataError, match=f"page: .*{message}"):
         read_idx(tmp_path / "page")

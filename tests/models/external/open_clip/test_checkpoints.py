@@ -115,7 +115,7 @@ def test_weights_of_another_architecture_are_refused(data, folder):
         ({"checkpoint": "none.safetensors"}, r"none\.safetensors: no such file"),
     ],
 )
-def test_what_is_not_there_is_named_with_the_remedy(data, folder, source, message):
+def test_missing_source_is_named_with_the_remedy(data, folder, source, message):
     with pytest.raises(LatentbenchError, match=message):
         resolved(data, folder, **source)
 

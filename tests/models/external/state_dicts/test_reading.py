@@ -29,7 +29,7 @@ def assert_same(state, expected):
     assert all(torch.equal(state[name], expected[name]) for name in expected)
 
 
-def test_safetensors_are_read_whatever_the_file_is_called(write):
+def test_safetensors_are_read_under_any_file_name(write):
     path = write(safetensors.torch.save(STATE))
     read = state_dicts.read(path)
     assert_same(read.state, STATE)

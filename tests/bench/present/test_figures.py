@@ -23,7 +23,7 @@ def paths(figures):
     return {each.figure: each.path for each in figures}
 
 
-def test_pictures_lie_under_the_suites_figures_and_can_be_read(run, store, as_png, monkeypatch):
+def test_figures_are_in_the_folder_of_their_suite(run, store, as_png, monkeypatch):
     monkeypatch.setattr(figures, "as_png", as_png)
     files = paths(draw_all(run, store))
     assert set(files) == {"reconstructions", "trade_off"}
@@ -33,7 +33,7 @@ def test_pictures_lie_under_the_suites_figures_and_can_be_read(run, store, as_pn
         assert image.width > 500
 
 
-def test_a_picture_of_an_earlier_run_is_taken_away(run, save, store, make_record):
+def test_figure_of_an_earlier_run_is_removed(run, save, store, make_record):
     old = paths(draw_all(run, store))["reconstructions"]
     later = save((make_record(mse=0.1, kl=1.0).model_copy(update={"model": vae(2)}), None))
     assert set(paths(draw_all(later, store))) == {"rate_distortion"}
@@ -52,7 +52,7 @@ def test_nothing_to_draw_is_one_line(save, store, make_record):
     assert "\n" not in str(error.value)
 
 
-def test_pictures_are_drawn_again_only_for_another_run(run, save, store, make_record, monkeypatch):
+def test_figures_are_drawn_again_only_for_another_run(run, save, store, make_record, monkeypatch):
     draw_all(run, store)
     manifest = json.loads((store.root / "figures" / "my" / "figures.json").read_text())
     assert manifest["run"] == run.stem
@@ -116,7 +116,7 @@ def test_models_with_one_label_but_two_trainings_stay_separate(save, make_record
     assert labels == ["ae-2", "ae-2", "ae-2 (2)"]
 
 
-def test_a_large_picture_is_made_small(as_png, monkeypatch):
+def test_large_figure_is_made_small(as_png, monkeypatch):
     picture = matplotlib.figure.Figure(figsize=(6, 6))
     noise = np.random.default_rng(0).normal(size=(600, 600))
     picture.subplots().imshow(noise, cmap="gray")
