@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from latentbench.data.errors import DataError, LatentbenchError, counted, some
 from latentbench.data.images import ImageData, Split
 from latentbench.data.reading import pixel_file
 from latentbench.data.reading.decoding import BATCH, Batch, Pixels, Progress, decode
-from latentbench.data.reading.image_source import Sources, fingerprint
+from latentbench.data.reading.image_source import ImageSource, Sources, fingerprint
 from latentbench.data.reading.pixel_file import Key, Report, mapped_split
 from latentbench.data.reading.prompted import PairedImageData, PromptedImageData
 from latentbench.data.reading.transform import Transform
@@ -36,8 +36,8 @@ def read(
 
     Above a budget of memory, or if `mapped`, the pixels are a file of the cache, which is used again by
     every process that requests the same images. An image that cannot be read is left out and named in the
-    notes; a test image that comes with its class's name to be recognised by, or with pairs of captions,
-    stays, black, so that n is the number of files.
+    notes; if nothing is trained, an image that comes with its class's name to be recognised by, or with pairs
+    of captions, stays, black, so that n is the number of files.
     Raises `DataError` if no image of a split can be read.
     """
     watch = progress or _silent
@@ -53,16 +53,18 @@ def read(
     train, test = splits[0], splits[-1]
     if not sources.complete:
         return ImageData(name, train, test, sources.test.classes, notes=notes, unnamed=sources.unnamed)
+    missed = report.unreadable[-1] if sources.keeps_unreadable else ()
     readable = torch.ones(len(test), dtype=torch.bool)
-    readable[list(report.unreadable[-1])] = False
-    unreadable = tuple(sources.test.names[index] for index in report.unreadable[-1])
+    readable[list(missed)] = False
+    unreadable = tuple(sources.test.names[index] for index in missed)
+    originals = sources.test if sources.keeps_unreadable else _readable(sources.test, report.unreadable[-1])
     found = (name, train, test, sources.test.classes, readable, unreadable)
     if sources.templates is None:
         names = set(sources.test.names)
         pairs = tuple(each.among(names) for each in sources.pairs)
-        return PairedImageData(*found, pairs, originals=sources.test, reader=sources.reader, notes=notes)
+        return PairedImageData(*found, pairs, originals=originals, reader=sources.reader, notes=notes)
     return PromptedImageData(
-        *found, sources.templates, originals=sources.test, reader=sources.reader, notes=notes
+        *found, sources.templates, originals=originals, reader=sources.reader, notes=notes
     )
 
 
@@ -83,7 +85,7 @@ class _Reader:
 
     def __init__(self, sources: Sources, transform: Transform, progress: Progress) -> None:
         self.sources, self.transform, self.progress = sources, transform, progress
-        self.keeps_unreadable = sources.complete  # of the test images
+        self.keeps_unreadable = sources.keeps_unreadable
         self.grey = True
         self.kept: list[int] = []
         self.marks: dict[str, list[tuple[int, ...]]] = {"unreadable": [], "animated": [], "enlarged": []}
@@ -93,10 +95,10 @@ class _Reader:
         done, total = 0, sum(map(len, self.sources.parts))
         for part in self.sources.parts:
             batches: list[Batch] = []
-            kept, keeps_all = 0, self.keeps_unreadable and part is self.sources.test
+            kept = 0
             self.progress("decoding images", done, total)
             for batch in decode(part, self.transform):
-                whole = keeps_all or batch.readable.all()
+                whole = self.keeps_unreadable or batch.readable.all()
                 rows = batch.pixels if whole else batch.pixels[batch.readable]
                 self.grey = self.grey and batch.grey
                 kept += len(rows)
@@ -112,9 +114,7 @@ class _Reader:
     def report(self) -> Report:
         """Return the counts."""
         marks = {name: tuple(indices) for name, indices in self.marks.items()}
-        # Where nothing is trained, pretrained models alone measure images that come with words.
-        grey = self.grey and not (self.keeps_unreadable and self.sources.train is None)
-        return Report(kept=tuple(self.kept), grey=grey, **marks)
+        return Report(kept=tuple(self.kept), grey=self.grey and not self.keeps_unreadable, **marks)
 
     def _mark(self, batches: list[Batch]) -> None:
         readable, animated, enlarged = (
@@ -181,35 +181,33 @@ def _fingerprints(reader: _Reader) -> Iterator[str]:
 def _labels(sources: Sources, report: Report) -> Iterator[tuple[int, ...] | None]:
     """Yield the labels of the rows of each part."""
     for part, left_out in zip(sources.parts, map(set, report.unreadable), strict=True):
-        if part.labels is None or (sources.complete and part is sources.test):
+        if part.labels is None or sources.keeps_unreadable:
             yield part.labels
         else:
             yield tuple(label for index, label in enumerate(part.labels) if index not in left_out)
 
 
+def _readable(source: ImageSource, unreadable: Sequence[int]) -> ImageSource:
+    return source.take(sorted(set(range(len(source))) - set(unreadable))) if unreadable else source
+
+
 def _notes(sources: Sources, report: Report) -> tuple[str, ...]:
-    every = range(len(sources.parts))
-    kept = every[-1:] if sources.complete else ()
-    left_out = [number for number in every if number not in kept]
-    unreadable = "{count} of {total} files cannot be read as images"
+    total = sum(map(len, sources.parts))
+    fate = "counted as misses" if sources.keeps_unreadable else "left out"
     told = (
-        (report.animated, every, "{file_has} several frames, of which the first is read"),
-        (
-            report.enlarged,
-            every,
-            "{image_has} a side shorter than the requested size, and had to be enlarged",
-        ),
-        (report.unreadable, left_out, f"{unreadable}, left out"),
-        (report.unreadable, kept, f"{unreadable}, counted as misses"),
+        (report.animated, "{file_has} several frames, of which the first is read"),
+        (report.enlarged, "{image_has} a side shorter than the requested size, and had to be enlarged"),
+        (report.unreadable, f"{{count}} of {total} files cannot be read as images, {fate}"),
     )
     notes = []
-    for marks, parts, sentence in told:
-        names = [sources.parts[number].names[index] for number in parts for index in marks[number]]
+    for marks, sentence in told:
+        names = [
+            part.names[index] for part, indices in zip(sources.parts, marks, strict=True) for index in indices
+        ]
         if names:
             count = len(names)
             words = {"file_has": counted(count, "file has", "files have")}
             words["image_has"] = counted(count, "image has", "images have")
-            words["total"] = str(sum(len(sources.parts[number]) for number in parts))
             notes.append(f"{sentence.format(count=count, **words)}: {some(names)}")
     return tuple(notes)
 

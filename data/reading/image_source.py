@@ -107,8 +107,16 @@ class Sources:
 
     @property
     def complete(self) -> bool:
-        """True if a test image that cannot be read must stay, because it counts as a miss."""
+        """True if the test images come with words, and so with their originals."""
         return self.templates is not None or bool(self.pairs)
+
+    @property
+    def keeps_unreadable(self) -> bool:
+        """True if an image that cannot be read must stay, black, because it counts as a miss.
+
+        Where models are trained and measured on pixels, a black image would count as an image.
+        """
+        return self.complete and self.train is None
 
     @property
     def parts(self) -> tuple[ImageSource, ...]:

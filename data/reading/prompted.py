@@ -20,10 +20,10 @@ DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 @dataclass(frozen=True, eq=False)
 class CompleteImageData(ImageData):
-    """Images of which no test image is left out.
+    """Images that come with words; if nothing is trained on them, none is left out.
 
-    `unreadable` are the names of the images that could not be read, and `readable` bool `[N]` says which
-    test images could: the others are black. `originals` are the test images at their original size, for
+    `unreadable` are the names of those that could not be read then, and `readable` bool `[N]` says which test
+    images could: the others are black. `originals` are the test images at their original size, for
     models that scale images by themselves, and `reader` opens them as CLIP_benchmark does.
     """
 

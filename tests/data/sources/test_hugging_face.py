@@ -120,15 +120,24 @@ def test_images_that_are_missing_or_broken_are_named(tmp_path, broken):
     assert all(f"{split}/{number}" in note for split in splits for number in (3, 5))
 
 
-def test_broken_test_images_with_names_are_misses(tmp_path, broken):
+def test_broken_images_are_misses_if_nothing_is_trained(tmp_path, broken):
+    rows(images=broken()).save_to_disk(tmp_path / "saved")
+    data = load({"hf": str(tmp_path / "saved"), "size": 16, "split": "all"})
+    assert (len(data.test), len(data.originals), int(data.readable.sum())) == (10, 10, 8)
+    assert sorted(data.unreadable) == ["all/3", "all/5"]
+    assert any(note.startswith("2 of 10 files cannot be read as images, counted as") for note in data.notes)
+
+
+def test_no_black_image_is_among_those_that_are_trained_on(tmp_path, broken):
+    """Reconstructions of broken test images would be measured; so they are no misses either."""
     splits = {name: rows(images=broken()) for name in ("train", "test")}
     datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
     data = load({"hf": str(tmp_path / "saved"), "size": 16})
-    assert (len(data.train), len(data.test), len(data.originals)) == (8, 10, 10)
-    assert sorted(data.unreadable) == ["test/3", "test/5"]
-    assert int(data.readable.sum()) == 8
-    assert any(note.startswith("2 of 10 files cannot be read as images, left out: ") for note in data.notes)
-    assert any(note.startswith("2 of 10 files cannot be read as images, counted as") for note in data.notes)
+    assert (len(data.train), len(data.test), len(data.originals)) == (8, 8, 8)
+    assert data.test.images.flatten(1).amax(1).all()
+    assert (data.unreadable, bool(data.readable.all())) == ((), True)
+    assert data.test.labels.tolist() == list(data.originals.labels)
+    assert any(note.startswith("4 of 20 files cannot be read as images, left out: ") for note in data.notes)
     again = load({"hf": str(tmp_path / "saved"), "size": 16}, mapped=True)
     assert again.fingerprint == data.fingerprint
     assert pickle.loads(pickle.dumps(again)).fingerprint == data.fingerprint
