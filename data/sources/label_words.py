@@ -53,9 +53,11 @@ def label_words(
     file = None if folder is None else folder / CLASSES
     notes: tuple[str, ...] = ()
     if file is not None and file.is_file():
-        lines = sum(1 for line in read_text(file).splitlines() if line.strip())
-        numbers = tuple(map(str, range(max(count, lines))))  # images may lack the last classes
-        named = read_class_names(file, names or numbers, LABELS)
+        lines = [line for line in read_text(file).splitlines() if line.strip()]
+        # Images may lack the last classes.
+        numbers = tuple(map(str, range(len(names) if names else max(count, len(lines)))))
+        by_number = all(":" in line and line.partition(":")[0].strip() in numbers for line in lines)
+        named = read_class_names(file, numbers if names is None or by_number else names, LABELS)
         names, notes = named.names, named.notes
     if names is None:
         place = f"into {folder}" if folder else "into a folder to which you write the data with save_to_disk"

@@ -77,7 +77,8 @@ class GaussianCodeSpec(AutoencoderSpec):
         values = math.prod(image_shape)
         if isinstance(self.sigma, float):
             return loss - values / 2 * math.log(2 * math.pi * self.sigma**2)
-        return loss if self.sigma is None else np.exp(2 * loss / values)
+        with np.errstate(over="ignore"):  # the first steps of a training that nearly diverged
+            return loss if self.sigma is None else np.exp(2 * loss / values)
 
 
 class VAESpec(GaussianCodeSpec, SpatialSpec):

@@ -165,6 +165,19 @@ def test_text_files_in_the_folder_come_first(tmp_path):
         load(f"hf:{tmp_path}/saved?size=16")
 
 
+def test_lines_may_begin_with_the_numbers_of_labels(tmp_path):
+    """Also where the labels have names, and images of the last class are missing."""
+    rows().filter(lambda row: row["label"] == 0).save_to_disk(tmp_path / "named", num_shards=1)
+    numbered([0, 1, 0]).save_to_disk(tmp_path / "numbers")
+    for place in ("named", "numbers"):
+        file = tmp_path / place / "classes.txt"
+        file.write_text("1: a hound: any\n0: kitten\n")
+        assert load(f"hf:{tmp_path}/{place}?size=16&split=all").classes == ("kitten", "a hound: any")
+        file.write_text("0: kitten\n")
+        with pytest.raises(DataError, match="no name for the label '1'"):
+            load(f"hf:{tmp_path}/{place}?size=16&split=all")
+
+
 @pytest.mark.parametrize(("folder", "published"), [("cifar10", "cifar10"), ("CIFAR-10", "cifar10")])
 def test_known_sets_have_their_published_templates(tmp_path, folder, published):
     names = list("abcdefghij")

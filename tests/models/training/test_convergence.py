@@ -92,6 +92,13 @@ def test_a_free_variance_is_compared_by_the_error(sigma):
     assert counted / counted[0] == pytest.approx(mse / mse[0])
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_training_that_nearly_diverged_is_judged_silently():
+    spec = model_spec(family="vae", latent_dim=2, sigma="optimal")
+    loss = np.r_[np.full(9, 1e6), np.linspace(-500, -900, STEPS)].astype(np.float32)
+    assert still_falling(spec.loss_from_zero(loss, (1, 28, 28)), CONSTANT) is True
+
+
 def test_other_losses_count_from_zero():
     assert model_spec(family="ae", latent_dim=2).loss_from_zero(np.ones(3), (1, 28, 28)).tolist() == [1, 1, 1]
     bernoulli = model_spec(family="vae", latent_dim=2, likelihood="bernoulli")
