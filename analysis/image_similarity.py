@@ -56,12 +56,11 @@ def decibels(errors: Tensor) -> Tensor:
 def ssim(x: Tensor, y: Tensor) -> Tensor:
     """Compute the structural similarity of each image, `[N]`, in [−1, 1].
 
-    Wang et al. 2004 (doi:10.1109/TIP.2003.819861). Images are float in [0, 1], `[N, C, H, W]`.
-    11-tap Gaussian window with σ = 1.5, population covariances,
-    averaged over channels and over the valid region only: equal to scikit-image with
-    `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`, and to pytorch-msssim. A padded border
-    would change the value of a small image grossly. Raises ValueError for images below 11 px and for other
-    shapes and values.
+    Wang et al. 2004 (doi:10.1109/TIP.2003.819861). Images are float in [0, 1], `[N, C, H, W]`. The window is
+    an 11-tap Gaussian with σ = 1.5; covariances are those of a population, and the mean is over channels and
+    the valid region only, because a padded border would change the value of a small image a lot. Equal to
+    scikit-image with `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`, and to pytorch-msssim.
+    Raises ValueError for images below 11 px and for other shapes and values.
     """
     check_images(x, y)
     if min(x.shape[2:]) < SSIM_TAPS:
@@ -73,11 +72,10 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     """Compute the structural similarity of each image over five scales, `[N]`, in [0, 1].
 
-    Wang et al. 2003 (doi:10.1109/ACSSC.2003.1292216). Images are float in [0, 1], `[N, C, H, W]`.
-    It compares contrast and structure at every scale, luminance at
-    the coarsest only; scales are averages of 2 × 2 pixels, and negative similarities count as 0. Equal to
-    pytorch-msssim. Raises ValueError for images below 161 px, whose coarsest scale is smaller than the
-    window, and for other shapes and values.
+    Wang et al. 2003 (doi:10.1109/ACSSC.2003.1292216). Images are float in [0, 1], `[N, C, H, W]`. It compares
+    contrast and structure at every scale, luminance at the coarsest only. Each scale averages 2 × 2 pixels of
+    the one before, and negative similarities count as 0. Equal to pytorch-msssim. Raises ValueError for
+    images below 161 px, whose coarsest scale is smaller than the window, and for other shapes and values.
     """
     check_images(x, y)
     if min(x.shape[2:]) < MS_SSIM_SIDE:

@@ -1,4 +1,4 @@
-"""What takes long, once: the judges for all worker processes, and a look through what collecting made."""
+"""Slow work that is done once: training judges for all worker processes, and a garbage collection."""
 
 import gc
 import os

@@ -118,7 +118,7 @@ def moments_error(codes: Tensor, draws: Tensor, inside: Tensor) -> float:
 
 
 def evaluation_error(difference: float, n: int) -> float:
-    """The standard error of a difference of two rates over n points each, whatever the rates are.
+    """Return the standard error of a difference of two rates over n points each, for any rates.
 
     It is largest for rates that lie evenly about a half. Codes that cannot be told from draws may all get one
     call, where the rates themselves, 0 or 1, would claim certainty. So would a difference of 1, without a

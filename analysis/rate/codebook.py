@@ -50,7 +50,7 @@ def usage(indices: Tensor, code_sizes: Sequence[int]) -> float:
 def code_lengths(indices: Tensor, code_sizes: Sequence[int]) -> Tensor:
     """Compute −ln of each value's share of indices `[N, P]`, nats, float64 `[N, P]`.
 
-    This is what an entropy coder needs that knows the shares; its mean over images is each position's
+    An entropy coder that knows the shares needs this many nats. The mean over images is each position's
     entropy.
     """
     columns = [

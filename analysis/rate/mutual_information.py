@@ -50,7 +50,9 @@ def information(posterior: Posterior, codes: Tensor) -> Information:
     if log_var is None:
         raise ValueError("a deterministic code has no information in nats")
     if not 1 <= len(codes) <= len(mean) or len(mean) < 2:
-        raise ValueError(f"{len(codes)} codes of {len(mean)} images: at least 2 images, and no more codes")
+        raise ValueError(
+            f"{len(codes)} codes of {len(mean)} images: needs at least 2 images, and at most one code of each"
+        )
     count, at_once = len(mean), max(1, AT_ONCE // mean[0].numel())
     nothing = torch.full((len(codes),), -torch.inf, dtype=torch.float64)
     own, inside, outside = (nothing.clone() for _ in range(3))

@@ -95,8 +95,8 @@ def estimate(seeds: Iterable[MeasuredValue]) -> Estimate | None:
     """Estimate a metric over the seeds of one model; None if no seed has a value.
 
     Over several seeds with a value it is their mean, and its interval includes what the seeds share. A single
-    one keeps its own value, with 1.96 of its standard errors, or of the part that seeds share where that is
-    wider for being known from few clusters. Only the newest version of the metric counts.
+    seed keeps its value ± 1.96 standard errors. The part of the error that seeds share is used instead if it
+    is larger, as it is when few clusters were measured. Only the newest version of the metric counts.
     """
     measured = [metric for metric in newest(seeds) if metric.value is not None]
     values = [metric.value for metric in measured if metric.value is not None]

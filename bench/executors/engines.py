@@ -48,7 +48,7 @@ def ray_cluster(address: str | None) -> Any:
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what they say is in the error
+            warnings.simplefilter("ignore")  # their messages are in the error
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         raise LatentbenchError(f"{where}: cannot connect to a Ray cluster: {brief(error)}") from None

@@ -59,7 +59,7 @@ class SlurmJobs:
         self._jobs: list[_SlurmJob] = []
         self._count = 0
         self._taken: set[bool] = set()
-        """Of which kinds, exclusive or not, Slurm has taken a job: a kind may ask for what no node has."""
+        """The kinds of job, exclusive or not, that Slurm has accepted: no node may suit a kind."""
 
     def submit(self, unit: Unit) -> None:
         """Let a unit wait for a job."""

@@ -125,7 +125,7 @@ def _as_mteb(result: _Result) -> dict[str, Any]:
 
 
 def _written(folder: Path, names: Sequence[Sequence[str]], contents: Sequence[dict[str, Any]]) -> list[Path]:
-    """Write JSON files whose names are made of parts, in which only letters that every system allows stay."""
+    """Write JSON files under names made of parts, without the characters that some systems forbid."""
     seen: Counter[str] = Counter()
     paths = []
     for parts, content in zip(names, contents, strict=True):

@@ -1,4 +1,4 @@
-"""Tensors whose values lie in a temporary file, so that codes of many images need no memory of their own.
+"""Tensors whose values lie in a temporary file, so that codes of many images take no main memory.
 
 The system keeps the values in memory while there is room, and writes them out where there is not.
 """

@@ -81,7 +81,7 @@ def call(function: Any, kwargs: Mapping[str, Any], target: str) -> Any:
 def running_user_code(where: str) -> Iterator[None]:
     """Turn an exception of the user's code into one line: `where`, the exception, its line.
 
-    Running out of memory passes through, because it becomes an outcome of its own. A change of the current
+    Running out of memory passes through, because it is a separate outcome. A change of the current
     folder is undone, because worker processes would start in the new one.
     """
     try:

@@ -100,7 +100,7 @@ def warned_of_waiting() -> Iterator[list[warnings.WarningMessage]]:
 
 @contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
-    """Work in a stream of its own, as recording needs; on a CPU there is nothing to do."""
+    """Work in a separate CUDA stream, which recording needs; do nothing on a CPU."""
     if device.type != "cuda":
         yield
         return

@@ -37,7 +37,7 @@ def latentbench(home, *arguments, **more):
 
 
 def latentbench_here(home, *arguments):
-    """The same from the entry point of the command on, for what a process of its own adds nothing to.
+    """Run the same command in this process, for tests to which a separate process adds nothing.
 
     Nothing of what it imports from `home` is left behind.
     """

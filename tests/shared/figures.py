@@ -36,7 +36,7 @@ def model(family, latent_dim, seed=0, *, metrics=None, arrays=None, **settings):
 
 
 def health(rng, latent_dim):
-    """What the analyses of a latent space's health and of what is never sampled leave."""
+    """Arrays that the analyses of a latent space's health and of missing mass store."""
     return {
         channel_statistics.MEANS: rng.normal(size=latent_dim),
         channel_statistics.DEVIATIONS: 0.5 + rng.random(latent_dim),

@@ -1,4 +1,4 @@
-"""Parts of a stored run: an environment, pictures, and a label that must be escaped."""
+"""Parts of a stored run: an environment, figures, and a label that must be escaped."""
 
 import numpy as np
 

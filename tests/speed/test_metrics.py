@@ -60,7 +60,7 @@ def test_metrics_precision_recall_density_coverage(side_by_side, say):
 
 @pytest.mark.parametrize("rival_name", ["score", "score_dual"])
 def test_metrics_vendi_score(rival_name, side_by_side, say):
-    """Against its score of any kernel, and against its short cut for inner products."""
+    """Compared with the package's score of any kernel, and with its short cut for inner products."""
     vendi = pytest.importorskip("vendi_score.vendi", reason="the rival vendi-score is not installed")
     points = torch.randn(1500, DIMENSIONS, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     unit = torch.nn.functional.normalize(points, dim=1).numpy()

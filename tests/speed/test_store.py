@@ -82,7 +82,7 @@ def test_two_runs_of_a_thousand_cases_are_compared(benchmark, tmp_path, capsys):
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory):
-    """100 runs of 1,000 records, made by a process of its own."""
+    """100 runs of 1,000 records, made by a separate process."""
     folder, script = tmp_path_factory.mktemp("large"), Path(__file__).with_name("large_store.py")
     subprocess.run([sys.executable, script, folder / "results"], check=True)
     return folder

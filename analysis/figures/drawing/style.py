@@ -171,7 +171,7 @@ def plain_numbers(axis: Axis) -> None:
 
 
 def legend_height(entries: int) -> float:
-    """Return the inches that a legend of one column takes beside a panel, and the height of a usual panel."""
+    """Return the inches that a legend of one column takes next to a panel; at least the height of a panel."""
     return max(3.8, 0.6 + LINE * entries)
 
 

@@ -43,7 +43,7 @@ class Setting:
     epochs: int
 
     def differs_from(self, other: Setting) -> dict[str, str]:
-        """Return what differs, by the choice that it is: `{"training budget": "at 30 epochs"}`."""
+        """Return the settings that differ, by choice: `{"training budget": "at 30 epochs"}`."""
         differences = {}
         if self.data != other.data:
             differences[DATA] = f"with {self.data}"
@@ -146,7 +146,7 @@ def other_records(store: Store) -> list[Record]:
 
 
 def setting_of(records: Sequence[Record]) -> Setting:
-    """Return the setting of most records: a suite may give a few models a recipe of their own."""
+    """Return the setting of most records: a suite may give a few models their own recipe."""
     return Counter(map(_setting, records)).most_common(1)[0][0]
 
 

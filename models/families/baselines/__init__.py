@@ -1,1 +1,1 @@
-"""Encoders that learned nothing: what a metric of codes is without any training."""
+"""Encoders that learned nothing: they show the value of a code metric without any training."""

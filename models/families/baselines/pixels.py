@@ -1,4 +1,4 @@
-"""The pixels themselves as the code: what a metric of codes is without any compression."""
+"""The pixels themselves as the code: it shows the value of a code metric without any compression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random numbers of an image: what a metric of codes is for a linear bottleneck that learned nothing."""
+"""A random linear map of the pixels: the value of a code metric for a linear code that learned nothing."""
 
 from __future__ import annotations
 

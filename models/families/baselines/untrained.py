@@ -1,4 +1,4 @@
-"""An encoder with its initial weights: what a metric of codes is for an architecture that learned nothing."""
+"""An encoder with its initial weights: the value of a code metric for a network that learned nothing."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class FSQ(DiscreteCodeAutoencoder[FSQSpec]):
 
     The codes lie in [−1, 1]: the integers divided by ⌊levels / 2⌋. There is no codebook, and the only loss is
     that of the reconstruction. The family is not stacked: rounding errors can move a number across the border
-    of two levels, and the member would then learn something else than alone.
+    of two levels, and the member would then learn something different from a separate training.
     """
 
     Spec: ClassVar[type[ModelSpec]] = FSQSpec

@@ -62,7 +62,7 @@ def uniformity(points: Tensor) -> Tensor:
 
 
 def off_diagonal(square: Tensor) -> Tensor:
-    """Return the values of a square matrix `[N, N]` beside its diagonal, row by row: `[N (N − 1)]`.
+    """Return the values of a square matrix `[N, N]` outside its diagonal, row by row: `[N (N − 1)]`.
 
     Unlike an index by a mask, this does not wait for the device.
 

@@ -13,7 +13,7 @@ NAMES = sorted({term.metric for claim in CLAIMS for term in claim.terms if term.
 
 
 class Rescaled:
-    """The same autoencoder with its code divided by numbers of its own, one per dimension."""
+    """The same autoencoder with each dimension of its code divided by a different number."""
 
     def __init__(self, model, scale):
         self.model, self.scale = model, scale

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.slow
 def test_fifty_thousand_points_stay_within_two_gigabytes():
-    """Every set metric at D = 64, in a process of its own: what it needs beyond what importing takes."""
+    """Every set metric at D = 64, in a separate process: the memory beyond that of the imports."""
     program = """
         import resource, torch
         from latentbench.analysis.fidelity import generative_metrics as fidelity

@@ -57,7 +57,7 @@ def test_analysis_of_an_autoencoder_with_a_plane(ae):
 
 
 def test_a_deterministic_code_with_a_prior_is_compared_with_it(subject_of, ae):
-    """A Wasserstein autoencoder's codes have no spread, and are drawn to N(0, I) all the same."""
+    """A Wasserstein autoencoder's codes have no spread, but are trained to follow N(0, I)."""
     found = by_name(coverage(subject_of("wae", 2, hidden=64)))
     assert [name for name, metric in found.items() if metric.value is None] == ["dead_zone_means"]
     # A plain autoencoder's codes were not trained to follow the prior: they are far off.

@@ -25,7 +25,7 @@ def test_impossible_tensor_is_out_of_memory():
 
 
 def available_to_the_system() -> int:
-    """What Linux itself calls available, in bytes, or the limit of a container if that is less."""
+    """Return the bytes that Linux calls available, or the limit of a container if that is less."""
     kibibytes = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
     available, limited = int(kibibytes[1]) * 1024, free_in_container()
     return available if limited is None else min(available, limited)

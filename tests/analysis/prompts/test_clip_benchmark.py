@@ -201,7 +201,7 @@ def ours(checkpoint, data):
 
 
 def theirs(checkpoint, name, root):
-    """What CLIP_benchmark measures on the same files, which it opens by itself."""
+    """Return the values of CLIP_benchmark on the same files, opened by its own code."""
     location = f"local-dir:{checkpoint}"
     model, _, transform = open_clip.create_model_and_transforms(location, require_pretrained=True)
     templates = [template.replace("{}", "{c}") for template in TEMPLATES]

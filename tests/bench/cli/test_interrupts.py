@@ -13,7 +13,7 @@ from latentbench.bench.store.run import read
 
 
 def start(home, *arguments):
-    """The command running in the background, in a session of its own as on a terminal."""
+    """The command running in the background, in a separate session as on a terminal."""
     environment = {**os.environ, "LATENTBENCH_CACHE": str(home / "cache")}
     return subprocess.Popen(
         [COMMAND, *arguments],

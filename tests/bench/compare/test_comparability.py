@@ -1,4 +1,4 @@
-"""What cannot be compared is named with its reason, and nothing is left out silently."""
+"""Results that cannot be compared are named with the reason; none is left out silently."""
 
 from dataclasses import replace
 

@@ -52,7 +52,7 @@ def small_node(cpus=1, **more):
 
 @pytest.fixture(scope="package")
 def environment(tmp_path_factory):
-    """The environment of every node, which has a cache of its own, as on another machine."""
+    """The environment of every node, which has a separate cache, as on another machine."""
     patch = pytest.MonkeyPatch()
     modules = tmp_path_factory.mktemp("modules")
     (modules / "ray_units.py").write_text(UNITS)

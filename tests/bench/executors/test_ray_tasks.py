@@ -52,7 +52,7 @@ def test_a_sweep_survives_the_removal_of_a_node(cluster, node, home):
 
 @pytest.mark.slow
 def test_node_that_joins_during_a_run_gets_work(cluster, node, home, monkeypatch):
-    """Workers need two CPUs, so the new node, with a cache of its own, is the only one that has room."""
+    """Workers need two CPUs, so the new node, with a separate cache, is the only one that has room."""
     monkeypatch.setattr("latentbench.bench.executors.ray_tasks.PATIENCE_SECONDS", 1.0)
     for limit in ("LOKY_MAX_CPU_COUNT", "OMP_NUM_THREADS"):
         monkeypatch.setenv(limit, "2")
@@ -233,7 +233,7 @@ def test_a_node_with_other_code_is_refused_by_name(node, tmp_path, environment):
     ],
 )
 def test_a_node_without_the_data_is_named(cluster, photos, spoil, message):
-    """The folder changes when the driver has read it, and the cluster has a cache of its own."""
+    """The folder changes when the driver has read it, and the cluster has a separate cache."""
 
     class Spoiling(Watcher):
         def stage_started(self, name, total, what):

@@ -1,4 +1,4 @@
-"""What `--executor` and `executor:` in a suite accept."""
+"""The values that `--executor` and `executor:` in a suite accept."""
 
 import pytest
 

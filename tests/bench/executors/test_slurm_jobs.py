@@ -94,7 +94,7 @@ COMMANDS = {
     "squeue": 's=$(cat "$(dirname "$0")/state"); [ "$s" ] || { echo is down >&2; exit 1; }; echo "7 $s"',
     "scancel": 'echo "$@" >> "$(dirname "$0")/cancelled"',
 }
-"""What submitit calls of Slurm; job 7 is in the state that a file names."""
+"""Slurm's commands that submitit calls; job 7 is in the state that a file names."""
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_published_rows_are_those_of_the_tables():
 
 
 def test_an_accuracy_is_inside_the_binomial_interval():
-    """Of as many images as were measured: 1.96 √(p (1 − p) / n), and half of the last digit."""
+    """Its width is 1.96 √(p (1 − p) / n) for the n images that were measured, and half of the last digit."""
     published = Row(name="a model", model={}, values={"prompt_top1": "0.6332"})
     for n, width in ((50_000, 0.00422), (500, 0.0422)):
         for sign, verdict in ((0.99, "inside"), (1.03, "outside")):

@@ -1,4 +1,4 @@
-"""A suite may hold models of one's own, and says what is wrong with them."""
+"""A suite may name a user's models, and its errors say what is wrong with them."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What travels between the driver and its workers, and what a shared pass over the test images gives."""
+"""The objects that travel between driver and workers, and the result of a shared pass over test images."""
 
 from collections import Counter
 
@@ -204,7 +204,7 @@ def test_an_ended_driver_resumes_with_its_workers_steps(home):
 
 
 def test_weights_travel_only_to_a_side_that_lacks_them(home, run):
-    """What the driver sent to a worker with a cache of its own, it does not receive again."""
+    """The driver does not receive back the weights that it sent to a worker with a separate cache."""
     write_suite(home, "digits", "{family: pca, latent_dim: [2, 3]}", "likelihood")
     run("results", this_process=True)
     folders = [card.parent for card in (home / "cache" / "checkpoints").glob("*/model.json")]

@@ -17,7 +17,7 @@ sys.stdin.readline()
 
 
 def has_ended(pid):
-    """True for a zombie as well: a process of somebody else stays one for as long as its parent likes."""
+    """True for a zombie as well: a process of another parent stays one until that parent waits for it."""
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 

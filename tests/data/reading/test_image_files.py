@@ -184,7 +184,7 @@ def test_a_broken_file_is_named_in_one_printable_line(tmp_path):
 
 
 def test_clip_benchmarks_reader_only_converts_to_rgb(tmp_path):
-    """What a library has opened stays as it is: a transform converts it after it is scaled."""
+    """An image that a library has opened keeps its mode: a transform converts it after it is scaled."""
     turned = Image.Exif()
     turned[0x0112] = 6
     Image.new("RGBA", (6, 4), (10, 20, 30, 0)).save(tmp_path / "clear.png", exif=turned)

@@ -55,7 +55,7 @@ def test_unclear_lists_are_refused(names_in, text, message):
 
 
 def test_names_of_the_folders_in_another_order_are_refused(names_in):
-    """Lines sorted as text, 10 before 2, or alphabetically in a language of its own."""
+    """Lines sorted as text, 10 before 2, or alphabetically in another language."""
     folders = [f"lot_{number}" for number in range(11)]
     assert names_in("\n".join(name.replace("_", " ") for name in folders), *folders).names[10] == "lot 10"
     with pytest.raises(DataError, match="name 3 is 'Lot 10', and the folder is 'lot_2'; write them"):

@@ -1,4 +1,4 @@
-"""Codes of grids lie in a temporary file: no memory of their own, nothing left behind, no need of a disk."""
+"""Codes of grids lie in a temporary file: they take no main memory, and the file is removed."""
 
 import errno
 import os

@@ -13,7 +13,7 @@ from latentbench.data.images import ImageData, Split
 
 @pytest.fixture
 def apart(tmp_path, monkeypatch):
-    """A cache of its own for each test, and nothing left behind of what it imports from its folder."""
+    """A separate cache for each test; modules that it imports from its folder are removed afterwards."""
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield

@@ -57,7 +57,7 @@ def together(trainings, data, *, prepare=lambda models: None):
 
 
 def grid(family, *variants, recipe=HUNDRED_STEPS, **settings):
-    """Trainings of one family: a variant is a width, a seed, and settings of its own."""
+    """Trainings of one family: a variant is a width, a seed, and further settings."""
     return [
         Training(model_spec(family=family, latent_dim=width, **SIZE, **settings, **own), recipe, seed)
         for width, seed, own in variants

@@ -242,7 +242,7 @@ def test_import_imports_no_torch(write, monkeypatch, tmp_path):
 
 
 def _without(libraries, write, monkeypatch, tmp_path, command):
-    """Run a command in a process of its own that must not import some libraries."""
+    """Run a command in a separate process that must not import some libraries."""
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
     write(mse=GOOD)
     definitions.cache_clear()

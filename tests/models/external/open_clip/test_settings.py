@@ -62,7 +62,7 @@ def test_a_local_folder_has_the_settings_that_it_states(path, data, folder):
 
 
 def test_a_node_without_the_local_folder_reads_text(data, folder):
-    """Its weights travel, and the tokenizer of CLIP has no files of its own."""
+    """Its weights travel, and the tokenizer of CLIP needs no other files."""
     place, _ = local_folder(folder, TINY, {})
     spec = resolved(data, folder, model="local-dir:published", checkpoint=None)
     here = loaded(spec, data).model.encode_text(["a photo of a cat."])

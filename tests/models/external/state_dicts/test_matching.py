@@ -1,4 +1,4 @@
-"""Weights fit a model by name and shape, whatever wrapped them, and are refused if they do not."""
+"""Weights fit a model by name and shape, with or without a wrapper's prefix, or they are refused."""
 
 import io
 import zipfile

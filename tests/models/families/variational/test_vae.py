@@ -35,7 +35,7 @@ def test_options_of_the_kl_term_by_hand():
     # Warm-up over half of the training: at a quarter, half of the weight.
     assert penalty([1.0, 3.0], 0.25, kl_warm_up=0.5) == pytest.approx(2)
     assert penalty([1.0, 3.0], 0.75, kl_warm_up=0.5) == pytest.approx(4)
-    # Two nats a dimension are free: the first pays for two all the same.
+    # Two nats per dimension are free: the first dimension has only one, and still pays for two.
     assert penalty([1.0, 3.0], free_bits=2.0) == pytest.approx(5)
     assert penalty([1.0, 3.0], capacity=10.0, beta=3.0) == pytest.approx(18)
     assert penalty([1.0, 3.0], 0.1, capacity=10.0, kl_warm_up=0.5, beta=3.0) == pytest.approx(6)
