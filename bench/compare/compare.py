@@ -48,7 +48,7 @@ from latentbench.bench.compare.verdicts import (
     Outcome,
     Undecided,
     Why,
-    direction_of_harm,
+    direction_of_regression,
 )
 from latentbench.bench.store.records.data_sets import row_names
 from latentbench.bench.store.records.record import Record
@@ -178,15 +178,17 @@ def _beyond_tolerance(found: Decided, pair: Pair, a: BySeed, b: BySeed, *, paire
         return replace(found, verdict="changed", why=Why.TIMED_ONCE)
     if paired and pair.same_subject(a) and (evidence := _over_examples(found, pair, list(a))):
         return _tested(found, evidence)
-    harms_a, harms_b = (_values(side) * direction_of_harm(found.better) for side in (a, b))
+    oriented_a, oriented_b = (_values(side) * direction_of_regression(found.better) for side in (a, b))
     counts = [metric.n for side in (a, b) for metric in side.values()]
     readings = [value for side in (a, b) for metric in side.values() for value in _readings(metric)]
     step = step_of(readings, min((n for n in counts if n), default=None))
     certain = not pair.trained
     if paired and len(a) > 1:
-        return _tested(found, paired_t(harms_b - harms_a, alpha=found.alpha, step=step, certain=certain))
+        return _tested(
+            found, paired_t(oriented_b - oriented_a, alpha=found.alpha, step=step, certain=certain)
+        )
     if not paired and len(a) + len(b) > 2:
-        return _tested(found, welch_t(harms_a, harms_b, alpha=found.alpha, step=step, certain=certain))
+        return _tested(found, welch_t(oriented_a, oriented_b, alpha=found.alpha, step=step, certain=certain))
     if not paired or pair.environments:
         return replace(found, verdict="inconclusive", why=Why.ONE_SEED_EACH)
     return replace(found, verdict="changed", why=_of_one_seed(found, pair, next(iter(a))))
@@ -208,18 +210,18 @@ def _over_examples(found: Decided, pair: Pair, seeds: list[int]) -> Evidence | N
         hits = (first, second) if found.better == "higher" else (second, first)
         return mcnemar(*hits, alpha=found.alpha)
     changes = np.mean([b.values.astype(float) - a.values.astype(float) for a, b in both], axis=0)
-    harms = changes * direction_of_harm(found.better)
-    if len(np.unique(clusters if clusters is not None else np.arange(len(harms)))) < 2:
+    regressions = changes * direction_of_regression(found.better)
+    if len(np.unique(clusters if clusters is not None else np.arange(len(regressions)))) < 2:
         return None
     evidence = (
-        paired_examples(harms, alpha=found.alpha)
+        paired_examples(regressions, alpha=found.alpha)
         if clusters is None
-        else paired_clusters(harms, clusters, alpha=found.alpha)
+        else paired_clusters(regressions, clusters, alpha=found.alpha)
     )
     # The stored values of each image are rounded; the records' own values are not.
-    assert found.harm is not None
-    off = found.harm - evidence.harm
-    return replace(evidence, harm=found.harm, low=evidence.low + off, high=evidence.high + off)
+    assert found.regression is not None
+    off = found.regression - evidence.regression
+    return replace(evidence, regression=found.regression, low=evidence.low + off, high=evidence.high + off)
 
 
 def _of_one_seed(found: Decided, pair: Pair, seed: int) -> Why:
@@ -313,6 +315,6 @@ def _decided(findings: Sequence[Outcome], correction: Correction) -> Iterator[Ou
 def _verdict(found: Decided) -> Verdict:
     assert found.evidence is not None
     assert found.p_adjusted is not None
-    if found.p_adjusted <= found.alpha and found.evidence.harm >= found.smallest_effect:
+    if found.p_adjusted <= found.alpha and found.evidence.regression >= found.smallest_effect:
         return "regressed"
     return "ok" if found.evidence.high < found.smallest_effect else "inconclusive"

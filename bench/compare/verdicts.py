@@ -105,7 +105,7 @@ class Decided(Outcome):
     in_family: bool = False
     """True if it is one of the tests that p-values are corrected for."""
     evidence: Evidence | None = None
-    """The harm, in the metric's unit; None if nothing was tested."""
+    """The regression, in the metric's unit; None if nothing was tested."""
     p_adjusted: float | None = None
     tests: int = 1
     """The number of tests for which the p-value was corrected."""
@@ -121,21 +121,21 @@ class Decided(Outcome):
         return (self.b - self.a) / abs(self.a) if self.a else None
 
     @property
-    def harm(self) -> float | None:
+    def regression(self) -> float | None:
         """The amount by which B is worse, in the metric's unit; None without a preferred direction."""
-        return None if self.better == "neither" else (self.b - self.a) * direction_of_harm(self.better)
+        return None if self.better == "neither" else (self.b - self.a) * direction_of_regression(self.better)
 
     @property
     def is_worse(self) -> bool:
         """True if B is worse by the smallest effect of interest or more, significantly or not."""
-        return self.harm is not None and self.harm >= self.smallest_effect
+        return self.regression is not None and self.regression >= self.smallest_effect
 
     @property
     def is_better(self) -> bool:
         """True if B is significantly better, by the smallest effect of interest or more."""
         if self.evidence is None:
             return False
-        return self.evidence.high < 0 and -self.evidence.harm >= self.smallest_effect
+        return self.evidence.high < 0 and -self.evidence.regression >= self.smallest_effect
 
     @property
     def over_seeds(self) -> bool:
@@ -150,8 +150,8 @@ class Decided(Outcome):
         """
         if self.verdict != "inconclusive" or self.evidence is None or not self.over_seeds:
             return None
-        worse = self.evidence.harm >= self.smallest_effect
-        gap = self.evidence.harm if worse else self.smallest_effect - self.evidence.harm
+        worse = self.evidence.regression >= self.smallest_effect
+        gap = self.evidence.regression if worse else self.smallest_effect - self.evidence.regression
         if not self.evidence.spread or gap <= 0:
             return None
         needed = pairs_needed(gap / self.evidence.spread, alpha=self.alpha / (self.tests if worse else 1))
@@ -159,7 +159,7 @@ class Decided(Outcome):
 
     @property
     def detectable(self) -> float | None:
-        """The harm that this number of seeds detects with 80 % power, uncorrected, in the metric's unit."""
+        """The regression that this many seeds detect with 80 % power, uncorrected, in the metric's unit."""
         if self.evidence is None or not self.over_seeds:
             return None
         return self.evidence.spread * detectable_effect(self.evidence.n, alpha=self.alpha)
@@ -247,6 +247,6 @@ def gravity(finding: Outcome) -> int:
     return get_args(Verdict).index(finding.verdict)
 
 
-def direction_of_harm(better: Better) -> int:
-    """Return the factor from a difference to a harm: 1, or −1 if more is better."""
+def direction_of_regression(better: Better) -> int:
+    """Return the factor from a difference to a regression: 1, or −1 if more is better."""
     return -1 if better == "higher" else 1

@@ -144,9 +144,12 @@ def _effect(finding: Decided) -> tuple[str, str]:
 
     For a metric without a preferred direction, it is the difference, without a threshold.
     """
-    if finding.harm is None:
+    if finding.regression is None:
         return "–" if finding.change is None else f"{finding.change:+.1%} (differs)", "–"
-    text, threshold = _amount(finding.harm, finding, signed=True), _amount(finding.smallest_effect, finding)
+    text, threshold = (
+        _amount(finding.regression, finding, signed=True),
+        _amount(finding.smallest_effect, finding),
+    )
     if finding.evidence is None:
         return text, threshold
     low, high = (
@@ -181,9 +184,9 @@ def _flat(finding: Outcome) -> dict[str, object]:
         "seeds": len(decided.seeds) if decided else 0,
         "a": finding.a,
         "b": finding.b,
-        "harm": decided.harm if decided else None,
-        "harm_low": evidence.low if evidence else None,
-        "harm_high": evidence.high if evidence else None,
+        "regression": decided.regression if decided else None,
+        "regression_low": evidence.low if evidence else None,
+        "regression_high": evidence.high if evidence else None,
         "smallest_effect": decided.smallest_effect if decided else None,
         "p": evidence.p if evidence else None,
         "p_adjusted": decided.p_adjusted if decided else None,
@@ -212,7 +215,7 @@ def _as_json(comparison: Comparison) -> str:
                 "reason": finding.reason,
                 "fails": finding.fails(comparison.policy.fail_on),
                 "further_seeds": finding.further_seeds,
-                "harm": finding.harm if isinstance(finding, Decided) else None,
+                "regression": finding.regression if isinstance(finding, Decided) else None,
                 "detectable": finding.detectable if isinstance(finding, Decided) else None,
             }
             for finding in comparison.findings

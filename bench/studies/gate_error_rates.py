@@ -193,20 +193,20 @@ def regressed(scenario: Scenario, a: NDArray[np.float64], b: NDArray[np.float64]
     step = np.zeros(a.shape[2])
     step[scenario.metrics :] = 1 / scenario.images
     common = b.shape[-1]
-    harms = b - a[..., :common]
-    close = (np.abs(harms) <= TOLERANCE * np.abs(a[..., :common]) + ABSOLUTE_FLOOR).all(axis=-1)
-    equal = (harms == 0).all(axis=-1)
+    regressions = b - a[..., :common]
+    close = (np.abs(regressions) <= TOLERANCE * np.abs(a[..., :common]) + ABSOLUTE_FLOOR).all(axis=-1)
+    equal = (regressions == 0).all(axis=-1)
     if scenario.other_seeds:
         close = equal = np.zeros(close.shape, dtype=bool)
     if scenario.other_seeds or common == 1:
         error, freedom = welch_error(a, b, step=step)
-        harm = b.mean(axis=-1) - a.mean(axis=-1)
+        regression = b.mean(axis=-1) - a.mean(axis=-1)
     else:
-        error, harm = paired_spread(harms, step) / math.sqrt(common), harms.mean(axis=-1)
+        error, regression = paired_spread(regressions, step) / math.sqrt(common), regressions.mean(axis=-1)
         freedom = np.full(error.shape, common - 1.0)
-    p = np.where(equal, np.nan, np.where(close, 1.0, p_of(harm, error, freedom)))
+    p = np.where(equal, np.nan, np.where(close, 1.0, p_of(regression, error, freedom)))
     adjusted = holm(p.reshape(len(p), -1)).reshape(p.shape)
-    return np.asarray((adjusted <= ALPHA) & (harm >= scenario.smallest_effect))
+    return np.asarray((adjusted <= ALPHA) & (regression >= scenario.smallest_effect))
 
 
 def gate_table(rates: Sequence[Rate]) -> str:

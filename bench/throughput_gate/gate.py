@@ -32,7 +32,7 @@ from latentbench.bench.throughput_gate.processes import Arm, Sample, TimedProces
 from latentbench.bench.throughput_gate.worktrees import arms
 
 ORDER = ("A", "A′", "B", "B", "A′", "A")
-SMALLEST_LOSS = 0.03
+SMALLEST_SLOWDOWN = 0.03
 BLOCKS = 5
 TURNS = 12
 """The highest number of turns of a process."""
@@ -76,13 +76,13 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Loss:
+class Slowdown:
     """One quantity: head compared with the baseline, and the baseline with itself, as logarithmic ratios."""
 
     quantity: str
     seconds: float
     """The baseline's time."""
-    loss: Evidence
+    effect: Evidence
     noise: Evidence
 
     @property
@@ -93,7 +93,7 @@ class Loss:
     @property
     def smallest(self) -> float:
         """The smallest regression that counts here."""
-        return max(math.log1p(SMALLEST_LOSS), self.floor)
+        return max(math.log1p(SMALLEST_SLOWDOWN), self.floor)
 
 
 def time_blocks(
@@ -135,14 +135,14 @@ def _block(arms: dict[str, Arm], progress: Callable[[int], None]) -> dict[str, l
         return taken
 
 
-def losses(blocks: Blocks, *, alpha: float) -> list[Loss]:
+def slowdowns(blocks: Blocks, *, alpha: float) -> list[Slowdown]:
     """Compute the regression and the noise of each quantity over the blocks."""
     found = []
     for quantity in blocks.quantities:
         a, again, b = (blocks.logs(name, quantity) for name in ("A", "A′", "B"))
         baseline = (a + again) / 2
         found.append(
-            Loss(
+            Slowdown(
                 quantity,
                 math.exp(float(baseline.mean())),
                 paired_t(np.median(b - baseline, axis=1), alpha=alpha, sample="blocks"),
@@ -154,14 +154,15 @@ def losses(blocks: Blocks, *, alpha: float) -> list[Loss]:
 
 def decide(blocks: Blocks, policy: Policy, *, a: str, b: str) -> Comparison:
     """Decide every quantity, corrected for their number."""
-    found = losses(blocks, alpha=policy.alpha)
-    adjusted = holm([loss.loss.p for loss in found])
+    found = slowdowns(blocks, alpha=policy.alpha)
+    adjusted = holm([slowdown.effect.p for slowdown in found])
     findings = [
-        _finding(loss, float(p), policy.alpha, len(found)) for loss, p in zip(found, adjusted, strict=True)
+        _finding(slowdown, float(p), policy.alpha, len(found))
+        for slowdown, p in zip(found, adjusted, strict=True)
     ]
     notes = [
-        f"{loss.quantity}: the same code differed from itself by up to {math.expm1(loss.floor):.1%} here"
-        for loss in found
+        f"{each.quantity}: the same code differed from itself by up to {math.expm1(each.floor):.1%} here"
+        for each in found
     ]
     disturbed, count = blocks.disturbed
     if disturbed:
@@ -169,28 +170,28 @@ def decide(blocks: Blocks, policy: Policy, *, a: str, b: str) -> Comparison:
     return Comparison(a, b, tuple(findings), policy, "Holm", tuple(notes))
 
 
-def _finding(loss: Loss, p: float, alpha: float, tests: int) -> Decided:
+def _finding(slowdown: Slowdown, p: float, alpha: float, tests: int) -> Decided:
     """Return the outcome of a quantity, with its change in seconds."""
 
     def seconds(logarithm: float) -> float:
-        return math.expm1(logarithm) * loss.seconds
+        return math.expm1(logarithm) * slowdown.seconds
 
     evidence = replace(
-        loss.loss,
-        harm=seconds(loss.loss.harm),
-        low=seconds(loss.loss.low),
-        high=seconds(loss.loss.high),
-        spread=loss.loss.spread * loss.seconds,
+        slowdown.effect,
+        regression=seconds(slowdown.effect.regression),
+        low=seconds(slowdown.effect.low),
+        high=seconds(slowdown.effect.high),
+        spread=slowdown.effect.spread * slowdown.seconds,
     )
     return Decided(
         model="throughput",
-        metric=loss.quantity,
-        verdict=_verdict(loss, p, alpha),
+        metric=slowdown.quantity,
+        verdict=_verdict(slowdown, p, alpha),
         why=Why.TESTED,
-        a=loss.seconds,
-        b=loss.seconds + evidence.harm,
+        a=slowdown.seconds,
+        b=slowdown.seconds + evidence.regression,
         better="lower",
-        smallest_effect=seconds(loss.smallest),
+        smallest_effect=seconds(slowdown.smallest),
         evidence=evidence,
         in_family=True,
         p_adjusted=p,
@@ -199,10 +200,10 @@ def _finding(loss: Loss, p: float, alpha: float, tests: int) -> Decided:
     )
 
 
-def _verdict(loss: Loss, p: float, alpha: float) -> Verdict:
-    if p <= alpha and loss.loss.low > 0 and loss.loss.harm > loss.smallest:
+def _verdict(slowdown: Slowdown, p: float, alpha: float) -> Verdict:
+    if p <= alpha and slowdown.effect.low > 0 and slowdown.effect.regression > slowdown.smallest:
         return "regressed"
-    return "ok" if loss.loss.high < loss.smallest else "inconclusive"
+    return "ok" if slowdown.effect.high < slowdown.smallest else "inconclusive"
 
 
 def gate(

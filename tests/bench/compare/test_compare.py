@@ -120,7 +120,7 @@ def test_errors_of_a_model_without_seed_are_paired_by_image(make_record, compare
     )
     finding = only(compared([a], [b]))
     assert finding.verdict == "regressed"
-    assert finding.evidence.harm == float(after.mean()) - float(before.mean())
+    assert finding.evidence.regression == float(after.mean()) - float(before.mean())
     assert finding.evidence.low > 0
 
 
@@ -208,14 +208,14 @@ def test_a_gain_is_ok_and_is_called_better(make_record, compared):
 
 
 def test_a_gate_of_many_metrics_corrects_for_them(make_record, compared):
-    harms = np.array([0.9, 0.1, 0.8, 0.6, 1.0, 0.2, 0.7, 0.5])
+    regressions = np.array([0.9, 0.1, 0.8, 0.6, 1.0, 0.2, 0.7, 0.5])
     names = ("mse", "frechet_prior", "frechet_moment", "class_kl_prior", "class_kl_moment", "dead_zone_prior")
 
     def run(values):
         return [make_record(**dict.fromkeys(names, value), seed=seed) for seed, value in enumerate(values)]
 
     # Weak enough that one test finds it and six together do not.
-    spread = np.array([9.0, -6.0, 8.0, -2.0, 6.0, -4.0, 5.0, 1.0]) + 3 * harms
+    spread = np.array([9.0, -6.0, 8.0, -2.0, 6.0, -4.0, 5.0, 1.0]) + 3 * regressions
     a, b = run(np.full(8, 100.0)), run(100.0 + spread)
     alone = compared(a, b, metrics=frozenset({"mse"}), correction="Holm")
     together = compared(a, b, correction="Holm")

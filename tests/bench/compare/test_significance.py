@@ -24,7 +24,7 @@ from latentbench.bench.compare.significance import (
     welch_t,
 )
 
-HARMS = hnp.arrays(np.float64, st.integers(2, 12), elements=st.floats(-1e3, 1e3, width=32))
+REGRESSIONS = hnp.arrays(np.float64, st.integers(2, 12), elements=st.floats(-1e3, 1e3, width=32))
 SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
 
@@ -34,12 +34,14 @@ def draws():
 
 
 def test_the_paired_t_test_is_scipys(draws):
-    harms = draws.normal(0.5, 1.0, 8)
-    ours, theirs = paired_t(harms), stats.ttest_1samp(harms, 0, alternative="greater")
+    regressions = draws.normal(0.5, 1.0, 8)
+    ours, theirs = paired_t(regressions), stats.ttest_1samp(regressions, 0, alternative="greater")
     assert ours.p == pytest.approx(theirs.pvalue)
-    both = stats.ttest_1samp(harms, 0).confidence_interval(0.90)
+    both = stats.ttest_1samp(regressions, 0).confidence_interval(0.90)
     assert (ours.low, ours.high) == pytest.approx((both.low, both.high))
-    assert (ours.harm, ours.spread, ours.n) == pytest.approx((harms.mean(), harms.std(ddof=1), 8))
+    assert (ours.regression, ours.spread, ours.n) == pytest.approx(
+        (regressions.mean(), regressions.std(ddof=1), 8)
+    )
 
 
 def test_the_unpaired_t_test_is_scipys(draws):
@@ -74,32 +76,32 @@ def test_mcnemar_equals_statsmodels_and_fits_its_interval(lost, gained):
     scale = (lost + gained) / n
     assert (ours.low, ours.high) == pytest.approx(((2 * exact.low - 1) * scale, (2 * exact.high - 1) * scale))
     assert (ours.low > 0) == (ours.p < 0.05)
-    assert ours.harm == pytest.approx((lost - gained) / n)
+    assert ours.regression == pytest.approx((lost - gained) / n)
 
 
 def test_models_that_hit_the_same_examples_do_not_differ():
     hits = np.array([True, False, True])
     same = mcnemar(hits, hits)
-    assert (same.harm, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+    assert (same.regression, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_bootstrap_agrees_with_t_for_many_examples(draws):
-    harms = draws.exponential(1.0, 10_000) - 0.98
-    ours = paired_examples(harms)
+    regressions = draws.exponential(1.0, 10_000) - 0.98
+    ours = paired_examples(regressions)
     theirs = stats.bootstrap(
-        (harms,), np.mean, n_resamples=500, confidence_level=0.9, method="basic", rng=draws
+        (regressions,), np.mean, n_resamples=500, confidence_level=0.9, method="basic", rng=draws
     )
     low, high = theirs.confidence_interval
     assert (ours.low, ours.high) == pytest.approx((low, high), abs=0.004)
 
 
 def test_few_examples_are_bootstrapped_which_follows_their_skew(draws):
-    harms = draws.exponential(1.0, 40)
-    evidence = paired_examples(harms)
+    regressions = draws.exponential(1.0, 40)
+    evidence = paired_examples(regressions)
     assert "bootstrap" in evidence.method
-    assert evidence.high - evidence.harm > evidence.harm - evidence.low > 0
-    assert evidence == paired_examples(harms)
-    assert "bootstrap" not in paired_examples(np.tile(harms, FEW_EXAMPLES)).method
+    assert evidence.high - evidence.regression > evidence.regression - evidence.low > 0
+    assert evidence == paired_examples(regressions)
+    assert "bootstrap" not in paired_examples(np.tile(regressions, FEW_EXAMPLES)).method
 
 
 def test_the_bootstraps_false_alarms_are_as_rare_as_stated(draws):
@@ -107,12 +109,12 @@ def test_the_bootstraps_false_alarms_are_as_rare_as_stated(draws):
     assert alarms <= 12  # 5 expected; more than 12 come once in a thousand
 
 
-@given(HARMS)
-def test_interval_has_the_estimate_and_mirrors_with_the_sign(harms):
-    evidence, mirrored = paired_t(harms), paired_t(-harms)
-    assert evidence.low <= evidence.harm <= evidence.high
+@given(REGRESSIONS)
+def test_interval_has_the_estimate_and_mirrors_with_the_sign(regressions):
+    evidence, mirrored = paired_t(regressions), paired_t(-regressions)
+    assert evidence.low <= evidence.regression <= evidence.high
     assert evidence.low == pytest.approx(-mirrored.high, rel=1e-6, abs=1e-9)
-    if evidence.spread > 1e-6 * abs(evidence.harm):
+    if evidence.spread > 1e-6 * abs(evidence.regression):
         assert (evidence.low > 0) == (evidence.p < 0.05)
 
 
@@ -133,8 +135,8 @@ def test_equal_differences_of_few_seeds_are_not_certain(step):
 
 
 def test_a_spread_is_never_below_one_test_image(draws):
-    harms = np.array([1.0, 1.0, 1.0, 1.0, 2.0]) / 10_000
-    assert paired_t(harms, step=1 / 100).spread == pytest.approx(1 / 100)
+    regressions = np.array([1.0, 1.0, 1.0, 1.0, 2.0]) / 10_000
+    assert paired_t(regressions, step=1 / 100).spread == pytest.approx(1 / 100)
     wide = draws.normal(0.5, 1.0, 8)
     assert paired_t(wide, step=1 / 100) == paired_t(wide)
 
@@ -155,10 +157,10 @@ def test_the_step_of_a_share_is_one_image(values, n, step):
 
 
 def test_evidence_changes_its_unit_and_nothing_else(draws):
-    harms = draws.normal(0.3, 1.0, 6)
-    scaled, anew = paired_t(harms).scaled(100.0), paired_t(100 * harms)
-    assert (scaled.harm, scaled.low, scaled.high, scaled.spread) == pytest.approx(
-        (anew.harm, anew.low, anew.high, anew.spread)
+    regressions = draws.normal(0.3, 1.0, 6)
+    scaled, anew = paired_t(regressions).scaled(100.0), paired_t(100 * regressions)
+    assert (scaled.regression, scaled.low, scaled.high, scaled.spread) == pytest.approx(
+        (anew.regression, anew.low, anew.high, anew.spread)
     )
     assert scaled.p == pytest.approx(anew.p)
 
@@ -207,8 +209,8 @@ def test_power_is_statsmodels(effect, n, alpha):
 
 
 def test_power_is_what_a_simulation_finds(draws):
-    harms = draws.normal(1.0, 1.0, (20_000, 8))
-    t = harms.mean(1) / harms.std(1, ddof=1) * math.sqrt(8)
+    regressions = draws.normal(1.0, 1.0, (20_000, 8))
+    t = regressions.mean(1) / regressions.std(1, ddof=1) * math.sqrt(8)
     assert power_of_t(1.0, 8) == pytest.approx((t > stats.t.ppf(0.95, 7)).mean(), abs=0.01)
 
 
@@ -235,15 +237,20 @@ def test_an_effect_too_small_to_be_seen_says_so():
 
 
 def test_clusters_of_equal_differences_count_once_each(draws):
-    harms = draws.normal(0.2, 1.0, 18)
-    ours, each = paired_clusters(np.repeat(harms, 50), np.repeat(np.arange(18), 50)), paired_t(harms)
-    assert (ours.harm, ours.low, ours.high, ours.p) == pytest.approx((each.harm, each.low, each.high, each.p))
+    regressions = draws.normal(0.2, 1.0, 18)
+    ours, each = (
+        paired_clusters(np.repeat(regressions, 50), np.repeat(np.arange(18), 50)),
+        paired_t(regressions),
+    )
+    assert (ours.regression, ours.low, ours.high, ours.p) == pytest.approx(
+        (each.regression, each.low, each.high, each.p)
+    )
     assert (ours.n, ours.spread) == pytest.approx((18, each.spread))
 
 
 def test_clusters_of_one_example_are_a_paired_t_test(draws):
-    harms = draws.normal(0.1, 1.0, 300)
-    ours, theirs = paired_clusters(harms, np.arange(300)), paired_examples(harms)
+    regressions = draws.normal(0.1, 1.0, 300)
+    ours, theirs = paired_clusters(regressions, np.arange(300)), paired_examples(regressions)
     assert (ours.low, ours.high, ours.p) == pytest.approx((theirs.low, theirs.high, theirs.p))
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from latentbench.bench.compare.policy import shipped
-from latentbench.bench.throughput_gate.gate import ORDER, Blocks, Sample, decide, gate, losses
+from latentbench.bench.throughput_gate.gate import ORDER, Blocks, Sample, decide, gate, slowdowns
 
 COMMAND = f"{sys.executable} clock.py"
 
@@ -87,8 +87,8 @@ def test_a_regression_below_three_percent_does_not_count():
 
 def test_a_regression_below_the_noise_floor_does_not_count():
     noisy = blocks_of([1.0, 1.0, 1.0, 1.0, 1.0], [1.2, 0.9, 1.15, 0.85, 1.1], [1.13, 1.03, 1.12, 1.0, 1.1])
-    (loss,) = losses(noisy, alpha=0.05)
-    assert loss.floor > 0.1
+    (slowdown,) = slowdowns(noisy, alpha=0.05)
+    assert slowdown.floor > 0.1
     (finding,) = decide(noisy, shipped(), a="", b="").findings
     assert finding.verdict != "regressed"
 
@@ -101,9 +101,9 @@ def test_a_steady_drift_cancels_within_a_block():
             block[name].append(Sample(({"step_seconds": 1.02**clock},), 0.0))
             clock += 1
         drifting.append(block)
-    (loss,) = losses(Blocks(tuple(drifting)), alpha=0.05)
-    assert loss.loss.harm == pytest.approx(0.0, abs=1e-12)
-    assert loss.noise.harm == pytest.approx(0.0, abs=1e-12)
+    (slowdown,) = slowdowns(Blocks(tuple(drifting)), alpha=0.05)
+    assert slowdown.effect.regression == pytest.approx(0.0, abs=1e-12)
+    assert slowdown.noise.regression == pytest.approx(0.0, abs=1e-12)
 
 
 def test_a_shared_machine_is_marked():
@@ -113,7 +113,7 @@ def test_a_shared_machine_is_marked():
 
 @pytest.mark.parametrize(("gain", "better"), [(0.98, False), (0.94, True)])
 def test_an_improvement_has_to_exceed_the_threshold_too(gain, better):
-    """A gain of 2 %, however certain, is as little news as a loss of 2 %."""
+    """A gain of 2 %, however certain, is as little news as a slowdown of 2 %."""
     steady = [gain, gain * 1.001, gain, gain * 0.999, gain]
     (finding,) = decide(blocks_of([1.0] * 5, [1.0] * 5, steady), shipped(), a="", b="").findings
     assert finding.evidence.high < 0
