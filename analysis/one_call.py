@@ -19,10 +19,12 @@ from latentbench.analysis.features.extractors import load as load_feature
 from latentbench.analysis.features.request import parse_all
 from latentbench.analysis.features.stored_judges import JudgeProgress
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
+from latentbench.analysis.prompts.own_vectors import need_words_alone
 from latentbench.analysis.result import Result
 from latentbench.data.errors import LatentbenchError
 from latentbench.data.images import ImageData, Split
 from latentbench.data.loading import load
+from latentbench.models.external.open_clip import Pretrained, check_size
 from latentbench.models.external.user_module import Imported, adapted
 from latentbench.models.family import Family
 from latentbench.models.protocols import Encoder, ImageCodec, ImageTextModel
@@ -78,6 +80,8 @@ def measure(
     images, place = _images(data), find_device(device)
     name = model.spec.label if isinstance(model, Family) else type(model).__name__
     family = model if isinstance(model, Family) else adapted(model, images.image_shape, name)
+    if isinstance(family, Pretrained) and not need_words_alone(chosen):
+        check_size(family.spec, images)
     with _evaluated(family, place):
         if isinstance(family, Imported):
             family.tried_on(images, place)

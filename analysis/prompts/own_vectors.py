@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from latentbench.analysis.core.data_context import batch_size, in_batches, shard_of, to_float
-from latentbench.analysis.core.registry import SharedPass
+from latentbench.analysis.core.registry import Analysis, SharedPass
 from latentbench.analysis.core.subject import Subject
 from latentbench.data.captioned.draw import with_captions
 from latentbench.data.errors import DataError
@@ -123,3 +123,8 @@ def _give(subject: Subject, batches: list[OwnVectors]) -> None:
 
 OWN_VECTORS = SharedPass("encoding for words", _batches, _part, _joined, _give)
 """The pass whose result is `own_vectors`."""
+
+
+def need_words_alone(analyses: Iterable[Analysis]) -> bool:
+    """Return True if analyses need no vectors but these, so that a pretrained model sees no scaled pixels."""
+    return all(each.passes == (OWN_VECTORS,) for each in analyses)

@@ -19,7 +19,7 @@ from latentbench.analysis.features.stored_judges import load_judges
 from latentbench.analysis.generation.feature_distances import OF_FEATURES
 from latentbench.analysis.performance.cores import default_jobs, threads, threads_of
 from latentbench.analysis.performance.memory import free_memory
-from latentbench.analysis.prompts.own_vectors import OWN_VECTORS
+from latentbench.analysis.prompts.own_vectors import need_words_alone
 from latentbench.analysis.protocols.by_protocol import OF_PROTOCOLS, requested
 from latentbench.bench.executors.local import LocalProcesses, ThisProcess
 from latentbench.bench.executors.protocol import Executor
@@ -101,7 +101,7 @@ def run_suite(suite: Suite, store: Store, options: Options, watcher: Watcher) ->
 def _parts(suite: Suite, data_sets: DataSets, options: Options, features: tuple[Network, ...]) -> list[Part]:
     """Return the cases on each data set, after opening it and trying every model on it."""
     parts = []
-    words_alone = all(ANALYSES[name].passes == (OWN_VECTORS,) for name in suite.analyses)
+    words_alone = need_words_alone(ANALYSES[name] for name in suite.analyses)
     originals_alone = words_alone and all(isinstance(entry.spec, PretrainedSpec) for entry in suite.entries)
     for given in suite.data:
         with data_sets.naming(given):

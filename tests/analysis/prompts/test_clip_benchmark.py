@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from transformers import PreTrainedTokenizerFast
 
+from latentbench.analysis import measure
 from latentbench.analysis.catalogue import ANALYSES
 from latentbench.analysis.core.data_context import DataContext
 from latentbench.analysis.core.subject import Subject
@@ -29,6 +30,7 @@ from latentbench.analysis.prompts.explain_accuracy import explain_accuracy
 from latentbench.analysis.prompts.own_vectors import own_vectors
 from latentbench.analysis.prompts.questions import embed, question
 from latentbench.data import load
+from latentbench.data.errors import LatentbenchError
 from latentbench.data.reading.image_files import read_as_clip_benchmark, read_image
 from latentbench.models import zoo
 from latentbench.models.resolver import Resolver
@@ -264,6 +266,20 @@ def test_axes_are_fitted_to_what_the_model_sees(checkpoint, table, tmp_path, mon
             ANALYSES["prompts"].measure(Subject(model, DataContext(data), seed=0)).arrays["curve_pca"]
         )
     assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize("checkpoint", ["quick_gelu"], indirect=True)
+def test_measure_refuses_pixels_smaller_than_the_model(checkpoint, table, tmp_path, monkeypatch):
+    """As a suite does: words need the originals alone, and other analyses the pixels."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf-cache")
+    datasets.DatasetDict(train=table, test=table).save_to_disk(tmp_path / "splits")
+    spec = zoo.model_spec(family="clip", pretrained={"model": f"local-dir:{checkpoint}"})
+    data = load(f"hf:{tmp_path / 'splits'}?size=8")
+    resolved = zoo.resolve(spec, data, Resolver(checkpoint))
+    model = zoo.train_or_load(zoo.Training(resolved, Recipe(), 0), data).model
+    assert measure(model, data, analyses="prompts")["prompt_top1"].n == len(table)
+    with pytest.raises(LatentbenchError, match=r"takes images of 32 pixels, .*; use hf:.*\?size=32"):
+        measure(model, data, analyses=["prompts", "latent_health"])
 
 
 @pytest.mark.parametrize("checkpoint", ["quick_gelu"], indirect=True)
