@@ -26,7 +26,7 @@ LEAST_SHARE = 0.8
 """A metric counts if this share of the models has it: others are correlated over models of another kind."""
 
 Values = Mapping[str, Mapping[str, float]]
-"""By model, the value of each metric, averaged over seeds."""
+"""The value of each metric, averaged over seeds, by model."""
 
 
 @dataclass(frozen=True)

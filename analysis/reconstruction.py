@@ -19,7 +19,7 @@ from latentbench.analysis.core.subject import NO_DECODER, Subject
 from latentbench.analysis.features.judge import NO_JUDGE, Views
 from latentbench.analysis.image_similarity import MS_SSIM_SIDE, SSIM_TAPS, decibels
 
-PICTURED = 10
+SHOWN = 10
 """The number of images stored for figures."""
 
 MSE = define(
@@ -107,15 +107,15 @@ def reconstruction(subject: Subject) -> Measurement:
         examples[SSIM.name] = errors.ssim.numpy()
     if recognised.value is not None and labels is not None:
         examples[RECOGNISABLE.name] = _share_of_judges(errors.judged, labels)
-    return Measurement(metrics, _pictures(subject, errors.mse), examples)
+    return Measurement(metrics, _shown_reconstructions(subject, errors.mse), examples)
 
 
-def _pictures(subject: Subject, errors: Tensor) -> dict[str, NDArray[np.generic]]:
-    """A few images with their reconstructions: of each class, and from the least to the largest error."""
+def _shown_reconstructions(subject: Subject, errors: Tensor) -> dict[str, NDArray[np.generic]]:
+    """Return images with their reconstructions: one of each class, and some from least to largest error."""
     test = subject.data.test
-    ranked = errors.argsort(stable=True)[torch.linspace(0, len(errors) - 1, PICTURED).long()]
+    ranked = errors.argsort(stable=True)[torch.linspace(0, len(errors) - 1, SHOWN).long()]
     arrays: dict[str, NDArray[np.generic]] = {}
-    for prefix, chosen in (("", torch.tensor(pictured(test.labels, len(test)))), ("ranked_", ranked)):
+    for prefix, chosen in (("", torch.tensor(shown_images(test.labels, len(test)))), ("ranked_", ranked)):
         images = test.images[chosen]
         arrays[f"{prefix}originals"] = images.numpy()
         arrays[f"{prefix}reconstructions"] = to_uint8(subject.reconstructed(images)).numpy()
@@ -158,9 +158,9 @@ def _share_of_judges(views: Views, labels: Tensor) -> NDArray[np.generic]:
     return hits[0].numpy() if len(hits) == 1 else hits.float().mean(0).numpy()
 
 
-def pictured(labels: Tensor | None, count: int) -> list[int]:
+def shown_images(labels: Tensor | None, count: int) -> list[int]:
     """Return which of `count` images figures show: the first of each class, or the first ten."""
     if labels is None:
-        return list(range(min(PICTURED, count)))
-    classes = labels.unique().tolist()[:PICTURED]
+        return list(range(min(SHOWN, count)))
+    classes = labels.unique().tolist()[:SHOWN]
     return [int((labels == label).nonzero()[0]) for label in classes]

@@ -17,7 +17,7 @@ from latentbench.analysis.audit.criteria import Rule
 
 Array = NDArray[np.float64]
 Pairs = Callable[[float], tuple[Array, Array]]
-"""From x to real points `[N, D]` and samples `[M, D]`."""
+"""A function from x to real points `[N, D]` and samples `[M, D]`."""
 
 Kind = Literal["fidelity", "diversity"]
 Desideratum = Literal["purpose", "hyperparameters", "data size", "bounds", "invariance"]

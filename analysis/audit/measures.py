@@ -27,10 +27,9 @@ from latentbench.analysis.statistics.moments import Moments
 from latentbench.analysis.statistics.neighbours import nearest
 
 Values = Mapping[str, float]
-"""By measure."""
+"""Values by the name of the measure."""
 Measuring = Callable[[Tensor], Values]
-"""From samples `[M, D]` to values, next to real points that are known already. Raises ValueError for too few
-points."""
+"""A function from samples `[M, D]` to values; it knows the real points. Raises ValueError for few points."""
 
 BOTH: tuple[Kind, ...] = ("fidelity", "diversity")
 

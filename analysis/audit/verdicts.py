@@ -82,7 +82,7 @@ def rows(cells: Sequence[AuditCell]) -> list[dict[str, object]]:
 
 
 def tables(cells: Sequence[AuditCell]) -> dict[Kind, list[dict[str, object]]]:
-    """For each kind one row per check and desideratum, one column per measure, and the number passed."""
+    """Return a row per check and desideratum of each kind, a column per measure, and the number passed."""
     found: dict[Kind, list[dict[str, object]]] = {}
     kinds: tuple[Kind, ...] = ("fidelity", "diversity")
     for kind in kinds:

@@ -25,12 +25,12 @@ class Measurement:
     metrics: tuple[Metric, ...]
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     examples: dict[str, np.ndarray] = field(default_factory=dict)
-    """By metric, the value for each of its n test images, `[n]`: bool where it is hit or miss, else float.
+    """The value for each of the n test images `[n]`, by metric: bool for hit or miss, else float.
 
     Two models are compared image by image from these; a metric that is not a mean over images has none.
     """
     clusters: dict[str, np.ndarray] = field(default_factory=dict)
-    """By metric, the cluster of each example, int64 `[n]`, if examples of one cluster are not independent."""
+    """The cluster of each example, int64 `[n]`, by metric, if examples of one cluster are not independent."""
 
 
 Part = TypeVar("Part")

@@ -90,7 +90,7 @@ class ImageErrors:
     sums: Mapping[str, FeatureSums] = field(default_factory=dict)
     """The sums of the features of the reconstructions, by extractor."""
     distances: Mapping[str, Tensor] = field(default_factory=dict)
-    """By distance network, its distance of each image."""
+    """The distance of each image, by distance network."""
 
     @classmethod
     def of(

@@ -42,7 +42,7 @@ class Extractor:
     """The hash of the weights: of their names, types, shapes and values."""
     network: nn.Module
     read: Callable[[nn.Module, Tensor], Tensor]
-    """From uint8 images `[N, 3, H, W]` on the network's device to features `[N, D]`."""
+    """Maps uint8 images `[N, 3, H, W]` on the network's device to features `[N, D]`."""
 
     @classmethod
     def of(cls, name: str, network: nn.Module, read: Callable[[nn.Module, Tensor], Tensor]) -> Extractor:

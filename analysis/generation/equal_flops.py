@@ -104,7 +104,7 @@ def equal_flops(subject: Subject) -> Measurement:
             drawn = _drawn(subject, codes, budget)
             seen = Samples.of(_decoded(subject, drawn), subject.context)
             found = [_judged(subject, gflop, seen), *_label_free(subject, gflop, drawn)]
-            arrays[f"samples_{gflop}"] = seen.pictured.numpy()
+            arrays[f"samples_{gflop}"] = seen.kept.numpy()
         except Unmeasurable as reason:
             found = [metric.missing(str(reason)) for metric in every]
         except Diverged as diverged:

@@ -19,9 +19,9 @@ from latentbench.analysis.generation import label_free_frechet
 from latentbench.analysis.generation.code_samplers import learned_flow
 from latentbench.analysis.generation.sample_metrics import POSTERIOR, definitions_of
 from latentbench.analysis.generation.sample_quality import (
+    kept_samples,
     measurable_images,
     measured_by_judges,
-    pictured,
 )
 from latentbench.analysis.stored.samplers import FLOW
 from latentbench.analysis.workloads.flops import count
@@ -82,7 +82,7 @@ def flow_quality(subject: Subject) -> Measurement:
         FLOW_LOSS.measured(trained.loss, n=len(trained.losses)),
         *budget(subject.code_shape, trained),
     ]
-    arrays = {**pictured(subject, [FLOW]), "loss": trained.losses.numpy()}
+    arrays = {**kept_samples(subject, [FLOW]), "loss": trained.losses.numpy()}
     return Measurement(tuple(metrics), arrays)
 
 

@@ -26,7 +26,7 @@ from latentbench.analysis.statistics.moments import Moments
 from latentbench.analysis.statistics.neighbours import nearest
 from latentbench.data.errors import LatentbenchError
 
-PICTURED = 64
+KEPT_SAMPLES = 64
 """Samples kept for figures."""
 NEIGHBOURS = 5000
 """Images and samples that neighbours are sought among: the cost grows with the square of their number, and
@@ -80,27 +80,27 @@ class Samples:
 
     count: int
     judged: Views
-    pictured: Tensor
+    kept: Tensor
     """uint8 `[M, C, H, W]`."""
     frechet: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
-    """By extractor, the Fréchet distance to the test images and its standard error over samples."""
+    """The Fréchet distance to the test images and its standard error over samples, by extractor."""
 
     @classmethod
     def of(cls, batches: Iterable[Tensor], context: DataContext) -> Samples:
         """Look at batches of float images in [0, 1] once."""
-        count, views, pictured = 0, [], []
+        count, views, kept = 0, [], []
         sums: list[dict[str, FeatureSums]] = []
         for images in batches:
             if context.judges:
                 views.append(context.view(images))
-            if count < PICTURED:
-                pictured.append(to_uint8(images[: PICTURED - count]))
+            if count < KEPT_SAMPLES:
+                kept.append(to_uint8(images[: KEPT_SAMPLES - count]))
             found = context.sums(images, count)
             sums = [{name: sums[0][name] + found[name] for name in found}] if sums else [found]
             count += len(images)
         originals = context.original_sums if sums[0] else {}
         frechet = {name: frechet_to_fixed(originals[name], own) for name, own in sums[0].items()}
-        return cls(count, joined_views(views), torch.cat(pictured), frechet)
+        return cls(count, joined_views(views), torch.cat(kept), frechet)
 
 
 @dataclass(eq=False)

@@ -81,7 +81,7 @@ def sampling(subject: Subject) -> Measurement:
         for metrics, real in zip(measured_by_judges(subject, names), reals, strict=True)
     ]
     metrics = tuple(over_judges(metrics) for metrics in zip(*by_judge, strict=True))
-    return Measurement(metrics, pictured(subject, names))
+    return Measurement(metrics, kept_samples(subject, names))
 
 
 def measurable_images(subject: Subject) -> tuple[RealImages, ...]:
@@ -96,11 +96,11 @@ def measurable_images(subject: Subject) -> tuple[RealImages, ...]:
     return reals
 
 
-def pictured(subject: Subject, samplers: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+def kept_samples(subject: Subject, samplers: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
     """Return the samples that are kept for figures, for each sampler that has some."""
     bank = subject.once(SampleBank)
     return {
-        f"samples_{sampler}": bank.samples(sampler).pictured.numpy()
+        f"samples_{sampler}": bank.samples(sampler).kept.numpy()
         for sampler in samplers
         if why_unusable(bank, sampler) is None
     }

@@ -272,7 +272,7 @@ def _clusters(
     member = clusters(features, seed=derive(subject.seed, "missing clusters"))
     drawn = some(torch.arange(subject.once(SampleBank).samples(name).count))
     codes = subject.once(SampleBank).codes(name, len(subject.data.test))
-    rows, pictures = [], []
+    rows, shown = [], []
     for each in range(int(member.max()) + 1):
         own = member == each
         if int(own.sum()) < SHOWN:
@@ -281,7 +281,7 @@ def _clusters(
         typical = missing[own][nearest(middle, features[own], SHOWN)[1][0]]
         images = subject.data.test.images[indices[typical]]
         close = drawn[nearest(middle, samples.double(), SHOWN)[1][0]]
-        pictures.append(
+        shown.append(
             torch.stack(
                 [
                     _small(to_float(images)),
@@ -293,7 +293,7 @@ def _clusters(
         rows.append([int(own.sum()) / len(seen.samples), _commonest(subject, indices[missing[own]])])
     if not rows:
         return {}
-    return {"clusters": np.array(rows, dtype=np.float64), "examples": torch.stack(pictures).numpy()}
+    return {"clusters": np.array(rows, dtype=np.float64), "examples": torch.stack(shown).numpy()}
 
 
 def _small(images: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class HeldOut:
     count: int
     draws: Tensor
     inside: Tensor
-    """For each draw, whether it is called a code."""
+    """True for each draw that is called a code."""
 
 
 def _held_out(codes: Tensor, draws: Tensor, seed: int) -> HeldOut:

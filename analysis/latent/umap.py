@@ -61,8 +61,8 @@ def umap_embedding(codes: Tensor, *, seed: int) -> Tensor:
             n_epochs=EPOCHS,
             random_state=numpy_seed(seed),
         )
-        picture = reducer.fit_transform(_wide(codes).numpy())
-    return torch.from_numpy(picture.astype(np.float32))
+        embedding = reducer.fit_transform(_wide(codes).numpy())
+    return torch.from_numpy(embedding.astype(np.float32))
 
 
 def _umap_module() -> ModuleType:
@@ -182,18 +182,18 @@ def embedding(subject: Subject) -> Measurement:
     grids = subject.once(SampleBank).codes(sampler, min(DRAWS, len(codes) // 3))
     draws = one_position(grids, subject.generator("drawn positions"))
     together = torch.cat([codes, draws])
-    picture = umap_embedding(together, seed=subject.seed)
-    overlap = neighbour_overlap(together, picture)
+    embedding = umap_embedding(together, seed=subject.seed)
+    overlap = neighbour_overlap(together, embedding)
     metrics = (
-        UMAP_TRUSTWORTHINESS.measured(trustworthiness(together, picture), n=len(together)),
+        UMAP_TRUSTWORTHINESS.measured(trustworthiness(together, embedding), n=len(together)),
         UMAP_KNN_OVERLAP.measured(overlap.mean().item(), n=len(together)),
     )
-    arrays = _arrays(picture[: len(codes)], subject.data.test.labels)
-    return Measurement(metrics, arrays | {sampler: picture[len(codes) :].numpy()})
+    arrays = _arrays(embedding[: len(codes)], subject.data.test.labels)
+    return Measurement(metrics, arrays | {sampler: embedding[len(codes) :].numpy()})
 
 
-def _arrays(picture: Tensor, labels: Tensor | None) -> dict[str, NDArray[np.generic]]:
-    arrays: dict[str, NDArray[np.generic]] = {"embedding": picture.numpy()}
+def _arrays(embedding: Tensor, labels: Tensor | None) -> dict[str, NDArray[np.generic]]:
+    arrays: dict[str, NDArray[np.generic]] = {"embedding": embedding.numpy()}
     if labels is not None:
-        arrays["labels"] = labels[: len(picture)].numpy().astype(np.uint16)
+        arrays["labels"] = labels[: len(embedding)].numpy().astype(np.uint16)
     return arrays

@@ -6,7 +6,7 @@ from latentbench.analysis.stored.samplers import FLOW
 
 SAMPLED = ("prior", "moment")
 ANALYSIS_OF = {**dict.fromkeys(SAMPLED, "missing_mass"), FLOW: "missing_mass_flow"}
-"""By sampler, the analysis that measures what it misses: only one of them trains a flow."""
+"""The analysis that measures what a sampler misses, by sampler: only one of them trains a flow."""
 QUARTERS = 4
 ATTRIBUTES = ("brightness", "contrast", "detail")
 """Properties of any image: mean and standard deviation of its pixels, and of differences of neighbours."""

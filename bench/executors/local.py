@@ -115,7 +115,7 @@ class ThisProcess:
 
 
 _context: Callable[[], Any]
-"""In a worker process: opens its context once. If that fails, so does the unit, with the same error."""
+"""Opens the context of this worker process once. If that fails, so does the unit, with the same error."""
 
 
 def _prepare(threads: int, open_context: Callable[[], object]) -> None:

@@ -76,7 +76,7 @@ def _check(setup: Setup) -> None:
 
 
 _contexts: dict[str, object] = {}
-"""In a worker: the context that was opened last, by the setup's id."""
+"""The context that this worker opened last, by the setup's id."""
 
 
 def _context(setup: Setup) -> object:

@@ -37,7 +37,7 @@ BLOCKS = 5
 TURNS = 12
 """The highest number of turns of a process."""
 DISTURBED = 0.25
-"""From this number of cores used by others on, the comparison mentions them."""
+"""The number of cores used by other work above which the comparison mentions it."""
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ import torch
 from latentbench.analysis.core.data_context import DataContext, to_float
 from latentbench.analysis.core.registry import ANALYSES
 from latentbench.analysis.core.subject import Subject
-from latentbench.analysis.reconstruction import pictured, reconstruction
+from latentbench.analysis.reconstruction import reconstruction, shown_images
 from latentbench.data.images import ImageData, Split
 from latentbench.models.protocols import Posterior
 
 
 def test_first_image_of_each_class_is_shown():
-    assert pictured(torch.tensor([2, 2, 0, 1, 0]), 5) == [2, 3, 0]
-    assert pictured(None, 25) == list(range(10))
-    assert pictured(None, 3) == [0, 1, 2]
+    assert shown_images(torch.tensor([2, 2, 0, 1, 0]), 5) == [2, 3, 0]
+    assert shown_images(None, 25) == list(range(10))
+    assert shown_images(None, 3) == [0, 1, 2]
 
 
 # The analysis

@@ -47,7 +47,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Claim:
-    """That every contrast is more than `bound`: one contrast, or every step of a trend."""
+    """The statement that every contrast is more than `bound`: one contrast, or every step of a trend."""
 
     statement: str
     effect: str
