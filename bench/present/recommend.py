@@ -86,7 +86,7 @@ def requirement(text: str) -> Requirement:
     try:
         bound = float(found[3])
     except ValueError:
-        raise LatentbenchError(f"{text!r}: {found[3]!r} is no number") from None
+        raise LatentbenchError(f"{text!r}: {found[3]!r} is not a number") from None
     return Requirement(definition_of(found[1]).name, found[2], bound)
 
 

@@ -96,7 +96,7 @@ def test_requirements_and_durations_are_read_or_refused():
         requirement("psn>=20")
     with pytest.raises(LatentbenchError, match="METRIC<=NUMBER"):
         requirement("psnr=20")
-    with pytest.raises(LatentbenchError, match="'many' is no number"):
+    with pytest.raises(LatentbenchError, match="'many' is not a number"):
         requirement("psnr>=many")
 
 

@@ -113,7 +113,7 @@ def test_a_shared_machine_is_marked():
 
 @pytest.mark.parametrize(("gain", "better"), [(0.98, False), (0.94, True)])
 def test_an_improvement_has_to_exceed_the_threshold_too(gain, better):
-    """A gain of 2 %, however certain, is as little news as a slowdown of 2 %."""
+    """A gain of 2 % does not count, however certain; neither does a slowdown of 2 %."""
     steady = [gain, gain * 1.001, gain, gain * 0.999, gain]
     (finding,) = decide(blocks_of([1.0] * 5, [1.0] * 5, steady), shipped(), a="", b="").findings
     assert finding.evidence.high < 0
