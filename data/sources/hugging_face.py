@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from latentbench.data.errors import DataError, missing_package
+from latentbench.data.errors import DataError, counted, missing_package, some
 from latentbench.data.hub import cache_unless_reachable, hub_host, is_reachable
 from latentbench.data.reading.hash_split import mixed
 from latentbench.data.reading.image_files import Encoded, read_as_datasets
@@ -66,9 +66,17 @@ def hub_sources(name: str, *, relative_to: Path = Path(), split: str | None = No
     labels = {each: _labels(f"{where}, {each}", part, columns) for each, part in rows.items()}
     words = _words(where, name, path, rows[test], columns, labels)
     sources = {
-        each: _source(where, each, part, columns, labels[each], words.classes) for each, part in rows.items()
+        each: EncodedSource(
+            where=where,
+            names=tuple(f"{each}/{number}" for number in range(len(part))),
+            stored=_Column(part, columns.image),
+            labels=labels[each],
+            classes=words.classes,
+        )
+        for each, part in rows.items()
     }
-    notes = (*_unused_note(parts, rows, split), *columns.notes, *words.notes)
+    gaps = [note for each, part in rows.items() for note in _gaps_note(each, part, columns)]
+    notes = (*_unused_note(parts, rows, split), *columns.notes, *gaps, *words.notes)
     if train == test:
         found = hashed_sources(sources[test], split, notes)
     else:
@@ -90,7 +98,7 @@ def _chosen(where: str, parts: Mapping[str, Any], split: str | None) -> tuple[st
         return None if canonical(first) in ("test", "validation") else first, first
     if split is not None:
         chosen = split if split in parts else usual.get(canonical(split))
-        made = ["test", ALL] if len(parts) == 1 else []
+        made = [each for each in ("test", ALL) if len(parts) == 1 and each not in parts]
         if chosen is None and split in made:
             return first if split == "test" else None, first
         if chosen is None:
@@ -160,11 +168,11 @@ def _others_note(what: str, column: str, columns: Sequence[str]) -> tuple[str, .
 
 
 def _labels(where: str, rows: Any, columns: _Columns) -> tuple[int, ...] | None:
-    """Return the labels, None if there are none: test splits of the hub without labels hold −1."""
+    """Return the labels, None if there are none or some are missing."""
     if columns.label is None:
         return None
     labels = tuple(rows[columns.label][:])
-    if any(label is None or label < 0 for label in labels):
+    if any(map(_is_missing, labels)):
         if columns.names is None:
             raise DataError(f"{where}: labels must be whole numbers from 0, without gaps")
         return None
@@ -175,6 +183,20 @@ def _labels(where: str, rows: Any, columns: _Columns) -> tuple[int, ...] | None:
             f"{len(columns.names)} classes (0 to {len(columns.names) - 1}); correct the labels or the names"
         )
     return labels
+
+
+def _is_missing(label: int | None) -> bool:
+    return label is None or label < 0  # test splits of the hub without labels hold −1
+
+
+def _gaps_note(split: str, rows: Any, columns: _Columns) -> tuple[str, ...]:
+    """Name the images without a label, if others have one."""
+    missing = list(map(_is_missing, rows[columns.label][:])) if columns.label else []
+    if all(missing) or not any(missing):
+        return ()
+    names = [f"{split}/{number}" for number, each in enumerate(missing) if each]
+    without = counted(len(names), "image has", "images have")
+    return (f"labels of {split} are not read, because {without} none: {some(names)}",)
 
 
 def _words(
@@ -193,7 +215,7 @@ def _words(
         without = next(split for split, each in labels.items() if each is None)
         with_ = next(split for split, each in labels.items() if each is not None)
         raise DataError(
-            f"{where}: the split {without} has no labels, and {with_} has; choose one, such as split: {with_}"
+            f"{where}: the split {without} lacks labels, and {with_} has them; choose one: split: {with_}"
         )
     folder = path if path.is_dir() else path.parent if path.is_file() else None
     return label_words(
@@ -274,21 +296,4 @@ def _parquet(datasets: Any, files: dict[str, list[Path]]) -> Any:
             )
             for split, paths in files.items()
         }
-    )
-
-
-def _source(
-    where: str,
-    split: str,
-    rows: Any,
-    columns: _Columns,
-    labels: tuple[int, ...] | None,
-    classes: tuple[str, ...],
-) -> EncodedSource:
-    return EncodedSource(
-        where=where,
-        names=tuple(f"{split}/{number}" for number in range(len(rows))),
-        stored=_Column(rows, columns.image),
-        labels=labels,
-        classes=classes,
     )

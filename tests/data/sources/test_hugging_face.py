@@ -165,6 +165,17 @@ def test_text_files_in_the_folder_come_first(tmp_path):
         load(f"hf:{tmp_path}/saved?size=16")
 
 
+def test_an_image_without_a_label_is_named(tmp_path):
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
+    columns = {"image": [Pillow.fromarray(pixels) for pixels in PIXELS[:4]], "label": [0, 1, -1, 0]}
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / "saved")
+    data = load(f"hf:{tmp_path}/saved?size=16&split=all")
+    assert data.test.labels is None
+    assert data.notes == ("labels of all are not read, because 1 image has none: all/2",)
+    with pytest.raises(DataError, match=r"unknown split 'xyz'; known: all, test$"):
+        load(f"hf:{tmp_path}/saved?size=16&split=xyz")
+
+
 def test_lines_may_begin_with_the_numbers_of_labels(tmp_path):
     """Also where the labels have names, and images of the last class are missing."""
     rows().filter(lambda row: row["label"] == 0).save_to_disk(tmp_path / "named", num_shards=1)
@@ -247,9 +258,7 @@ def test_other_columns_that_could_be_meant_are_named(tmp_path):
 def test_a_split_without_labels_is_named(tmp_path):
     hidden = rows(4).map(lambda row: {**row, "label": -1})
     datasets.DatasetDict(train=rows(4), test=hidden).save_to_disk(tmp_path / "saved")
-    with pytest.raises(
-        DataError, match="the split test has no labels, and train has; choose one, such as sp"
-    ):
+    with pytest.raises(DataError, match="the split test lacks labels, and train has them; choose one: split"):
         load(f"hf:{tmp_path}/saved")
     assert load(f"hf:{tmp_path}/saved?split=test&size=16").classes == ()
 
