@@ -86,7 +86,8 @@ def joined(runs: Sequence[Run]) -> list[Run]:
     """Return one run per data set, with all seeds of the models that each run on it has."""
     by_data: dict[str, list[Run]] = {}
     for run in runs:
-        by_data.setdefault(run.last_records[0].data.name, []).append(run)
+        data = next((record.data.name for record in run.records), "")
+        by_data.setdefault(data, []).append(run)
     return [_one(same) for same in by_data.values()]
 
 

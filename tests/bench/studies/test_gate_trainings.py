@@ -85,6 +85,8 @@ def test_runs_on_the_same_data_count_as_one(trainings, make_record):
     (together,) = joined([more, second])
     assert complete_seeds(together) == list(range(10))
     assert list(study(together, 5)) == list(study(run, 5))
+    with pytest.raises(LatentbenchError, match="0 seeds have every model"):
+        next(study(joined([dataclasses.replace(run, records=())])[0], 5))
 
 
 def test_seeds_that_lack_a_model_are_left_out(trainings, make_record):
