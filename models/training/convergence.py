@@ -14,7 +14,8 @@ MIDDLE, END = (0.4, 0.6), (0.9, 1.0)
 FEWEST = 5
 """The smallest number of steps in each part."""
 MATERIAL = 0.1
-"""The fall that counts, as a share of the loss in the middle."""
+"""The fall that counts, as a share of the loss in the middle. On MNIST, autoencoders and VAEs gained about
+half as much from a training that was six times as long."""
 CONFIDENCE = 1.96
 
 
