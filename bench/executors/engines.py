@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from latentbench.bench.executors.protocol import Died
 from latentbench.bench.executors.settings import CLIENT, MEMORY_GB, ExecutorSettings
 from latentbench.data.errors import LatentbenchError, optional_package
 
@@ -137,6 +138,14 @@ def submitit_executor(settings: ExecutorSettings, folder: Path, queue: SlurmQueu
         slurm_constraint=settings.timing_on if exclusive else None,
     )
     return executor
+
+
+def death_of(job: Any) -> Died:
+    """Return the end of one of submitit's jobs, with the last line that it wrote to stderr."""
+    state = str(job.state)
+    said = (job.stderr() or "").strip().splitlines()
+    last = f": {said[-1][:200]}" if said else ""
+    return Died(f"job {job.job_id} ended as {state}{last}", state == "OUT_OF_MEMORY", True)
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from latentbench.bench.executors.engines import PENDING, SlurmQueue, brief, submitit_executor
-from latentbench.bench.executors.protocol import Died, Unit
+from latentbench.bench.executors.engines import PENDING, SlurmQueue, brief, death_of, submitit_executor
+from latentbench.bench.executors.protocol import Unit
 from latentbench.bench.executors.settings import ExecutorSettings
 from latentbench.bench.executors.worker import JobBatch, Setup, result_of
 from latentbench.data.errors import LatentbenchError
@@ -55,9 +55,8 @@ class SlurmJobs:
             for exclusive in (True, False)
         }
         self._waiting: list[Unit] = []
-        self._submit_at, self._refusal = -math.inf, ""
+        self._submit_at, self._refusal, self._count = -math.inf, "", 0
         self._jobs: list[_SlurmJob] = []
-        self._count = 0
         self._taken: set[bool] = set()
         """The kinds of job, exclusive or not, that Slurm has accepted: no node may suit a kind."""
 
@@ -146,12 +145,5 @@ class SlurmJobs:
             in_hand = job.left.pop(min(job.left))
             self._waiting.extend(job.left.values())
             job.left.clear()
-            found.append((in_hand.key, _death(job.handle)))
+            found.append((in_hand.key, death_of(job.handle)))
         return found
-
-
-def _death(handle: Any) -> Died:
-    state = str(handle.state)
-    said = (handle.stderr() or "").strip().splitlines()
-    last = f": {said[-1][:200]}" if said else ""
-    return Died(f"job {handle.job_id} ended as {state}{last}", state == "OUT_OF_MEMORY", True)
