@@ -161,9 +161,10 @@ def room_in_object_store() -> Iterator[None]:
 
 
 def brief(error: Exception) -> str:
-    """Return the first sentence of an engine's long messages."""
+    """Return one line of an engine's long message: the first, with the last where the first announces it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].removeprefix("\x1b[33m(raylet)\x1b[0m ")[:200]
+    said = lines[0].removeprefix("\x1b[33m(raylet)\x1b[0m ")
+    return (f"{said} {lines[-1].strip()}" if said.endswith(":") and lines[1:] else said)[:200]
 
 
 def _imported(name: str, package: str) -> Any:
