@@ -41,9 +41,12 @@ class OwnVectors:
         return cls(torch.cat([part.vectors for part in parts]), torch.cat([part.readable for part in parts]))
 
 
-def from_originals(subject: Subject) -> bool:
-    """Return True if the model encodes the test images from their files, and not from their pixels."""
-    return isinstance(subject.data, CompleteImageData) and isinstance(subject.model, OwnTransform)
+def from_originals(subject: Subject) -> tuple[CompleteImageData, OwnTransform] | None:
+    """Return data and model if it encodes the test images from their files; None if from their pixels."""
+    data, model = subject.data, subject.model
+    if isinstance(data, CompleteImageData) and isinstance(model, OwnTransform):
+        return data, model
+    return None
 
 
 def own_vectors(subject: Subject, reader: Reader | None = None) -> OwnVectors:
@@ -56,15 +59,18 @@ def own_vectors(subject: Subject, reader: Reader | None = None) -> OwnVectors:
 
 def _encoded(subject: Subject, shard: int, shards: int, reader: Reader | None = None) -> list[OwnVectors]:
     """Encode one of several shards of the test images, batch by batch; there may be fewer batches."""
-    data, model = subject.data, subject.model
-    size = ENCODED if from_originals(subject) else batch_size(data.image_shape)
+    data, sources = subject.data, from_originals(subject)
+    size = ENCODED if sources else batch_size(data.image_shape)
     own = shard_of(len(data.test), size, shard, shards)
     if not own:
         return []
-    if isinstance(data, CompleteImageData) and isinstance(model, OwnTransform):
+    if sources:
+        images, model = sources
         # All workers of a machine together start as many processes as one worker alone would.
         jobs = max(torch.get_num_threads(), int(joblib.cpu_count()) // shards)
-        decoded = decode(data.originals.take(own), model.transform, jobs=jobs, reader=reader or data.reader)
+        decoded = decode(
+            images.originals.take(own), model.transform, jobs=jobs, reader=reader or images.reader
+        )
         batches = _joined_batches(decoded)
     else:
         pixels = in_batches(data.test.images[own.start : own.stop])

@@ -63,7 +63,8 @@ def hub_sources(name: str, *, relative_to: Path = Path(), split: str | None = No
     columns = _columns(where, rows[test])
     if train is not None and _columns(where, rows[train]) != columns:
         raise DataError(f"{where}: the splits {train} and {test} have other columns or classes")
-    labels = {each: _labels(f"{where}, {each}", part, columns) for each, part in rows.items()}
+    stored = {each: tuple(part[columns.label][:]) if columns.label else None for each, part in rows.items()}
+    labels = {each: _labels(f"{where}, {each}", given, columns) for each, given in stored.items()}
     words = _words(where, name, path, rows[test], columns, labels)
     sources = {
         each: EncodedSource(
@@ -75,7 +76,7 @@ def hub_sources(name: str, *, relative_to: Path = Path(), split: str | None = No
         )
         for each, part in rows.items()
     }
-    gaps = [note for each, part in rows.items() for note in _gaps_note(each, part, columns)]
+    gaps = [note for each, given in stored.items() for note in _gaps_note(each, given or ())]
     notes = (*_unused_note(parts, rows, split), *columns.notes, *gaps, *words.notes)
     if train == test:
         found = hashed_sources(sources[test], split, notes)
@@ -167,11 +168,10 @@ def _others_note(what: str, column: str, columns: Sequence[str]) -> tuple[str, .
     return (note,) if others else ()
 
 
-def _labels(where: str, rows: Any, columns: _Columns) -> tuple[int, ...] | None:
-    """Return the labels, None if there are none or some are missing."""
-    if columns.label is None:
+def _labels(where: str, labels: tuple[int, ...] | None, columns: _Columns) -> tuple[int, ...] | None:
+    """Return the labels of a column, None if there are none or some are missing."""
+    if labels is None:
         return None
-    labels = tuple(rows[columns.label][:])
     if any(map(_is_missing, labels)):
         if columns.names is None:
             raise DataError(f"{where}: labels must be whole numbers from 0, without gaps")
@@ -189,9 +189,9 @@ def _is_missing(label: int | None) -> bool:
     return label is None or label < 0  # test splits of the hub without labels hold −1
 
 
-def _gaps_note(split: str, rows: Any, columns: _Columns) -> tuple[str, ...]:
+def _gaps_note(split: str, labels: Iterable[int]) -> tuple[str, ...]:
     """Name the images without a label, if others have one."""
-    missing = list(map(_is_missing, rows[columns.label][:])) if columns.label else []
+    missing = list(map(_is_missing, labels))
     if all(missing) or not any(missing):
         return ()
     names = [f"{split}/{number}" for number, each in enumerate(missing) if each]
