@@ -38,6 +38,13 @@ def executor(note=print, **settings):
     return SlurmJobs(ExecutorSettings(**settings), Setup.of(1, dict), note)
 
 
+def with_one_unit(note=print):
+    """Jobs of a Slurm, before its first one is submitted."""
+    jobs = executor(note, cluster="slurm", jobs=1)
+    jobs.submit(Unit("a", square, 2))
+    return jobs
+
+
 def test_units_share_as_few_jobs_as_allowed(tmp_path):
     jobs = executor(jobs=2)
     with stopped_at_the_end(jobs):
@@ -114,8 +121,7 @@ def test_a_job_that_stays_pre_empted_is_given_up(slurm, monkeypatch):
     """Where Slurm cancels pre-empted jobs, none is queued again."""
     monkeypatch.setattr(engines, "LOST_SECONDS", 0)
     (slurm / "state").write_text("PREEMPTED")
-    jobs = executor(cluster="slurm", jobs=1)
-    jobs.submit(Unit("a", square, 2))
+    jobs = with_one_unit()
     jobs.submit(Unit("b", square, 3))
     ((key, died),) = jobs.finished()
     assert (key, died.reason, died.may_succeed_elsewhere) == ("a", "job 7 ended as PREEMPTED", True)
@@ -125,8 +131,7 @@ def test_a_job_that_stays_pre_empted_is_given_up(slurm, monkeypatch):
 
 def test_a_pre_empted_job_is_waited_for(slurm):
     """The time in which it is given up begins anew each time that it is pre-empted."""
-    jobs = executor(cluster="slurm", jobs=1)
-    jobs.submit(Unit("a", square, 2))
+    jobs = with_one_unit()
     for state in ("PREEMPTED", "PENDING"):
         (slurm / "state").write_text(state)
         assert jobs.finished() == []
@@ -176,16 +181,14 @@ def test_jobs_in_the_queue_are_told_once(slurm, monkeypatch):
     monkeypatch.setattr(slurm_jobs, "PATIENCE_SECONDS", 0)
     (slurm / "state").write_text("PENDING")
     notes = []
-    jobs = executor(notes.append, cluster="slurm", jobs=1)
-    jobs.submit(Unit("a", square, 2))
+    jobs = with_one_unit(notes.append)
     assert jobs.finished() == jobs.finished() == []
     assert notes == ["1 of 1 Slurm jobs wait in the queue"]
 
 
 def test_a_job_that_slurm_has_forgotten_has_ended(slurm):
     (slurm / "state").write_text("RUNNING")
-    jobs = executor(cluster="slurm", jobs=1)
-    jobs.submit(Unit("a", square, 2))
+    jobs = with_one_unit()
     assert jobs.finished() == []
     (slurm / "squeue").write_text("#!/bin/sh\nexit 0\n")
     ((key, died),) = jobs.finished()
@@ -195,8 +198,7 @@ def test_a_job_that_slurm_has_forgotten_has_ended(slurm):
 def test_a_silent_slurm_is_waited_for_and_named(slurm, monkeypatch):
     monkeypatch.setattr(slurm_jobs, "PATIENCE_SECONDS", 0)
     notes = []
-    jobs = executor(notes.append, cluster="slurm", jobs=1)
-    jobs.submit(Unit("a", square, 2))
+    jobs = with_one_unit(notes.append)
     (slurm / "state").write_text("")
     assert jobs.finished() == jobs.finished() == []
     assert notes == ["the run waits for Slurm, which says: is down"]
@@ -210,8 +212,7 @@ def test_a_job_that_slurm_refuses_is_submitted_later(slurm, monkeypatch):
     monkeypatch.setattr(slurm_jobs, "PATIENCE_SECONDS", 0)
     (slurm / "state").write_text("RUNNING")
     notes = []
-    jobs = executor(notes.append, cluster="slurm", jobs=1)
-    jobs.submit(Unit("a", square, 2))
+    jobs = with_one_unit(notes.append)
     assert jobs.finished() == []
     sbatch = (slurm / "sbatch").read_text()
     (slurm / "sbatch").write_text("#!/bin/sh\necho no more jobs >&2; exit 1\n")
@@ -228,8 +229,7 @@ def test_a_job_that_slurm_refuses_is_submitted_later(slurm, monkeypatch):
 
 def test_a_first_job_that_slurm_refuses_is_the_error(slurm):
     (slurm / "sbatch").write_text("#!/bin/sh\necho no such partition >&2; exit 1\n")
-    jobs = executor(cluster="slurm", jobs=1)
-    jobs.submit(Unit("a", square, 2))
+    jobs = with_one_unit()
     with pytest.raises(LatentbenchError, match=r"cannot submit a job: .*no such partition"):
         jobs.finished()
 
@@ -238,8 +238,7 @@ def test_a_first_job_that_slurm_refuses_is_the_error(slurm):
 def test_a_kind_of_job_that_slurm_never_takes_stops(slurm, exclusive):
     """Timings ask for other nodes than the jobs that were taken before, and may name what no node has."""
     (slurm / "state").write_text("RUNNING")
-    jobs = executor(cluster="slurm", jobs=1)
-    jobs.submit(Unit("a", square, 2))
+    jobs = with_one_unit()
     assert jobs.finished() == []
     (slurm / "sbatch").write_text("#!/bin/sh\necho Invalid feature specification >&2; exit 1\n")
     jobs.submit(Unit("b", square, 3, exclusive=exclusive))
@@ -259,8 +258,7 @@ def test_a_kind_of_job_that_slurm_never_takes_stops(slurm, exclusive):
 def test_other_lines_of_squeue_are_no_states(slurm):
     """Sites wrap the command, and a user may have arrays."""
     (slurm / "state").write_text("RUNNING")
-    jobs = executor(cluster="slurm", jobs=1)
-    jobs.submit(Unit("a", square, 2))
+    jobs = with_one_unit()
     assert jobs.finished() == []
     (slurm / "squeue").write_text(
         "#!/bin/sh\necho Maintenance on Monday; echo; echo '  7 NODE_FAIL '; echo 7_1 RUNNING\n"
@@ -286,8 +284,7 @@ def test_jobs_are_seen_whatever_squeue_shows_a_user(slurm, monkeypatch):
     (slurm / "squeue").write_text(
         '#!/bin/sh\ncase " $* " in *" --all "*) [ "$SQUEUE_PARTITION" ] || echo 7 RUNNING; esac\n'
     )
-    jobs = executor(cluster="slurm", jobs=1)
-    jobs.submit(Unit("a", square, 2))
+    jobs = with_one_unit()
     assert jobs.finished() == []
     assert len(jobs._jobs) == 1
 
